@@ -1,0 +1,47 @@
+# `make train` and `make test` are all that a fresh clone needs; each installs what is missing.
+
+SHELL := /bin/bash
+# rustup's folder is not on the path of a shell opened before it was installed.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+RUN ?= runs/digits
+PRESET ?= digits
+CASES ?= 1000
+CUDA_PREFIX ?= $(CURDIR)/target-cuda/toolkit
+
+.PHONY: help setup train test verify bench mutants book cuda cuda-check
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
+
+setup: ## install what the build needs (asks apt only for what is missing)
+	@scripts/setup.sh
+
+train: setup ## train on the handwritten digits, into runs/digits
+	cargo build --release
+	target/release/sadm train --preset $(PRESET) --out $(RUN) --resume
+
+test: setup ## format, lints, documentation, all tests
+	@scripts/test.sh
+
+verify: setup ## hold the training system against the f64 reference, CASES=1000
+	cargo build --release
+	target/release/sadm verify --cases $(CASES)
+
+bench: setup ## time the structural loss and one training step
+	cargo bench --bench structural_loss --bench training_step
+
+mutants: setup ## mutation tests of the reference's formulas (needs cargo-mutants)
+	cargo mutants --package sadm-reference  # reads .cargo/mutants.toml
+
+book: setup ## the book, into docs/book (needs mdbook)
+	@scripts/book.sh
+
+cuda: setup ## release build for NVIDIA cards, no card needed (about 10 minutes)
+	scripts/cuda-toolkit.sh $(CUDA_PREFIX)
+	source $(CUDA_PREFIX)/env.sh && NVCC=$(CUDA_PREFIX)/bin/nvcc-lite \
+	    cargo build --release --features cuda --target-dir target-cuda
+
+cuda-check: setup ## type-check the CUDA code, no CUDA needed
+	CUDA_COMPUTE_CAP=90 NVCC=$(CURDIR)/scripts/nvcc-typecheck \
+	    cargo check --features cuda --target-dir target-cuda-check

@@ -1,0 +1,215 @@
+//! The book cannot drift: labels resolve both ways, formulas parse, chapters run, the summary is complete.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Files below `directory` with this extension.
+fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).expect("a readable directory") {
+        let path = entry.expect("a readable entry").path();
+        if path.is_dir() {
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|e| e == extension) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn chapters() -> Vec<PathBuf> {
+    files(&root().join("docs/src"), "md")
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).expect("UTF-8 text")
+}
+
+/// Where each label between `open` and `close` occurs. A label is `eq:` or `thm:` and a name in kebab-case.
+fn labels(texts: &[(PathBuf, String)], open: &str, close: char) -> BTreeMap<String, Vec<PathBuf>> {
+    let mut found = BTreeMap::<String, Vec<PathBuf>>::new();
+    for (path, text) in texts {
+        for piece in text.split(open).skip(1) {
+            let Some((label, _)) = piece.split_once(close) else {
+                continue;
+            };
+            if is_label(label) {
+                found
+                    .entry(label.to_owned())
+                    .or_default()
+                    .push(path.clone());
+            }
+        }
+    }
+    found
+}
+
+fn is_label(text: &str) -> bool {
+    let name = text
+        .strip_prefix("eq:")
+        .or_else(|| text.strip_prefix("thm:"));
+    name.is_some_and(|n| {
+        !n.is_empty()
+            && n.chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    })
+}
+
+fn with_text(paths: Vec<PathBuf>) -> Vec<(PathBuf, String)> {
+    paths.into_iter().map(|p| (p.clone(), read(&p))).collect()
+}
+
+/// What is wrong between the book's labels and the code's.
+fn unresolved(book: &[(PathBuf, String)], code: &[(PathBuf, String)]) -> Vec<String> {
+    let (defined, cited) = (labels(book, "id=\"", '"'), labels(code, "[", ']'));
+    let mut wrong = Vec::new();
+    for (label, places) in &defined {
+        if places.len() > 1 {
+            wrong.push(format!("{label}: defined {} times", places.len()));
+        }
+        if !cited.contains_key(label) {
+            wrong.push(format!("{label}: in the book, nowhere in the code"));
+        }
+    }
+    for (label, places) in &cited {
+        if !defined.contains_key(label) {
+            wrong.push(format!(
+                "{label}: cited in {}, not in the book",
+                places[0].display()
+            ));
+        }
+    }
+    wrong
+}
+
+#[test]
+fn labels_resolve_both_ways() {
+    let code = ["reference/src", "theory/src", "gpu/src", "tests/src"];
+    let code = with_text(
+        code.iter()
+            .flat_map(|d| files(&root().join(d), "rs"))
+            .collect(),
+    );
+    let wrong = unresolved(&with_text(chapters()), &code);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn an_unresolved_or_doubled_label_is_noticed() {
+    let text = |t: &str| vec![(PathBuf::from("planted"), t.to_owned())];
+    let book = text("<a id=\"eq:a\"></a> <a id=\"eq:a\"></a> <a id=\"thm:b\"></a>");
+    let wrong = unresolved(&book, &text("`[eq:a]` `[eq:c]`"));
+    assert_eq!(wrong.len(), 3, "{wrong:?}");
+}
+
+/// The formulas of a chapter: `$$…$$` and `$…$` outside code.
+fn formulas(text: &str) -> Vec<String> {
+    let prose: String = text.split("```").step_by(2).collect();
+    let prose: String = prose.split('`').step_by(2).collect();
+    let display: Vec<&str> = prose.split("$$").collect();
+    assert!(display.len() % 2 == 1, "unbalanced $$");
+    let mut found: Vec<String> = display
+        .iter()
+        .skip(1)
+        .step_by(2)
+        .map(|s| (*s).to_owned())
+        .collect();
+    for part in display.iter().step_by(2) {
+        let inline: Vec<&str> = part.split('$').collect();
+        assert!(inline.len() % 2 == 1, "unbalanced $ in: {part}");
+        found.extend(inline.iter().skip(1).step_by(2).map(|s| (*s).to_owned()));
+    }
+    found
+}
+
+fn parses(tex: &str) -> Result<(), String> {
+    let storage = pulldown_latex::Storage::new();
+    let parsed: Result<Vec<_>, _> = pulldown_latex::Parser::new(tex, &storage).collect();
+    parsed.map(drop).map_err(|e| e.to_string())
+}
+
+#[test]
+fn every_formula_parses() {
+    let mut bad = Vec::new();
+    for (path, text) in with_text(chapters()) {
+        for tex in formulas(&text) {
+            if let Err(e) = parses(&tex) {
+                bad.push(format!("{}: `{tex}`: {e}", path.display()));
+            }
+        }
+    }
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
+}
+
+#[test]
+fn a_broken_formula_is_noticed() {
+    assert_eq!(formulas("a $x$ `$` ```text\n$\n``` $$y$$").len(), 2);
+    assert!(parses(r"\frac{1}{").is_err());
+    assert!(parses(r"\nosuchcommand").is_err());
+}
+
+#[test]
+fn every_chapter_with_rust_is_doctested() {
+    let lib = include_str!("../lib.rs");
+    for (path, text) in with_text(chapters()) {
+        let name = path
+            .file_name()
+            .expect("a file")
+            .to_string_lossy()
+            .into_owned();
+        assert!(
+            !text.contains("```rust") || lib.contains(&name),
+            "{name} has Rust blocks but docs/lib.rs does not run it"
+        );
+        // An indented block, or a fence without a language, would be taken for Rust by rustdoc.
+        let fences = text.lines().filter(|l| l.trim_start().starts_with("```"));
+        for (k, fence) in fences.enumerate() {
+            assert!(
+                k % 2 == 1 || fence.trim() != "```",
+                "{name}: a fence without a language"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_summary_lists_every_chapter() {
+    let summary = read(&root().join("docs/src/SUMMARY.md"));
+    for path in chapters() {
+        let name = path
+            .file_name()
+            .expect("a file")
+            .to_string_lossy()
+            .into_owned();
+        assert!(
+            name == "SUMMARY.md" || summary.contains(&format!("({name})")),
+            "{name} is not in SUMMARY.md"
+        );
+    }
+}
+
+#[test]
+fn relative_links_lead_somewhere() {
+    for file in ["README.md", "CONTRIBUTING.md", "fixtures/README.md"] {
+        let path = root().join(file);
+        let text = read(&path);
+        for piece in text.split("](").skip(1) {
+            let Some((link, _)) = piece.split_once(')') else {
+                continue;
+            };
+            if !link.contains("://") && !link.starts_with('#') {
+                let target = path.parent().expect("a directory").join(link);
+                assert!(
+                    target.exists(),
+                    "{file} links to {link}, which does not exist"
+                );
+            }
+        }
+    }
+}

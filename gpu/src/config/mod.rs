@@ -1,0 +1,536 @@
+//! The typed configuration of a run: one TOML file, every key with a default, unknown keys refused.
+
+mod parse;
+mod presets;
+
+use crate::denoise::Weight;
+use crate::network::{DitConfig, EncoderConfig, UNetConfig};
+use crate::parametrisation::Parametrisation;
+use crate::sampler::SamplerKind;
+use crate::schedule::Schedule;
+use crate::structure::{Diagonal, Distance, Eta, Relation, StructureOptions};
+use serde::{Deserialize, Serialize};
+
+pub use parse::ConfigError;
+pub use presets::PRESETS;
+
+/// Everything that decides a run. Two runs with equal configurations on one machine are equal bit for bit.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Seed of every random stream (initial parameters, noise, times, order of the data).
+    pub seed: u64,
+    /// The training images.
+    pub data: DataConfig,
+    /// The denoiser.
+    pub model: ModelConfig,
+    /// What the denoiser is asked (slot `Objective`).
+    pub objective: ObjectiveConfig,
+    /// What is asked of the batch as a whole (slot `Structure`).
+    pub structure: StructureConfig,
+    /// The feature space Ψ and its training as a classifier.
+    pub encoder: EncoderTraining,
+    /// The adversarial rounds (SADM Eq. 9–10).
+    pub adversarial: AdversarialConfig,
+    /// Steps, batch, optimiser, EMA.
+    pub train: TrainConfig,
+    /// How `train.steps` is divided among the phases.
+    pub phases: PhaseConfig,
+    /// Sample grids written during training, and the defaults of `sadm sample`.
+    pub sample: SampleConfig,
+    /// The check of live batches against the f64 reference.
+    pub shadow: ShadowConfig,
+    /// Checkpoints.
+    pub checkpoint: CheckpointConfig,
+}
+
+/// Which images a run trains on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    /// `digits` (embedded), `mnist` or `cifar10` (from `dir`).
+    pub dataset: DatasetKind,
+    /// Folder with the files of `mnist` or `cifar10`; empty means `$SADM_DATA_DIR/<dataset>`.
+    pub dir: String,
+    /// Fraction of the images kept out of training, for the accuracy of Ψ.
+    pub holdout: f64,
+    /// Use only the first `limit` images (0: all).
+    pub limit: usize,
+}
+
+/// The data sets with a loader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DatasetKind {
+    /// UCI optical digits, 1797 × 1×8×8, embedded in the program.
+    Digits,
+    /// MNIST, 1×28×28, four idx.gz files.
+    Mnist,
+    /// CIFAR-10, 3×32×32, official binary batches.
+    Cifar10,
+}
+
+/// The denoiser's network.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Which of the two networks is trained.
+    pub kind: ModelKind,
+    /// The U-Net's dimensions. `in_channels` and `classes` follow the data.
+    pub unet: UNetConfig,
+    /// The DiT's dimensions. `in_channels`, `size` and `classes` follow the data.
+    pub dit: DitConfig,
+}
+
+/// The two denoisers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelKind {
+    /// Convolutional U-Net.
+    #[default]
+    Unet,
+    /// Diffusion transformer with adaLN-zero.
+    Dit,
+}
+
+/// The denoising objective: schedule, parametrisation, weight and the law of t.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ObjectiveConfig {
+    /// α_t, σ_t.
+    pub schedule: Schedule,
+    /// What the network predicts.
+    pub parametrisation: Parametrisation,
+    /// w(λ_t) of the denoising loss.
+    pub weight: Weight,
+    /// Standard deviation of the data, for the EDM preconditioning and weight.
+    pub sigma_data: f64,
+    /// Law of t.
+    pub time: TimeLaw,
+    /// Smallest t of the uniform law (and floor of the soft-truncation law).
+    pub time_min: f64,
+    /// Largest t of the uniform law.
+    pub time_max: f64,
+    /// Mean of ln(σ_t/α_t) under the log-normal law.
+    pub p_mean: f64,
+    /// Standard deviation of ln(σ_t/α_t) under the log-normal law.
+    pub p_std: f64,
+    /// One t for the whole batch (SADM Eq. 7) or one per sample.
+    pub time_sharing: TimeSharing,
+    /// Probability that a label is dropped (classifier-free guidance).
+    pub label_dropout: f64,
+}
+
+/// How t is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeLaw {
+    /// t ~ U[time_min, time_max].
+    Uniform,
+    /// ln(σ_t/α_t) ~ N(p_mean, p_std²) (EDM).
+    LogNormal,
+    /// τ ~ U[time_min, time_max] for the batch, then t ~ U[τ, time_max] (soft truncation).
+    SoftTruncation,
+}
+
+/// Whether the batch shares its t.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeSharing {
+    /// One t for the batch: η_t stands before the sum, as SADM Eq. 7 writes it.
+    Shared,
+    /// One t per sample, η_ij = √(η_i η_j).
+    PerSample,
+}
+
+/// The structural loss S_t and its place in the objective.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StructureConfig {
+    /// `none`, `guided` (Eq. 6, Ψ frozen) or `adversarial` (Eq. 7–10 after it).
+    pub method: StructureMethod,
+    /// Factor of S_t beside the denoising loss.
+    pub weight: f64,
+    /// R: `cosine`, `inner-product`, `squared-euclidean`, `euclidean` or `rbf(BANDWIDTH)`.
+    pub relation: Relation,
+    /// D: `squared`, `absolute` or `huber(DELTA)`.
+    pub distance: Distance,
+    /// Whether i = j is in the sum (SADM Eq. 7 includes it).
+    pub diagonal: Diagonal,
+    /// η_t.
+    pub eta: Eta,
+    /// Clamp of η_t = 1/t.
+    pub eta_t_min: f64,
+}
+
+/// The values of the slot `Structure`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StructureMethod {
+    /// Denoising alone.
+    None,
+    /// Structural guidance with a frozen Ψ; the adversarial share of the steps goes to it too.
+    Guided,
+    /// Guidance, then adversarial rounds with a trained Ψ_φ.
+    Adversarial,
+}
+
+/// Ψ: its dimensions and its training as a classifier.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EncoderTraining {
+    /// Output channels of the convolutions; every stage but the last halves the image.
+    pub widths: Vec<usize>,
+    /// Groups of the group norms.
+    pub groups: usize,
+    /// Dimension d of the features.
+    pub dim: usize,
+    /// Images in a batch.
+    pub batch: usize,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// AdamW weight decay.
+    pub weight_decay: f64,
+}
+
+/// The adversarial rounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdversarialConfig {
+    /// The listing (θ first) or the text (φ first) of SADM Sec. 4.2; see erratum E6.
+    pub update_order: UpdateOrder,
+    /// θ-descents in a round.
+    pub theta_steps: usize,
+    /// φ-ascents in a round.
+    pub phi_steps: usize,
+    /// Learning rate of φ.
+    pub learning_rate: f64,
+    /// End of the phase: all its steps, or earlier at a measured balance.
+    pub until: AdversarialEnd,
+    /// Rounds over which the balance is averaged.
+    pub balance_window: usize,
+    /// Balance is reached when |gain of φ + gain of θ| ≤ tolerance · (|gain of φ| + |gain of θ|).
+    pub balance_tolerance: f64,
+}
+
+/// Who moves first in a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpdateOrder {
+    /// SADM Algorithm 1.
+    ThetaFirst,
+    /// SADM Sec. 4.2, text.
+    PhiFirst,
+}
+
+/// When the adversarial phase ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdversarialEnd {
+    /// After its share of the steps.
+    Rounds,
+    /// As soon as the gains of the two players balance, at the latest after its share of the steps.
+    Balance,
+}
+
+/// Steps, optimiser and EMA of θ.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Steps of all phases together.
+    pub steps: usize,
+    /// Images in a batch, |B|.
+    pub batch: usize,
+    /// Peak learning rate of θ.
+    pub learning_rate: f64,
+    /// Fraction of each phase-group's steps over which the rate rises from 0.
+    pub warmup: f64,
+    /// Fall of the rate after the warm-up.
+    pub decay: Decay,
+    /// AdamW β₁.
+    pub beta1: f64,
+    /// AdamW β₂.
+    pub beta2: f64,
+    /// AdamW ε.
+    pub epsilon: f64,
+    /// AdamW weight decay.
+    pub weight_decay: f64,
+    /// Largest global gradient norm (0: no clipping).
+    pub clip_norm: f64,
+    /// EMA half-life in images.
+    pub ema_half_life: f64,
+    /// EMA ramp-up: the half-life is at most this fraction of the images seen.
+    pub ema_ramp: f64,
+    /// Steps between lines of `metrics.jsonl`.
+    pub log_every: usize,
+}
+
+/// Learning-rate decay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decay {
+    /// Constant after the warm-up.
+    None,
+    /// Linear to zero at the last step.
+    Linear,
+    /// Half a cosine to zero at the last step.
+    Cosine,
+}
+
+/// Shares of `train.steps`; they are normalised to sum to one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PhaseConfig {
+    /// Training Ψ as a classifier.
+    pub encoder: f64,
+    /// Denoising alone.
+    pub denoise: f64,
+    /// Denoising + structural guidance.
+    pub guided: f64,
+    /// Adversarial rounds.
+    pub adversarial: f64,
+}
+
+/// Samples during training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SampleConfig {
+    /// Steps between sample grids (0: only at the end).
+    pub every: usize,
+    /// Images of a grid.
+    pub count: usize,
+    /// The sampler.
+    pub sampler: SamplerKind,
+    /// Its steps.
+    pub steps: usize,
+    /// Classifier-free guidance g in x̂_u + g (x̂_c − x̂_u); 1: conditional, 0: unconditional.
+    pub guidance: f64,
+    /// Smallest σ_t/α_t of the grid of noise levels.
+    pub sigma_min: f64,
+    /// Largest σ_t/α_t.
+    pub sigma_max: f64,
+    /// Exponent of the grid.
+    pub rho: f64,
+}
+
+/// The shadow check.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShadowConfig {
+    /// Steps between checks (0: never).
+    pub every: usize,
+    /// What a ratio error/bound above 1 does.
+    pub on_failure: OnFailure,
+}
+
+/// What a failed shadow check does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// Stop the run with an error.
+    Stop,
+    /// Say it and go on.
+    Warn,
+}
+
+/// Checkpoints.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CheckpointConfig {
+    /// Steps between checkpoints (0: only at the end and when interrupted).
+    pub every: usize,
+    /// How many of the newest are kept.
+    pub keep: usize,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            dataset: DatasetKind::Digits,
+            dir: String::new(),
+            holdout: 0.1,
+            limit: 0,
+        }
+    }
+}
+
+impl Default for UNetConfig {
+    /// Two levels of 32 and 64 channels; channels of the images and classes follow the data.
+    fn default() -> Self {
+        Self {
+            in_channels: 0,
+            channels: vec![32, 64],
+            blocks: 1,
+            attention: vec![1],
+            heads: 2,
+            groups: 8,
+            emb_dim: 128,
+            time_dim: 64,
+            classes: None,
+        }
+    }
+}
+
+impl Default for DitConfig {
+    /// Four blocks of width 96 on 2×2 patches; the images' dimensions and classes follow the data.
+    fn default() -> Self {
+        Self {
+            in_channels: 0,
+            size: 0,
+            patch: 2,
+            dim: 96,
+            depth: 4,
+            heads: 4,
+            mlp_ratio: 4,
+            time_dim: 64,
+            classes: None,
+        }
+    }
+}
+
+impl Default for ObjectiveConfig {
+    fn default() -> Self {
+        Self {
+            schedule: Schedule::Edm,
+            parametrisation: Parametrisation::Edm,
+            weight: Weight::Edm,
+            sigma_data: 0.5,
+            time: TimeLaw::LogNormal,
+            time_min: 1e-3,
+            time_max: 1.0,
+            p_mean: -1.2,
+            p_std: 1.2,
+            time_sharing: TimeSharing::PerSample,
+            label_dropout: 0.1,
+        }
+    }
+}
+
+impl Default for StructureConfig {
+    fn default() -> Self {
+        Self {
+            method: StructureMethod::Adversarial,
+            weight: 1.0,
+            relation: Relation::Cosine,
+            distance: Distance::Squared,
+            diagonal: Diagonal::Include,
+            eta: Eta::InverseTime,
+            eta_t_min: 0.1,
+        }
+    }
+}
+
+impl Default for EncoderTraining {
+    fn default() -> Self {
+        Self {
+            widths: vec![32, 64, 64],
+            groups: 8,
+            dim: 64,
+            batch: 64,
+            learning_rate: 2e-3,
+            weight_decay: 1e-2,
+        }
+    }
+}
+
+impl Default for AdversarialConfig {
+    fn default() -> Self {
+        Self {
+            update_order: UpdateOrder::ThetaFirst,
+            theta_steps: 1,
+            phi_steps: 1,
+            learning_rate: 1e-4,
+            until: AdversarialEnd::Rounds,
+            balance_window: 50,
+            balance_tolerance: 0.05,
+        }
+    }
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            steps: 2000,
+            batch: 64,
+            learning_rate: 1e-3,
+            warmup: 0.05,
+            decay: Decay::Cosine,
+            beta1: 0.9,
+            beta2: 0.99,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            clip_norm: 1.0,
+            ema_half_life: 10_000.0,
+            ema_ramp: 0.05,
+            log_every: 10,
+        }
+    }
+}
+
+impl Default for PhaseConfig {
+    fn default() -> Self {
+        Self {
+            encoder: 0.1,
+            denoise: 0.4,
+            guided: 0.3,
+            adversarial: 0.2,
+        }
+    }
+}
+
+impl Default for SampleConfig {
+    fn default() -> Self {
+        Self {
+            every: 500,
+            count: 80,
+            sampler: SamplerKind::Heun,
+            steps: 18,
+            guidance: 1.0,
+            sigma_min: 0.002,
+            sigma_max: 80.0,
+            rho: 7.0,
+        }
+    }
+}
+
+impl Default for ShadowConfig {
+    fn default() -> Self {
+        Self {
+            every: 20,
+            on_failure: OnFailure::Stop,
+        }
+    }
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self {
+            every: 250,
+            keep: 2,
+        }
+    }
+}
+
+impl StructureConfig {
+    /// Relation, distance and diagonal as the structural loss takes them.
+    pub fn options(&self) -> StructureOptions {
+        StructureOptions {
+            relation: self.relation,
+            distance: self.distance,
+            diagonal: self.diagonal,
+        }
+    }
+}
+
+impl EncoderTraining {
+    /// The network's dimensions for images with `in_channels` channels and `classes` classes.
+    pub fn network(&self, in_channels: usize, classes: usize) -> EncoderConfig {
+        EncoderConfig {
+            in_channels,
+            widths: self.widths.clone(),
+            groups: self.groups,
+            dim: self.dim,
+            classes,
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! Reading, overriding, checking and writing a [`Config`].
+
+use super::{
+    AdversarialConfig, Config, EncoderTraining, ObjectiveConfig, PhaseConfig, SampleConfig,
+    StructureConfig, StructureMethod, TimeLaw, TrainConfig,
+};
+use crate::config::presets::preset_text;
+use toml::{Table, Value};
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The text is not TOML.
+    #[error("{origin}: not valid TOML: {problem}")]
+    Syntax {
+        /// File or preset.
+        origin: String,
+        /// What the parser says, in one line.
+        problem: String,
+    },
+    /// A key that no configuration has.
+    #[error("{origin}: unknown key `{key}`{}", hint(nearest.as_deref()))]
+    UnknownKey {
+        /// File, preset or `--set`.
+        origin: String,
+        /// The full dotted key.
+        key: String,
+        /// The known key that resembles it most.
+        nearest: Option<String>,
+    },
+    /// A known key with a value of the wrong type or outside its domain.
+    #[error("{origin}: {problem}")]
+    Value {
+        /// File, preset or `--set`.
+        origin: String,
+        /// Which key, what it must be, what it is.
+        problem: String,
+    },
+    /// An override that is not `key=value`.
+    #[error("`--set {got}` must have the form key=value, as in `--set train.steps=60`")]
+    Override {
+        /// The refused text.
+        got: String,
+    },
+    /// A preset that does not exist.
+    #[error("unknown preset `{got}`{}, the presets are {known}", hint(nearest.as_deref()))]
+    Preset {
+        /// The refused name.
+        got: String,
+        /// The preset that resembles it most.
+        nearest: Option<String>,
+        /// All presets.
+        known: String,
+    },
+}
+
+fn hint(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |name| format!(", did you mean `{name}`?"))
+}
+
+/// The known name nearest to `got`, if any is near.
+fn nearest<'a>(got: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    known
+        .map(|name| (strsim::jaro_winkler(got, name), name))
+        .filter(|(similarity, _)| *similarity >= 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name.to_owned())
+}
+
+/// Every dotted key of a table, leaves only.
+fn keys(table: &Table, prefix: &str, out: &mut Vec<String>) {
+    for (key, value) in table {
+        let path = join(prefix, key);
+        match value {
+            Value::Table(inner) => keys(inner, &path, out),
+            _ => out.push(path),
+        }
+    }
+}
+
+fn join(prefix: &str, key: &str) -> String {
+    if prefix.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{prefix}.{key}")
+    }
+}
+
+/// Lays `over` on `base`: tables merge, everything else replaces.
+fn merge(base: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (base.get_mut(&key), value) {
+            (Some(Value::Table(inner)), Value::Table(over)) => merge(inner, over),
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}
+
+/// One line of a TOML error.
+fn one_line(error: &impl ToString) -> String {
+    let text = error.to_string();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('|') && !line.contains(" | "))
+        .collect();
+    lines.join(", ")
+}
+
+impl Config {
+    /// The configuration of the embedded preset `name`.
+    pub fn preset(name: &str) -> Result<Self, ConfigError> {
+        let text = preset_text(name).ok_or_else(|| ConfigError::Preset {
+            got: name.to_owned(),
+            nearest: nearest(name, super::PRESETS.iter().map(|p| p.name)),
+            known: super::PRESETS
+                .iter()
+                .map(|p| p.name)
+                .collect::<Vec<_>>()
+                .join(", "),
+        })?;
+        Self::from_toml(text, &format!("preset {name}"))
+    }
+
+    /// Reads a TOML text; keys that are absent have their defaults. `origin` names it in errors.
+    pub fn from_toml(text: &str, origin: &str) -> Result<Self, ConfigError> {
+        let table: Table = text
+            .parse()
+            .map_err(|e: toml::de::Error| ConfigError::Syntax {
+                origin: origin.to_owned(),
+                problem: one_line(&e),
+            })?;
+        Self::default().overlaid(table, origin)
+    }
+
+    /// This configuration with one override `key=value`; the value is TOML, bare words are strings.
+    pub fn with_set(&self, assignment: &str) -> Result<Self, ConfigError> {
+        let bad = || ConfigError::Override {
+            got: assignment.to_owned(),
+        };
+        let (key, text) = assignment.split_once('=').ok_or_else(bad)?;
+        let (key, text) = (key.trim(), text.trim());
+        if key.is_empty() || text.is_empty() || key.split('.').any(str::is_empty) {
+            return Err(bad());
+        }
+        let value = format!("v = {text}")
+            .parse::<Table>()
+            .ok()
+            .and_then(|mut t| t.remove("v"))
+            .unwrap_or_else(|| Value::String(text.to_owned()));
+        let mut value = value;
+        for part in key.rsplit('.') {
+            let mut table = Table::new();
+            table.insert(part.to_owned(), value);
+            value = Value::Table(table);
+        }
+        let Value::Table(table) = value else {
+            return Err(bad());
+        };
+        self.overlaid(table, &format!("--set {assignment}"))
+    }
+
+    /// This configuration with `over` laid on it, checked.
+    fn overlaid(&self, over: Table, origin: &str) -> Result<Self, ConfigError> {
+        let mut base = self.to_table();
+        self.refuse_unknown(&over, origin)?;
+        integers_where_floats(&base, &over, origin)?;
+        merge(&mut base, over);
+        let config: Self = Value::Table(base)
+            .try_into()
+            .map_err(|e: toml::de::Error| ConfigError::Value {
+                origin: origin.to_owned(),
+                problem: one_line(&e),
+            })?;
+        config.validate().map_err(|problem| ConfigError::Value {
+            origin: origin.to_owned(),
+            problem,
+        })?;
+        Ok(config)
+    }
+
+    fn refuse_unknown(&self, over: &Table, origin: &str) -> Result<(), ConfigError> {
+        let (mut known, mut given) = (Vec::new(), Vec::new());
+        keys(&self.to_table(), "", &mut known);
+        keys(over, "", &mut given);
+        for key in given {
+            if !known.contains(&key) {
+                let nearest = nearest(&key, known.iter().map(String::as_str));
+                return Err(ConfigError::UnknownKey {
+                    origin: origin.to_owned(),
+                    key,
+                    nearest,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn to_table(&self) -> Table {
+        match Value::try_from(self) {
+            Ok(Value::Table(table)) => table,
+            other => unreachable!("a Config serialises to a table, got {other:?}"),
+        }
+    }
+
+    /// The whole configuration as TOML, every key present.
+    pub fn to_toml(&self) -> String {
+        self.to_table().to_string()
+    }
+
+    /// The first key whose value is outside its domain.
+    fn validate(&self) -> Result<(), String> {
+        fraction("data.holdout", self.data.holdout)?;
+        self.objective.validate()?;
+        self.structure.validate()?;
+        self.encoder.validate()?;
+        self.adversarial.validate()?;
+        self.train.validate()?;
+        check(
+            "train.batch",
+            "be at least 2 for a structural loss",
+            self.train.batch,
+            self.train.batch >= 2 || self.structure.method == StructureMethod::None,
+        )?;
+        self.phases.validate()?;
+        self.sample.validate()?;
+        count("checkpoint.keep", self.checkpoint.keep)
+    }
+}
+
+impl ObjectiveConfig {
+    fn validate(&self) -> Result<(), String> {
+        positive("objective.sigma_data", self.sigma_data)?;
+        positive("objective.p_std", self.p_std)?;
+        check(
+            "objective.p_mean",
+            "be finite",
+            self.p_mean,
+            self.p_mean.is_finite(),
+        )?;
+        check(
+            "objective.label_dropout",
+            "be in [0, 1]",
+            self.label_dropout,
+            (0.0..=1.0).contains(&self.label_dropout),
+        )?;
+        positive("objective.time_min", self.time_min)?;
+        let (_, end) = self.schedule.domain();
+        check(
+            "objective.time_max",
+            &format!(
+                "be above objective.time_min = {} and inside the schedule's domain (up to {end})",
+                self.time_min
+            ),
+            self.time_max,
+            self.time_max > self.time_min
+                && (self.time_max <= end || matches!(self.time, TimeLaw::LogNormal)),
+        )
+    }
+}
+
+impl StructureConfig {
+    fn validate(&self) -> Result<(), String> {
+        share("structure.weight", self.weight)?;
+        positive("structure.eta_t_min", self.eta_t_min)
+    }
+}
+
+impl EncoderTraining {
+    fn validate(&self) -> Result<(), String> {
+        check(
+            "encoder.widths",
+            "name at least one stage, each at least 1",
+            format!("{:?}", self.widths),
+            !self.widths.is_empty() && !self.widths.contains(&0),
+        )?;
+        count("encoder.groups", self.groups)?;
+        count("encoder.dim", self.dim)?;
+        count("encoder.batch", self.batch)?;
+        positive("encoder.learning_rate", self.learning_rate)?;
+        share("encoder.weight_decay", self.weight_decay)
+    }
+}
+
+impl AdversarialConfig {
+    fn validate(&self) -> Result<(), String> {
+        for (key, v) in [
+            ("theta_steps", self.theta_steps),
+            ("phi_steps", self.phi_steps),
+            ("balance_window", self.balance_window),
+        ] {
+            check(&format!("adversarial.{key}"), "be at least 1", v, v >= 1)?;
+        }
+        for (key, v) in [
+            ("learning_rate", self.learning_rate),
+            ("balance_tolerance", self.balance_tolerance),
+        ] {
+            check(
+                &format!("adversarial.{key}"),
+                "be finite and > 0",
+                v,
+                v.is_finite() && v > 0.0,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl TrainConfig {
+    fn validate(&self) -> Result<(), String> {
+        count("train.steps", self.steps)?;
+        count("train.batch", self.batch)?;
+        positive("train.learning_rate", self.learning_rate)?;
+        fraction("train.warmup", self.warmup)?;
+        fraction("train.beta1", self.beta1)?;
+        fraction("train.beta2", self.beta2)?;
+        positive("train.epsilon", self.epsilon)?;
+        share("train.weight_decay", self.weight_decay)?;
+        share("train.clip_norm", self.clip_norm)?;
+        positive("train.ema_half_life", self.ema_half_life)?;
+        positive("train.ema_ramp", self.ema_ramp)?;
+        count("train.log_every", self.log_every)
+    }
+}
+
+impl PhaseConfig {
+    fn validate(&self) -> Result<(), String> {
+        for (key, v) in [
+            ("encoder", self.encoder),
+            ("denoise", self.denoise),
+            ("guided", self.guided),
+            ("adversarial", self.adversarial),
+        ] {
+            share(&format!("phases.{key}"), v)?;
+        }
+        let theta = self.denoise + self.guided + self.adversarial;
+        check(
+            "phases",
+            "give denoise, guided and adversarial together more than 0",
+            theta,
+            theta > 0.0,
+        )
+    }
+}
+
+impl SampleConfig {
+    fn validate(&self) -> Result<(), String> {
+        count("sample.count", self.count)?;
+        count("sample.steps", self.steps)?;
+        positive("sample.sigma_min", self.sigma_min)?;
+        check(
+            "sample.sigma_max",
+            "be above sample.sigma_min",
+            self.sigma_max,
+            self.sigma_max.is_finite() && self.sigma_max > self.sigma_min,
+        )?;
+        positive("sample.rho", self.rho)?;
+        check(
+            "sample.guidance",
+            "be finite",
+            self.guidance,
+            self.guidance.is_finite(),
+        )
+    }
+}
+
+fn positive(key: &str, v: f64) -> Result<(), String> {
+    check(key, "be finite and > 0", v, v.is_finite() && v > 0.0)
+}
+
+fn fraction(key: &str, v: f64) -> Result<(), String> {
+    check(key, "be in [0, 1)", v, (0.0..1.0).contains(&v))
+}
+
+fn share(key: &str, v: f64) -> Result<(), String> {
+    check(key, "be finite and >= 0", v, v.is_finite() && v >= 0.0)
+}
+
+fn count(key: &str, v: usize) -> Result<(), String> {
+    check(key, "be at least 1", v, v >= 1)
+}
+
+fn check(key: &str, must: &str, got: impl std::fmt::Display, ok: bool) -> Result<(), String> {
+    if ok {
+        Ok(())
+    } else {
+        Err(format!("{key} must {must}, got {got}"))
+    }
+}
+
+/// `steps = 1.5` or `weight = "x"` are type errors; name the key, since serde's message does not.
+fn integers_where_floats(base: &Table, over: &Table, origin: &str) -> Result<(), ConfigError> {
+    fn walk(base: &Table, over: &Table, prefix: &str) -> Result<(), String> {
+        for (key, value) in over {
+            let path = join(prefix, key);
+            match (base.get(key), value) {
+                (Some(Value::Table(b)), Value::Table(o)) => walk(b, o, &path)?,
+                (Some(b), v) if !compatible(b, v) => {
+                    return Err(format!("{path} must be {}, got {v}", article(b.type_str())));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+    walk(base, over, "").map_err(|problem| ConfigError::Value {
+        origin: origin.to_owned(),
+        problem,
+    })
+}
+
+/// A float key takes an integer; everything else must have the type of its default.
+fn compatible(default: &Value, given: &Value) -> bool {
+    default.same_type(given) || (default.is_float() && given.is_integer())
+}
+
+fn article(kind: &str) -> String {
+    let vowel = kind.starts_with(['a', 'e', 'i', 'o', 'u']);
+    format!("{} {kind}", if vowel { "an" } else { "a" })
+}

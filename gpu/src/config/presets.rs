@@ -1,0 +1,39 @@
+//! The presets embedded in the program.
+
+/// A named configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Preset {
+    /// Name, as `--preset` takes it.
+    pub name: &'static str,
+    /// One line on what it trains.
+    pub about: &'static str,
+    text: &'static str,
+}
+
+/// Every preset.
+pub const PRESETS: &[Preset] = &[
+    Preset {
+        name: "digits",
+        about: "U-Net on the embedded 8×8 digits: Ψ, denoising, guidance, adversarial rounds; minutes on two cores",
+        text: include_str!("../presets/digits.toml"),
+    },
+    Preset {
+        name: "digits-dit",
+        about: "the same with a small DiT",
+        text: include_str!("../presets/digits-dit.toml"),
+    },
+    Preset {
+        name: "mnist",
+        about: "U-Net on MNIST 28×28 (needs the files: data.dir or SADM_DATA_DIR)",
+        text: include_str!("../presets/mnist.toml"),
+    },
+    Preset {
+        name: "cifar10",
+        about: "U-Net on CIFAR-10 32×32 (needs the files: data.dir or SADM_DATA_DIR)",
+        text: include_str!("../presets/cifar10.toml"),
+    },
+];
+
+pub(super) fn preset_text(name: &str) -> Option<&'static str> {
+    PRESETS.iter().find(|p| p.name == name).map(|p| p.text)
+}

@@ -1,0 +1,87 @@
+//! Exponential moving average of parameters.
+
+use crate::error::{Error, Result};
+use crate::optim::Lerp;
+use crate::params::Params;
+
+/// Moving average of a [`Params`], with EDM's ramp-up.
+///
+/// # Formula
+/// ```text
+/// h = min(half_life, ramp · images_seen)
+/// β = 2^(−batch/h)                    (β = 0 at h = 0: the average starts at the parameters)
+/// θ̄ ← θ̄ + (1 − β)(θ − θ̄),            1 − β = −expm1(−ln 2 · batch/h), formed in f64
+/// ```
+/// # Source
+/// Karras et al. (arXiv:2206.00364), their `ema_rampup_ratio`.
+#[derive(Debug)]
+pub struct Ema {
+    params: Params,
+    half_life: f64,
+    ramp: f64,
+}
+
+impl Ema {
+    /// An average that starts as a deep copy of `params`.
+    ///
+    /// `half_life` is in images; `ramp` is the fraction of the images seen that the half-life never
+    /// exceeds (`f64::INFINITY`: no ramp-up).
+    /// # Errors
+    /// A half-life or ramp that is not > 0.
+    pub fn new(params: &Params, half_life: f64, ramp: f64) -> Result<Self> {
+        for (what, value) in [("EMA half-life", half_life), ("EMA ramp", ramp)] {
+            if value.is_nan() || value <= 0.0 {
+                return Err(Error::invalid(what, "be > 0", value));
+            }
+        }
+        Ok(Self {
+            params: params.fork()?,
+            half_life,
+            ramp,
+        })
+    }
+
+    /// The averaged parameters θ̄.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// 1 − β for a batch of `batch` images after `images_seen` earlier ones.
+    pub fn step_size(&self, images_seen: f64, batch: f64) -> f64 {
+        // 0 · ∞: no image seen and no ramp-up.
+        let ramped = if self.ramp.is_infinite() {
+            self.half_life
+        } else {
+            self.half_life.min(self.ramp * images_seen)
+        };
+        -(-std::f64::consts::LN_2 * batch / ramped).exp_m1()
+    }
+
+    /// Moves the average towards `params` after a step on `batch` images, `images_seen` in all.
+    ///
+    /// # Errors
+    /// Other parameters than those the average was made from.
+    pub fn update(&mut self, params: &Params, images_seen: f64, batch: f64) -> Result<()> {
+        let lerp = Lerp {
+            step: self.step_size(images_seen, batch),
+            square: false,
+        };
+        let (averages, sources) = (self.params.vars(), params.vars());
+        if !averages
+            .iter()
+            .map(|(n, _)| n)
+            .eq(sources.iter().map(|(n, _)| n))
+        {
+            let got = format!("{} of {}", sources.len(), averages.len());
+            return Err(Error::invalid(
+                "parameters given to the EMA",
+                "have the names of the averaged ones",
+                got,
+            ));
+        }
+        for ((_, average), (_, source)) in averages.iter().zip(&sources) {
+            lerp.apply(average, source.as_tensor())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,24 @@
+//! The training system of SADM on candle: networks, losses, samplers, data and the training loop.
+//!
+//! Runs on the CPU by default and on CUDA with the feature `cuda`. Nothing here depends on
+//! `sadm-reference`: the two crates implement the same formulas independently, with the same names,
+//! and `sadm-crosscheck` holds them against each other.
+
+pub mod config;
+pub mod data;
+pub mod denoise;
+pub mod ema;
+pub mod error;
+pub mod forward;
+pub mod network;
+pub mod nn;
+pub mod optim;
+pub mod parametrisation;
+pub mod params;
+pub mod random;
+pub mod sampler;
+pub mod schedule;
+pub mod structure;
+pub mod train;
+
+pub use error::{Error, Result};

@@ -1,0 +1,269 @@
+//! Layers with parameters, and the embedding of the condition that both denoisers share.
+
+use candle_core::{DType, Tensor};
+
+use crate::nn::{
+    self, conv2d, embedding, group_norm, group_norm_silu, linear, silu, time_features,
+};
+use crate::params::{Builder, Init};
+use crate::{Error, Result};
+
+/// Standard deviation of a class's embedding at the start: about that of the time embedding.
+const CLASS_STD: f64 = 0.5;
+
+/// An affine map.
+#[derive(Debug, Clone)]
+pub(super) struct Linear {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Linear {
+    pub(super) fn new(inputs: usize, outputs: usize, at: &Builder) -> Result<Self> {
+        Self::with_init(inputs, outputs, Init::KaimingUniform { fan_in: inputs }, at)
+    }
+
+    /// One that gives 0 until it has been trained.
+    pub(super) fn zero(inputs: usize, outputs: usize, at: &Builder) -> Result<Self> {
+        Self::with_init(inputs, outputs, Init::Zeros, at)
+    }
+
+    fn with_init(inputs: usize, outputs: usize, init: Init, at: &Builder) -> Result<Self> {
+        Ok(Self {
+            weight: at.get((outputs, inputs), "weight", init)?,
+            bias: at.get(outputs, "bias", Init::Zeros)?,
+        })
+    }
+
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(linear(x, &self.weight, Some(&self.bias))?)
+    }
+
+    /// The map of each pixel's channels, `[B, C, H, W]` → `[B, D, H, W]`.
+    pub(super) fn forward_pixels(&self, x: &Tensor) -> Result<Tensor> {
+        let (outputs, inputs) = self.weight.dims2()?;
+        let weight = self.weight.reshape((outputs, inputs, 1, 1))?;
+        Ok(conv2d(x, &weight, Some(&self.bias), 0)?)
+    }
+}
+
+/// A convolution of stride 1 that keeps the image's size.
+#[derive(Debug, Clone)]
+pub(super) struct Conv {
+    weight: Tensor,
+    bias: Tensor,
+    padding: usize,
+}
+
+impl Conv {
+    /// A 3×3 convolution.
+    pub(super) fn new(inputs: usize, outputs: usize, at: &Builder) -> Result<Self> {
+        Self::with(
+            inputs,
+            outputs,
+            3,
+            Init::KaimingUniform { fan_in: 9 * inputs },
+            at,
+        )
+    }
+
+    /// A 3×3 convolution that gives 0 until it has been trained.
+    pub(super) fn zero(inputs: usize, outputs: usize, at: &Builder) -> Result<Self> {
+        Self::with(inputs, outputs, 3, Init::Zeros, at)
+    }
+
+    /// A 1×1 convolution.
+    pub(super) fn pointwise(inputs: usize, outputs: usize, at: &Builder) -> Result<Self> {
+        Self::with(
+            inputs,
+            outputs,
+            1,
+            Init::KaimingUniform { fan_in: inputs },
+            at,
+        )
+    }
+
+    fn with(inputs: usize, outputs: usize, side: usize, init: Init, at: &Builder) -> Result<Self> {
+        Ok(Self {
+            weight: at.get((outputs, inputs, side, side), "weight", init)?,
+            bias: at.get(outputs, "bias", Init::Zeros)?,
+            padding: side / 2,
+        })
+    }
+
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(conv2d(x, &self.weight, Some(&self.bias), self.padding)?)
+    }
+}
+
+/// Group normalisation with its affine map.
+#[derive(Debug, Clone)]
+pub(super) struct GroupNorm {
+    weight: Tensor,
+    bias: Tensor,
+    groups: usize,
+}
+
+impl GroupNorm {
+    /// At most `groups` groups, no more than channels.
+    pub(super) fn new(groups: usize, channels: usize, at: &Builder) -> Result<Self> {
+        let groups = groups.min(channels);
+        if groups == 0 || !channels.is_multiple_of(groups) {
+            let must = format!("be positive and divide {channels} channels");
+            return Err(Error::invalid("network.groups", must, groups));
+        }
+        Ok(Self {
+            weight: at.get(channels, "weight", Init::Ones)?,
+            bias: at.get(channels, "bias", Init::Zeros)?,
+            groups,
+        })
+    }
+
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(group_norm(x, self.groups, &self.weight, &self.bias)?)
+    }
+
+    /// `silu(norm(x))`.
+    pub(super) fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(group_norm_silu(x, self.groups, &self.weight, &self.bias)?)
+    }
+
+    /// `silu(norm(x) (1 + scale) + shift)` with `scale`, `shift`: `[B, C]`, both folded into the
+    /// affine map of each sample: γ (1 + scale) and β (1 + scale) + shift.
+    pub(super) fn forward_modulated_silu(
+        &self,
+        x: &Tensor,
+        scale: &Tensor,
+        shift: &Tensor,
+    ) -> Result<Tensor> {
+        let scale = (scale + 1.0)?;
+        let gamma = scale.broadcast_mul(&self.weight)?;
+        let beta = (scale.broadcast_mul(&self.bias)? + shift)?;
+        Ok(group_norm_silu(x, self.groups, &gamma, &beta)?)
+    }
+}
+
+/// Embedding of noise level and class: `time.1(silu(time.0(features))) + class.weight[label]`.
+#[derive(Debug, Clone)]
+pub(super) struct Condition {
+    time: [Linear; 2],
+    class: Option<Tensor>,
+    time_dim: usize,
+    dtype: DType,
+}
+
+impl Condition {
+    pub(super) fn new(
+        time_dim: usize,
+        dim: usize,
+        classes: Option<usize>,
+        at: &Builder,
+    ) -> Result<Self> {
+        if time_dim == 0 || !time_dim.is_multiple_of(2) {
+            return Err(Error::invalid(
+                "network.time_dim",
+                "be even and positive",
+                time_dim,
+            ));
+        }
+        let table = |classes: usize| {
+            let init = Init::Normal { std: CLASS_STD };
+            at.pp("class").get((classes + 1, dim), "weight", init)
+        };
+        Ok(Self {
+            time: [
+                Linear::new(time_dim, dim, &at.pp("time.0"))?,
+                Linear::new(dim, dim, &at.pp("time.1"))?,
+            ],
+            class: classes.map(table).transpose()?,
+            time_dim,
+            dtype: at.dtype(),
+        })
+    }
+
+    /// `silu(emb)`, as every block takes it: `[B, dim]`.
+    pub(super) fn forward(
+        &self,
+        x: &Tensor,
+        c_noise: &[f64],
+        labels: Option<&[u32]>,
+    ) -> Result<Tensor> {
+        let batch = x.dim(0)?;
+        let count = |what: &str, got: usize| {
+            let must = format!("be {batch}, one for each image");
+            if got == batch {
+                Ok(())
+            } else {
+                Err(Error::invalid(what, must, got))
+            }
+        };
+        count("number of noise levels", c_noise.len())?;
+        let features = time_features(c_noise, self.time_dim, x.device(), self.dtype)?;
+        let hidden = silu(&self.time[0].forward(&features)?)?;
+        let mut emb = self.time[1].forward(&hidden)?;
+        if let Some(labels) = labels {
+            count("number of labels", labels.len())?;
+        }
+        match (&self.class, labels) {
+            (None, None) => {}
+            (None, Some(_)) => {
+                let must = "be absent for a network without classes";
+                return Err(Error::invalid("labels", must, format!("{batch} labels")));
+            }
+            (Some(table), labels) => emb = (emb + class_rows(table, labels, batch)?)?,
+        }
+        Ok(silu(&emb)?)
+    }
+}
+
+/// Rows of the class table; the last one, "no class", for everything if there are no labels.
+fn class_rows(table: &Tensor, labels: Option<&[u32]>, batch: usize) -> Result<Tensor> {
+    let last = table.dim(0)? - 1;
+    let no_class =
+        || u32::try_from(last).map_err(|_| Error::invalid("classes", "fit in u32", last));
+    let labels = labels.map_or_else(
+        || Ok(vec![no_class()?; batch]),
+        |labels| Ok::<_, Error>(labels.to_vec()),
+    )?;
+    Ok(embedding(table, &labels)?)
+}
+
+/// Self-attention over the pixels of an image, added to it.
+#[derive(Debug, Clone)]
+pub(super) struct PixelAttention {
+    norm: GroupNorm,
+    qkv: Linear,
+    proj: Linear,
+    heads: usize,
+}
+
+impl PixelAttention {
+    pub(super) fn new(channels: usize, heads: usize, groups: usize, at: &Builder) -> Result<Self> {
+        check_heads(channels, heads)?;
+        Ok(Self {
+            norm: GroupNorm::new(groups, channels, &at.pp("norm"))?,
+            qkv: Linear::new(channels, 3 * channels, &at.pp("qkv"))?,
+            proj: Linear::zero(channels, channels, &at.pp("proj"))?,
+            heads,
+        })
+    }
+
+    /// `x: [B, C, H, W]` → the same.
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let qkv = self
+            .qkv
+            .forward_pixels(&self.norm.forward(x)?)?
+            .flatten_from(2)?;
+        let y = nn::self_attention(&qkv, self.heads, nn::Packing::Channels)?.reshape(x.shape())?;
+        Ok((x + self.proj.forward_pixels(&y)?)?)
+    }
+}
+
+/// Refuses heads that do not divide the channels.
+pub(super) fn check_heads(channels: usize, heads: usize) -> Result<()> {
+    if heads == 0 || !channels.is_multiple_of(heads) {
+        let must = format!("be positive and divide {channels} channels");
+        return Err(Error::invalid("network.heads", must, heads));
+    }
+    Ok(())
+}

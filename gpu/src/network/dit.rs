@@ -1,0 +1,254 @@
+//! A small diffusion transformer.
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::blocks::{Condition, Linear, check_heads};
+use super::{Denoiser, is_zero};
+use crate::nn::{self, from_f64, gelu, layer_norm};
+use crate::params::Builder;
+use crate::{Error, Result};
+
+/// Shape of a [`Dit`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DitConfig {
+    /// Channels of the images; 0 stands for "as the data" in a configuration.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub in_channels: usize,
+    /// Side of the (square) images; 0 stands for "as the data" in a configuration.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub size: usize,
+    /// Side of a patch; divides `size`.
+    pub patch: usize,
+    /// Width of a token and of the embedding; a multiple of 4.
+    pub dim: usize,
+    /// Number of blocks.
+    pub depth: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width of the hidden layer of a block, in units of `dim`.
+    pub mlp_ratio: usize,
+    /// Sinusoidal features of the noise level.
+    pub time_dim: usize,
+    /// Number of classes; `None` for an unconditional network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<usize>,
+}
+
+impl DitConfig {
+    fn check(&self) -> Result<()> {
+        let positive = [
+            ("network.in_channels", self.in_channels),
+            ("network.size", self.size),
+            ("network.patch", self.patch),
+            ("network.dim", self.dim),
+            ("network.mlp_ratio", self.mlp_ratio),
+        ];
+        for (name, value) in positive {
+            if value == 0 {
+                return Err(Error::invalid(name, "be positive", value));
+            }
+        }
+        if !self.size.is_multiple_of(self.patch) {
+            let must = format!("divide the image side {}", self.size);
+            return Err(Error::invalid("network.patch", must, self.patch));
+        }
+        if !self.dim.is_multiple_of(4) {
+            return Err(Error::invalid(
+                "network.dim",
+                "be a multiple of 4",
+                self.dim,
+            ));
+        }
+        check_heads(self.dim, self.heads)
+    }
+
+    /// Patches along a side.
+    fn side(&self) -> usize {
+        self.size / self.patch
+    }
+    /// Elements of a patch.
+    fn patch_len(&self) -> usize {
+        self.in_channels * self.patch * self.patch
+    }
+}
+
+/// Transformer over image patches, modulated by noise level and class (adaLN-zero: every block
+/// starts as the identity, the network as 0).
+///
+/// # Source
+/// Peebles and Xie 2022 (arXiv:2212.09748).
+#[derive(Debug, Clone)]
+pub struct Dit {
+    config: DitConfig,
+    condition: Condition,
+    patch: Linear,
+    positions: Tensor,
+    blocks: Vec<Block>,
+    final_ada: Linear,
+    final_linear: Linear,
+}
+
+#[derive(Debug, Clone)]
+struct Block {
+    ada: Linear,
+    qkv: Linear,
+    proj: Linear,
+    mlp: [Linear; 2],
+    heads: usize,
+}
+
+impl Dit {
+    /// Takes its parameters from `at`, making those that do not exist.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a configuration that cannot be built.
+    pub fn new(config: &DitConfig, at: Builder) -> Result<Self> {
+        config.check()?;
+        let (dim, patch_len) = (config.dim, config.patch_len());
+        let blocks = (0..config.depth)
+            .map(|i| Block::new(config, &at.pp(format!("block.{i}"))))
+            .collect::<Result<_>>()?;
+        let positions = position_features(config.side(), dim);
+        let shape = (config.side() * config.side(), dim);
+        Ok(Self {
+            condition: Condition::new(config.time_dim, dim, config.classes, &at)?,
+            patch: Linear::new(patch_len, dim, &at.pp("patch"))?,
+            positions: from_f64(positions, shape, at.device(), at.dtype())?,
+            blocks,
+            final_ada: Linear::zero(dim, 2 * dim, &at.pp("final.ada"))?,
+            final_linear: Linear::zero(dim, patch_len, &at.pp("final.linear"))?,
+            config: config.clone(),
+        })
+    }
+
+    /// `[B, C, H, W]` → `[B, T, C p p]`: tokens row by row, inside a token (c, y, x).
+    fn patchify(&self, x: &Tensor) -> Result<Tensor> {
+        let DitConfig {
+            in_channels: c,
+            size,
+            patch: p,
+            ..
+        } = self.config;
+        let side = self.config.side();
+        let (batch, channels, height, width) = x.dims4()?;
+        if (channels, height, width) != (c, size, size) {
+            return Err(Error::shape(
+                "network input",
+                format!("[B, {c}, {size}, {size}]"),
+                x.dims(),
+            ));
+        }
+        let blocks = x
+            .reshape(vec![batch, c, side, p, side, p])?
+            .permute(vec![0, 2, 4, 1, 3, 5])?;
+        Ok(blocks.reshape((batch, side * side, self.config.patch_len()))?)
+    }
+
+    /// The inverse of [`patchify`](Self::patchify).
+    fn unpatchify(&self, tokens: &Tensor) -> Result<Tensor> {
+        let DitConfig {
+            in_channels: c,
+            size,
+            patch: p,
+            ..
+        } = self.config;
+        let (batch, side) = (tokens.dim(0)?, self.config.side());
+        let blocks = tokens.reshape(vec![batch, side, side, c, p, p])?;
+        Ok(blocks
+            .permute(vec![0, 3, 1, 4, 2, 5])?
+            .reshape((batch, c, size, size))?)
+    }
+}
+
+impl Denoiser for Dit {
+    fn forward(&self, x: &Tensor, c_noise: &[f64], labels: Option<&[u32]>) -> Result<Tensor> {
+        let tokens = self.patchify(x)?;
+        let emb = self.condition.forward(x, c_noise, labels)?;
+        let mut h = self
+            .patch
+            .forward(&tokens)?
+            .broadcast_add(&self.positions)?;
+        for block in &self.blocks {
+            h = block.forward(&h, &emb)?;
+        }
+        let modulation = chunks::<2>(&self.final_ada.forward(&emb)?)?;
+        let [shift, scale] = &modulation;
+        self.unpatchify(
+            &self
+                .final_linear
+                .forward(&modulated_norm(&h, scale, shift)?)?,
+        )
+    }
+}
+
+impl Block {
+    fn new(config: &DitConfig, at: &Builder) -> Result<Self> {
+        let (dim, hidden) = (config.dim, config.dim * config.mlp_ratio);
+        Ok(Self {
+            ada: Linear::zero(dim, 6 * dim, &at.pp("ada"))?,
+            qkv: Linear::new(dim, 3 * dim, &at.pp("attn.qkv"))?,
+            proj: Linear::new(dim, dim, &at.pp("attn.proj"))?,
+            mlp: [
+                Linear::new(dim, hidden, &at.pp("mlp.0"))?,
+                Linear::new(hidden, dim, &at.pp("mlp.1"))?,
+            ],
+            heads: config.heads,
+        })
+    }
+
+    /// `x: [B, T, D]`, `emb: [B, D]` → `[B, T, D]`.
+    fn forward(&self, x: &Tensor, emb: &Tensor) -> Result<Tensor> {
+        let modulation = chunks::<6>(&self.ada.forward(emb)?)?;
+        let [shift1, scale1, gate1, shift2, scale2, gate2] = &modulation;
+        let qkv = self.qkv.forward(&modulated_norm(x, scale1, shift1)?)?;
+        let h = nn::self_attention(&qkv, self.heads, nn::Packing::Tokens)?;
+        let x = gated_sum(x, gate1, &self.proj.forward(&h)?)?;
+        let h = gelu(&self.mlp[0].forward(&modulated_norm(&x, scale2, shift2)?)?)?;
+        gated_sum(&x, gate2, &self.mlp[1].forward(&h)?)
+    }
+}
+
+/// `LN(x) (1 + scale) + shift` with one scale and shift for each sample.
+fn modulated_norm(x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor> {
+    Ok(layer_norm(x, Some((&(scale + 1.0)?, shift)))?)
+}
+
+/// `x + gate · h` with one gate for each sample.
+fn gated_sum(x: &Tensor, gate: &Tensor, h: &Tensor) -> Result<Tensor> {
+    Ok((x + h.broadcast_mul(&gate.unsqueeze(1)?)?)?)
+}
+
+/// `[B, N D]` → N times `[B, D]`.
+fn chunks<const N: usize>(x: &Tensor) -> Result<[Tensor; N]> {
+    let parts = x.chunk(N, 1)?;
+    let count = parts.len();
+    parts
+        .try_into()
+        .map_err(|_| Error::invalid("modulation", format!("split in {N}"), count))
+}
+
+/// Fixed positions of a square of `side²` tokens: the first half of the features from the row, the
+/// second from the column.
+///
+/// # Formula `[eq:position-features]`
+/// ```text
+/// [sin(r ω_0) … sin(r ω_{q−1}), cos(r ω_0) … cos(r ω_{q−1})] and the same of c,
+/// ω_k = 10000^{−k/q},  q = dim/4
+/// ```
+fn position_features(side: usize, dim: usize) -> Vec<f64> {
+    let quarter = dim / 4;
+    let wave =
+        |position: usize, k: usize| position as f64 * 10_000_f64.powf(-(k as f64) / quarter as f64);
+    let mut features = Vec::with_capacity(side * side * dim);
+    for row in 0..side {
+        for column in 0..side {
+            for position in [row, column] {
+                features.extend((0..quarter).map(|k| wave(position, k).sin()));
+                features.extend((0..quarter).map(|k| wave(position, k).cos()));
+            }
+        }
+    }
+    features
+}

@@ -1,0 +1,284 @@
+//! A small U-Net denoiser.
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::blocks::{Condition, Conv, GroupNorm, Linear, PixelAttention};
+use super::{Denoiser, is_zero};
+use crate::nn::{avg_pool2x, concat_channels, upsample_nearest2x};
+use crate::params::Builder;
+use crate::{Error, Result};
+
+/// Shape of a [`UNet`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UNetConfig {
+    /// Channels of the images; 0 stands for "as the data" in a configuration.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub in_channels: usize,
+    /// Channels of each level, the finest first; each next level has half the side.
+    pub channels: Vec<usize>,
+    /// Residual blocks of each level, on the way down and on the way up.
+    pub blocks: usize,
+    /// Levels (0 is the finest) whose blocks are followed by attention.
+    pub attention: Vec<usize>,
+    /// Attention heads.
+    pub heads: usize,
+    /// Groups of the normalisations; fewer where there are fewer channels.
+    pub groups: usize,
+    /// Width of the embedding of noise level and class.
+    pub emb_dim: usize,
+    /// Sinusoidal features of the noise level.
+    pub time_dim: usize,
+    /// Number of classes; `None` for an unconditional network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<usize>,
+}
+
+impl UNetConfig {
+    fn check(&self) -> Result<()> {
+        let levels = self.channels.len();
+        let positive = [
+            ("network.in_channels", self.in_channels),
+            ("network.blocks", self.blocks),
+            ("network.emb_dim", self.emb_dim),
+            ("number of network.channels", levels),
+        ];
+        for (name, value) in positive {
+            if value == 0 {
+                return Err(Error::invalid(name, "be positive", value));
+            }
+        }
+        match self.attention.iter().find(|&&level| level >= levels) {
+            Some(level) => {
+                let must = format!("name levels below {levels}");
+                Err(Error::invalid("network.attention", must, level))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// U-Net with residual blocks modulated by noise level and class, attention at chosen levels and in
+/// the middle, and skip connections.
+///
+/// # Source
+/// Ho et al. 2020 (arXiv:2006.11239) for the shape, Dhariwal and Nichol 2021 (arXiv:2105.05233) for
+/// the modulated normalisation. The last convolutions of each branch and of the network start at 0.
+#[derive(Debug, Clone)]
+pub struct UNet {
+    condition: Condition,
+    conv_in: Conv,
+    down: Vec<Vec<Stage>>,
+    middle: (ResBlock, PixelAttention, ResBlock),
+    /// Coarsest level first, as they run.
+    up: Vec<UpLevel>,
+    norm_out: GroupNorm,
+    conv_out: Conv,
+}
+
+/// A residual block and the attention that may follow it.
+#[derive(Debug, Clone)]
+struct Stage {
+    block: ResBlock,
+    attention: Option<PixelAttention>,
+}
+
+/// The stages of one level on the way up, and the convolution after upsampling (not at level 0).
+#[derive(Debug, Clone)]
+struct UpLevel {
+    stages: Vec<Stage>,
+    conv: Option<Conv>,
+}
+
+impl UNet {
+    /// Takes its parameters from `at`, making those that do not exist.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a configuration that cannot be built: zero sizes, groups or heads that
+    /// do not divide the channels, an attention level that does not exist.
+    pub fn new(config: &UNetConfig, at: Builder) -> Result<Self> {
+        config.check()?;
+        let mut maker = Maker {
+            config,
+            at: &at,
+            skips: Vec::new(),
+            width: config.channels[0],
+        };
+        let conv_in = Conv::new(config.in_channels, maker.width, &at.pp("conv_in"))?;
+        let down = (0..config.channels.len())
+            .map(|i| maker.down(i))
+            .collect::<Result<_>>()?;
+        let middle = maker.middle()?;
+        let up = (0..config.channels.len())
+            .rev()
+            .map(|i| maker.up(i))
+            .collect::<Result<_>>()?;
+        let width = maker.width;
+        Ok(Self {
+            condition: Condition::new(config.time_dim, config.emb_dim, config.classes, &at)?,
+            conv_in,
+            down,
+            middle,
+            up,
+            norm_out: GroupNorm::new(config.groups, width, &at.pp("norm_out"))?,
+            conv_out: Conv::zero(width, config.in_channels, &at.pp("conv_out"))?,
+        })
+    }
+}
+
+impl Denoiser for UNet {
+    fn forward(&self, x: &Tensor, c_noise: &[f64], labels: Option<&[u32]>) -> Result<Tensor> {
+        let emb = self.condition.forward(x, c_noise, labels)?;
+        let mut h = self.conv_in.forward(x)?;
+        let mut skips = Vec::new();
+        for (i, stages) in self.down.iter().enumerate() {
+            if i > 0 {
+                h = avg_pool2x(&h)?;
+            }
+            for stage in stages {
+                h = stage.forward(&h, &emb)?;
+                skips.push(h.clone());
+            }
+        }
+        h = self.middle.0.forward(&h, &emb)?;
+        h = self.middle.1.forward(&h)?;
+        h = self.middle.2.forward(&h, &emb)?;
+        for level in &self.up {
+            for stage in &level.stages {
+                if let Some(skip) = skips.pop() {
+                    h = concat_channels(&h, &skip)?;
+                }
+                h = stage.forward(&h, &emb)?;
+            }
+            if let Some(conv) = &level.conv {
+                h = conv.forward(&upsample_nearest2x(&h)?)?;
+            }
+        }
+        self.conv_out.forward(&self.norm_out.forward_silu(&h)?)
+    }
+}
+
+/// Makes the levels in the order in which they run, following the width of the image.
+struct Maker<'a> {
+    config: &'a UNetConfig,
+    at: &'a Builder,
+    /// Channels of the skip connections made so far.
+    skips: Vec<usize>,
+    /// Channels of the image at this point.
+    width: usize,
+}
+
+impl Maker<'_> {
+    fn block(&mut self, inputs: usize, outputs: usize, name: &str) -> Result<ResBlock> {
+        self.width = outputs;
+        ResBlock::new(inputs, outputs, self.config, &self.at.pp(name))
+    }
+
+    fn attention(&self, name: &str) -> Result<PixelAttention> {
+        let UNetConfig { heads, groups, .. } = *self.config;
+        PixelAttention::new(self.width, heads, groups, &self.at.pp(name))
+    }
+
+    fn stage(&mut self, inputs: usize, side: &str, i: usize, j: usize) -> Result<Stage> {
+        let outputs = self.config.channels[i];
+        let block = self.block(inputs, outputs, &format!("{side}.{i}.block.{j}"))?;
+        let attention = if self.config.attention.contains(&i) {
+            Some(self.attention(&format!("{side}.{i}.attn.{j}"))?)
+        } else {
+            None
+        };
+        Ok(Stage { block, attention })
+    }
+
+    fn down(&mut self, i: usize) -> Result<Vec<Stage>> {
+        let mut stages = Vec::new();
+        for j in 0..self.config.blocks {
+            stages.push(self.stage(self.width, "down", i, j)?);
+            self.skips.push(self.width);
+        }
+        Ok(stages)
+    }
+
+    fn middle(&mut self) -> Result<(ResBlock, PixelAttention, ResBlock)> {
+        let width = self.width;
+        let first = self.block(width, width, "mid.block.0")?;
+        let attention = self.attention("mid.attn")?;
+        Ok((first, attention, self.block(width, width, "mid.block.1")?))
+    }
+
+    fn up(&mut self, i: usize) -> Result<UpLevel> {
+        let mut stages = Vec::new();
+        for j in 0..self.config.blocks {
+            let inputs = self.width + self.skips.pop().unwrap_or(0);
+            stages.push(self.stage(inputs, "up", i, j)?);
+        }
+        let conv = if i > 0 {
+            Some(Conv::new(
+                self.width,
+                self.width,
+                &self.at.pp(format!("up.{i}.conv")),
+            )?)
+        } else {
+            None
+        };
+        Ok(UpLevel { stages, conv })
+    }
+}
+
+impl Stage {
+    fn forward(&self, x: &Tensor, emb: &Tensor) -> Result<Tensor> {
+        let h = self.block.forward(x, emb)?;
+        match &self.attention {
+            Some(attention) => attention.forward(&h),
+            None => Ok(h),
+        }
+    }
+}
+
+/// `skip(x) + conv2(silu(norm2(conv1(silu(norm1(x)))) · (1 + scale) + shift))`, scale and shift from
+/// the embedding.
+#[derive(Debug, Clone)]
+struct ResBlock {
+    norm1: GroupNorm,
+    conv1: Conv,
+    emb: Linear,
+    norm2: GroupNorm,
+    conv2: Conv,
+    skip: Option<Conv>,
+    outputs: usize,
+}
+
+impl ResBlock {
+    fn new(inputs: usize, outputs: usize, config: &UNetConfig, at: &Builder) -> Result<Self> {
+        let skip = if inputs == outputs {
+            None
+        } else {
+            Some(Conv::pointwise(inputs, outputs, &at.pp("skip"))?)
+        };
+        Ok(Self {
+            norm1: GroupNorm::new(config.groups, inputs, &at.pp("norm1"))?,
+            conv1: Conv::new(inputs, outputs, &at.pp("conv1"))?,
+            emb: Linear::new(config.emb_dim, 2 * outputs, &at.pp("emb"))?,
+            norm2: GroupNorm::new(config.groups, outputs, &at.pp("norm2"))?,
+            conv2: Conv::zero(outputs, outputs, &at.pp("conv2"))?,
+            skip,
+            outputs,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, emb: &Tensor) -> Result<Tensor> {
+        let modulation = self.emb.forward(emb)?;
+        let scale = modulation.narrow(1, 0, self.outputs)?;
+        let shift = modulation.narrow(1, self.outputs, self.outputs)?;
+        let h = self.conv1.forward(&self.norm1.forward_silu(x)?)?;
+        let h = self
+            .conv2
+            .forward(&self.norm2.forward_modulated_silu(&h, &scale, &shift)?)?;
+        let skip = match &self.skip {
+            Some(conv) => conv.forward(x)?,
+            None => x.clone(),
+        };
+        Ok((skip + h)?)
+    }
+}

@@ -1,0 +1,162 @@
+//! Element-wise activations: SiLU and GELU (tanh form), both as x times a logistic function.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::buffer::{CHUNK, by_dtype, load, tensor, with};
+use super::real::{Real, sigmoid, vectorised};
+use super::{Path, composed};
+
+/// `√(2/π)`, the scale of GELU's tanh form.
+pub(super) const GELU_SCALE: f64 = 0.797_884_560_802_865_4;
+/// The cubic coefficient of GELU's tanh form.
+pub(super) const GELU_CUBIC: f64 = 0.044_715;
+
+/// SiLU (swish).
+///
+/// # Formula `[eq:silu]`
+/// ```text
+/// silu(x)  = x σ(x),   σ(x) = 1 / (1 + e⁻ˣ)
+/// silu'(x) = σ(x) (1 + x (1 − σ(x)))
+/// ```
+///
+/// # Shapes
+/// Any → the same.
+///
+/// # Source
+/// Elfwing et al. 2017 (arXiv:1702.03118).
+pub fn silu(x: &Tensor) -> Result<Tensor> {
+    match Path::of(x) {
+        Path::Fused => x.contiguous()?.apply_op1(Activation::Silu),
+        Path::Composed => composed::silu(x),
+    }
+}
+
+/// GELU in its tanh form.
+///
+/// # Formula `[eq:gelu]`
+/// ```text
+/// gelu(x)  = ½ x (1 + tanh u) = x σ(2u),   u = √(2/π) (x + 0.044715 x³)
+/// gelu'(x) = σ(2u) + x σ(2u) (1 − σ(2u)) · 2u',   u' = √(2/π) (1 + 3 · 0.044715 x²)
+/// ```
+/// The logistic form is exact and does not cancel for negative x, where 1 + tanh does.
+///
+/// # Shapes
+/// Any → the same.
+///
+/// # Source
+/// Hendrycks and Gimpel 2016 (arXiv:1606.08415).
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    match Path::of(x) {
+        Path::Fused => x.contiguous()?.apply_op1(Activation::Gelu),
+        Path::Composed => composed::gelu(x),
+    }
+}
+
+/// silu(x).
+#[inline(always)]
+pub(super) fn silu_value<R: Real>(x: R) -> R {
+    x * sigmoid(x).0
+}
+
+/// silu'(x).
+#[inline(always)]
+pub(super) fn silu_slope<R: Real>(x: R) -> R {
+    let (s, complement) = sigmoid(x);
+    s * (R::of(1.0) + x * complement)
+}
+
+/// gelu(x).
+#[inline(always)]
+fn gelu_value<R: Real>(x: R) -> R {
+    let twice_u = R::of(2.0 * GELU_SCALE) * (x + R::of(GELU_CUBIC) * x * x * x);
+    x * sigmoid(twice_u).0
+}
+
+/// gelu'(x).
+#[inline(always)]
+fn gelu_slope<R: Real>(x: R) -> R {
+    let twice_u = R::of(2.0 * GELU_SCALE) * (x + R::of(GELU_CUBIC) * x * x * x);
+    let slope = R::of(2.0 * GELU_SCALE) * (R::of(1.0) + R::of(3.0 * GELU_CUBIC) * x * x);
+    let (s, complement) = sigmoid(twice_u);
+    s + x * (s * complement * slope)
+}
+
+enum Activation {
+    Silu,
+    Gelu,
+}
+
+impl CustomOp1 for Activation {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Silu => "silu",
+            Self::Gelu => "gelu",
+        }
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let y = by_dtype!(x.dtype(), "activation", forward(self, x, layout))?;
+        Ok((y, layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        by_dtype!(x.dtype(), "activation", backward(self, x, grad)).map(Some)
+    }
+}
+
+fn forward<R: Real>(
+    activation: &Activation,
+    x: &CpuStorage,
+    layout: &Layout,
+) -> Result<CpuStorage> {
+    let values = load::<R>(x, layout)?;
+    let y = match activation {
+        Activation::Silu => map(&values, silu_value),
+        Activation::Gelu => map(&values, gelu_value),
+    };
+    Ok(R::store(y, x.dtype()))
+}
+
+fn backward<R: Real>(activation: &Activation, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    let values = with::<R, _>(x, |x| {
+        with::<R, _>(grad, |grad| {
+            Ok(match activation {
+                Activation::Silu => map2(x, grad, |x, g| g * silu_slope(x)),
+                Activation::Gelu => map2(x, grad, |x, g| g * gelu_slope(x)),
+            })
+        })
+    })?;
+    Ok(tensor(values, x.shape(), x.dtype()))
+}
+
+/// `f` of every element, in parallel chunks.
+fn map<R: Real>(x: &[R], f: impl Fn(R) -> R + Sync) -> Vec<R> {
+    let mut y = vec![R::default(); x.len()];
+    y.par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK))
+        .for_each(|(y, x)| {
+            vectorised(|| {
+                for (y, &x) in y.iter_mut().zip(x) {
+                    *y = f(x);
+                }
+            });
+        });
+    y
+}
+
+/// `f` of every pair of elements, in parallel chunks.
+fn map2<R: Real>(x: &[R], g: &[R], f: impl Fn(R, R) -> R + Sync) -> Vec<R> {
+    let mut y = vec![R::default(); x.len()];
+    y.par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK).zip(g.par_chunks(CHUNK)))
+        .for_each(|(y, (x, g))| {
+            vectorised(|| {
+                for (y, (&x, &g)) in y.iter_mut().zip(x.iter().zip(g)) {
+                    *y = f(x, g);
+                }
+            });
+        });
+    y
+}

@@ -1,0 +1,65 @@
+//! Tables of vectors, and features of the noise level.
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use crate::Error;
+
+/// Rows of a table.
+///
+/// # Shapes
+/// `table: [K, D]`, N indices → `[N, D]`; ∂L/∂table gets each output row's gradient added to the
+/// row it came from.
+///
+/// # Errors
+/// An index that is not below K.
+pub fn embedding(table: &Tensor, indices: &[u32]) -> Result<Tensor> {
+    let (rows, _) = table.dims2()?;
+    if let Some(index) = indices.iter().find(|&&index| index as usize >= rows) {
+        let must = format!("be below the table's {rows} rows");
+        return Err(Error::invalid("embedding index", must, index).into());
+    }
+    let indices = Tensor::from_slice(indices, indices.len(), table.device())?;
+    table.index_select(&indices, 0)
+}
+
+/// Sinusoidal features of the noise input n = c_noise.
+///
+/// # Formula `[eq:time-features]`
+/// ```text
+/// [cos(n f_0) … cos(n f_{h−1}), sin(n f_0) … sin(n f_{h−1})],   f_k = ½ · 64^{k/(h−1)},   h = dim/2
+/// ```
+/// computed in f64 and rounded once. f runs from ½ to 32, so that n ∈ [−2, 2] (σ from e⁻⁸ to e⁸)
+/// meets both a slow and a fast wave.
+///
+/// # Shapes
+/// `noise: [N]` → `[N, dim]`.
+///
+/// # Errors
+/// `dim` odd or zero.
+pub fn time_features(noise: &[f64], dim: usize, device: &Device, dtype: DType) -> Result<Tensor> {
+    if dim == 0 || !dim.is_multiple_of(2) {
+        return Err(Error::invalid("number of time features", "be even and positive", dim).into());
+    }
+    let half = dim / 2;
+    let frequency = |k: usize| 0.5 * 64_f64.powf(k as f64 / (half - 1).max(1) as f64);
+    let features: Vec<f64> = noise
+        .iter()
+        .flat_map(|&n| {
+            let cosines = (0..half).map(move |k| (n * frequency(k)).cos());
+            cosines.chain((0..half).map(move |k| (n * frequency(k)).sin()))
+        })
+        .collect();
+    from_f64(features, (noise.len(), dim), device, dtype)
+}
+
+/// A tensor of host numbers, rounded once to `dtype`.
+pub(crate) fn from_f64(
+    values: Vec<f64>,
+    shape: impl Into<candle_core::Shape>,
+    device: &Device,
+    dtype: DType,
+) -> Result<Tensor> {
+    Tensor::from_vec(values, shape, &Device::Cpu)?
+        .to_dtype(dtype)?
+        .to_device(device)
+}

@@ -1,0 +1,331 @@
+//! Group normalisation, optionally followed by SiLU in the same pass.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::activation::{silu_slope, silu_value};
+use super::buffer::{accumulate, by_dtype, load, tensor, with};
+use super::real::{Real, moments, sum, sum2, vectorised};
+use super::{Path, composed};
+use crate::Error;
+
+/// Added to the variance of a group.
+pub const GROUP_NORM_EPS: f64 = 1e-5;
+
+/// Group normalisation with an affine map of each channel.
+///
+/// # Formula `[eq:group-norm]`
+/// ```text
+/// x̂ = (x − μ) / √(v + 1e-5)      μ, v: mean and (biased) variance over one sample's group of channels
+/// y = γ_c x̂ + β_c
+/// ∂L/∂x = (h − mean(h) − x̂ mean(h x̂)) / √(v + 1e-5),   h = γ_c ∂L/∂y,   means over the group
+/// ∂L/∂γ_c = Σ x̂ ∂L/∂y,   ∂L/∂β_c = Σ ∂L/∂y
+/// ```
+///
+/// # Shapes
+/// `x: [N, C, …]` → the same; `gamma`, `beta`: `[C]`, or `[N, C]` for an affine map of each sample
+/// (feature-wise modulation).
+///
+/// # Errors
+/// `groups` zero or not a divisor of C, shapes that do not fit.
+///
+/// # Source
+/// Wu and He 2018 (arXiv:1803.08494).
+pub fn group_norm(x: &Tensor, groups: usize, gamma: &Tensor, beta: &Tensor) -> Result<Tensor> {
+    if Path::of(x) == Path::Composed {
+        return composed::group_norm(x, groups, gamma, beta);
+    }
+    apply(
+        x,
+        gamma,
+        beta,
+        GroupNorm {
+            groups,
+            silu: false,
+        },
+    )
+}
+
+/// `silu(group_norm(x))` as one operation, see [`group_norm`] and [`silu`](super::silu).
+///
+/// # Errors
+/// As [`group_norm`].
+pub fn group_norm_silu(x: &Tensor, groups: usize, gamma: &Tensor, beta: &Tensor) -> Result<Tensor> {
+    if Path::of(x) == Path::Composed {
+        return composed::group_norm_silu(x, groups, gamma, beta);
+    }
+    apply(x, gamma, beta, GroupNorm { groups, silu: true })
+}
+
+fn apply(x: &Tensor, gamma: &Tensor, beta: &Tensor, op: GroupNorm) -> Result<Tensor> {
+    x.contiguous()?
+        .apply_op3(&gamma.contiguous()?, &beta.contiguous()?, op)
+}
+
+struct GroupNorm {
+    groups: usize,
+    silu: bool,
+}
+
+/// The sizes of one group normalisation, checked.
+#[derive(Clone, Copy)]
+pub(super) struct Sizes {
+    pub batch: usize,
+    pub channels: usize,
+    pub pixels: usize,
+    pub groups: usize,
+    /// Whether γ and β differ from sample to sample.
+    pub per_sample: bool,
+    silu: bool,
+}
+
+impl Sizes {
+    pub(super) fn new(groups: usize, x: &[usize], gamma: &[usize], beta: &[usize]) -> Result<Self> {
+        let &[batch, channels, ref rest @ ..] = x else {
+            return Err(Error::shape("group_norm input", "[N, C, …]", x).into());
+        };
+        if channels == 0 || rest.contains(&0) {
+            return Err(
+                Error::shape("group_norm input", "[N, C, …] with no empty sample", x).into(),
+            );
+        }
+        if groups == 0 || !channels.is_multiple_of(groups) {
+            let must = format!("be a divisor of the {channels} channels");
+            return Err(Error::invalid("group_norm groups", must, groups).into());
+        }
+        for (name, dims) in [("group_norm gamma", gamma), ("group_norm beta", beta)] {
+            if dims != gamma || (dims != [channels] && dims != [batch, channels]) {
+                let must = format!("[{channels}] or [{batch}, {channels}], both alike");
+                return Err(Error::shape(name, must, dims).into());
+            }
+        }
+        let pixels = rest.iter().product();
+        let per_sample = gamma.len() == 2;
+        Ok(Self {
+            batch,
+            channels,
+            pixels,
+            groups,
+            per_sample,
+            silu: false,
+        })
+    }
+
+    /// The part of γ or β that belongs to sample `n`.
+    fn affine<'a, R>(&self, values: &'a [R], n: usize) -> &'a [R] {
+        if self.per_sample {
+            &values[n * self.channels..][..self.channels]
+        } else {
+            values
+        }
+    }
+
+    fn group_size(&self) -> usize {
+        self.channels / self.groups * self.pixels
+    }
+    fn sample(&self) -> usize {
+        self.channels * self.pixels
+    }
+}
+
+impl GroupNorm {
+    fn sizes(&self, x: &[usize], gamma: &[usize], beta: &[usize]) -> Result<Sizes> {
+        let sizes = Sizes::new(self.groups, x, gamma, beta)?;
+        Ok(Sizes {
+            silu: self.silu,
+            ..sizes
+        })
+    }
+}
+
+impl CustomOp3 for GroupNorm {
+    fn name(&self) -> &'static str {
+        "group_norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        gamma: &CpuStorage,
+        gamma_layout: &Layout,
+        beta: &CpuStorage,
+        beta_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let sizes = self.sizes(x_layout.dims(), gamma_layout.dims(), beta_layout.dims())?;
+        let inputs = [(x, x_layout), (gamma, gamma_layout), (beta, beta_layout)];
+        let y = by_dtype!(x.dtype(), "group_norm", forward(inputs, &sizes))?;
+        Ok((y, x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        gamma: &Tensor,
+        beta: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let sizes = self.sizes(x.dims(), gamma.dims(), beta.dims())?;
+        by_dtype!(
+            x.dtype(),
+            "group_norm",
+            backward([x, gamma, beta], grad, &sizes)
+        )
+    }
+}
+
+fn forward<R: Real>(inputs: [(&CpuStorage, &Layout); 3], sizes: &Sizes) -> Result<CpuStorage> {
+    let [x, gamma, beta] = inputs.map(|(storage, layout)| load::<R>(storage, layout));
+    let (x, gamma, beta) = (x?, gamma?, beta?);
+    let mut y = vec![R::default(); x.len()];
+    let sample = sizes.sample();
+    y.par_chunks_mut(sample)
+        .zip(x.par_chunks(sample))
+        .enumerate()
+        .for_each(|(n, (y, x))| {
+            let (gamma, beta) = (sizes.affine(&gamma, n), sizes.affine(&beta, n));
+            vectorised(|| sample_forward(y, x, gamma, beta, sizes));
+        });
+    Ok(R::store(y, inputs[0].0.dtype()))
+}
+
+#[inline(always)]
+fn sample_forward<R: Real>(y: &mut [R], x: &[R], gamma: &[R], beta: &[R], sizes: &Sizes) {
+    let size = sizes.group_size();
+    let channels = sizes.channels / sizes.groups;
+    for (group, (y, x)) in y
+        .chunks_exact_mut(size)
+        .zip(x.chunks_exact(size))
+        .enumerate()
+    {
+        let (mean, scale) = moments(x, GROUP_NORM_EPS);
+        let planes = y
+            .chunks_exact_mut(sizes.pixels)
+            .zip(x.chunks_exact(sizes.pixels));
+        for (c, (y, x)) in planes.enumerate() {
+            let (gamma, beta) = (gamma[group * channels + c], beta[group * channels + c]);
+            for (y, &x) in y.iter_mut().zip(x) {
+                let affine = gamma * ((x - mean) * scale) + beta;
+                *y = if sizes.silu {
+                    silu_value(affine)
+                } else {
+                    affine
+                };
+            }
+        }
+    }
+}
+
+type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
+
+fn backward<R: Real>(inputs: [&Tensor; 3], grad: &Tensor, sizes: &Sizes) -> Result<Gradients> {
+    let [x, gamma, beta] = inputs;
+    let dtype = x.dtype();
+    let (x_grad, gamma_grad, beta_grad) = with::<R, _>(x, |x| {
+        with(gamma, |gamma| {
+            with(beta, |beta| {
+                with(grad, |grad| Ok(gradients(x, gamma, beta, grad, sizes)))
+            })
+        })
+    })?;
+    Ok((
+        x.track_op().then(|| tensor(x_grad, x.shape(), dtype)),
+        gamma
+            .track_op()
+            .then(|| tensor(gamma_grad, gamma.shape(), dtype)),
+        beta.track_op()
+            .then(|| tensor(beta_grad, beta.shape(), dtype)),
+    ))
+}
+
+/// ∂L/∂x, ∂L/∂γ, ∂L/∂β; the last two added over the batch in order if all samples share them.
+fn gradients<R: Real>(
+    x: &[R],
+    gamma: &[R],
+    beta: &[R],
+    grad: &[R],
+    sizes: &Sizes,
+) -> (Vec<R>, Vec<R>, Vec<R>) {
+    let sample = sizes.sample();
+    let mut x_grad = grad.to_vec();
+    let mut gamma_grad = vec![R::default(); sizes.batch * sizes.channels];
+    let mut beta_grad = gamma_grad.clone();
+    x_grad
+        .par_chunks_mut(sample)
+        .zip(x.par_chunks(sample))
+        .zip(gamma_grad.par_chunks_mut(sizes.channels))
+        .zip(beta_grad.par_chunks_mut(sizes.channels))
+        .enumerate()
+        .for_each(|(n, (((grad, x), gamma_grad), beta_grad))| {
+            let (gamma, beta) = (sizes.affine(gamma, n), sizes.affine(beta, n));
+            vectorised(|| sample_backward(grad, x, gamma, beta, [gamma_grad, beta_grad], sizes));
+        });
+    if sizes.per_sample {
+        return (x_grad, gamma_grad, beta_grad);
+    }
+    (
+        x_grad,
+        total(&gamma_grad, sizes.channels),
+        total(&beta_grad, sizes.channels),
+    )
+}
+
+/// One sample: `grad` holds ∂L/∂y on entry and ∂L/∂x on return.
+#[inline(always)]
+fn sample_backward<R: Real>(
+    grad: &mut [R],
+    x: &[R],
+    gamma: &[R],
+    beta: &[R],
+    affine_grad: [&mut [R]; 2],
+    sizes: &Sizes,
+) {
+    let [gamma_grad, beta_grad] = affine_grad;
+    let size = sizes.group_size();
+    let channels = sizes.channels / sizes.groups;
+    let count = R::of(size as f64);
+    for (group, (grad, x)) in grad
+        .chunks_exact_mut(size)
+        .zip(x.chunks_exact(size))
+        .enumerate()
+    {
+        let (mean, scale) = moments(x, GROUP_NORM_EPS);
+        let (mut h_sum, mut hx_sum) = (R::default(), R::default());
+        let planes = grad
+            .chunks_exact_mut(sizes.pixels)
+            .zip(x.chunks_exact(sizes.pixels));
+        for (c, (grad, x)) in planes.enumerate() {
+            let c = group * channels + c;
+            if sizes.silu {
+                for (g, &x) in grad.iter_mut().zip(x) {
+                    *g = *g * silu_slope(gamma[c] * ((x - mean) * scale) + beta[c]);
+                }
+            }
+            beta_grad[c] = sum(grad, |g| g);
+            gamma_grad[c] = sum2(grad, x, |g, x| g * ((x - mean) * scale));
+            h_sum += gamma[c] * beta_grad[c];
+            hx_sum += gamma[c] * gamma_grad[c];
+        }
+        let (h_mean, hx_mean) = (h_sum / count, hx_sum / count);
+        let planes = grad
+            .chunks_exact_mut(sizes.pixels)
+            .zip(x.chunks_exact(sizes.pixels));
+        for (c, (grad, x)) in planes.enumerate() {
+            let gamma = gamma[group * channels + c];
+            for (g, &x) in grad.iter_mut().zip(x) {
+                *g = scale * (gamma * *g - h_mean - (x - mean) * scale * hx_mean);
+            }
+        }
+    }
+}
+
+/// The sum of consecutive rows of `width` elements.
+fn total<R: Real>(rows: &[R], width: usize) -> Vec<R> {
+    let mut total = vec![R::default(); width];
+    for row in rows.chunks_exact(width) {
+        accumulate(&mut total, row);
+    }
+    total
+}

@@ -1,0 +1,63 @@
+//! Layers with gradients that can be trusted, fast on the CPU.
+//!
+//! Every function has two paths with the same formula. [`Path::Fused`], on the CPU, is one pass per
+//! operation with a hand-written backward. [`Path::Composed`], on every other device, is the
+//! operation spelled in candle operations whose gradients are right (several of candle's own layers
+//! train silently wrong or not at all, see the book's chapter on candle); it can be called directly
+//! as [`composed`], on the CPU too, which is how the two are tested against each other.
+//!
+//! f64 and f32 are computed as they are; bf16 and f16 in f32, rounded once at the end. Inputs may
+//! have any strides. Results do not depend on the number of threads.
+
+#![expect(
+    clippy::inline_always,
+    reason = "kernels must be inlined into `real::vectorised` to be compiled for AVX2"
+)]
+
+mod activation;
+mod attention;
+mod buffer;
+pub mod composed;
+mod conv2d;
+mod embedding;
+mod group_norm;
+mod layer_norm;
+mod linear;
+mod loss;
+mod real;
+mod resample;
+mod softmax;
+
+use candle_core::Tensor;
+
+pub use activation::{gelu, silu};
+pub use attention::{Packing, attention, self_attention};
+pub use conv2d::conv2d;
+pub(crate) use embedding::from_f64;
+pub use embedding::{embedding, time_features};
+pub use group_norm::{GROUP_NORM_EPS, group_norm, group_norm_silu};
+pub use layer_norm::{LAYER_NORM_EPS, layer_norm};
+pub use linear::linear;
+pub use loss::cross_entropy;
+pub use resample::{avg_pool2x, concat_channels, global_avg_pool, upsample_nearest2x};
+pub use softmax::softmax_last;
+
+/// Which implementation of an operation runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Path {
+    /// One custom operation with its own backward: the CPU.
+    Fused,
+    /// A chain of candle operations: every other device.
+    Composed,
+}
+
+impl Path {
+    /// The path of operations on `x`.
+    pub fn of(x: &Tensor) -> Self {
+        if x.device().is_cpu() {
+            Self::Fused
+        } else {
+            Self::Composed
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Softmax over the last dimension.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::buffer::{CHUNK, by_dtype, load, tensor, with};
+use super::real::{Real, maximum, sum, sum2, vectorised};
+use super::{Path, composed};
+
+/// Softmax over the last dimension.
+///
+/// # Formula `[eq:softmax]`
+/// ```text
+/// y_i = e^{x_i − m} / Σ_j e^{x_j − m},  m = max_j x_j
+/// ∂L/∂x_i = y_i (g_i − Σ_j g_j y_j)        (g = ∂L/∂y)
+/// ```
+///
+/// # Shapes
+/// `x: […, n]` → `[…, n]`, n ≥ 1.
+pub fn softmax_last(x: &Tensor) -> Result<Tensor> {
+    match Path::of(x) {
+        Path::Fused => x.contiguous()?.apply_op1(Softmax),
+        Path::Composed => composed::softmax_last(x),
+    }
+}
+
+struct Softmax;
+
+impl CustomOp1 for Softmax {
+    fn name(&self) -> &'static str {
+        "softmax"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let y = by_dtype!(x.dtype(), "softmax", forward(x, layout))?;
+        Ok((y, layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        // The result of bf16 and f16 is rounded; their gradient starts from the unrounded one.
+        let y = match x.dtype() {
+            DType::BF16 | DType::F16 => softmax_last(&x.detach().to_dtype(DType::F32)?)?,
+            _ => y.detach(),
+        };
+        by_dtype!(x.dtype(), "softmax", backward(&y, grad, x.dtype())).map(Some)
+    }
+}
+
+fn forward<R: Real>(x: &CpuStorage, layout: &Layout) -> Result<CpuStorage> {
+    let mut y = load::<R>(x, layout)?.into_owned();
+    let width = width(layout.dims());
+    y.par_chunks_mut(rows_per_task(width) * width)
+        .for_each(|y| vectorised(|| y.chunks_exact_mut(width).for_each(|row| softmax_row(row))));
+    Ok(R::store(y, x.dtype()))
+}
+
+fn backward<R: Real>(y: &Tensor, grad: &Tensor, dtype: DType) -> Result<Tensor> {
+    let width = width(y.dims());
+    let chunk = rows_per_task(width) * width;
+    let values = with::<R, _>(y, |y| {
+        with::<R, _>(grad, |grad| {
+            let mut x_grad = grad.to_vec();
+            x_grad
+                .par_chunks_mut(chunk)
+                .zip(y.par_chunks(chunk))
+                .for_each(|(g, y)| {
+                    vectorised(|| {
+                        for (g, y) in g.chunks_exact_mut(width).zip(y.chunks_exact(width)) {
+                            softmax_row_grad(g, y);
+                        }
+                    });
+                });
+            Ok(x_grad)
+        })
+    })?;
+    Ok(tensor(values, y.shape(), dtype))
+}
+
+/// Elements of a row; at least 1 so that an empty tensor has rows to skip.
+fn width(dims: &[usize]) -> usize {
+    dims.last().copied().unwrap_or(1).max(1)
+}
+
+fn rows_per_task(width: usize) -> usize {
+    (CHUNK / width).max(1)
+}
+
+/// Replaces a row by its softmax.
+#[inline(always)]
+pub(super) fn softmax_row<R: Real>(row: &mut [R]) {
+    let largest = maximum(row);
+    for x in row.iter_mut() {
+        *x = (*x - largest).exp_nonpositive();
+    }
+    let scale = R::of(1.0) / sum(row, |x| x);
+    for x in row.iter_mut() {
+        *x = *x * scale;
+    }
+}
+
+/// Replaces ∂L/∂y by ∂L/∂x, given the softmax `y`.
+#[inline(always)]
+pub(super) fn softmax_row_grad<R: Real>(grad: &mut [R], y: &[R]) {
+    let mean = sum2(grad, y, |g, y| g * y);
+    for (g, &y) in grad.iter_mut().zip(y) {
+        *g = y * (*g - mean);
+    }
+}

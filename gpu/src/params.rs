@@ -1,0 +1,310 @@
+//! Named parameters: created once from a seed and their name, trained through one view, frozen
+//! through another.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use candle_core::{DType, Device, Shape, Tensor, Var};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use sha2::{Digest, Sha256};
+
+use crate::nn::from_f64;
+use crate::{Error, Result};
+
+/// How a parameter starts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// All 0.
+    Zeros,
+    /// All 1.
+    Ones,
+    /// N(0, std²).
+    Normal {
+        /// Standard deviation.
+        std: f64,
+    },
+    /// Uniform on (−bound, bound).
+    Uniform {
+        /// Half the width of the interval.
+        bound: f64,
+    },
+    /// Uniform on (−√(3/fan_in), √(3/fan_in)): variance 1/fan_in, which keeps the scale of the
+    /// inputs of a linear map (He et al. 2015, arXiv:1502.01852, with gain 1).
+    KaimingUniform {
+        /// Inputs of one output.
+        fan_in: usize,
+    },
+}
+
+/// A set of named parameters on one device.
+///
+/// Cloning gives another handle on the same parameters; [`fork`](Self::fork) copies them.
+/// Names are sorted wherever they are listed.
+#[derive(Debug, Clone)]
+pub struct Params {
+    vars: Arc<Mutex<BTreeMap<String, Var>>>,
+    device: Device,
+    dtype: DType,
+    seed: u64,
+}
+
+impl Params {
+    /// An empty set whose parameters will be drawn from `seed`.
+    pub fn new(device: &Device, dtype: DType, seed: u64) -> Self {
+        Self {
+            vars: Arc::default(),
+            device: device.clone(),
+            dtype,
+            seed,
+        }
+    }
+
+    /// The trainable view: gradients flow to the parameters.
+    pub fn builder(&self) -> Builder {
+        self.view(false)
+    }
+
+    /// The frozen view: tensors that share the parameters' storage, so that updates are seen, but
+    /// that no gradient reaches.
+    pub fn frozen(&self) -> Builder {
+        self.view(true)
+    }
+
+    fn view(&self, frozen: bool) -> Builder {
+        Builder {
+            params: self.clone(),
+            prefix: String::new(),
+            frozen,
+        }
+    }
+
+    /// The device of the parameters.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The type of the parameters.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Every name, sorted.
+    pub fn names(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// Every parameter with its name, sorted by name.
+    pub fn vars(&self) -> Vec<(String, Var)> {
+        let vars = self.lock();
+        vars.iter()
+            .map(|(name, var)| (name.clone(), var.clone()))
+            .collect()
+    }
+
+    /// The parameter called `name`.
+    pub fn get(&self, name: &str) -> Option<Var> {
+        self.lock().get(name).cloned()
+    }
+
+    /// Number of scalars in all parameters.
+    pub fn len_elements(&self) -> usize {
+        self.lock().values().map(|var| var.elem_count()).sum()
+    }
+
+    /// The parameters' values by name: tensors without graph that share their storage, so a later
+    /// update is seen through them.
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        let vars = self.lock();
+        vars.iter()
+            .map(|(name, var)| (name.clone(), var.as_detached_tensor()))
+            .collect()
+    }
+
+    /// Overwrites every parameter; nothing is changed if anything does not fit.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with the first name, in sorted order, that only one side has or whose
+    /// shapes differ.
+    pub fn load(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        let vars = self.lock();
+        if let Some((name, must, got)) = first_difference(&vars, tensors) {
+            return Err(Error::invalid(format!("parameter `{name}`"), must, got));
+        }
+        // Copied, since candle refuses to set a parameter from a tensor that shares its storage.
+        let place = |tensor: &Tensor| tensor.copy()?.to_dtype(self.dtype)?.to_device(&self.device);
+        let values: Vec<Tensor> = tensors.values().map(place).collect::<Result<_, _>>()?;
+        for (var, value) in vars.values().zip(&values) {
+            var.set(value)?;
+        }
+        Ok(())
+    }
+
+    /// Overwrites every parameter with that of `other`.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn copy_from(&self, other: &Self) -> Result<()> {
+        if Arc::ptr_eq(&self.vars, &other.vars) {
+            return Ok(());
+        }
+        self.load(&other.tensors())
+    }
+
+    /// A copy with its own storage.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn fork(&self) -> Result<Self> {
+        let copies = self
+            .vars()
+            .into_iter()
+            .map(|(name, var)| Ok((name, Var::from_tensor(&var.as_detached_tensor())?)))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            vars: Arc::new(Mutex::new(copies)),
+            ..self.clone()
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Var>> {
+        // The map is valid between any two statements that hold the lock.
+        self.vars.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn create(&self, shape: &Shape, name: &str, init: Init) -> Result<Var> {
+        let values = init.draw(shape.elem_count(), &mut generator(self.seed, name));
+        let value = from_f64(values, shape.clone(), &self.device, self.dtype)?;
+        Ok(Var::from_tensor(&value)?)
+    }
+}
+
+/// The first name at which two sets of parameters differ, what it must be, and what it is.
+fn first_difference(
+    vars: &BTreeMap<String, Var>,
+    tensors: &BTreeMap<String, Tensor>,
+) -> Option<(String, String, String)> {
+    let names: std::collections::BTreeSet<_> = vars.keys().chain(tensors.keys()).collect();
+    names.into_iter().find_map(|name| {
+        let (must, got) = match (vars.get(name), tensors.get(name)) {
+            (Some(var), None) => (
+                format!("be given with shape {:?}", var.dims()),
+                "none".to_owned(),
+            ),
+            (None, Some(tensor)) => (
+                "not be given: there is no such parameter".to_owned(),
+                format!("{:?}", tensor.dims()),
+            ),
+            (Some(var), Some(tensor)) if var.dims() != tensor.dims() => (
+                format!("have shape {:?}", var.dims()),
+                format!("{:?}", tensor.dims()),
+            ),
+            _ => return None,
+        };
+        Some((name.clone(), must, got))
+    })
+}
+
+/// A generator for one name: keyed by the SHA-256 of seed and name.
+fn generator(seed: u64, name: &str) -> ChaCha8Rng {
+    let digest = Sha256::new()
+        .chain_update(seed.to_le_bytes())
+        .chain_update(name)
+        .finalize();
+    ChaCha8Rng::from_seed(digest.into())
+}
+
+impl Init {
+    fn draw(self, count: usize, generator: &mut ChaCha8Rng) -> Vec<f64> {
+        let uniform = |bound: f64, generator: &mut ChaCha8Rng| {
+            (0..count)
+                .map(|_| bound * (2.0 * unit(generator) - 1.0))
+                .collect()
+        };
+        match self {
+            Self::Zeros => vec![0.0; count],
+            Self::Ones => vec![1.0; count],
+            Self::Normal { std } => (0..count).map(|_| std * normal(generator)).collect(),
+            Self::Uniform { bound } => uniform(bound, generator),
+            Self::KaimingUniform { fan_in } => {
+                uniform((3.0 / fan_in.max(1) as f64).sqrt(), generator)
+            }
+        }
+    }
+}
+
+/// Uniform on (0, 1): the middles of 2⁵³ equal intervals, so never 0.
+fn unit(generator: &mut ChaCha8Rng) -> f64 {
+    ((generator.next_u64() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
+}
+
+/// Standard normal, by Box and Muller's transformation of two uniform numbers.
+fn normal(generator: &mut ChaCha8Rng) -> f64 {
+    let radius = (-2.0 * unit(generator).ln()).sqrt();
+    radius * (std::f64::consts::TAU * unit(generator)).cos()
+}
+
+/// A view of [`Params`] below a prefix, from which networks take their parameters.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    params: Params,
+    prefix: String,
+    frozen: bool,
+}
+
+impl Builder {
+    /// The view below `prefix.name`.
+    #[must_use]
+    pub fn pp(&self, name: impl AsRef<str>) -> Self {
+        Self {
+            prefix: self.full_name(name.as_ref()),
+            ..self.clone()
+        }
+    }
+
+    /// The parameter `prefix.name`, made by `init` unless it exists.
+    ///
+    /// Its value depends on the seed and its full name alone, not on what was made before.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it exists with another shape.
+    pub fn get(&self, shape: impl Into<Shape>, name: &str, init: Init) -> Result<Tensor> {
+        let (shape, name) = (shape.into(), self.full_name(name));
+        let mut vars = self.params.lock();
+        if !vars.contains_key(&name) {
+            let var = self.params.create(&shape, &name, init)?;
+            vars.insert(name.clone(), var);
+        }
+        let var = &vars[&name];
+        if var.shape() != &shape {
+            return Err(Error::shape(
+                format!("parameter `{name}`"),
+                format!("{shape:?}"),
+                var.dims(),
+            ));
+        }
+        Ok(if self.frozen {
+            var.as_detached_tensor()
+        } else {
+            var.as_tensor().clone()
+        })
+    }
+
+    /// The device of the parameters.
+    pub fn device(&self) -> &Device {
+        &self.params.device
+    }
+
+    /// The type of the parameters.
+    pub fn dtype(&self) -> DType {
+        self.params.dtype
+    }
+
+    fn full_name(&self, name: &str) -> String {
+        if self.prefix.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.prefix)
+        }
+    }
+}

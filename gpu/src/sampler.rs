@@ -1,0 +1,399 @@
+//! Samplers: from noise to images along the noise levels σ' = σ/α.
+//!
+//! All of them work on z = x_t/α_t, in which every schedule looks like EDM's: z = x_0 + σ'ε. The
+//! denoiser is asked at x_t = α_t z and the time t of that level.
+
+use crate::error::{Error, Result};
+use crate::random::Streams;
+use crate::schedule::Schedule;
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// A sampler, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SamplerKind {
+    /// EDM's second-order sampler (2·steps − 1 evaluations), churned if asked.
+    Heun,
+    /// Its first-order half (one evaluation a step), churned if asked.
+    Euler,
+    /// DDIM: deterministic at η = 0, ancestral at η = 1.
+    Ddim,
+    /// DDPM ancestral sampling from q(x_s | x_t, x̂).
+    Ddpm,
+}
+
+impl SamplerKind {
+    /// Every sampler.
+    pub const ALL: [Self; 4] = [Self::Heun, Self::Euler, Self::Ddim, Self::Ddpm];
+
+    /// The name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Heun => "heun",
+            Self::Euler => "euler",
+            Self::Ddim => "ddim",
+            Self::Ddpm => "ddpm",
+        }
+    }
+}
+
+impl fmt::Display for SamplerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for SamplerKind {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|s| s.name() == text)
+            .ok_or_else(|| Error::unknown_name("sampler", text, &Self::ALL.map(Self::name)))
+    }
+}
+
+/// EDM's churn: fresh noise before a step of `heun` or `euler`.
+///
+/// # Formula
+/// ```text
+/// γ = min(S_churn/steps, √2 − 1) for σ' in [S_min, S_max], else 0
+/// σ̂ = (1 + γ) σ',   z ← z + √(σ̂² − σ'²) S_noise ε
+/// ```
+/// # Source
+/// Karras et al. (arXiv:2206.00364), Algorithm 2.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Churn {
+    /// S_churn ≥ 0; 0 is the deterministic sampler.
+    pub amount: f64,
+    /// S_min.
+    pub sigma_min: f64,
+    /// S_max.
+    pub sigma_max: f64,
+    /// S_noise.
+    pub noise: f64,
+}
+
+impl Default for Churn {
+    fn default() -> Self {
+        Self {
+            amount: 0.0,
+            sigma_min: 0.0,
+            sigma_max: f64::INFINITY,
+            noise: 1.0,
+        }
+    }
+}
+
+/// How to sample.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SamplerOptions {
+    /// The sampler.
+    pub kind: SamplerKind,
+    /// Number of steps ≥ 1.
+    pub steps: usize,
+    /// Exponent ρ of the noise levels.
+    pub rho: f64,
+    /// Smallest positive noise level σ'; raised to the schedule's smallest if that is larger.
+    pub sigma_min: f64,
+    /// Largest noise level σ'; lowered to the schedule's largest if that is smaller.
+    pub sigma_max: f64,
+    /// Churn of `heun` and `euler`.
+    pub churn: Churn,
+    /// η of `ddim`, in [0, 1].
+    pub ddim_eta: f64,
+}
+
+impl Default for SamplerOptions {
+    fn default() -> Self {
+        Self {
+            kind: SamplerKind::Heun,
+            steps: 18,
+            rho: 7.0,
+            sigma_min: 0.002,
+            sigma_max: 80.0,
+            churn: Churn::default(),
+            ddim_eta: 0.0,
+        }
+    }
+}
+
+/// EDM's noise levels: `steps` decreasing positive ones, and 0.
+///
+/// # Formula
+/// ```text
+/// σ_i = (σ_max^{1/ρ} + i/(steps − 1) (σ_min^{1/ρ} − σ_max^{1/ρ}))^ρ,  i < steps;   σ_steps = 0
+/// ```
+/// The ends are σ_max and σ_min exactly; one step gives [σ_max, 0].
+/// # Errors
+/// No step, ρ not finite and > 0, levels not finite or not 0 < σ_min ≤ σ_max.
+/// # Source
+/// Karras et al. (arXiv:2206.00364), Eq. 5.
+pub fn edm_sigmas(steps: usize, rho: f64, sigma_min: f64, sigma_max: f64) -> Result<Vec<f64>> {
+    if steps == 0 {
+        return Err(Error::invalid("number of sampling steps", "be ≥ 1", steps));
+    }
+    for (what, value) in [
+        ("rho", rho),
+        ("sigma_min", sigma_min),
+        ("sigma_max", sigma_max),
+    ] {
+        if !(value.is_finite() && value > 0.0) {
+            return Err(Error::invalid(what, "be finite and > 0", value));
+        }
+    }
+    if sigma_min > sigma_max {
+        let must = format!("be at most sigma_max = {sigma_max}");
+        return Err(Error::invalid("sigma_min", must, sigma_min));
+    }
+    let (first, last) = (sigma_max.powf(rho.recip()), sigma_min.powf(rho.recip()));
+    let level = |i: usize| match i {
+        0 => sigma_max,
+        i if i == steps - 1 => sigma_min,
+        i => (first + i as f64 / (steps - 1) as f64 * (last - first)).powf(rho),
+    };
+    Ok((0..steps).map(level).chain([0.0]).collect())
+}
+
+/// A denoiser as a sampler sees it: x̂ from x_t and t.
+pub type DenoiseFn<'a> = dyn Fn(&Tensor, f64) -> Result<Tensor> + 'a;
+
+/// Draws a batch of samples.
+///
+/// `noise` is standard normal and sets shape, device and dtype (the dtype of the sampler's state);
+/// fresh noise of step i comes from the streams `sampler-churn` and `sampler-noise`, index i.
+///
+/// # Shapes
+/// `noise: [B, …]`; `denoise` maps `[B, …]` to `[B, …]` → `[B, …]`.
+/// # Errors
+/// Options outside their ranges (see [`edm_sigmas`]; η outside [0, 1]; negative churn) and those of
+/// `denoise`.
+pub fn sample(
+    denoise: &DenoiseFn<'_>,
+    schedule: Schedule,
+    options: &SamplerOptions,
+    noise: &Tensor,
+    streams: Streams,
+) -> Result<Tensor> {
+    check(options)?;
+    let levels = noise_levels(schedule, options)?;
+    let walk = Walk {
+        denoise,
+        schedule,
+        options,
+        streams,
+    };
+    let mut z = (noise * levels[0])?;
+    for (i, pair) in levels.windows(2).enumerate() {
+        // Discrete schedules may map neighbouring levels to one step.
+        if pair[0] > pair[1] {
+            z = walk.step(&z, i as u64, pair[0], pair[1])?;
+        }
+    }
+    Ok(z)
+}
+
+/// The levels of a run: [`edm_sigmas`] within the schedule's range, each one that the schedule has.
+pub fn noise_levels(schedule: Schedule, options: &SamplerOptions) -> Result<Vec<f64>> {
+    let (lowest, highest) = schedule.sigma_ratio_range();
+    let sigma_min = options.sigma_min.max(lowest);
+    let sigma_max = options.sigma_max.min(highest);
+    let mut levels = edm_sigmas(options.steps, options.rho, sigma_min, sigma_max)?;
+    levels.pop();
+    for level in &mut levels {
+        *level = attained(schedule, *level);
+    }
+    levels.push(0.0);
+    Ok(levels)
+}
+
+/// σ' itself, or the nearest level of a schedule that has only some.
+fn attained(schedule: Schedule, sigma: f64) -> f64 {
+    match schedule {
+        Schedule::Ddpm => schedule.sigma_ratio(schedule.t_of_sigma_ratio(sigma)),
+        _ => sigma,
+    }
+}
+
+fn check(options: &SamplerOptions) -> Result<()> {
+    if !(0.0..=1.0).contains(&options.ddim_eta) {
+        return Err(Error::invalid("ddim_eta", "be in [0, 1]", options.ddim_eta));
+    }
+    for (what, value) in [
+        ("churn amount", options.churn.amount),
+        ("churn noise", options.churn.noise),
+    ] {
+        if !(value.is_finite() && value >= 0.0) {
+            return Err(Error::invalid(what, "be finite and ≥ 0", value));
+        }
+    }
+    Ok(())
+}
+
+/// What stays the same from step to step.
+struct Walk<'a> {
+    denoise: &'a DenoiseFn<'a>,
+    schedule: Schedule,
+    options: &'a SamplerOptions,
+    streams: Streams,
+}
+
+impl Walk<'_> {
+    fn step(&self, z: &Tensor, index: u64, from: f64, to: f64) -> Result<Tensor> {
+        match self.options.kind {
+            SamplerKind::Heun | SamplerKind::Euler => {
+                let (z, from) = self.churned(z, index, from)?;
+                let d = slope(&z, &self.denoised(&z, from)?, from)?;
+                let next = euler_step(&z, &d, from, to)?;
+                if self.options.kind == SamplerKind::Euler || to == 0.0 {
+                    return Ok(next);
+                }
+                let d_next = slope(&next, &self.denoised(&next, to)?, to)?;
+                heun_step(&z, &d, &d_next, from, to)
+            }
+            SamplerKind::Ddim => {
+                let denoised = self.denoised(z, from)?;
+                let eta = self.options.ddim_eta;
+                if eta == 0.0 || to == 0.0 {
+                    return ddim_step(z, &denoised, None, from, to, 0.0);
+                }
+                let noise = self.noise("sampler-noise", index, z)?;
+                ddim_step(z, &denoised, Some(&noise), from, to, eta)
+            }
+            SamplerKind::Ddpm => {
+                let noise = self.noise("sampler-noise", index, z)?;
+                ancestral_step(z, &self.denoised(z, from)?, &noise, from, to)
+            }
+        }
+    }
+
+    /// x̂ at z and level σ'.
+    fn denoised(&self, z: &Tensor, sigma: f64) -> Result<Tensor> {
+        let t = self.schedule.t_of_sigma_ratio(sigma);
+        let x_t = (z * self.schedule.alpha(t))?;
+        Ok((self.denoise)(&x_t, t)?.to_dtype(z.dtype())?)
+    }
+
+    /// z and its level after churn.
+    fn churned(&self, z: &Tensor, index: u64, sigma: f64) -> Result<(Tensor, f64)> {
+        let churn = &self.options.churn;
+        let gamma = churn_gamma(churn, self.options.steps, sigma);
+        let (_, highest) = self.schedule.sigma_ratio_range();
+        let raised = attained(self.schedule, ((1.0 + gamma) * sigma).min(highest));
+        if raised <= sigma {
+            return Ok((z.clone(), sigma));
+        }
+        let noise = self.noise("sampler-churn", index, z)?;
+        Ok((churn_step(z, &noise, churn.noise, sigma, raised)?, raised))
+    }
+
+    fn noise(&self, purpose: &str, index: u64, like: &Tensor) -> Result<Tensor> {
+        self.streams
+            .normal_tensor(purpose, index, like.shape(), like.device(), like.dtype())
+    }
+}
+
+/// γ of [`Churn`] at level σ'.
+pub fn churn_gamma(churn: &Churn, steps: usize, sigma: f64) -> f64 {
+    if (churn.sigma_min..=churn.sigma_max).contains(&sigma) {
+        (churn.amount / steps as f64).min(std::f64::consts::SQRT_2 - 1.0)
+    } else {
+        0.0
+    }
+}
+
+/// z at the raised level σ̂: z + √(σ̂² − σ'²) S_noise ε.
+pub fn churn_step(
+    z: &Tensor,
+    noise: &Tensor,
+    noise_scale: f64,
+    sigma: f64,
+    raised: f64,
+) -> Result<Tensor> {
+    let added = ((raised - sigma) * (raised + sigma)).sqrt() * noise_scale;
+    Ok((z + (noise * added)?)?)
+}
+
+/// dz/dσ' = (z − x̂)/σ', the probability-flow ODE.
+pub fn slope(z: &Tensor, denoised: &Tensor, sigma: f64) -> Result<Tensor> {
+    Ok(((z - denoised)? * sigma.recip())?)
+}
+
+/// Euler's step z + (σ'_to − σ'_from) d.
+pub fn euler_step(z: &Tensor, d: &Tensor, from: f64, to: f64) -> Result<Tensor> {
+    Ok((z + (d * (to - from))?)?)
+}
+
+/// Heun's step z + (σ'_to − σ'_from) (d + d_next)/2, with d_next the slope at Euler's point.
+pub fn heun_step(z: &Tensor, d: &Tensor, d_next: &Tensor, from: f64, to: f64) -> Result<Tensor> {
+    Ok((z + ((d + d_next)? * (0.5 * (to - from)))?)?)
+}
+
+/// The DDIM step, written for z = x/α.
+///
+/// # Formula
+/// ```text
+/// ε̂ = (z − x̂)/σ'_from,   v = η² σ'_to² (1 − σ'_to²/σ'_from²)
+/// z ← x̂ + √(σ'_to² − v) ε̂ + √v ε
+/// ```
+/// Without `noise`, ε = 0 (right for η = 0 only).
+/// # Source
+/// Song et al. (arXiv:2010.02502), Eq. 12 and 16.
+pub fn ddim_step(
+    z: &Tensor,
+    denoised: &Tensor,
+    noise: Option<&Tensor>,
+    from: f64,
+    to: f64,
+    eta: f64,
+) -> Result<Tensor> {
+    let added = eta * posterior_std(from, to);
+    let kept = ((to - added) * (to + added)).sqrt();
+    let direction = slope(z, denoised, from)?;
+    let z = (denoised + (direction * kept)?)?;
+    match noise {
+        Some(noise) => Ok((z + (noise * added)?)?),
+        None => Ok(z),
+    }
+}
+
+/// The DDPM step: a draw from q(z_to | z_from, x_0 = x̂).
+///
+/// # Formula
+/// ```text
+/// r = σ'_to²/σ'_from²,   z ← r z + (1 − r) x̂ + σ'_to √(1 − r) ε
+/// ```
+pub fn ancestral_step(
+    z: &Tensor,
+    denoised: &Tensor,
+    noise: &Tensor,
+    from: f64,
+    to: f64,
+) -> Result<Tensor> {
+    let r = (to / from).powi(2);
+    let mean = ((z * r)? + (denoised * (1.0 - r))?)?;
+    Ok((mean + (noise * posterior_std(from, to))?)?)
+}
+
+/// Standard deviation of q(z_to | z_from, x_0): σ'_to √(1 − σ'_to²/σ'_from²).
+fn posterior_std(from: f64, to: f64) -> f64 {
+    let ratio = to / from;
+    to * ((1.0 - ratio) * (1.0 + ratio)).sqrt()
+}
+
+/// Classifier-free guidance.
+///
+/// # Formula
+/// ```text
+/// x̂ = x̂_u + g (x̂_c − x̂_u)
+/// ```
+/// g = 0 is unconditional, g = 1 conditional, beyond it an extrapolation.
+/// # Source
+/// Ho and Salimans (arXiv:2207.12598).
+pub fn guided(unconditional: &Tensor, conditional: &Tensor, g: f64) -> Result<Tensor> {
+    Ok((unconditional + ((conditional - unconditional)? * g)?)?)
+}

@@ -1,0 +1,535 @@
+//! The structural loss: how far the pairwise relations inside the generated batch are from those
+//! inside the real one.  [SADM Eq. 5–8]
+//!
+//! Everything is composed of candle operations whose gradients are right (three traps are stepped
+//! around: `sqrt` at 0 has an infinite gradient, `abs` at 0 has gradient +1, and a difference of
+//! two affinity matrices cancels), so the loss can be differentiated with respect to both batches.
+
+use crate::error::{Error, Result};
+use crate::forward::{loss_dtype, upload};
+use crate::schedule::Schedule;
+use candle_core::{D, DType, Tensor};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// The relation R(ψ_i, ψ_j) between two feature vectors, by name.
+///
+/// As text: `rbf`, or with its number `rbf(0.5)`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Relation {
+    /// ⟨ψ_i, ψ_j⟩ / (‖ψ_i‖ ‖ψ_j‖).
+    Cosine,
+    /// ⟨ψ_i, ψ_j⟩.
+    InnerProduct,
+    /// ‖ψ_i − ψ_j‖².
+    SquaredEuclidean,
+    /// ‖ψ_i − ψ_j‖; zero subgradient at coincident points.
+    Euclidean,
+    /// exp(−‖ψ_i − ψ_j‖² / (2·bandwidth²)).
+    Rbf {
+        /// The bandwidth > 0.
+        bandwidth: f64,
+    },
+}
+
+impl Relation {
+    /// The names in configurations.
+    pub const NAMES: [&'static str; 5] = [
+        "cosine",
+        "inner-product",
+        "squared-euclidean",
+        "euclidean",
+        "rbf",
+    ];
+    /// Bandwidth of a bare `rbf`.
+    pub const DEFAULT_BANDWIDTH: f64 = 1.0;
+}
+
+/// The distance D(e) between two entries of the affinity matrices, by name.
+///
+/// As text: `huber`, or with its number `huber(0.5)`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Distance {
+    /// e².
+    Squared,
+    /// |e|; zero subgradient at 0.
+    Absolute,
+    /// e²/2 where |e| ≤ δ, δ(|e| − δ/2) beyond.
+    Huber {
+        /// The threshold δ > 0.
+        delta: f64,
+    },
+}
+
+impl Distance {
+    /// The names in configurations.
+    pub const NAMES: [&'static str; 3] = ["squared", "absolute", "huber"];
+    /// δ of a bare `huber`.
+    pub const DEFAULT_DELTA: f64 = 1.0;
+}
+
+/// Whether the pairs (i, i) belong to the sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Diagonal {
+    /// All B² pairs, divided by B² (Eq. 7 as printed).
+    Include,
+    /// The B(B−1) pairs i ≠ j, divided by B(B−1).
+    Exclude,
+}
+
+impl Diagonal {
+    /// Both choices.
+    pub const ALL: [Self; 2] = [Self::Include, Self::Exclude];
+
+    /// The name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Include => "include",
+            Self::Exclude => "exclude",
+        }
+    }
+}
+
+/// The time weight η_t of the structural loss, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Eta {
+    /// 1/max(t, t_min): the paper's 1/t, whose mean over t ~ U[0, 1] is infinite, clamped.
+    InverseTime,
+    /// 1.
+    Constant,
+    /// SNR/(1 + SNR) = α²/(α² + σ²).
+    Snr,
+}
+
+impl Eta {
+    /// Every weight.
+    pub const ALL: [Self; 3] = [Self::InverseTime, Self::Constant, Self::Snr];
+
+    /// The name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InverseTime => "inverse-time",
+            Self::Constant => "constant",
+            Self::Snr => "snr",
+        }
+    }
+
+    /// The weight at one time. Only `inverse-time` looks at `t_min` > 0.
+    pub fn at(self, schedule: Schedule, t: f64, t_min: f64) -> f64 {
+        match self {
+            Self::InverseTime => 1.0 / t.max(t_min),
+            Self::Constant => 1.0,
+            Self::Snr => 1.0 / (1.0 + schedule.sigma_ratio(t).powi(2)),
+        }
+    }
+
+    /// The weights of a batch of times.
+    pub fn values(self, schedule: Schedule, t: &[f64], t_min: f64) -> Vec<f64> {
+        t.iter().map(|&t| self.at(schedule, t, t_min)).collect()
+    }
+}
+
+/// What the structural loss compares and how.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StructureOptions {
+    /// R, the relation between two samples of one batch.
+    pub relation: Relation,
+    /// D, the distance between the two batches' relations.
+    pub distance: Distance,
+    /// Whether a sample is compared with itself.
+    pub diagonal: Diagonal,
+}
+
+impl Default for StructureOptions {
+    fn default() -> Self {
+        Self {
+            relation: Relation::Cosine,
+            distance: Distance::Squared,
+            diagonal: Diagonal::Include,
+        }
+    }
+}
+
+/// The affinity matrix M_ij = R(ψ_i, ψ_j).
+///
+/// # Shapes
+/// `psi: [B, d]` → `[B, B]`, in f32 (f64 if `psi` is f64). The Euclidean relations form the
+/// differences `[B, B, d]` directly: no cancellation of large norms.
+/// # Limits
+/// A zero row under `cosine` gives NaN, which no later step hides.
+pub fn affinity(psi: &Tensor, relation: Relation) -> Result<Tensor> {
+    psi.dims2()?;
+    let psi = psi.to_dtype(loss_dtype(psi.dtype()))?;
+    match relation {
+        Relation::Cosine => gram(&unit_rows(&psi)?),
+        Relation::InnerProduct => gram(&psi),
+        Relation::SquaredEuclidean => squared_distances(&psi),
+        Relation::Euclidean => safe_sqrt(&squared_distances(&psi)?),
+        Relation::Rbf { bandwidth } => {
+            let scale = -0.5 * bandwidth.powi(-2);
+            Ok(squared_distances(&psi)?.affine(scale, 0.0)?.exp()?)
+        }
+    }
+}
+
+/// The structural loss, a scalar tensor that candle differentiates with respect to both batches.
+///
+/// # Formula
+/// ```text
+/// S = 1/B²       Σ_ij  η_ij D(M_ij − M̂_ij)        diagonal included      [SADM Eq. 7]
+/// S = 1/(B(B−1)) Σ_i≠j η_ij D(M_ij − M̂_ij)        diagonal excluded
+/// η_ij = √(η_i η_j)
+/// ```
+/// Cosine and inner product are polarised: with P = Ψ − Ψ̂ and S = Ψ + Ψ̂ (unit rows for cosine)
+/// ```text
+/// M − M̂ = ½(P Sᵀ + S Pᵀ),   ‖M − M̂‖_F² = ½[⟨PᵀP, SᵀS⟩ + tr((PᵀS)²)]
+/// ```
+/// and the second form, which needs only d×d matrices, is taken for the squared distance when
+/// d < B and the diagonal is included.
+/// # Shapes
+/// `real`, `generated`: `[B, d]`, equal; `eta`: B numbers, or one for the whole batch → `[]`, in
+/// f32 (f64 if `real` is f64).
+/// # Error
+/// The polarised forms keep their relative accuracy when Ψ̂ ≈ Ψ: P is exact there (Sterbenz), and
+/// under `cosine` the rows are normalised in f64 first. The Euclidean family does not: its relative
+/// error is about u/‖P‖.
+/// # Errors
+/// Shapes other than above, η negative or not finite, B = 1 with the diagonal excluded. A zero row
+/// under `cosine` gives NaN rather than an error, since looking for it would wait for the device.
+pub fn structural_loss(
+    real: &Tensor,
+    generated: &Tensor,
+    eta: &[f64],
+    options: &StructureOptions,
+) -> Result<Tensor> {
+    let (batch, width) = real.dims2()?;
+    if generated.dims() != real.dims() {
+        let must = format!("{:?} as the real features have", real.dims());
+        return Err(Error::shape("generated features", must, generated.dims()));
+    }
+    check_eta(eta, batch)?;
+    check_pairs(batch, options.diagonal)?;
+
+    if let Some((p, s)) = polarised(real, generated, options.relation)? {
+        let by_features = options.distance == Distance::Squared
+            && options.diagonal == Diagonal::Include
+            && width < batch;
+        if by_features {
+            return feature_form(&p, &s, eta);
+        }
+        let half = (p.matmul(&s.t()?)? * 0.5)?;
+        return weighted_sum(&(&half + half.t()?)?, eta, options);
+    }
+    let real = affinity(real, options.relation)?;
+    let generated = affinity(generated, options.relation)?;
+    weighted_sum(&(real - generated)?, eta, options)
+}
+
+/// P = Ψ − Ψ̂ and S = Ψ + Ψ̂ for the relations that are inner products, of unit rows for cosine.
+///
+/// Both are formed in f64 where the device has it (it is B·d work) and then rounded once: otherwise
+/// the rounding of the unit rows would be all that is left of a small P.
+pub fn polarised(
+    real: &Tensor,
+    generated: &Tensor,
+    relation: Relation,
+) -> Result<Option<(Tensor, Tensor)>> {
+    let dtype = loss_dtype(real.dtype());
+    let fine = if real.device().is_metal() {
+        dtype
+    } else {
+        DType::F64
+    };
+    let rows = |psi: &Tensor| match relation {
+        Relation::Cosine => unit_rows(&psi.to_dtype(fine)?).map(Some),
+        Relation::InnerProduct => Ok(Some(psi.to_dtype(fine)?)),
+        _ => Ok(None),
+    };
+    let (Some(real), Some(generated)) = (rows(real)?, rows(generated)?) else {
+        return Ok(None);
+    };
+    let p = (&real - &generated)?.to_dtype(dtype)?;
+    let s = (real + generated)?.to_dtype(dtype)?;
+    Ok(Some((p, s)))
+}
+
+/// 1/(2B²) [⟨PᵀP, SᵀS⟩ + tr((PᵀS)²)] with row i of P and S scaled by η_i^¼.
+fn feature_form(p: &Tensor, s: &Tensor, eta: &[f64]) -> Result<Tensor> {
+    let batch = p.dim(0)? as f64;
+    let (common, p, s) = if let [eta] = eta {
+        (*eta, p.clone(), s.clone())
+    } else {
+        let roots: Vec<f64> = eta.iter().map(|eta| eta.sqrt().sqrt()).collect();
+        let column = upload(&roots, &[roots.len(), 1], p.dtype(), p.device())?;
+        (1.0, p.broadcast_mul(&column)?, s.broadcast_mul(&column)?)
+    };
+    let (p_t, s_t) = (p.t()?, s.t()?);
+    let squares = (p_t.matmul(&p)? * s_t.matmul(&s)?)?.sum_all()?;
+    let cross = p_t.matmul(&s)?;
+    let traces = (&cross * cross.t()?)?.sum_all()?;
+    Ok(((squares + traces)? * (0.5 * common / (batch * batch)))?)
+}
+
+/// Σ_ij W_ij D(E_ij) with the weights of [`pair_weights`].
+fn weighted_sum(e: &Tensor, eta: &[f64], options: &StructureOptions) -> Result<Tensor> {
+    let batch = e.dim(0)?;
+    let weights = pair_weights(eta, batch, options.diagonal);
+    let weights = upload(&weights, &[batch, batch], e.dtype(), e.device())?;
+    Ok((distance(e, options.distance)? * weights)?.sum_all()?)
+}
+
+/// √(η_i η_j) divided by the number of pairs; 0 on an excluded diagonal.
+fn pair_weights(eta: &[f64], batch: usize, diagonal: Diagonal) -> Vec<f64> {
+    let pairs = match diagonal {
+        Diagonal::Include => batch * batch,
+        Diagonal::Exclude => batch * (batch - 1),
+    } as f64;
+    let eta = |i: usize| eta[i % eta.len()];
+    let weight = |k: usize| {
+        let (i, j) = (k / batch, k % batch);
+        if i == j && diagonal == Diagonal::Exclude {
+            0.0
+        } else if i == j {
+            eta(i) / pairs
+        } else {
+            (eta(i) * eta(j)).sqrt() / pairs
+        }
+    };
+    (0..batch * batch).map(weight).collect()
+}
+
+/// D(e), element by element.
+///
+/// # Formula
+/// With the clipped error c = D'(e) held constant: e·e, sign(e)·e, and c·(e − c/2) with
+/// c = clamp(e, −δ, δ). The value is D(e) and the gradient is c, also at e = 0.
+pub fn distance(e: &Tensor, distance: Distance) -> Result<Tensor> {
+    Ok(match distance {
+        Distance::Squared => e.sqr()?,
+        Distance::Absolute => (e.detach().sign()? * e)?,
+        Distance::Huber { delta } => {
+            let clipped = e.detach().clamp(-delta, delta)?;
+            (&clipped * (e - (&clipped * 0.5)?)?)?
+        }
+    })
+}
+
+/// X Xᵀ.
+fn gram(x: &Tensor) -> Result<Tensor> {
+    Ok(x.matmul(&x.t()?)?)
+}
+
+/// Rows divided by their Euclidean norms.
+fn unit_rows(psi: &Tensor) -> Result<Tensor> {
+    let norms = psi.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
+    Ok(psi.broadcast_div(&norms)?)
+}
+
+/// ‖ψ_i − ψ_j‖², from the differences.
+fn squared_distances(psi: &Tensor) -> Result<Tensor> {
+    let differences = psi.unsqueeze(1)?.broadcast_sub(&psi.unsqueeze(0)?)?;
+    Ok(differences.sqr()?.sum(2)?)
+}
+
+/// √q with gradient 0 (not ∞) where q = 0.
+fn safe_sqrt(q: &Tensor) -> Result<Tensor> {
+    let positive = q.gt(0.0)?;
+    let root = positive.where_cond(q, &q.ones_like()?)?.sqrt()?;
+    Ok((root * positive.to_dtype(q.dtype())?)?)
+}
+
+fn check_eta(eta: &[f64], batch: usize) -> Result<()> {
+    if eta.len() != batch && eta.len() != 1 {
+        let must = format!("be the batch size {batch} or 1");
+        return Err(Error::invalid("number of weights eta", must, eta.len()));
+    }
+    match eta.iter().find(|eta| !(eta.is_finite() && **eta >= 0.0)) {
+        Some(eta) => Err(Error::invalid("weight eta", "be finite and ≥ 0", eta)),
+        None => Ok(()),
+    }
+}
+
+fn check_pairs(batch: usize, diagonal: Diagonal) -> Result<()> {
+    let least = match diagonal {
+        Diagonal::Include => 1,
+        Diagonal::Exclude => 2,
+    };
+    if batch < least {
+        let what = format!("batch size with diagonal `{}`", diagonal.name());
+        return Err(Error::invalid(what, format!("be ≥ {least}"), batch));
+    }
+    Ok(())
+}
+
+/// A choice with at most one number, written `name` or `name(number)`.
+pub(crate) struct NameAndNumber<'a> {
+    kind: &'static str,
+    pub(crate) name: &'a str,
+    number: Option<f64>,
+}
+
+impl<'a> NameAndNumber<'a> {
+    /// Splits `text`; `kind` is what the error messages call it.
+    pub(crate) fn parse(kind: &'static str, text: &'a str) -> Result<Self> {
+        let (name, number) = match text.split_once('(') {
+            None => (text.trim(), None),
+            Some((name, rest)) => {
+                let number = rest.trim_end().strip_suffix(')');
+                let number = number.and_then(|n| n.trim().parse().ok());
+                let malformed = || Error::invalid(kind, "be `name` or `name(number)`", text);
+                (name.trim(), Some(number.ok_or_else(malformed)?))
+            }
+        };
+        Ok(Self { kind, name, number })
+    }
+
+    /// `value`, if no number was given.
+    pub(crate) fn alone<T>(&self, value: T) -> Result<T> {
+        match self.number {
+            None => Ok(value),
+            Some(number) => {
+                let what = format!("{} `{}`", self.kind, self.name);
+                Err(Error::invalid(what, "have no number", number))
+            }
+        }
+    }
+
+    /// The number, or `default` if none was given; positive and finite.
+    pub(crate) fn positive(&self, what: &str, default: f64) -> Result<f64> {
+        let number = self.number.unwrap_or(default);
+        if number.is_finite() && number > 0.0 {
+            Ok(number)
+        } else {
+            let what = format!("{what} of {} `{}`", self.kind, self.name);
+            Err(Error::invalid(what, "be finite and > 0", number))
+        }
+    }
+}
+
+/// Writes `name(number)`, which [`NameAndNumber`] reads back exactly.
+pub(crate) fn with_number(f: &mut fmt::Formatter<'_>, name: &str, number: f64) -> fmt::Result {
+    write!(f, "{name}({number})")
+}
+
+impl fmt::Display for Relation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cosine => "cosine",
+            Self::InnerProduct => "inner-product",
+            Self::SquaredEuclidean => "squared-euclidean",
+            Self::Euclidean => "euclidean",
+            Self::Rbf { bandwidth } => return with_number(f, "rbf", *bandwidth),
+        })
+    }
+}
+
+impl FromStr for Relation {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parsed = NameAndNumber::parse("relation", text)?;
+        Ok(match parsed.name {
+            "cosine" => parsed.alone(Self::Cosine)?,
+            "inner-product" => parsed.alone(Self::InnerProduct)?,
+            "squared-euclidean" => parsed.alone(Self::SquaredEuclidean)?,
+            "euclidean" => parsed.alone(Self::Euclidean)?,
+            "rbf" => Self::Rbf {
+                bandwidth: parsed.positive("bandwidth", Self::DEFAULT_BANDWIDTH)?,
+            },
+            other => return Err(Error::unknown_name("relation", other, &Self::NAMES)),
+        })
+    }
+}
+
+impl TryFrom<String> for Relation {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Relation> for String {
+    fn from(relation: Relation) -> Self {
+        relation.to_string()
+    }
+}
+
+impl fmt::Display for Distance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Squared => "squared",
+            Self::Absolute => "absolute",
+            Self::Huber { delta } => return with_number(f, "huber", *delta),
+        })
+    }
+}
+
+impl FromStr for Distance {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parsed = NameAndNumber::parse("distance", text)?;
+        Ok(match parsed.name {
+            "squared" => parsed.alone(Self::Squared)?,
+            "absolute" => parsed.alone(Self::Absolute)?,
+            "huber" => Self::Huber {
+                delta: parsed.positive("delta", Self::DEFAULT_DELTA)?,
+            },
+            other => return Err(Error::unknown_name("distance", other, &Self::NAMES)),
+        })
+    }
+}
+
+impl TryFrom<String> for Distance {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Distance> for String {
+    fn from(distance: Distance) -> Self {
+        distance.to_string()
+    }
+}
+
+impl fmt::Display for Diagonal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Diagonal {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|d| d.name() == text)
+            .ok_or_else(|| Error::unknown_name("diagonal", text, &Self::ALL.map(Self::name)))
+    }
+}
+
+impl fmt::Display for Eta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Eta {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|eta| eta.name() == text)
+            .ok_or_else(|| Error::unknown_name("eta", text, &Self::ALL.map(Self::name)))
+    }
+}

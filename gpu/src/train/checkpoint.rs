@@ -1,0 +1,253 @@
+//! Checkpoints: written whole or not at all, checked when read.
+//!
+//! A checkpoint is a folder `checkpoints/STEP/` with four safetensors files and `state.json`, which
+//! carries the SHA-256 of each. It is written under a temporary name, every file synced, and then
+//! renamed: a run killed at any moment leaves either the old checkpoints or the old ones and a new
+//! complete one.
+
+use super::players::ImageKind;
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Named tensors, in the order of their names.
+pub type Tensors = BTreeMap<String, Tensor>;
+
+/// The tensors of a checkpoint, by file.
+#[derive(Debug, Clone, Default)]
+pub struct Contents {
+    /// θ.
+    pub model: Tensors,
+    /// The exponential moving average of θ.
+    pub ema: Tensors,
+    /// φ.
+    pub encoder: Tensors,
+    /// AdamW moments: `theta.m.NAME`, `theta.v.NAME`, `phi.m.NAME`, `phi.v.NAME`.
+    pub optimizer: Tensors,
+}
+
+/// Everything of a run's state that is not a tensor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// Format of this file.
+    pub format: u32,
+    /// Shape of the images and number of classes.
+    pub images: ImageKind,
+    /// Steps done.
+    pub step: usize,
+    /// θ-updates done (the EMA's images seen are this times the batch).
+    pub theta_updates: usize,
+    /// Step count of θ's AdamW.
+    pub theta_optimizer_steps: usize,
+    /// Step count of φ's AdamW.
+    pub phi_optimizer_steps: usize,
+    /// Accuracy of Ψ on the held-out images, once it is trained.
+    pub encoder_accuracy: Option<f64>,
+    /// Step at which the adversarial phase found its balance, if it did.
+    pub balanced_at: Option<usize>,
+    /// Gains of the last rounds: what φ's ascent added to S and what θ's descent took from it.
+    pub gains: Vec<(f64, f64)>,
+    /// SHA-256 of the configuration's TOML text.
+    pub config_sha256: String,
+    /// SHA-256 of each tensor file, filled in when it is written.
+    pub sha256: BTreeMap<String, String>,
+}
+
+/// Format written by this version.
+pub const FORMAT: u32 = 1;
+
+const FILES: [&str; 4] = [
+    "model.safetensors",
+    "ema.safetensors",
+    "encoder.safetensors",
+    "optimizer.safetensors",
+];
+const STATE: &str = "state.json";
+
+/// SHA-256 in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
+    Sha256::digest(bytes)
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}
+
+/// Writes the checkpoint of `state.step` under `root`, then deletes all but the newest `keep`.
+/// Returns its folder.
+pub fn write(root: &Path, contents: &Contents, mut state: State, keep: usize) -> Result<PathBuf> {
+    fs::create_dir_all(root).map_err(|e| Error::io("create", root, e))?;
+    remove_unfinished(root)?;
+    let folder = root.join(folder_name(state.step));
+    if folder.exists() {
+        // Written before this resume. Folders appear whole, and the same step has the same content.
+        return Ok(folder);
+    }
+    let temporary = root.join(format!(".tmp-{}", folder_name(state.step)));
+    fs::create_dir(&temporary).map_err(|e| Error::io("create", &temporary, e))?;
+    for (name, tensors) in FILES.into_iter().zip(contents.files()) {
+        let bytes = serialise(tensors)?;
+        state.sha256.insert(name.to_owned(), sha256(&bytes));
+        write_synced(&temporary.join(name), &bytes)?;
+    }
+    let text = serde_json::to_string_pretty(&state)
+        .map_err(|e| Error::file(temporary.join(STATE), format!("cannot be written: {e}")))?;
+    write_synced(&temporary.join(STATE), text.as_bytes())?;
+    sync(&temporary)?;
+    fs::rename(&temporary, &folder).map_err(|e| Error::io("rename to", &folder, e))?;
+    sync(root)?;
+    for old in steps(root)?.into_iter().rev().skip(keep.max(1)) {
+        let path = root.join(folder_name(old));
+        fs::remove_dir_all(&path).map_err(|e| Error::io("remove", &path, e))?;
+    }
+    Ok(folder)
+}
+
+/// The newest checkpoint under `root`, or `None` when there is none.
+///
+/// # Errors
+/// A file that is missing, truncated or altered is an error that names it: nothing older is taken in silence.
+pub fn read_newest(root: &Path, device: &Device) -> Result<Option<(Contents, State)>> {
+    match steps(root)?.last() {
+        None => Ok(None),
+        Some(step) => read(&root.join(folder_name(*step)), device).map(Some),
+    }
+}
+
+/// The checkpoint in `folder`.
+pub fn read(folder: &Path, device: &Device) -> Result<(Contents, State)> {
+    let path = folder.join(STATE);
+    let text = fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
+    let state: State = serde_json::from_str(&text).map_err(|e| {
+        Error::file(
+            &path,
+            format!("is not a checkpoint's state ({e}); {ADVICE}"),
+        )
+    })?;
+    if state.format != FORMAT {
+        return Err(Error::file(
+            &path,
+            format!(
+                "has checkpoint format {}, this program reads format {FORMAT}",
+                state.format
+            ),
+        ));
+    }
+    let mut contents = Contents::default();
+    for (name, slot) in FILES.into_iter().zip(contents.files_mut()) {
+        *slot = read_checked(&folder.join(name), state.sha256.get(name), device)?;
+    }
+    Ok((contents, state))
+}
+
+const ADVICE: &str =
+    "delete this checkpoint's folder to continue from the one before it, if there is one";
+
+fn read_checked(path: &Path, expected: Option<&String>, device: &Device) -> Result<Tensors> {
+    let bytes = fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    let found = sha256(&bytes);
+    if expected != Some(&found) {
+        return Err(Error::file(
+            path,
+            format!(
+                "is truncated or altered: SHA-256 {} expected, {found} found; {ADVICE}",
+                expected.map_or("none", String::as_str)
+            ),
+        ));
+    }
+    Ok(candle_core::safetensors::load_buffer(&bytes, device)?
+        .into_iter()
+        .collect())
+}
+
+impl Contents {
+    fn files(&self) -> [&Tensors; 4] {
+        [&self.model, &self.ema, &self.encoder, &self.optimizer]
+    }
+
+    fn files_mut(&mut self) -> [&mut Tensors; 4] {
+        [
+            &mut self.model,
+            &mut self.ema,
+            &mut self.encoder,
+            &mut self.optimizer,
+        ]
+    }
+}
+
+/// safetensors bytes; tensors in the order of their names, so equal contents give equal bytes.
+fn serialise(tensors: &Tensors) -> Result<Vec<u8>> {
+    let host: Result<Vec<(&str, Tensor)>, candle_core::Error> = tensors
+        .iter()
+        .map(|(name, tensor)| Ok((name.as_str(), tensor.to_device(&Device::Cpu)?)))
+        .collect();
+    let host = host?;
+    safetensors::serialize(host.iter().map(|(name, tensor)| (*name, tensor)), None)
+        .map_err(|e| Error::invalid("a checkpoint's tensors", "be writable as safetensors", e))
+}
+
+fn folder_name(step: usize) -> String {
+    format!("{step:08}")
+}
+
+/// Steps with a complete checkpoint, ascending.
+pub fn steps(root: &Path) -> Result<Vec<usize>> {
+    if !root.exists() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(root).map_err(|e| Error::io("read", root, e))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io("read", root, e))?;
+        if let Some(step) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        {
+            found.push(step);
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Removes what a killed run left unfinished.
+fn remove_unfinished(root: &Path) -> Result<()> {
+    let entries = fs::read_dir(root).map_err(|e| Error::io("read", root, e))?;
+    for entry in entries {
+        let path = entry.map_err(|e| Error::io("read", root, e))?.path();
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
+        if name.starts_with(".tmp-") {
+            fs::remove_dir_all(&path).map_err(|e| Error::io("remove", &path, e))?;
+        }
+    }
+    Ok(())
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = File::create(path).map_err(|e| Error::io("create", path, e))?;
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(|e| Error::io("write", path, e))
+}
+
+/// Makes a folder's entries durable.
+fn sync(folder: &Path) -> Result<()> {
+    File::open(folder)
+        .and_then(|f| f.sync_all())
+        .map_err(|e| Error::io("sync", folder, e))
+}
+
+/// Writes a small file whole or not at all.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = path.with_extension("tmp");
+    write_synced(&temporary, bytes)?;
+    fs::rename(&temporary, path).map_err(|e| Error::io("rename to", path, e))
+}

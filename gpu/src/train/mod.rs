@@ -1,0 +1,764 @@
+//! The training loop: SADM Algorithm 1 in phases, with checkpoints, an audit of gradients and an
+//! observer on the tensors of a step.
+
+pub mod audit;
+mod batches;
+pub mod checkpoint;
+mod metrics;
+pub mod observer;
+pub mod order;
+pub mod phases;
+pub mod players;
+mod run;
+pub mod step;
+mod watch;
+
+use crate::config::{AdversarialEnd, Config, Decay, TrainConfig, UpdateOrder};
+use crate::data::Dataset;
+use crate::ema::Ema;
+use crate::nn::cross_entropy;
+use crate::optim::{AdamW, clip_grad_norm, warm_up};
+use crate::random::Streams;
+use crate::{Error, Result};
+use audit::{Plan, audit};
+use candle_core::{DType, Device, Tensor};
+use checkpoint::{Contents, State};
+use metrics::Metrics;
+use observer::{Observer, Verdict};
+use order::Order;
+use phases::{Phase, Span, phases};
+use players::{ImageKind, Players};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use step::{
+    Batch, Objective, PhiLosses, Probes, StructureTerm, ThetaLosses, finite, phi_losses,
+    theta_losses,
+};
+
+pub use batches::{dataset, draw_times};
+pub use run::{Run, SampleRequest};
+
+/// One step, as reported to a progress bar.
+#[derive(Debug, Clone)]
+pub struct StepReport {
+    /// Name of the phase.
+    pub phase: &'static str,
+    /// Steps done.
+    pub step: usize,
+    /// Steps of the run.
+    pub steps: usize,
+    /// The denoising loss, or the cross-entropy of the encoder's phase.
+    pub loss: f64,
+    /// S, when the phase has it.
+    pub structure: Option<f64>,
+    /// Global gradient norm before clipping.
+    pub grad_norm: f64,
+    /// Newest error/bound of the shadow check.
+    pub shadow: Option<f64>,
+    /// Real images that went through the step.
+    pub images: usize,
+    /// Seconds the step took, the shadow check's included.
+    pub seconds: f64,
+}
+
+/// Who wants to know how a run goes. Every method has a default that does nothing.
+pub trait Hooks {
+    /// A phase begins; its gradients were audited.
+    fn phase(&mut self, _phase: Phase, _start: usize, _end: usize) {}
+    /// A step was done.
+    fn step(&mut self, _report: &StepReport) {}
+    /// A grid of samples `[N, C, H, W]` in [−1, 1] was drawn; to be stored below the run's folder.
+    fn samples(&mut self, _folder: &Path, _step: usize, _images: &Tensor) -> Result<()> {
+        Ok(())
+    }
+    /// A checkpoint was written.
+    fn checkpoint(&mut self, _folder: &Path) {}
+    /// Something worth a line.
+    fn note(&mut self, _line: &str) {}
+}
+
+/// Hooks for nobody.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+impl Hooks for Silent {}
+
+/// How a call of [`Trainer::run`] ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// All steps were done, or the adversarial phase found its balance.
+    pub finished: bool,
+    /// Steps done.
+    pub step: usize,
+    /// Accuracy of Ψ on the held-out images.
+    pub encoder_accuracy: Option<f64>,
+    /// Step at which the adversarial phase found its balance.
+    pub balanced_at: Option<usize>,
+    /// Largest error/bound of this call's shadow checks, and its quantity.
+    pub worst_shadow: Option<(f64, String)>,
+    /// Seconds spent in shadow checks, the observer and the extra graph together.
+    pub shadow_seconds: f64,
+    /// Seconds of this call.
+    pub seconds: f64,
+}
+
+/// A run in progress.
+pub struct Trainer {
+    config: Config,
+    folder: PathBuf,
+    device: Device,
+    streams: Streams,
+    train: Dataset,
+    holdout: Dataset,
+    images: ImageKind,
+    players: Players,
+    ema: Ema,
+    theta_optimizer: AdamW,
+    phi_optimizer: AdamW,
+    objective: Objective,
+    term: StructureTerm,
+    spans: Vec<Span>,
+    encoder_order: Order,
+    theta_order: Order,
+    phi_order: Order,
+    state: State,
+    observer: Option<Box<dyn Observer>>,
+    verdict: Option<Verdict>,
+    worst_shadow: Option<(f64, String)>,
+    shadow_seconds: f64,
+}
+
+/// What a step left for its report.
+struct Done {
+    loss: f64,
+    structure: Option<f64>,
+    grad_norm: f64,
+    extra: BTreeMap<&'static str, f64>,
+}
+
+impl std::fmt::Debug for Trainer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trainer")
+            .field("folder", &self.folder)
+            .field("step", &self.state.step)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Trainer {
+    /// A run in `folder`, fresh or, with `resume`, from its newest checkpoint if there is one.
+    ///
+    /// # Errors
+    /// A folder that already holds a run, without `resume`; a run with another configuration; bad data.
+    pub fn new(
+        config: Config,
+        folder: &Path,
+        device: &Device,
+        observer: Option<Box<dyn Observer>>,
+        resume: bool,
+    ) -> Result<Self> {
+        let config_path = folder.join("config.toml");
+        let text = config.to_toml();
+        if config_path.exists() {
+            if !resume {
+                return Err(Error::file(
+                    folder,
+                    "already holds a run; continue it with --resume or choose another --out",
+                ));
+            }
+            let there =
+                fs::read_to_string(&config_path).map_err(|e| Error::io("read", &config_path, e))?;
+            if there != text {
+                return Err(Error::file(
+                    &config_path,
+                    format!(
+                        "the run was started with another configuration ({}); a resumed run must keep it, choose another --out",
+                        first_difference(&there, &text)
+                    ),
+                ));
+            }
+        }
+        let all = dataset(&config)?;
+        let images = ImageKind::of(&all)?;
+        let streams = Streams::new(config.seed);
+        let (train, holdout) = batches::split(&all, config.data.holdout, streams)?;
+        let players = Players::new(&config, images, device)?;
+        let t = &config.train;
+        let mut trainer = Self {
+            ema: Ema::new(&players.theta, t.ema_half_life, t.ema_ramp)?,
+            theta_optimizer: adamw(t, t.learning_rate, t.weight_decay),
+            phi_optimizer: adamw(t, config.encoder.learning_rate, config.encoder.weight_decay),
+            objective: Objective::of(&config),
+            term: StructureTerm::of(&config),
+            spans: phases(&config),
+            encoder_order: Order::new(streams, "encoder-order", train.len()),
+            theta_order: Order::new(streams, "theta-order", train.len()),
+            phi_order: Order::new(streams, "phi-order", train.len()),
+            state: State::new(&text, images),
+            device: device.clone(),
+            folder: folder.to_owned(),
+            config,
+            streams,
+            train,
+            holdout,
+            images,
+            players,
+            observer,
+            verdict: None,
+            worst_shadow: None,
+            shadow_seconds: 0.0,
+        };
+        trainer.restore()?;
+        fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+        checkpoint::write_atomically(&config_path, text.as_bytes())?;
+        Ok(trainer)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Steps done so far.
+    pub fn step(&self) -> usize {
+        self.state.step
+    }
+
+    /// The players, for inspection.
+    pub fn players(&self) -> &Players {
+        &self.players
+    }
+
+    fn checkpoints(&self) -> PathBuf {
+        self.folder.join("checkpoints")
+    }
+
+    fn restore(&mut self) -> Result<()> {
+        let Some((contents, state)) = checkpoint::read_newest(&self.checkpoints(), &self.device)?
+        else {
+            return Ok(());
+        };
+        if state.config_sha256 != self.state.config_sha256 {
+            return Err(Error::file(
+                self.checkpoints(),
+                "the newest checkpoint belongs to another configuration",
+            ));
+        }
+        self.players.load(&contents.model, &contents.encoder)?;
+        self.ema.params().load(&contents.ema)?;
+        let part = |prefix: &str| {
+            contents
+                .optimizer
+                .iter()
+                .filter_map(|(name, t)| Some((name.strip_prefix(prefix)?.to_owned(), t.clone())))
+                .collect::<BTreeMap<_, _>>()
+        };
+        self.theta_optimizer
+            .load_state(state.theta_optimizer_steps, part("theta."))?;
+        if self.phase_at(state.step.saturating_sub(1)) == Phase::Adversarial {
+            self.phi_optimizer = self.discriminator_optimizer();
+        }
+        self.phi_optimizer
+            .load_state(state.phi_optimizer_steps, part("phi."))?;
+        self.state = state;
+        Ok(())
+    }
+
+    fn save(&self) -> Result<PathBuf> {
+        let mut optimizer = BTreeMap::new();
+        for (prefix, adam) in [
+            ("theta.", &self.theta_optimizer),
+            ("phi.", &self.phi_optimizer),
+        ] {
+            for (name, tensor) in adam.state() {
+                optimizer.insert(format!("{prefix}{name}"), tensor);
+            }
+        }
+        let contents = Contents {
+            model: self.players.theta.tensors(),
+            ema: self.ema.params().tensors(),
+            encoder: self.players.phi.tensors(),
+            optimizer,
+        };
+        let state = State {
+            theta_optimizer_steps: self.theta_optimizer.steps(),
+            phi_optimizer_steps: self.phi_optimizer.steps(),
+            ..self.state.clone()
+        };
+        checkpoint::write(
+            &self.checkpoints(),
+            &contents,
+            state,
+            self.config.checkpoint.keep,
+        )
+    }
+
+    fn phase_at(&self, step: usize) -> Phase {
+        self.spans
+            .iter()
+            .find(|s| step < s.end)
+            .or(self.spans.last())
+            .map_or(Phase::Denoise, |s| s.phase)
+    }
+
+    /// φ has one optimiser as a classifier and a new one, without decay, as a discriminator.
+    fn discriminator_optimizer(&self) -> AdamW {
+        adamw(
+            &self.config.train,
+            self.config.adversarial.learning_rate,
+            0.0,
+        )
+    }
+
+    /// Trains until all steps are done, the balance is found, or `stop` is set; saves in each case.
+    pub fn run(&mut self, hooks: &mut dyn Hooks, stop: &AtomicBool) -> Result<Outcome> {
+        let begun = Instant::now();
+        self.shadow_seconds = 0.0;
+        let mut metrics = Metrics::open(&self.folder.join("metrics.jsonl"), self.state.step)?;
+        let mut interrupted = false;
+        for span in self.spans.clone() {
+            if self.state.step >= span.end || self.finished() {
+                continue;
+            }
+            self.enter(span, hooks)?;
+            while self.state.step < span.end && !self.finished() {
+                if stop.load(Ordering::Relaxed) {
+                    interrupted = true;
+                    break;
+                }
+                self.advance(span, &mut metrics, hooks)?;
+            }
+            if interrupted {
+                break;
+            }
+            self.leave(span, &mut metrics, hooks)?;
+        }
+        let saved = self.save()?;
+        hooks.checkpoint(&saved);
+        if !interrupted {
+            self.draw_samples(hooks)?;
+        }
+        Ok(Outcome {
+            finished: self.finished(),
+            step: self.state.step,
+            encoder_accuracy: self.state.encoder_accuracy,
+            balanced_at: self.state.balanced_at,
+            worst_shadow: self.worst_shadow.clone(),
+            shadow_seconds: self.shadow_seconds,
+            seconds: begun.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Whether nothing is left to do.
+    pub fn finished(&self) -> bool {
+        self.state.step >= self.config.train.steps || self.state.balanced_at.is_some()
+    }
+
+    fn enter(&mut self, span: Span, hooks: &mut dyn Hooks) -> Result<()> {
+        if span.phase == Phase::Adversarial && self.state.step == span.start {
+            self.phi_optimizer = self.discriminator_optimizer();
+        }
+        let batch = self.audit_batch()?;
+        audit(&self.players, span.phase, &self.plan(), &batch)?;
+        hooks.phase(span.phase, span.start, span.end);
+        Ok(())
+    }
+
+    fn plan(&self) -> Plan<'_> {
+        Plan {
+            config: &self.config,
+            images: self.images,
+            objective: self.objective,
+            term: self.term,
+        }
+    }
+
+    fn leave(&mut self, span: Span, metrics: &mut Metrics, hooks: &mut dyn Hooks) -> Result<()> {
+        if span.phase == Phase::Encoder && !self.holdout.is_empty() {
+            let accuracy = self.accuracy()?;
+            self.state.encoder_accuracy = Some(accuracy);
+            metrics.write(
+                &json!({"step": self.state.step, "phase": "encoder", "accuracy": accuracy}),
+            )?;
+            hooks.note(&format!(
+                "Ψ classifies {:.1} % of {} held-out images correctly",
+                100.0 * accuracy,
+                self.holdout.len()
+            ));
+        }
+        if let Some(step) = self.state.balanced_at {
+            hooks.note(&format!(
+                "the players are in balance at step {step}: the adversarial phase ends"
+            ));
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, span: Span, metrics: &mut Metrics, hooks: &mut dyn Hooks) -> Result<()> {
+        let begun = Instant::now();
+        let done = match span.phase {
+            Phase::Encoder => self.encoder_step(span)?,
+            _ => self.theta_phase_step(span, hooks)?,
+        };
+        self.state.step += 1;
+        let seconds = begun.elapsed().as_secs_f64();
+        let step = self.state.step;
+        let images = match span.phase {
+            Phase::Encoder => self.config.encoder.batch,
+            _ => self.config.train.batch,
+        };
+        let report = StepReport {
+            phase: span.phase.name(),
+            step,
+            steps: self.config.train.steps,
+            loss: done.loss,
+            structure: done.structure,
+            grad_norm: done.grad_norm,
+            shadow: self.verdict.as_ref().map(|v| v.ratio),
+            images,
+            seconds,
+        };
+        hooks.step(&report);
+        if step.is_multiple_of(self.config.train.log_every) || step == span.end || self.finished() {
+            metrics.write(&self.metrics_line(&report, &done))?;
+        }
+        let every = self.config.checkpoint.every;
+        if every > 0 && step.is_multiple_of(every) && step < self.config.train.steps {
+            let saved = self.save()?;
+            hooks.checkpoint(&saved);
+        }
+        let every = self.config.sample.every;
+        if every > 0
+            && step.is_multiple_of(every)
+            && !self.finished()
+            && span.phase != Phase::Encoder
+        {
+            self.draw_samples(hooks)?;
+        }
+        Ok(())
+    }
+
+    fn metrics_line(&self, report: &StepReport, done: &Done) -> serde_json::Value {
+        let mut line = json!({
+            "step": report.step,
+            "phase": report.phase,
+            "loss": report.loss,
+            "grad_norm": report.grad_norm,
+            "seconds": report.seconds,
+            "images_per_second": report.images as f64 / report.seconds,
+        });
+        if let Some(structure) = report.structure {
+            line["structure"] = json!(structure);
+        }
+        if let Some(verdict) = &self.verdict {
+            line["shadow"] = json!(verdict.ratio);
+            line["shadow_quantity"] = json!(verdict.quantity);
+        }
+        for (name, value) in &done.extra {
+            line[*name] = json!(value);
+        }
+        line
+    }
+
+    fn encoder_step(&mut self, span: Span) -> Result<Done> {
+        let number = self.state.step - span.start;
+        let indices = self.encoder_order.batch(number, self.config.encoder.batch);
+        let (x0, labels) = self.train.batch(&indices, &self.device, DType::F32)?;
+        let loss = cross_entropy(&self.players.encoder.logits(&x0)?, &labels)?;
+        let value = finite(&loss, "encoder's loss", self.state.step)?;
+        let mut grads = loss.backward()?;
+        let grad_norm = clip_grad_norm(&self.players.phi, &mut grads, self.clip())?;
+        let scale = self.rate(number, span.end - span.start);
+        self.phi_optimizer.step(&self.players.phi, &grads, scale)?;
+        Ok(Done {
+            loss: value,
+            structure: None,
+            grad_norm,
+            extra: BTreeMap::from([("learning_rate", scale * self.config.encoder.learning_rate)]),
+        })
+    }
+
+    /// One θ-descent, with the φ-ascents that belong to it in the adversarial phase.
+    fn theta_phase_step(&mut self, span: Span, hooks: &mut dyn Hooks) -> Result<Done> {
+        if span.phase != Phase::Adversarial {
+            return self.theta_step(span.phase, hooks);
+        }
+        let adversarial = self.config.adversarial.clone();
+        let in_round = (self.state.step - span.start) % adversarial.theta_steps;
+        let phi_turn = match adversarial.update_order {
+            UpdateOrder::PhiFirst => in_round == 0,
+            UpdateOrder::ThetaFirst => in_round + 1 == adversarial.theta_steps,
+        };
+        let mut gain_phi = 0.0;
+        if phi_turn && adversarial.update_order == UpdateOrder::PhiFirst {
+            gain_phi = self.phi_steps(hooks)?;
+        }
+        let mut done = self.theta_step(span.phase, hooks)?;
+        if phi_turn && adversarial.update_order == UpdateOrder::ThetaFirst {
+            gain_phi = self.phi_steps(hooks)?;
+        }
+        if adversarial.until == AdversarialEnd::Balance {
+            let gain_theta = done.extra.get("gain_theta").copied().unwrap_or(0.0);
+            done.extra.insert("gain_phi", gain_phi);
+            self.weigh(gain_phi, gain_theta, in_round);
+        }
+        Ok(done)
+    }
+
+    /// Adds a step's gains to the round's, and ends the phase when the window is balanced.
+    fn weigh(&mut self, gain_phi: f64, gain_theta: f64, in_round: usize) {
+        let a = &self.config.adversarial;
+        let gains = &mut self.state.gains;
+        match gains.last_mut() {
+            Some(round) if in_round > 0 => {
+                round.0 += gain_phi;
+                round.1 += gain_theta;
+            }
+            _ => gains.push((gain_phi, gain_theta)),
+        }
+        if gains.len() > a.balance_window {
+            gains.remove(0);
+        }
+        let complete = in_round + 1 == a.theta_steps && gains.len() == a.balance_window;
+        let (phi, theta) = gains
+            .iter()
+            .fold((0.0, 0.0), |sum, g| (sum.0 + g.0, sum.1 + g.1));
+        if complete && (phi + theta).abs() <= a.balance_tolerance * (phi.abs() + theta.abs()) {
+            self.state.balanced_at = Some(self.state.step + 1);
+        }
+    }
+
+    fn theta_step(&mut self, phase: Phase, hooks: &mut dyn Hooks) -> Result<Done> {
+        let step = self.state.step;
+        let batch = self.theta_batch()?;
+        let observed = self.is_observed();
+        let mut probes = observed.then(Probes::default);
+        let losses = self.theta_losses(phase, &batch, probes.as_mut())?;
+        let loss = finite(&losses.denoising, "denoising loss", step)?;
+        let structure = losses
+            .structure
+            .as_ref()
+            .map(|s| finite(&s.loss, "structural loss", step))
+            .transpose()?;
+        let mut grads = losses.total.backward()?;
+        if let Some(probes) = probes {
+            let begun = Instant::now();
+            let at = probes.gradients(&grads);
+            let verdict = self.show_theta(phase, &batch, &losses, loss, structure, &at)?;
+            self.judge(verdict, hooks)?;
+            self.shadow_seconds += begun.elapsed().as_secs_f64();
+        }
+        let grad_norm = clip_grad_norm(&self.players.theta, &mut grads, self.clip())?;
+        let scale = self.theta_rate();
+        self.theta_optimizer
+            .step(&self.players.theta, &grads, scale)?;
+        let batch_size = self.config.train.batch as f64;
+        let seen = self.state.theta_updates as f64 * batch_size;
+        self.ema.update(&self.players.theta, seen, batch_size)?;
+        self.state.theta_updates += 1;
+        let mut extra =
+            BTreeMap::from([("learning_rate", scale * self.config.train.learning_rate)]);
+        if phase == Phase::Adversarial
+            && self.config.adversarial.until == AdversarialEnd::Balance
+            && let Some(before) = structure
+        {
+            let after = self.theta_losses(phase, &batch, None)?;
+            if let Some(s) = after.structure {
+                extra.insert(
+                    "gain_theta",
+                    finite(&s.loss, "structural loss", step)? - before,
+                );
+            }
+        }
+        Ok(Done {
+            loss,
+            structure,
+            grad_norm,
+            extra,
+        })
+    }
+
+    fn theta_losses(
+        &self,
+        phase: Phase,
+        batch: &Batch,
+        probes: Option<&mut Probes>,
+    ) -> Result<ThetaLosses> {
+        theta_losses(
+            self.players.denoiser.as_ref(),
+            phase
+                .has_structure()
+                .then_some(&self.players.encoder_frozen),
+            &self.objective,
+            &self.term,
+            batch,
+            probes,
+        )
+    }
+
+    /// The φ-ascents of a round; returns what they added to S when the balance is measured, else 0.
+    fn phi_steps(&mut self, hooks: &mut dyn Hooks) -> Result<f64> {
+        let mut gain = 0.0;
+        for inner in 0..self.config.adversarial.phi_steps {
+            gain += self.phi_step(inner, hooks)?;
+        }
+        Ok(gain)
+    }
+
+    fn phi_step(&mut self, inner: usize, hooks: &mut dyn Hooks) -> Result<f64> {
+        let step = self.state.step;
+        let batch = self.phi_batch(inner)?;
+        let mut probes = (inner == 0 && self.is_observed()).then(Probes::default);
+        let losses = self.phi_losses(&batch, probes.as_mut())?;
+        let before = finite(&losses.structure.loss, "structural loss", step)?;
+        let mut grads = losses.total.backward()?;
+        if let Some(probes) = probes {
+            let begun = Instant::now();
+            let at = probes.gradients(&grads);
+            let verdict = self.show_phi(&batch, &losses, before, &at)?;
+            self.judge(verdict, hooks)?;
+            self.shadow_seconds += begun.elapsed().as_secs_f64();
+        }
+        clip_grad_norm(&self.players.phi, &mut grads, self.clip())?;
+        self.phi_optimizer.step(&self.players.phi, &grads, 1.0)?;
+        if self.config.adversarial.until != AdversarialEnd::Balance {
+            return Ok(0.0);
+        }
+        let after = self.phi_losses(&batch, None)?;
+        Ok(finite(&after.structure.loss, "structural loss", step)? - before)
+    }
+
+    fn phi_losses(&self, batch: &Batch, probes: Option<&mut Probes>) -> Result<PhiLosses> {
+        phi_losses(
+            self.players.denoiser_frozen.as_ref(),
+            &self.players.encoder,
+            &self.objective,
+            &self.term,
+            batch,
+            probes,
+        )
+    }
+
+    fn clip(&self) -> f64 {
+        match self.config.train.clip_norm {
+            0.0 => f64::INFINITY,
+            norm => norm,
+        }
+    }
+
+    /// Learning-rate factor of θ at its current update.
+    fn theta_rate(&self) -> f64 {
+        let total: usize = self
+            .spans
+            .iter()
+            .filter(|s| s.phase != Phase::Encoder)
+            .map(|s| s.end - s.start)
+            .sum();
+        self.rate(self.state.theta_updates, total)
+    }
+
+    /// Warm-up to 1, then the configured decay, at update `number` of `total`.
+    fn rate(&self, number: usize, total: usize) -> f64 {
+        let t = &self.config.train;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "0 ≤ warmup < 1"
+        )]
+        let rising = (t.warmup * total as f64).ceil() as usize;
+        if number < rising {
+            return warm_up(number, rising);
+        }
+        let left = 1.0 - (number - rising) as f64 / (total - rising).max(1) as f64;
+        match t.decay {
+            Decay::None => 1.0,
+            Decay::Linear => left,
+            Decay::Cosine => 0.5 * (1.0 - (std::f64::consts::PI * left).cos()),
+        }
+    }
+
+    fn accuracy(&self) -> Result<f64> {
+        let n = self.holdout.len();
+        let mut right = 0usize;
+        for start in (0..n).step_by(256) {
+            let indices: Vec<usize> = (start..n.min(start + 256)).collect();
+            let (x0, labels) = self.holdout.batch(&indices, &self.device, DType::F32)?;
+            let guess = self
+                .players
+                .encoder_frozen
+                .logits(&x0)?
+                .argmax(1)?
+                .to_vec1::<u32>()?;
+            right += guess.iter().zip(&labels).filter(|(g, l)| g == l).count();
+        }
+        Ok(right as f64 / n as f64)
+    }
+
+    fn draw_samples(&self, hooks: &mut dyn Hooks) -> Result<()> {
+        if self.state.theta_updates == 0 {
+            return Ok(());
+        }
+        let denoiser =
+            players::denoiser(&self.config.model, self.images, self.ema.params().frozen())?;
+        let count = self.config.sample.count;
+        let request = SampleRequest {
+            labels: (0..count)
+                .map(|i| u32::try_from(i * self.images.classes / count).ok())
+                .collect(),
+            seed: self.config.seed,
+            ..SampleRequest::from_config(&self.config)
+        };
+        let images = run::sample(
+            denoiser.as_ref(),
+            &self.objective,
+            self.images,
+            &self.device,
+            &request,
+        )?;
+        hooks.samples(&self.folder, self.state.step, &images)
+    }
+}
+
+fn adamw(train: &TrainConfig, learning_rate: f64, weight_decay: f64) -> AdamW {
+    AdamW {
+        learning_rate,
+        beta1: train.beta1,
+        beta2: train.beta2,
+        eps: train.epsilon,
+        weight_decay,
+        ..AdamW::default()
+    }
+}
+
+impl State {
+    fn new(config: &str, images: ImageKind) -> Self {
+        Self {
+            format: checkpoint::FORMAT,
+            images,
+            step: 0,
+            theta_updates: 0,
+            theta_optimizer_steps: 0,
+            phi_optimizer_steps: 0,
+            encoder_accuracy: None,
+            balanced_at: None,
+            gains: Vec::new(),
+            config_sha256: checkpoint::sha256(config.as_bytes()),
+            sha256: BTreeMap::new(),
+        }
+    }
+}
+
+/// The first line in which two texts differ, for a message.
+fn first_difference(there: &str, here: &str) -> String {
+    there
+        .lines()
+        .zip(here.lines())
+        .find(|(a, b)| a != b)
+        .map_or_else(
+            || "they differ in length".to_owned(),
+            |(a, b)| format!("`{a}` there, `{b}` here"),
+        )
+}

@@ -1,0 +1,174 @@
+//! A finished or unfinished run, opened to draw samples.
+
+use super::checkpoint;
+use super::players::{self, ImageKind};
+use super::step::{Objective, answer};
+use crate::config::Config;
+use crate::network::Denoiser;
+use crate::params::Params;
+use crate::random::Streams;
+use crate::sampler::{SamplerOptions, guided, sample as draw};
+use crate::{Error, Result};
+use candle_core::{DType, Device, Tensor};
+use std::fs;
+use std::path::Path;
+
+/// What is drawn, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SampleRequest {
+    /// Class of every image; `None` draws without a class.
+    pub labels: Vec<Option<u32>>,
+    /// Classifier-free guidance g in x̂_u + g (x̂_c − x̂_u): 1 is conditional, 0 unconditional.
+    pub guidance: f64,
+    /// Sampler, number of steps, range of noise levels, churn.
+    pub options: SamplerOptions,
+    /// Seed of the noise.
+    pub seed: u64,
+}
+
+impl SampleRequest {
+    /// The configured sampler, for no image yet.
+    pub fn from_config(config: &Config) -> Self {
+        let s = &config.sample;
+        Self {
+            labels: Vec::new(),
+            guidance: s.guidance,
+            options: SamplerOptions {
+                kind: s.sampler,
+                steps: s.steps,
+                sigma_min: s.sigma_min,
+                sigma_max: s.sigma_max,
+                rho: s.rho,
+                ..SamplerOptions::default()
+            },
+            seed: config.seed,
+        }
+    }
+}
+
+/// A run's folder, its configuration and the averaged denoiser of its newest checkpoint.
+pub struct Run {
+    config: Config,
+    step: usize,
+    images: ImageKind,
+    device: Device,
+    denoiser: Box<dyn Denoiser>,
+}
+
+impl std::fmt::Debug for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Run")
+            .field("step", &self.step)
+            .field("images", &self.images)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Run {
+    /// Opens the newest checkpoint of the run in `folder`.
+    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+        let path = folder.join("config.toml");
+        let text = fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
+        let config = Config::from_toml(&text, &path.display().to_string())
+            .map_err(|e| Error::file(&path, e.to_string()))?;
+        let root = folder.join("checkpoints");
+        let (contents, state) = checkpoint::read_newest(&root, device)?
+            .ok_or_else(|| Error::file(&root, "holds no checkpoint yet"))?;
+        let images = state.images;
+        let params = Params::new(device, DType::F32, config.seed);
+        let denoiser = players::denoiser(&config.model, images, params.frozen())?;
+        params.load(&contents.ema)?;
+        Ok(Self {
+            step: state.step,
+            config,
+            images,
+            device: device.clone(),
+            denoiser,
+        })
+    }
+
+    /// The run's configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Steps the opened checkpoint has behind it.
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// Shape of the images and number of classes.
+    pub fn images(&self) -> ImageKind {
+        self.images
+    }
+
+    /// Images `[N, C, S, S]`, about in [−1, 1], one for each label of the request.
+    pub fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
+        sample(
+            self.denoiser.as_ref(),
+            &Objective::of(&self.config),
+            self.images,
+            &self.device,
+            request,
+        )
+    }
+}
+
+/// Images drawn together: bounds the memory of a large request.
+const BATCH: usize = 128;
+
+/// Draws a request from a denoiser, in batches. Under a deterministic sampler image k depends on the seed, its
+/// class and k alone, not on how many are drawn with it.
+pub(super) fn sample(
+    denoiser: &dyn Denoiser,
+    objective: &Objective,
+    images: ImageKind,
+    device: &Device,
+    request: &SampleRequest,
+) -> Result<Tensor> {
+    let null = images.no_class();
+    if let Some(bad) = request.labels.iter().flatten().find(|&&l| l >= null) {
+        return Err(Error::invalid("a class", format!("be below {null}"), bad));
+    }
+    if request.labels.is_empty() {
+        return Err(Error::invalid("the number of samples", "be at least 1", 0));
+    }
+    let streams = Streams::new(request.seed);
+    let mut parts = Vec::new();
+    for (number, labels) in request.labels.chunks(BATCH).enumerate() {
+        let shape = [images.channels, images.size, images.size];
+        let first = number * BATCH;
+        let noise = (first..first + labels.len())
+            .map(|k| streams.normal_tensor("sample", k as u64, &shape, device, DType::F32))
+            .collect::<Result<Vec<_>>>()?;
+        let noise = Tensor::stack(&noise, 0)?;
+        let conditional: Vec<u32> = labels.iter().map(|l| l.unwrap_or(null)).collect();
+        let unconditional = vec![null; labels.len()];
+        let predict = |x: &Tensor, t: f64, labels: &[u32]| -> Result<Tensor> {
+            let times = vec![t; labels.len()];
+            Ok(answer(denoiser, objective, x, &times, Some(labels))?.x_hat)
+        };
+        let g = request.guidance;
+        let denoise = |x: &Tensor, t: f64| {
+            // g is 0 or 1 exactly when one of the two answers has no part in the sum.
+            if g.to_bits() == 1f64.to_bits() {
+                return predict(x, t, &conditional);
+            }
+            let free = predict(x, t, &unconditional)?;
+            if g.to_bits() == 0f64.to_bits() {
+                return Ok(free);
+            }
+            guided(&free, &predict(x, t, &conditional)?, g)
+        };
+        // Samplers that draw noise need another stream for every batch.
+        let fresh = Streams::new(request.seed.wrapping_add(number as u64));
+        parts.push(draw(
+            &denoise,
+            objective.schedule,
+            &request.options,
+            &noise,
+            fresh,
+        )?);
+    }
+    Ok(Tensor::cat(&parts, 0)?)
+}

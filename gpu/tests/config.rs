@@ -1,0 +1,77 @@
+//! The configuration: presets, overrides, and what is refused with which words.
+
+use sadm_gpu::config::{Config, PRESETS};
+
+#[test]
+fn presets_are_valid_and_survive_being_written_and_read() {
+    for preset in PRESETS {
+        let config = Config::preset(preset.name).expect(preset.name);
+        let again = Config::from_toml(&config.to_toml(), "written").expect("valid");
+        assert_eq!(config, again, "{}", preset.name);
+    }
+}
+
+#[test]
+fn any_key_can_be_set() {
+    let config = Config::default()
+        .with_set("structure.relation=euclidean")
+        .and_then(|c| c.with_set("train.steps = 60"))
+        .and_then(|c| c.with_set("train.learning_rate=1"))
+        .and_then(|c| c.with_set("structure.distance=\"huber(0.5)\""))
+        .and_then(|c| c.with_set("model.unet.channels=[8, 16]"))
+        .expect("all valid");
+    let text = config.to_toml();
+    for line in [
+        "relation = \"euclidean\"",
+        "steps = 60",
+        "learning_rate = 1.0",
+        "distance = \"huber(0.5)\"",
+    ] {
+        assert!(text.contains(line), "no `{line}` in\n{text}");
+    }
+}
+
+#[test]
+fn refusals_name_the_key_and_the_nearest_known_one() {
+    let refused = |set: &str| Config::default().with_set(set).expect_err(set).to_string();
+    for (set, words) in [
+        (
+            "train.step=60",
+            vec!["train.step", "did you mean `train.steps`"],
+        ),
+        ("train.steps=many", vec!["train.steps", "integer", "many"]),
+        ("train.steps=0", vec!["train.steps", "at least 1", "0"]),
+        ("train.steps=-3", vec!["-3"]),
+        ("train.learning_rate=0", vec!["train.learning_rate", "> 0"]),
+        (
+            "train.learning_rate=nan",
+            vec!["train.learning_rate", "NaN"],
+        ),
+        ("structure.relation=cosin", vec!["cosin", "cosine"]),
+        ("structure.distance=huber(-1)", vec!["-1"]),
+        ("data.holdout=1.5", vec!["data.holdout", "1.5"]),
+        ("phases.denoise=-1", vec!["phases.denoise", "-1"]),
+        (
+            "sample.sigma_max=0.001",
+            vec!["sample.sigma_max", "sample.sigma_min"],
+        ),
+        ("nonsense", vec!["key=value"]),
+        ("a..b=1", vec!["key=value"]),
+        ("seed=", vec!["key=value"]),
+    ] {
+        let message = refused(set);
+        for word in words {
+            assert!(message.contains(word), "`{set}`: no `{word}` in: {message}");
+        }
+        assert_eq!(message.lines().count(), 1, "more than a line: {message}");
+    }
+    let message = Config::from_toml("[train]\nsteps = \n", "file.toml")
+        .expect_err("not TOML")
+        .to_string();
+    assert!(
+        message.contains("file.toml") && message.lines().count() == 1,
+        "{message}"
+    );
+    let message = Config::preset("digit").expect_err("unknown").to_string();
+    assert!(message.contains("did you mean `digits`"), "{message}");
+}

@@ -1,0 +1,7 @@
+//! The layers against central differences, against each other's path, and at their edges.
+
+mod candle_traps;
+mod layers;
+mod networks;
+mod params;
+mod support;

@@ -1,0 +1,472 @@
+//! Samplers on the exact denoiser of Gaussian data, D(x; σ) = x σ_d²/(σ² + σ_d²): golden numbers,
+//! orders of convergence, preserved variances.
+
+#![expect(
+    clippy::float_cmp,
+    reason = "what is compared with == must be equal to the last bit"
+)]
+
+use candle_core::{DType, Device, Tensor};
+use proptest::prelude::*;
+use sadm_gpu::Result;
+use sadm_gpu::random::Streams;
+use sadm_gpu::sampler::{
+    Churn, SamplerKind, SamplerOptions, ancestral_step, churn_gamma, churn_step, ddim_step,
+    edm_sigmas, euler_step, guided, noise_levels, sample, slope,
+};
+use sadm_gpu::schedule::Schedule;
+
+/// Standard deviation of the data.
+const SIGMA_DATA: f64 = 0.5;
+
+fn scalar(value: f64) -> Tensor {
+    Tensor::full(value, (1, 1), &Device::Cpu).expect("a CPU tensor")
+}
+
+fn value(tensor: &Tensor) -> f64 {
+    let values = tensor.flatten_all().and_then(|t| t.to_vec1::<f64>());
+    values.expect("f64 values")[0]
+}
+
+/// The exact denoiser under a schedule: x̂ = α σ_d² x_t / (σ² + α² σ_d²).
+fn gaussian(schedule: Schedule) -> impl Fn(&Tensor, f64) -> Result<Tensor> {
+    move |x_t, t| {
+        let (alpha, sigma) = (schedule.alpha(t), schedule.sigma(t));
+        let variance = SIGMA_DATA * SIGMA_DATA;
+        Ok((x_t * (alpha * variance / (sigma * sigma + alpha * alpha * variance)))?)
+    }
+}
+
+/// The end of a walk that begins at z = σ_max · `start`.
+fn walk(schedule: Schedule, options: &SamplerOptions, start: f64) -> f64 {
+    let denoise = gaussian(schedule);
+    let end = sample(&denoise, schedule, options, &scalar(start), Streams::new(0));
+    value(&end.expect("good options"))
+}
+
+fn with(kind: SamplerKind, steps: usize) -> SamplerOptions {
+    SamplerOptions {
+        kind,
+        steps,
+        ..SamplerOptions::default()
+    }
+}
+
+/// EDM's list for N = 18, ρ = 7, 0.002…80, to the digits of the published implementation.
+#[test]
+fn edm_sigmas_are_the_published_ones() {
+    let want = [
+        80.0,
+        57.585_984_721,
+        40.785_573_797,
+        28.374_584_604,
+        19.352_452_980,
+        12.910_082_381,
+        8.400_935_309_1,
+        5.315_194_521_8,
+        3.256_821_519_8,
+        1.923_339_837_0,
+        1.088_170_636_5,
+        0.585_348_123_19,
+        0.296_442_284_48,
+        0.139_516_468_73,
+        0.059_947_311_235,
+        0.022_934_518_372,
+        0.007_528_019_962_8,
+        0.002,
+        0.0,
+    ];
+    let got = edm_sigmas(18, 7.0, 0.002, 80.0).expect("good levels");
+    assert_eq!(got.len(), want.len());
+    for (got, want) in got.iter().zip(want) {
+        assert!((got - want).abs() <= 1e-10 * want, "{got}, not {want}");
+    }
+}
+
+#[test]
+fn edm_sigmas_have_exact_ends_and_refuse_nonsense() {
+    assert_eq!(edm_sigmas(1, 7.0, 0.002, 80.0).ok(), Some(vec![80.0, 0.0]));
+    assert_eq!(
+        edm_sigmas(2, 7.0, 0.002, 80.0).ok(),
+        Some(vec![80.0, 0.002, 0.0])
+    );
+    for (steps, rho, low, high, part) in [
+        (0, 7.0, 0.002, 80.0, "steps must be ≥ 1"),
+        (5, 0.0, 0.002, 80.0, "rho must be finite and > 0"),
+        (5, 7.0, 0.0, 80.0, "sigma_min must be finite and > 0"),
+        (5, 7.0, 0.002, f64::INFINITY, "sigma_max must be finite"),
+        (5, 7.0, 2.0, 1.0, "at most sigma_max"),
+        (5, f64::NAN, 0.002, 80.0, "got NaN"),
+    ] {
+        let message = edm_sigmas(steps, rho, low, high)
+            .expect_err(part)
+            .to_string();
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+/// Golden numbers of the published Heun sampler from x = 80 on N(0, ¼).
+#[test]
+fn heun_gives_the_published_numbers() {
+    for (steps, want) in [
+        (18, 0.527_624_637),
+        (40, 0.504_876_865),
+        (256, 0.500_095_425),
+    ] {
+        let got = walk(Schedule::Edm, &with(SamplerKind::Heun, steps), 1.0);
+        assert!(
+            (got - want).abs() < 1e-9,
+            "{steps} steps: {got}, not {want}"
+        );
+    }
+}
+
+/// Slope of ln error against ln steps, by least squares.
+fn order(error: impl Fn(usize) -> f64) -> f64 {
+    let points: Vec<(f64, f64)> = [128, 256, 512, 1024]
+        .map(|n| ((n as f64).ln(), error(n).abs().ln()))
+        .to_vec();
+    let n = points.len() as f64;
+    let (mx, my) = (
+        points.iter().map(|p| p.0).sum::<f64>() / n,
+        points.iter().map(|p| p.1).sum::<f64>() / n,
+    );
+    let covariance: f64 = points.iter().map(|p| (p.0 - mx) * (p.1 - my)).sum();
+    let variance: f64 = points.iter().map(|p| (p.0 - mx).powi(2)).sum();
+    -covariance / variance
+}
+
+/// Against the exact ODE down to σ_min followed by the last (Euler) step to 0, which does not
+/// shrink with the number of steps: x(σ) ∝ √(σ² + σ_d²).
+#[test]
+fn euler_is_of_order_1_and_heun_of_order_2() {
+    let (low, high, data) = (0.002_f64, 80.0_f64, SIGMA_DATA);
+    let at_low = high * (low.hypot(data) / high.hypot(data));
+    let limit = at_low * data * data / (low * low + data * data);
+    for (kind, want) in [
+        (SamplerKind::Euler, 1.0),
+        (SamplerKind::Ddim, 1.0),
+        (SamplerKind::Heun, 2.0),
+    ] {
+        let got = order(|n| walk(Schedule::Edm, &with(kind, n), 1.0) - limit);
+        // The next term of the error is of relative size O(ρ/N): under 0.1 in the slope from N = 128.
+        assert!(
+            (got - want).abs() < 0.1,
+            "{kind} has order {got}, not {want}"
+        );
+    }
+}
+
+/// In z = x/α the schedules differ in names only.
+#[test]
+fn every_schedule_gives_the_same_samples() {
+    for kind in [
+        SamplerKind::Heun,
+        SamplerKind::Euler,
+        SamplerKind::Ddim,
+        SamplerKind::Ddpm,
+    ] {
+        let want = walk(Schedule::Edm, &with(kind, 12), 1.0);
+        for schedule in [
+            Schedule::VpLinear,
+            Schedule::Cosine,
+            Schedule::RectifiedFlow,
+        ] {
+            let got = walk(schedule, &with(kind, 12), 1.0);
+            // 23 evaluations, each with a few roundings and an inverted schedule (1e-13).
+            assert!(
+                (got - want).abs() < 1e-10,
+                "{kind}, {schedule}: {got}, not {want}"
+            );
+        }
+    }
+}
+
+#[test]
+fn ddpm_levels_are_steps_of_the_table() {
+    let options = with(SamplerKind::Heun, 40);
+    let levels = noise_levels(Schedule::Ddpm, &options).expect("good options");
+    assert_eq!((levels.len(), levels[40]), (41, 0.0));
+    assert!(levels.windows(2).all(|p| p[0] >= p[1]), "{levels:?}");
+    for sigma in &levels[..40] {
+        let k = Schedule::Ddpm.t_of_sigma_ratio(*sigma) * 999.0;
+        assert!(
+            (k - k.round()).abs() < 1e-9,
+            "σ' = {sigma} is between steps"
+        );
+        assert!(
+            (Schedule::Ddpm.sigma_ratio(k / 999.0) - sigma).abs() <= 1e-12 * sigma,
+            "{sigma}"
+        );
+    }
+    // The lowest level of the table is 0.01, not 0.002.
+    assert!(
+        (levels[39] - (1e-4_f64 / 0.9999).sqrt()).abs() < 1e-12,
+        "{}",
+        levels[39]
+    );
+    let end = walk(Schedule::Ddpm, &options, levels[0] / levels[0]);
+    let exact = levels[0] * SIGMA_DATA / levels[0].hypot(SIGMA_DATA);
+    assert!(
+        (end - exact).abs() < 0.02 * exact,
+        "{end}, not about {exact}"
+    );
+    // More steps than levels: repeated levels are skipped, nothing is divided by 0.
+    assert!(walk(Schedule::Ddpm, &with(SamplerKind::Heun, 3000), 1.0).is_finite());
+}
+
+/// Levels beyond the schedule's range are brought inside it.
+#[test]
+fn noise_levels_stay_within_the_schedule() {
+    let wide = SamplerOptions {
+        sigma_min: 1e-9,
+        sigma_max: 1e9,
+        ..SamplerOptions::default()
+    };
+    let ends = |schedule| {
+        let levels = noise_levels(schedule, &wide).expect("good options");
+        (levels[0], levels[17])
+    };
+    assert_eq!(ends(Schedule::Edm), (1e9, 1e-9));
+    assert_eq!(
+        ends(Schedule::VpLinear),
+        (Schedule::VpLinear.sigma_ratio(1.0), 1e-9)
+    );
+    assert_eq!(
+        ends(Schedule::Ddpm),
+        (
+            Schedule::Ddpm.sigma_ratio(1.0),
+            Schedule::Ddpm.sigma_ratio(0.0)
+        )
+    );
+}
+
+/// Variance of the ancestral chain on Gaussian data: each step multiplies z by a and adds s².
+fn ancestral_variance(steps: usize) -> f64 {
+    let levels = edm_sigmas(steps, 7.0, 0.002, 80.0).expect("good levels");
+    let start = 80.0 * 80.0 + SIGMA_DATA * SIGMA_DATA;
+    levels.windows(2).fold(start, |variance, pair| {
+        let shrink = SIGMA_DATA.powi(2) / (pair[0].powi(2) + SIGMA_DATA.powi(2));
+        let step = |z: f64, noise: f64| {
+            let (z, denoised) = (scalar(z), scalar(z * shrink));
+            value(&ancestral_step(&z, &denoised, &scalar(noise), pair[0], pair[1]).expect("a step"))
+        };
+        let (a, s) = (step(1.0, 0.0), step(0.0, 1.0));
+        a * a * variance + s * s
+    })
+}
+
+/// Ancestral sampling with an exact denoiser reaches the data's variance as the steps shrink, with
+/// order 1: each step leaves out the posterior variance of x_0, of relative size O(1/N).
+#[test]
+fn ancestral_sampling_preserves_the_marginal_variance() {
+    let variance = SIGMA_DATA * SIGMA_DATA;
+    let error = ancestral_variance(1024) - variance;
+    assert!(error.abs() < 0.02 * variance, "variance off by {error}");
+    let got = order(|n| ancestral_variance(n) - variance);
+    assert!((got - 1.0).abs() < 0.1, "order {got}");
+}
+
+/// The whole sampler against that chain: 20 000 draws, five standard errors σ²√(2/n).
+#[test]
+fn ddpm_draws_have_the_chains_variance() {
+    const N: usize = 20_000;
+    let streams = Streams::new(77);
+    let noise = streams
+        .normal_tensor("start", 0, (N, 1), &Device::Cpu, DType::F64)
+        .expect("noise");
+    let options = with(SamplerKind::Ddpm, 16);
+    let denoise = gaussian(Schedule::Edm);
+    let end = sample(&denoise, Schedule::Edm, &options, &noise, streams).expect("samples");
+    let end = end
+        .flatten_all()
+        .and_then(|t| t.to_vec1::<f64>())
+        .expect("values");
+    let variance = end.iter().map(|x| x * x).sum::<f64>() / N as f64;
+    // The chain starts at variance 80², not 80² + σ_d²: forgotten long before the end.
+    let want = ancestral_variance(16);
+    let allowed = 5.0 * want * (2.0 / N as f64).sqrt();
+    assert!(
+        (variance - want).abs() < allowed,
+        "{variance}, not {want} ± {allowed}"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 64, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default()
+    })]
+
+    /// The probability-flow ODE's Euler step and deterministic DDIM are one formula.
+    #[test]
+    fn deterministic_ddim_is_euler(z in -8.0..8.0f64, d in -2.0..2.0f64, from in 0.01..80.0f64, r in 0.0..1.0f64) {
+        let (to, z, d) = (from * r, scalar(z), scalar(d));
+        let slope = slope(&z, &d, from).expect("a slope");
+        let euler = value(&euler_step(&z, &slope, from, to).expect("a step"));
+        let ddim = value(&ddim_step(&z, &d, None, from, to, 0.0).expect("a step"));
+        let terms = value(&z).abs() + value(&d).abs();
+        prop_assert!((euler - ddim).abs() <= 16.0 * f64::EPSILON * terms, "{euler}, {ddim}");
+    }
+
+    #[test]
+    fn ddim_at_eta_1_is_ancestral(z in -8.0..8.0f64, d in -2.0..2.0f64, e in -3.0..3.0f64, from in 0.01..80.0f64, r in 0.0..0.99f64) {
+        let (to, z, d, e) = (from * r, scalar(z), scalar(d), scalar(e));
+        let ddim = value(&ddim_step(&z, &d, Some(&e), from, to, 1.0).expect("a step"));
+        let ddpm = value(&ancestral_step(&z, &d, &e, from, to).expect("a step"));
+        let terms = value(&z).abs() + value(&d).abs() + to * value(&e).abs();
+        // √(σ'² − v) is formed from σ' ± √v: relative error a few u over 1 − √(1 − r²) ≥ r²/2, times r.
+        prop_assert!((ddim - ddpm).abs() <= 64.0 * f64::EPSILON * terms / r.max(1e-3), "{ddim}, {ddpm}");
+    }
+
+    /// With a point mass at 0 the posterior is exact: the marginal σ'² is kept by every step.
+    #[test]
+    fn an_ancestral_step_keeps_the_variance_of_a_point_mass(from in 0.01..80.0f64, r in 0.0..1.0f64) {
+        let (to, zero, one) = (from * r, scalar(0.0), scalar(1.0));
+        let a = value(&ancestral_step(&one, &zero, &zero, from, to).expect("a step"));
+        let s = value(&ancestral_step(&zero, &zero, &one, from, to).expect("a step"));
+        let variance = (a * from).powi(2) + s * s;
+        prop_assert!((variance - to * to).abs() <= 16.0 * f64::EPSILON * to * to, "{variance}, not {}", to * to);
+    }
+
+    /// Churn raises the noise level: the added variance is σ̂² − σ².
+    #[test]
+    fn churn_adds_the_missing_variance(sigma in 0.01..80.0f64, gamma in 0.0..0.4142f64, scale in 0.9..1.1f64) {
+        let raised = sigma * (1.0 + gamma);
+        let z = value(&churn_step(&scalar(2.0), &scalar(0.0), scale, sigma, raised).expect("a step"));
+        prop_assert_eq!(z, 2.0);
+        let added = value(&churn_step(&scalar(0.0), &scalar(1.0), scale, sigma, raised).expect("a step"));
+        let want = scale * scale * (raised * raised - sigma * sigma);
+        prop_assert!((added * added - want).abs() <= 1e-14 * scale * scale * raised * raised, "{added}");
+    }
+
+    #[test]
+    fn guidance_interpolates(u in -2.0..2.0f64, c in -2.0..2.0f64, g in -1.0..4.0f64) {
+        let got = value(&guided(&scalar(u), &scalar(c), g).expect("guidance"));
+        prop_assert!((got - (u * (1.0 - g) + c * g)).abs() <= 1e-14 * (1.0 + g.abs()) * 4.0, "{got}");
+    }
+}
+
+#[test]
+fn churn_is_limited_to_its_range_and_to_sqrt_2() {
+    let churn = Churn {
+        amount: 4.0,
+        sigma_min: 0.05,
+        sigma_max: 50.0,
+        noise: 1.003,
+    };
+    assert_eq!(churn_gamma(&churn, 40, 1.0), 0.1);
+    assert_eq!(churn_gamma(&churn, 40, 0.04), 0.0);
+    assert_eq!(churn_gamma(&churn, 40, 51.0), 0.0);
+    assert_eq!(churn_gamma(&churn, 2, 1.0), std::f64::consts::SQRT_2 - 1.0);
+    assert_eq!(churn_gamma(&Churn::default(), 1, 1.0), 0.0);
+}
+
+#[test]
+fn churned_samples_are_seeded_and_differ_from_deterministic_ones() {
+    let churned = SamplerOptions {
+        churn: Churn {
+            amount: 10.0,
+            ..Churn::default()
+        },
+        ..with(SamplerKind::Heun, 18)
+    };
+    let draw = |options: &SamplerOptions, seed| {
+        let denoise = gaussian(Schedule::Edm);
+        let end = sample(
+            &denoise,
+            Schedule::Edm,
+            options,
+            &scalar(1.0),
+            Streams::new(seed),
+        );
+        value(&end.expect("good options"))
+    };
+    let first = draw(&churned, 1);
+    assert_eq!(first, draw(&churned, 1), "not a function of the seed");
+    assert_ne!(first, draw(&churned, 2), "the seed is ignored");
+    assert_ne!(
+        first,
+        draw(&with(SamplerKind::Heun, 18), 1),
+        "churn does nothing"
+    );
+    // A discrete or bounded schedule churns within its levels.
+    for schedule in Schedule::ALL {
+        assert!(walk(schedule, &churned, 1.0).is_finite(), "{schedule}");
+    }
+}
+
+/// Strong churn on Gaussian data, 20 000 draws: the variance is that of the linear chain
+/// z ← a(σ̂, σ_next)(z + √(σ̂² − σ²) ε), within five standard errors.
+#[test]
+fn churned_draws_have_the_chains_variance() {
+    const N: usize = 20_000;
+    let options = SamplerOptions {
+        churn: Churn {
+            amount: 8.0,
+            ..Churn::default()
+        },
+        ..with(SamplerKind::Heun, 24)
+    };
+    let streams = Streams::new(78);
+    let noise = streams
+        .normal_tensor("start", 0, (N, 1), &Device::Cpu, DType::F64)
+        .expect("noise");
+    let denoise = gaussian(Schedule::Edm);
+    let end = sample(&denoise, Schedule::Edm, &options, &noise, streams).expect("samples");
+    let end = end
+        .flatten_all()
+        .and_then(|t| t.to_vec1::<f64>())
+        .expect("values");
+    let variance = end.iter().map(|x| x * x).sum::<f64>() / N as f64;
+
+    let levels = edm_sigmas(24, 7.0, 0.002, 80.0).expect("good levels");
+    // The ODE is dz/dσ = k(σ) z.
+    let k = |sigma: f64| sigma / (sigma * sigma + SIGMA_DATA * SIGMA_DATA);
+    let want = levels.windows(2).fold(80.0 * 80.0, |variance, pair| {
+        let raised = pair[0] * (1.0 + 8.0 / 24.0);
+        let h = pair[1] - raised;
+        let euler = 1.0 + h * k(raised);
+        let heun = 1.0 + 0.5 * h * (k(raised) + k(pair[1]) * euler);
+        let a = if pair[1] == 0.0 { euler } else { heun };
+        a * a * (variance + raised * raised - pair[0] * pair[0])
+    });
+    let allowed = 5.0 * want * (2.0 / N as f64).sqrt();
+    assert!(
+        (variance - want).abs() < allowed,
+        "{variance}, not {want} ± {allowed}"
+    );
+}
+
+#[test]
+fn nonsense_options_are_refused() {
+    let refused = |options: SamplerOptions| {
+        let denoise = gaussian(Schedule::Edm);
+        let result = sample(
+            &denoise,
+            Schedule::Edm,
+            &options,
+            &scalar(1.0),
+            Streams::new(0),
+        );
+        result.expect_err("must be refused").to_string()
+    };
+    let base = SamplerOptions::default();
+    let eta = refused(SamplerOptions {
+        ddim_eta: 1.5,
+        ..base
+    });
+    assert!(eta.contains("ddim_eta must be in [0, 1], got 1.5"), "{eta}");
+    let churn = Churn {
+        amount: -1.0,
+        ..Churn::default()
+    };
+    let churn = refused(SamplerOptions { churn, ..base });
+    assert!(
+        churn.contains("churn amount must be finite and ≥ 0, got -1"),
+        "{churn}"
+    );
+    assert!(refused(SamplerOptions { steps: 0, ..base }).contains("steps"));
+    for kind in SamplerKind::ALL {
+        assert_eq!(kind.to_string().parse::<SamplerKind>().ok(), Some(kind));
+    }
+}

@@ -1,0 +1,399 @@
+//! Schedules, the forward process, parametrisations, weights and the denoising loss.
+
+#![expect(
+    clippy::float_cmp,
+    reason = "what is compared with == must be equal to the last bit"
+)]
+
+use candle_core::{DType, Device, Tensor, Var};
+use proptest::prelude::*;
+use sadm_gpu::Result;
+use sadm_gpu::denoise::{Weight, denoising_loss};
+use sadm_gpu::forward::{diffuse, scale_samples};
+use sadm_gpu::network::Denoiser;
+use sadm_gpu::parametrisation::{Parametrisation, denoise, predict};
+use sadm_gpu::schedule::Schedule;
+
+fn house() -> ProptestConfig {
+    ProptestConfig {
+        cases: 64,
+        max_shrink_iters: 20_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+/// A number exact in f32: mostly k/64, sometimes with a full mantissa.
+fn exact_f32() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        3 => (-128i32..=128).prop_map(|k| f64::from(k) / 64.0),
+        1 => (-2.0f32..2.0).prop_map(f64::from),
+    ]
+}
+
+fn schedule() -> impl Strategy<Value = Schedule> {
+    prop::sample::select(Schedule::ALL.to_vec())
+}
+
+/// t strictly inside the domain of every schedule.
+fn inner_time() -> impl Strategy<Value = f64> {
+    (1u32..=999).prop_map(|k| f64::from(k) / 1000.0)
+}
+
+fn close(got: f64, want: f64, relative: f64) -> bool {
+    (got - want).abs() <= relative * want.abs()
+}
+
+proptest! {
+    #![proptest_config(house())]
+
+    #[test]
+    fn variance_preserving_schedules_preserve_variance(t in 0.0..=1.0f64) {
+        for s in [Schedule::VpLinear, Schedule::Cosine, Schedule::Ddpm] {
+            let sum = s.alpha(t).powi(2) + s.sigma(t).powi(2);
+            prop_assert!((sum - 1.0).abs() <= 1e-15, "{s} at {t}: {sum}");
+        }
+    }
+
+    /// λ, σ/α and SNR are the same function of α and σ; λ's own formula only avoids rounding.
+    #[test]
+    fn lambda_and_ratio_follow_from_alpha_and_sigma(s in schedule(), t in inner_time()) {
+        let (alpha, sigma) = (s.alpha(t), s.sigma(t));
+        prop_assert!(close(s.sigma_ratio(t), sigma / alpha, 1e-13), "ratio of {s}");
+        prop_assert!(close(s.snr(t), (alpha / sigma).powi(2), 1e-13), "SNR of {s}");
+        let lambda = 2.0 * (alpha / sigma).ln();
+        prop_assert!((s.lambda(t) - lambda).abs() <= 1e-13 * (1.0 + lambda.abs()), "λ of {s}");
+    }
+
+    #[test]
+    fn lambda_decreases(s in schedule(), a in inner_time(), b in inner_time()) {
+        prop_assume!((a - b).abs() > 2e-3);
+        let (early, late) = if a < b { (a, b) } else { (b, a) };
+        prop_assert!(s.lambda(early) > s.lambda(late), "{s}: λ({early}) ≤ λ({late})");
+        prop_assert!(s.sigma_ratio(early) < s.sigma_ratio(late), "{s}: σ/α not increasing");
+    }
+
+    /// Against a central difference in ln t, whose truncation is h²/6 times a third derivative of
+    /// order λ' t; DDPM is a step function and has a test of its own.
+    #[test]
+    fn lambda_grad_is_the_derivative(s in schedule(), t in inner_time()) {
+        prop_assume!(s != Schedule::Ddpm);
+        let h = 1e-5_f64.min((1.0 - t) * 1e-3);
+        let difference = |f: &dyn Fn(f64) -> f64| (f(t * (1.0 + h)) - f(t * (1.0 - h))) / (2.0 * h * t);
+        let numeric = difference(&|t| s.lambda(t));
+        prop_assert!(close(numeric, s.lambda_grad(t), 1e-5), "{s}: {numeric}, {}", s.lambda_grad(t));
+        let numeric = difference(&|t| s.snr(t));
+        prop_assert!(close(numeric, s.snr_grad(t), 1e-5), "{s}: {numeric}, {}", s.snr_grad(t));
+    }
+
+    #[test]
+    fn t_of_sigma_ratio_inverts_sigma_ratio(s in schedule(), t in inner_time()) {
+        let t = if s == Schedule::Ddpm { (t * 999.0).round() / 999.0 } else { t };
+        let back = s.t_of_sigma_ratio(s.sigma_ratio(t));
+        prop_assert!((back - t).abs() <= 1e-12, "{s}: {t} came back as {back}");
+    }
+
+    #[test]
+    fn diffuse_is_alpha_x_plus_sigma_eps(
+        (x, e, alpha, sigma) in (1usize..=5).prop_flat_map(|b| {
+            let images = || prop::collection::vec(exact_f32(), b * 6);
+            let scalars = || prop::collection::vec(exact_f32(), b);
+            (images(), images(), scalars(), scalars())
+        }),
+        dtype in prop::sample::select(vec![DType::F32, DType::F64]),
+    ) {
+        let b = alpha.len();
+        let tensor = |v: &[f64]| Tensor::from_slice(v, (b, 2, 3, 1), &Device::Cpu)
+            .and_then(|t| t.to_dtype(dtype)).expect("a CPU tensor");
+        let got = diffuse(&tensor(&x), &tensor(&e), &alpha, &sigma).expect("equal shapes");
+        let got = got.to_dtype(DType::F64).and_then(|t| t.flatten_all()?.to_vec1::<f64>()).expect("values");
+        let u = if dtype == DType::F32 { 2f64.powi(-24) } else { 2f64.powi(-53) };
+        for (k, got) in got.into_iter().enumerate() {
+            let (signal, noise) = (alpha[k / 6] * x[k], sigma[k / 6] * e[k]);
+            // Two products and a sum: three roundings, each of at most the sum of absolute values.
+            let allowed = 3.0 * u * (signal.abs() + noise.abs());
+            prop_assert!((got - (signal + noise)).abs() <= allowed, "element {k}: {got}");
+        }
+    }
+
+    /// The network that answers exactly gives back x_0, whatever it is asked for.
+    #[test]
+    fn the_exact_answer_gives_back_the_clean_sample(
+        s in schedule(), t in inner_time(), x0 in exact_f32(), eps in exact_f32(),
+        sigma_data in 0.25..2.0f64,
+    ) {
+        let (alpha, sigma) = (s.alpha(t), s.sigma(t));
+        let x_t = alpha * x0 + sigma * eps;
+        for p in Parametrisation::ALL {
+            let c = p.coefficients(alpha, sigma, sigma_data);
+            let ratio = sigma / alpha;
+            let answer = match p {
+                Parametrisation::X0 => x0,
+                Parametrisation::Eps => eps,
+                Parametrisation::V => alpha * eps - sigma * x0,
+                Parametrisation::Edm => {
+                    let square = ratio * ratio + sigma_data * sigma_data;
+                    let c_skip = sigma_data * sigma_data / square;
+                    (x0 - c_skip * x_t / alpha) * square.sqrt() / (ratio * sigma_data)
+                }
+            };
+            let x_hat = c.skip * x_t + c.out * answer;
+            let terms = x0.abs() + (c.skip * x_t).abs() + (c.out * answer).abs();
+            prop_assert!((x_hat - x0).abs() <= 1e-13 * terms, "{p}: {x_hat}, not {x0}");
+            prop_assert!((c.noise - ratio.ln() / 4.0).abs() <= 1e-13 * (1.0 + c.noise.abs()), "noise of {p}");
+        }
+    }
+
+    /// EDM's identities: unit variance of input and target, and w·c_out² = 1.
+    #[test]
+    fn edm_preconditioning_has_unit_variances(s in schedule(), t in inner_time(), sigma_data in 0.25..2.0f64) {
+        let (alpha, sigma) = (s.alpha(t), s.sigma(t));
+        let c = Parametrisation::Edm.coefficients(alpha, sigma, sigma_data);
+        let variance_of_x_t = (alpha * sigma_data).powi(2) + sigma * sigma;
+        prop_assert!(close(c.input.powi(2) * variance_of_x_t, 1.0, 1e-13), "input variance");
+        let residual = ((1.0 - c.skip * alpha) * sigma_data).powi(2) + (c.skip * sigma).powi(2);
+        prop_assert!((residual - c.out.powi(2)).abs() <= 1e-13 * (residual + c.out.powi(2) + 1e-2 * sigma_data.powi(2)), "target variance");
+        let w = Weight::Edm.at(s, t, sigma_data);
+        prop_assert!(close(w * c.out.powi(2), 1.0, 1e-12), "w c_out² = {}", w * c.out.powi(2));
+    }
+
+    #[test]
+    fn weights_are_their_definitions(s in schedule(), t in inner_time(), gamma in 0.5..8.0f64) {
+        let (alpha, sigma) = (s.alpha(t), s.sigma(t));
+        let snr = (alpha / sigma).powi(2);
+        let ratio = sigma / alpha;
+        let half = 0.5_f64;
+        for (weight, want) in [
+            (Weight::Constant, 1.0),
+            (Weight::Snr, snr),
+            (Weight::OnePlusSnr, 1.0 + snr),
+            (Weight::MinSnr { gamma }, snr.min(gamma)),
+            (Weight::Edm, (ratio * ratio + half * half) / (ratio * half).powi(2)),
+            (Weight::Elbo, -0.5 * snr * s.lambda_grad(t)),
+            (Weight::SoftTruncation, Weight::Elbo.at(s, t, half)),
+        ] {
+            prop_assert!(close(weight.at(s, t, half), want, 1e-12), "{weight} of {s} at {t}");
+            prop_assert_eq!(weight.to_string().parse::<Weight>().ok(), Some(weight));
+        }
+    }
+
+    #[test]
+    fn denoising_loss_and_its_gradient_are_the_formula(
+        (x, x0, w) in (1usize..=5).prop_flat_map(|b| {
+            let images = || prop::collection::vec(exact_f32(), b * 4);
+            (images(), images(), prop::collection::vec(exact_f32().prop_map(f64::abs), b))
+        }),
+        dtype in prop::sample::select(vec![DType::F32, DType::F64]),
+    ) {
+        let b = w.len();
+        let tensor = |v: &[f64]| Tensor::from_slice(v, (b, 1, 2, 2), &Device::Cpu)
+            .and_then(|t| t.to_dtype(dtype)).expect("a CPU tensor");
+        let x_hat = Var::from_tensor(&tensor(&x)).expect("a variable");
+        let loss = denoising_loss(&x_hat, &tensor(&x0), &w).expect("equal shapes");
+        prop_assert_eq!(loss.dims(), &[] as &[usize]);
+        let grads = loss.backward().expect("gradients");
+        let grad = grads.get(&x_hat).expect("a gradient of x_hat").to_dtype(DType::F64)
+            .and_then(|g| g.flatten_all()?.to_vec1::<f64>()).expect("values");
+        let loss = loss.to_dtype(DType::F64).and_then(|l| l.to_scalar::<f64>()).expect("a scalar");
+
+        let want: f64 = (0..4 * b).map(|k| w[k / 4] * (x[k] - x0[k]).powi(2)).sum::<f64>() / b as f64;
+        let u = if dtype == DType::F32 { 2f64.powi(-24) } else { 2f64.powi(-53) };
+        // All terms are ≥ 0. Roundings: difference (twice, squared), square, 3 + b − 1 sums, w/b, product.
+        let allowed = (b + 8) as f64 * u * want;
+        prop_assert!((loss - want).abs() <= allowed, "loss {loss}, not {want}");
+        for k in 0..4 * b {
+            let want = 2.0 * w[k / 4] * (x[k] - x0[k]) / b as f64;
+            prop_assert!((grad[k] - want).abs() <= 6.0 * u * want.abs(), "gradient {k}: {}", grad[k]);
+        }
+    }
+}
+
+#[test]
+fn ends_are_exact() {
+    for s in [
+        Schedule::VpLinear,
+        Schedule::Cosine,
+        Schedule::RectifiedFlow,
+    ] {
+        assert_eq!((s.alpha(0.0), s.sigma(0.0)), (1.0, 0.0), "{s} at 0");
+        assert!(s.lambda(0.0) == f64::INFINITY, "λ of {s} at 0");
+    }
+    for s in [Schedule::Cosine, Schedule::RectifiedFlow] {
+        assert_eq!((s.alpha(1.0), s.sigma(1.0)), (0.0, 1.0), "{s} at 1");
+        assert!(s.lambda(1.0) == f64::NEG_INFINITY, "λ of {s} at 1");
+        assert_eq!(Weight::Elbo.at(s, 1.0, 0.5), 0.0, "ELBO weight of {s} at 1");
+        assert_eq!(s.t_of_sigma_ratio(f64::INFINITY), 1.0, "{s}");
+    }
+    // B(1) = 0.1 + 19.9/2.
+    let vp = Schedule::VpLinear;
+    assert!(
+        close(vp.lambda(1.0), -(10.05_f64.exp() - 1.0).ln(), 1e-14),
+        "{}",
+        vp.lambda(1.0)
+    );
+}
+
+/// ᾱ of the published DDPM schedule (values of diffusers, ten digits).
+#[test]
+fn ddpm_is_the_published_table() {
+    let s = Schedule::Ddpm;
+    for (step, alpha_bar) in [
+        (0, 0.9999),
+        (500, 0.077_796_658_365),
+        (999, 4.035_829_765_4e-5),
+    ] {
+        let t = f64::from(step) / 999.0;
+        assert!(
+            close(s.alpha(t).powi(2), alpha_bar, 1e-10),
+            "ᾱ[{step}] = {}",
+            s.alpha(t).powi(2)
+        );
+        assert!(
+            close(s.sigma(t).powi(2), 1.0 - alpha_bar, 1e-6),
+            "1 − ᾱ[{step}]"
+        );
+    }
+    for step in 0..1000 {
+        let t = f64::from(step) / 999.0;
+        assert_eq!(s.t_of_sigma_ratio(s.sigma_ratio(t)), t, "step {step}");
+    }
+    let t = |k: i32| f64::from(k) / 999.0;
+    let slope = (s.lambda(t(501)) - s.lambda(t(499))) / (t(501) - t(499));
+    assert!(close(s.lambda_grad(t(500)), slope, 1e-11), "dλ/dt at 500");
+    assert!(
+        s.lambda_grad(0.0) < 0.0 && s.lambda_grad(1.0) < 0.0,
+        "dλ/dt at the ends"
+    );
+}
+
+/// Karras et al., Table 1 at σ = 1, σ_d = 0.5 (golden numbers).
+#[test]
+fn edm_preconditioning_is_the_published_table() {
+    let c = Parametrisation::Edm.coefficients(1.0, 1.0, 0.5);
+    for (got, want) in [
+        (c.skip, 0.2),
+        (c.out, 0.447_213_595_5),
+        (c.input, 0.894_427_191),
+    ] {
+        assert!((got - want).abs() < 1e-10, "{got}, not {want}");
+    }
+    assert_eq!(c.noise, 0.0);
+    assert!(
+        close(Weight::Edm.at(Schedule::Edm, 1.0, 0.5), 5.0, 1e-14),
+        "weight"
+    );
+}
+
+/// F(x, c) = 3x + c + label, so that every part of the wrapping shows.
+struct Affine;
+
+impl Denoiser for Affine {
+    fn forward(&self, x: &Tensor, c_noise: &[f64], labels: Option<&[u32]>) -> Result<Tensor> {
+        let shift: Vec<f64> = (0..c_noise.len())
+            .map(|i| c_noise[i] + labels.map_or(0.0, |l| f64::from(l[i])))
+            .collect();
+        let shift = scale_samples(&x.ones_like()?, &shift)?;
+        Ok(((x * 3.0)? + shift)?)
+    }
+}
+
+#[test]
+fn denoise_wraps_the_network_in_its_coefficients() {
+    let x_t = Tensor::new(&[[[[0.5_f64]]], [[[-1.25]]]], &Device::Cpu).expect("a tensor");
+    let (t, labels) = ([0.2, 0.9], [4, 1]);
+    for s in Schedule::ALL {
+        for p in Parametrisation::ALL {
+            let x_hat = denoise(&Affine, &x_t, &t, s, p, 0.5, Some(&labels)).expect("inner times");
+            let x_hat = x_hat
+                .flatten_all()
+                .and_then(|x| x.to_vec1::<f64>())
+                .expect("values");
+            for i in 0..2 {
+                let c = p.coefficients(s.alpha(t[i]), s.sigma(t[i]), 0.5);
+                let x = [0.5, -1.25][i];
+                let want =
+                    c.skip * x + c.out * (3.0 * c.input * x + c.noise + f64::from(labels[i]));
+                let terms = (c.skip * x).abs() + c.out.abs() * 10.0;
+                assert!(
+                    (x_hat[i] - want).abs() <= 1e-14 * terms,
+                    "{s} {p} sample {i}"
+                );
+            }
+        }
+    }
+    let shared = predict(
+        &Affine,
+        &x_t,
+        &[0.5],
+        Schedule::Edm,
+        Parametrisation::Edm,
+        0.5,
+        None,
+    );
+    let shared = shared.expect("one time for all");
+    assert_eq!(shared.coefficients.len(), 2);
+    assert_eq!(shared.coefficients[0], shared.coefficients[1]);
+}
+
+#[test]
+fn times_and_shapes_that_do_not_fit_are_refused() {
+    let x = Tensor::zeros((2, 1, 1, 1), DType::F32, &Device::Cpu).expect("a tensor");
+    let refused = |s, p, t: &[f64]| {
+        let result = denoise(&Affine, &x, t, s, p, 0.5, None);
+        result.expect_err("must be refused").to_string()
+    };
+    let message = refused(Schedule::Edm, Parametrisation::Edm, &[0.5, 0.0]);
+    assert!(
+        message.contains("time t of schedule edm") && message.contains("got 0"),
+        "{message}"
+    );
+    let message = refused(Schedule::Cosine, Parametrisation::Eps, &[1.0]);
+    assert!(message.contains("eps coefficients"), "{message}");
+    let message = refused(Schedule::Edm, Parametrisation::V, &[0.1, 0.2, 0.3]);
+    assert!(message.contains("batch size 2 or 1, got 3"), "{message}");
+    let other = Tensor::zeros((2, 1, 1, 2), DType::F32, &Device::Cpu).expect("a tensor");
+    assert!(
+        diffuse(&x, &other, &[1.0], &[1.0]).is_err(),
+        "other shape of eps"
+    );
+    assert!(
+        denoising_loss(&x, &other, &[1.0]).is_err(),
+        "other shape of x0"
+    );
+    assert!(
+        denoising_loss(&x, &x, &[1.0; 3]).is_err(),
+        "three weights for two samples"
+    );
+}
+
+#[test]
+fn names_are_read_back() {
+    for s in Schedule::ALL {
+        assert_eq!(s.to_string().parse::<Schedule>().ok(), Some(s));
+        let json = serde_json::to_string(&s).expect("a name");
+        assert_eq!(json, format!("\"{s}\""));
+    }
+    for p in Parametrisation::ALL {
+        assert_eq!(p.to_string().parse::<Parametrisation>().ok(), Some(p));
+    }
+    assert_eq!(
+        "min-snr".parse::<Weight>().ok(),
+        Some(Weight::MinSnr { gamma: 5.0 })
+    );
+    let weight: Weight = serde_json::from_str("\"min-snr(2.5)\"").expect("a weight");
+    assert_eq!(weight, Weight::MinSnr { gamma: 2.5 });
+    for (text, part) in [
+        (
+            "min-snr(0)",
+            "gamma of weight `min-snr` must be finite and > 0",
+        ),
+        ("min-snr(x)", "`name(number)`"),
+        ("edm(2)", "must have no number"),
+        ("elbow", "did you mean `elbo`?"),
+    ] {
+        let message = text.parse::<Weight>().expect_err(text).to_string();
+        assert!(message.contains(part), "{message}");
+    }
+    let message = "cosin".parse::<Schedule>().expect_err("cosin").to_string();
+    assert!(message.contains("did you mean `cosine`?"), "{message}");
+}

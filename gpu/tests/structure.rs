@@ -1,0 +1,702 @@
+//! The structural loss: against naive loops, its gradient against differences, and what must hold.
+
+#![expect(
+    clippy::float_cmp,
+    reason = "what is compared with == must be equal to the last bit"
+)]
+
+use candle_core::{DType, Device, Tensor, Var};
+use proptest::prelude::*;
+use sadm_gpu::random::Streams;
+use sadm_gpu::schedule::Schedule;
+use sadm_gpu::structure::{
+    Diagonal, Distance, Eta, Relation, StructureOptions, affinity, structural_loss,
+};
+
+const RELATIONS: [Relation; 5] = [
+    Relation::Cosine,
+    Relation::InnerProduct,
+    Relation::SquaredEuclidean,
+    Relation::Euclidean,
+    Relation::Rbf { bandwidth: 0.75 },
+];
+const DISTANCES: [Distance; 3] = [
+    Distance::Squared,
+    Distance::Absolute,
+    Distance::Huber { delta: 0.5 },
+];
+const F64_U: f64 = f64::EPSILON / 2.0;
+
+fn every_option() -> impl Iterator<Item = StructureOptions> {
+    RELATIONS.into_iter().flat_map(|relation| {
+        DISTANCES.into_iter().flat_map(move |distance| {
+            Diagonal::ALL
+                .into_iter()
+                .map(move |diagonal| StructureOptions {
+                    relation,
+                    distance,
+                    diagonal,
+                })
+        })
+    })
+}
+
+fn house() -> ProptestConfig {
+    ProptestConfig {
+        cases: 64,
+        max_shrink_iters: 20_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+/// A number exact in f32: mostly k/64, sometimes with a full mantissa.
+fn exact_f32() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        3 => (-128i32..=128).prop_map(|k| f64::from(k) / 64.0),
+        1 => (-2.0f32..2.0).prop_map(f64::from),
+    ]
+}
+
+/// Two batches `[B, d]` of features and a η per sample.
+#[derive(Debug, Clone)]
+struct Case {
+    width: usize,
+    real: Vec<f64>,
+    generated: Vec<f64>,
+    eta: Vec<f64>,
+}
+
+impl Case {
+    fn batch(&self) -> usize {
+        self.eta.len()
+    }
+
+    fn tensor(&self, values: &[f64], dtype: DType) -> Tensor {
+        Tensor::from_slice(values, (self.batch(), self.width), &Device::Cpu)
+            .and_then(|t| t.to_dtype(dtype))
+            .expect("a CPU tensor")
+    }
+
+    fn loss(&self, options: &StructureOptions) -> f64 {
+        let (real, generated) = (
+            self.tensor(&self.real, DType::F64),
+            self.tensor(&self.generated, DType::F64),
+        );
+        let loss = structural_loss(&real, &generated, &self.eta, options).expect("good shapes");
+        assert_eq!(loss.dims(), &[] as &[usize], "not a scalar");
+        loss.to_scalar().expect("an f64 scalar")
+    }
+
+    /// Gradients with respect to Ψ and Ψ̂, by candle.
+    fn gradients(&self, options: &StructureOptions, dtype: DType) -> [Vec<f64>; 2] {
+        let var =
+            |values: &[f64]| Var::from_tensor(&self.tensor(values, dtype)).expect("a variable");
+        let (real, generated) = (var(&self.real), var(&self.generated));
+        let loss = structural_loss(&real, &generated, &self.eta, options).expect("good shapes");
+        let grads = loss.backward().expect("gradients");
+        [&real, &generated].map(|v| {
+            let grad = grads.get(v).expect("a gradient for both batches");
+            let grad = grad
+                .to_dtype(DType::F64)
+                .and_then(|g| g.flatten_all()?.to_vec1());
+            grad.expect("values")
+        })
+    }
+
+    /// Both batches moved by `h` along `v`.
+    fn moved(&self, v: &Self, h: f64) -> Self {
+        let along = |x: &[f64], v: &[f64]| x.iter().zip(v).map(|(x, v)| x + h * v).collect();
+        Self {
+            real: along(&self.real, &v.real),
+            generated: along(&self.generated, &v.generated),
+            ..self.clone()
+        }
+    }
+
+    fn row<'a>(&self, values: &'a [f64], i: usize) -> &'a [f64] {
+        &values[i * self.width..(i + 1) * self.width]
+    }
+
+    fn has_small_row(&self) -> bool {
+        [&self.real, &self.generated].iter().any(|values| {
+            (0..self.batch()).any(|i| self.row(values, i).iter().map(|v| v * v).sum::<f64>() < 0.01)
+        })
+    }
+}
+
+fn case(least: usize) -> impl Strategy<Value = Case> {
+    (least..=6, 1usize..=6).prop_flat_map(|(batch, width)| {
+        let features = || prop::collection::vec(exact_f32(), batch * width);
+        let eta = prop::collection::vec((0i32..=128).prop_map(|k| f64::from(k) / 64.0), batch);
+        (features(), features(), eta).prop_map(move |(real, generated, eta)| Case {
+            width,
+            real,
+            generated,
+            eta,
+        })
+    })
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn square_distance(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum()
+}
+
+/// R(a, b), as SADM Eq. 5 says it.
+fn relation(relation: Relation, a: &[f64], b: &[f64]) -> f64 {
+    match relation {
+        Relation::Cosine => dot(a, b) / (dot(a, a) * dot(b, b)).sqrt(),
+        Relation::InnerProduct => dot(a, b),
+        Relation::SquaredEuclidean => square_distance(a, b),
+        Relation::Euclidean => square_distance(a, b).sqrt(),
+        Relation::Rbf { bandwidth } => {
+            (-square_distance(a, b) / (2.0 * bandwidth * bandwidth)).exp()
+        }
+    }
+}
+
+fn distance(distance: Distance, e: f64) -> f64 {
+    match distance {
+        Distance::Squared => e * e,
+        Distance::Absolute => e.abs(),
+        Distance::Huber { delta } if e.abs() <= delta => e * e / 2.0,
+        Distance::Huber { delta } => delta * (e.abs() - delta / 2.0),
+    }
+}
+
+/// A number no smaller than what is summed and cancelled in an entry of M − M̂, in any form.
+fn terms(relation: Relation, case: &Case, i: usize, j: usize) -> f64 {
+    let (a, b) = (case.row(&case.real, i), case.row(&case.real, j));
+    let (a_hat, b_hat) = (case.row(&case.generated, i), case.row(&case.generated, j));
+    let products = |scale: &dyn Fn(&[f64]) -> f64| -> f64 {
+        (0..case.width)
+            .map(|k| {
+                let left = a[k].abs() / scale(a) + a_hat[k].abs() / scale(a_hat);
+                left * (b[k].abs() / scale(b) + b_hat[k].abs() / scale(b_hat))
+            })
+            .sum()
+    };
+    match relation {
+        Relation::Cosine => products(&|row| dot(row, row).sqrt()),
+        Relation::InnerProduct => products(&|_| 1.0),
+        Relation::SquaredEuclidean => square_distance(a, b) + square_distance(a_hat, b_hat),
+        Relation::Euclidean => square_distance(a, b).sqrt() + square_distance(a_hat, b_hat).sqrt(),
+        // M·(its exponent) ≤ 1/e each.
+        Relation::Rbf { .. } => 2.0,
+    }
+}
+
+/// The loss by loops, and the sum of its terms' magnitudes.
+fn naive(case: &Case, options: &StructureOptions) -> (f64, f64) {
+    let batch = case.batch();
+    let (mut sum, mut magnitude, mut pairs) = (0.0, 0.0, 0);
+    for i in 0..batch {
+        for j in 0..batch {
+            if i == j && options.diagonal == Diagonal::Exclude {
+                continue;
+            }
+            let real = relation(
+                options.relation,
+                case.row(&case.real, i),
+                case.row(&case.real, j),
+            );
+            let generated = relation(
+                options.relation,
+                case.row(&case.generated, i),
+                case.row(&case.generated, j),
+            );
+            let eta = (case.eta[i] * case.eta[j]).sqrt();
+            sum += eta * distance(options.distance, real - generated);
+            let size = terms(options.relation, case, i, j);
+            // D grows at most like this where e is at most `size`.
+            magnitude += eta
+                * match options.distance {
+                    Distance::Squared => size * size,
+                    Distance::Absolute => size,
+                    Distance::Huber { delta } => delta * size,
+                };
+            pairs += 1;
+        }
+    }
+    (sum / f64::from(pairs), magnitude / f64::from(pairs))
+}
+
+proptest! {
+    #![proptest_config(house())]
+
+    /// Value, for every relation × distance × diagonal, with a η per sample; for squared cosine and
+    /// inner product this covers both polarised forms (d < B and d ≥ B).
+    #[test]
+    fn loss_is_the_naive_double_sum(case in case(2)) {
+        for options in every_option() {
+            if options.relation == Relation::Cosine && case.has_small_row() {
+                continue;
+            }
+            let (want, magnitude) = naive(&case, &options);
+            // ≤ 3d + B² + 20 roundings on each side of sums of at most `magnitude`.
+            let roundings = (2 * (3 * case.width + case.batch().pow(2) + 20)) as f64;
+            let got = case.loss(&options);
+            prop_assert!((got - want).abs() <= roundings * F64_U * magnitude, "{options:?}: {got}, not {want}");
+        }
+    }
+
+    /// A common η may be given once.
+    #[test]
+    fn one_eta_stands_for_all(case in case(2), eta in 0.0..3.0f64) {
+        for options in every_option() {
+            if options.relation == Relation::Cosine && case.has_small_row() {
+                continue;
+            }
+            let many = Case { eta: vec![eta; case.batch()], ..case.clone() };
+            let (real, generated) = (case.tensor(&case.real, DType::F64), case.tensor(&case.generated, DType::F64));
+            let one = structural_loss(&real, &generated, &[eta], &options)
+                .and_then(|l| Ok(l.to_scalar::<f64>()?)).expect("good shapes");
+            let (_, magnitude) = naive(&many, &options);
+            let allowed = 200.0 * F64_U * magnitude;
+            prop_assert!((one - many.loss(&options)).abs() <= allowed, "{options:?}");
+        }
+    }
+
+    /// Gradients with respect to both batches, in a random direction, against central differences.
+    #[test]
+    fn gradient_is_the_derivative((case, direction) in case_and_direction()) {
+        for options in every_option() {
+            if options.relation == Relation::Cosine && case.has_small_row() || has_kink(&case, &options) {
+                continue;
+            }
+            let h = 1e-5;
+            let ahead = case.moved(&direction, h).loss(&options);
+            let behind = case.moved(&direction, -h).loss(&options);
+            let numeric = (ahead - behind) / (2.0 * h);
+            let [real, generated] = case.gradients(&options, DType::F64);
+            let exact = dot(&real, &direction.real) + dot(&generated, &direction.generated);
+            // Truncation h²/6 times a third derivative of at most 1e3 times the terms (rows ≥ 0.1,
+            // distances ≥ 1/128 or 0); rounding u/h times the terms.
+            let (_, magnitude) = naive(&case, &options);
+            let allowed = 1e-6 * (magnitude + exact.abs());
+            prop_assert!((numeric - exact).abs() <= allowed, "{options:?}: numeric {numeric}, exact {exact}");
+        }
+    }
+
+    /// S(Ψ, Ψ̂) = S(Ψ̂, Ψ), and S does not depend on the order of the batch.
+    #[test]
+    fn loss_is_symmetric_and_ignores_order(case in case(2), seed: u64) {
+        let order = Streams::new(seed).permutation("order", 0, case.batch());
+        let reorder = |values: &[f64]| order.iter().flat_map(|&i| case.row(values, i).to_vec()).collect();
+        let permuted = Case {
+            real: reorder(&case.real),
+            generated: reorder(&case.generated),
+            eta: order.iter().map(|&i| case.eta[i]).collect(),
+            ..case.clone()
+        };
+        let swapped = Case { real: case.generated.clone(), generated: case.real.clone(), ..case.clone() };
+        for options in every_option() {
+            if options.relation == Relation::Cosine && case.has_small_row() {
+                continue;
+            }
+            let (_, magnitude) = naive(&case, &options);
+            let allowed = 200.0 * F64_U * magnitude;
+            let loss = case.loss(&options);
+            prop_assert!((loss - swapped.loss(&options)).abs() <= allowed, "{options:?} not symmetric");
+            prop_assert!((loss - permuted.loss(&options)).abs() <= allowed, "{options:?} depends on order");
+        }
+    }
+
+    /// Zero features beyond the d-th change nothing but the choice of form: with d ≥ B the B×B form
+    /// is taken, with d < B the d×d one.
+    #[test]
+    fn both_polarised_forms_agree(case in case(2)) {
+        let padded_width = case.width + case.batch();
+        let pad = |values: &[f64]| (0..case.batch()).flat_map(|i| {
+            let mut row = case.row(values, i).to_vec();
+            row.resize(padded_width, 0.0);
+            row
+        }).collect();
+        let padded = Case { width: padded_width, real: pad(&case.real), generated: pad(&case.generated), ..case.clone() };
+        for relation in [Relation::Cosine, Relation::InnerProduct] {
+            if relation == Relation::Cosine && case.has_small_row() {
+                continue;
+            }
+            let options = StructureOptions { relation, distance: Distance::Squared, diagonal: Diagonal::Include };
+            let (_, magnitude) = naive(&case, &options);
+            let (short, long) = (case.loss(&options), padded.loss(&options));
+            prop_assert!((short - long).abs() <= 200.0 * F64_U * magnitude, "{relation}: {short}, {long}");
+            let gradients = |case: &Case| case.gradients(&options, DType::F64);
+            for (short, long) in gradients(&case).iter().zip(gradients(&padded)) {
+                for (k, short) in short.iter().enumerate() {
+                    let long = long[k / case.width * padded_width + k % case.width];
+                    // |∂S| ≤ 4·√(S's terms)·largest entry; rows ≥ 0.1 under cosine.
+                    prop_assert!((short - long).abs() <= 1e-11 * (1.0 + magnitude), "{relation} {k}: {short}, {long}");
+                }
+            }
+        }
+    }
+
+    /// V = (1 − 1/B) U where the diagonals agree (erratum E2): cosine, RBF, the Euclidean ones.
+    #[test]
+    fn the_diagonal_only_changes_the_divisor(case in case(2)) {
+        for relation in RELATIONS {
+            let skipped = relation == Relation::Cosine && case.has_small_row();
+            if relation == Relation::InnerProduct || skipped {
+                continue;
+            }
+            for distance in DISTANCES {
+                let loss = |diagonal| {
+                    let options = StructureOptions { relation, distance, diagonal };
+                    (case.loss(&options), naive(&case, &options).1)
+                };
+                let ((v, magnitude), (u, _)) = (loss(Diagonal::Include), loss(Diagonal::Exclude));
+                let want = (1.0 - 1.0 / case.batch() as f64) * u;
+                prop_assert!((v - want).abs() <= 400.0 * F64_U * magnitude, "{relation} {distance}: {v}, {want}");
+            }
+        }
+    }
+
+    /// At Ψ̂ = Ψ, and with repeated rows, every gradient is finite; at Ψ̂ = Ψ it is exactly zero.
+    #[test]
+    fn coincident_points_have_finite_gradients(case in case(2)) {
+        prop_assume!(!case.has_small_row());
+        let repeat = |values: &[f64]| {
+            let mut values = values.to_vec();
+            values.copy_within(..case.width, case.width);
+            values
+        };
+        let repeated = Case { real: repeat(&case.real), ..case.clone() };
+        let both = Case { generated: repeat(&case.generated), ..repeated.clone() };
+        let equal = Case { generated: case.real.clone(), ..case.clone() };
+        for options in every_option() {
+            for dtype in [DType::F32, DType::F64] {
+                for case in [&repeated, &both, &equal] {
+                    let grads = case.gradients(&options, dtype);
+                    let finite = grads.iter().flatten().all(|g| g.is_finite());
+                    prop_assert!(finite, "{options:?} {dtype:?}: {grads:?}");
+                }
+                let zero = equal.gradients(&options, dtype).iter().flatten().all(|g| *g == 0.0);
+                prop_assert!(zero, "{options:?} {dtype:?}: a gradient at Ψ̂ = Ψ");
+            }
+            prop_assert_eq!(equal.loss(&options), 0.0, "a loss at Ψ̂ = Ψ");
+        }
+    }
+
+    #[test]
+    fn affinity_is_the_relation_of_every_pair(case in case(1)) {
+        for r in RELATIONS {
+            if r == Relation::Cosine && case.has_small_row() {
+                continue;
+            }
+            let m = affinity(&case.tensor(&case.real, DType::F64), r).and_then(|m| Ok(m.to_vec2::<f64>()?));
+            let m = m.expect("good shapes");
+            for (i, row) in m.iter().enumerate() {
+                for (j, entry) in row.iter().enumerate() {
+                    let want = relation(r, case.row(&case.real, i), case.row(&case.real, j));
+                    let allowed = 40.0 * F64_U * terms(r, &case, i, j);
+                    prop_assert!((entry - want).abs() <= allowed, "{r} ({i}, {j}): {entry}, not {want}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_read_back(number in 0.001..1e3f64) {
+        for relation in RELATIONS.into_iter().chain([Relation::Rbf { bandwidth: number }]) {
+            prop_assert_eq!(relation.to_string().parse::<Relation>().ok(), Some(relation));
+        }
+        for distance in DISTANCES.into_iter().chain([Distance::Huber { delta: number }]) {
+            prop_assert_eq!(distance.to_string().parse::<Distance>().ok(), Some(distance));
+        }
+    }
+}
+
+fn case_and_direction() -> impl Strategy<Value = (Case, Case)> {
+    case(2).prop_flat_map(|case| {
+        let n = case.real.len();
+        let unit = || prop::collection::vec(-1.0..1.0f64, n);
+        (unit(), unit()).prop_map(move |(real, generated)| {
+            let direction = Case {
+                real,
+                generated,
+                ..case.clone()
+            };
+            (case.clone(), direction)
+        })
+    })
+}
+
+/// Whether a step of 1e-5 may cross a point where the loss has no derivative or a huge second one:
+/// |e| small under `absolute`, nearly coincident points under `euclidean`.
+fn has_kink(case: &Case, options: &StructureOptions) -> bool {
+    (0..case.batch()).any(|i| {
+        (0..i).any(|j| {
+            let pair = |values| {
+                let (a, b) = (case.row(values, i), case.row(values, j));
+                (
+                    relation(options.relation, a, b),
+                    square_distance(a, b).sqrt(),
+                )
+            };
+            let ((m, r), (m_hat, r_hat)) = (pair(&case.real), pair(&case.generated));
+            let near = |r: f64| r > 0.0 && r < 1.0 / 128.0;
+            let euclidean = options.relation == Relation::Euclidean && (near(r) || near(r_hat));
+            euclidean || options.distance == Distance::Absolute && (m - m_hat).abs() < 1e-3
+        }) || options.distance == Distance::Absolute
+            && options.relation == Relation::InnerProduct
+            && {
+                let own = |values| dot(case.row(values, i), case.row(values, i));
+                (own(&case.real) - own(&case.generated)).abs() < 1e-3
+            }
+    })
+}
+
+/// Random real features `[64, 16]` in f32 and generated ones a few units in the last place away:
+/// ‖Ψ − Ψ̂‖ ≈ 1e-6, as in mathematics.md §3.
+fn nearly_equal() -> (Case, f64) {
+    let (batch, width) = (64, 16);
+    let streams = Streams::new(20);
+    let real = streams.normal("real", 0, batch * width);
+    let norm = |i: usize| {
+        real[i * width..(i + 1) * width]
+            .iter()
+            .map(|v| v * v)
+            .sum::<f32>()
+            .sqrt()
+    };
+    let norms: Vec<f32> = (0..batch).map(norm).collect();
+    let real: Vec<f32> = real
+        .iter()
+        .enumerate()
+        .map(|(k, v)| v / norms[k / width])
+        .collect();
+    let shift = streams.normal("shift", 0, batch * width);
+    let generated: Vec<f32> = real.iter().zip(shift).map(|(v, s)| v + 3e-8 * s).collect();
+    let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
+    let (real, generated) = (wide(real), wide(generated));
+    let size = square_distance(&real, &generated).sqrt();
+    let case = Case {
+        width,
+        real,
+        generated,
+        eta: vec![1.0; batch],
+    };
+    (case, size)
+}
+
+/// M − M̂ without cancellation, in f64 from the f32 features: ½(P Sᵀ + S Pᵀ), summed pair by pair.
+fn exact_nearby_loss(case: &Case, relation: Relation) -> f64 {
+    let unit = |values: &[f64]| -> Vec<f64> {
+        let scale = |i: usize| match relation {
+            Relation::Cosine => dot(case.row(values, i), case.row(values, i)).sqrt(),
+            _ => 1.0,
+        };
+        values
+            .iter()
+            .enumerate()
+            .map(|(k, v)| v / scale(k / case.width))
+            .collect()
+    };
+    let (real, generated) = (unit(&case.real), unit(&case.generated));
+    let combine = |sign: f64| -> Vec<f64> {
+        real.iter()
+            .zip(&generated)
+            .map(|(a, b)| a + sign * b)
+            .collect()
+    };
+    let (p, s) = (combine(-1.0), combine(1.0));
+    let n = case.batch();
+    let mut sum = 0.0;
+    for i in 0..n {
+        for j in 0..n {
+            let e = dot(case.row(&p, i), case.row(&s, j)) + dot(case.row(&s, i), case.row(&p, j));
+            sum += e * e / 4.0;
+        }
+    }
+    sum / (n * n) as f64
+}
+
+/// In f32 near Ψ̂ = Ψ both polarised forms keep their relative accuracy and the difference of two
+/// affinity matrices does not.
+#[test]
+fn polarised_forms_are_accurate_where_the_naive_one_is_not() {
+    let (case, size) = nearly_equal();
+    assert!((5e-7..2e-6).contains(&size), "‖P‖ = {size}");
+    let (real, generated) = (
+        case.tensor(&case.real, DType::F32),
+        case.tensor(&case.generated, DType::F32),
+    );
+    let scalar = |t: Tensor| f64::from(t.to_scalar::<f32>().expect("an f32 scalar"));
+    for relation in [Relation::Cosine, Relation::InnerProduct] {
+        let want = exact_nearby_loss(&case, relation);
+        let loss = |real: &Tensor, generated: &Tensor| {
+            let options = StructureOptions {
+                relation,
+                distance: Distance::Squared,
+                diagonal: Diagonal::Include,
+            };
+            scalar(structural_loss(real, generated, &[1.0], &options).expect("good shapes"))
+        };
+        let wide = |t: &Tensor| t.pad_with_zeros(1, 0, 64).expect("zero features");
+        let forms = [
+            ("d×d", loss(&real, &generated)),
+            ("B×B", loss(&wide(&real), &wide(&generated))),
+        ];
+        for (form, got) in forms {
+            let error = (got / want - 1.0).abs();
+            // P is exact; the sums of 16 and 4096 terms round like random walks: √4096·u = 4e-6 at most.
+            assert!(error < 4e-6, "{relation} {form}: relative error {error:e}");
+        }
+        let difference = affinity(&real, relation)
+            .and_then(|m| Ok((m - affinity(&generated, relation)?)?.sqr()?.mean_all()?))
+            .expect("good shapes");
+        let naive = (scalar(difference) / want - 1.0).abs();
+        assert!(
+            naive > 1e-3,
+            "{relation}: the naive form is as good ({naive:e})"
+        );
+    }
+}
+
+/// bf16 features: the loss is computed in f32 from them, and gradients come back in bf16.
+#[test]
+fn half_precision_features_are_widened() {
+    let case = Case {
+        width: 2,
+        real: vec![1.0, 0.5, -0.25, 1.75, 1.5, 1.0],
+        generated: vec![0.5, 0.5, 1.0, -2.0, 0.75, 0.0],
+        eta: vec![1.0, 0.5, 2.0],
+    };
+    for options in every_option() {
+        let (real, generated) = (
+            case.tensor(&case.real, DType::BF16),
+            case.tensor(&case.generated, DType::BF16),
+        );
+        let loss = structural_loss(&real, &generated, &case.eta, &options).expect("good shapes");
+        assert_eq!(loss.dtype(), DType::F32);
+        let loss = f64::from(loss.to_scalar::<f32>().expect("an f32 scalar"));
+        let (want, magnitude) = naive(&case, &options);
+        assert!(
+            (loss - want).abs() <= 100.0 * 6e-8 * magnitude,
+            "{options:?}: {loss}, not {want}"
+        );
+        let exact = case.gradients(&options, DType::F64);
+        for (rough, exact) in case
+            .gradients(&options, DType::BF16)
+            .iter()
+            .flatten()
+            .zip(exact.iter().flatten())
+        {
+            assert!(
+                (rough - exact).abs() <= 0.05 * (1.0 + magnitude),
+                "{options:?}: {rough}, {exact}"
+            );
+        }
+    }
+}
+
+/// Worked by hand: Ψ = (1, 2), Ψ̂ = (3, 5) in one dimension, inner product.
+/// M = [[1, 2], [2, 4]], M̂ = [[9, 15], [15, 25]], E = −[[8, 13], [13, 21]].
+#[test]
+fn a_small_loss_worked_by_hand() {
+    let case = Case {
+        width: 1,
+        real: vec![1.0, 2.0],
+        generated: vec![3.0, 5.0],
+        eta: vec![4.0, 9.0],
+    };
+    let loss = |distance, diagonal| {
+        case.loss(&StructureOptions {
+            relation: Relation::InnerProduct,
+            distance,
+            diagonal,
+        })
+    };
+    // η_ij = [[4, 6], [6, 9]].
+    let near =
+        |got: f64, want: f64| assert!((got - want).abs() <= 1e-12 * want, "{got}, not {want}");
+    near(
+        loss(Distance::Squared, Diagonal::Include),
+        f64::from(4 * 64 + 12 * 169 + 9 * 441) / 4.0,
+    );
+    near(
+        loss(Distance::Squared, Diagonal::Exclude),
+        f64::from(12 * 169) / 2.0,
+    );
+    near(
+        loss(Distance::Absolute, Diagonal::Include),
+        f64::from(4 * 8 + 12 * 13 + 9 * 21) / 4.0,
+    );
+    // Huber with δ = 10: 64/2 on the first entry, 10(|e| − 5) elsewhere.
+    let huber = Distance::Huber { delta: 10.0 };
+    near(
+        loss(huber, Diagonal::Include),
+        f64::from(4 * 32 + 12 * 80 + 9 * 160) / 4.0,
+    );
+}
+
+#[test]
+fn eta_is_its_definition() {
+    let s = Schedule::VpLinear;
+    assert_eq!(
+        Eta::InverseTime.values(s, &[0.5, 0.01, 0.0], 0.1),
+        [2.0, 10.0, 10.0]
+    );
+    assert_eq!(Eta::Constant.at(s, 0.3, 0.1), 1.0);
+    for schedule in Schedule::ALL {
+        let (alpha, sigma) = (schedule.alpha(0.3), schedule.sigma(0.3));
+        let want = alpha.powi(2) / (alpha.powi(2) + sigma.powi(2));
+        let got = Eta::Snr.at(schedule, 0.3, 0.1);
+        assert!((got - want).abs() <= 1e-14, "{schedule}: {got}, not {want}");
+    }
+    assert_eq!(Eta::Snr.at(Schedule::Cosine, 1.0, 0.1), 0.0);
+    for eta in Eta::ALL {
+        assert_eq!(eta.to_string().parse::<Eta>().ok(), Some(eta));
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let zeros =
+        |b: usize, d: usize| Tensor::zeros((b, d), DType::F32, &Device::Cpu).expect("a tensor");
+    let refused = |real: &Tensor, generated: &Tensor, eta: &[f64], diagonal| {
+        let options = StructureOptions {
+            diagonal,
+            ..StructureOptions::default()
+        };
+        let result = structural_loss(real, generated, eta, &options);
+        result.expect_err("must be refused").to_string()
+    };
+    let (a, b, one) = (zeros(3, 2), zeros(3, 4), zeros(1, 2));
+    assert!(refused(&a, &b, &[1.0], Diagonal::Include).contains("shape [3, 2]"));
+    assert!(refused(&a, &a, &[1.0; 2], Diagonal::Include).contains("batch size 3 or 1, got 2"));
+    assert!(refused(&a, &a, &[-1.0], Diagonal::Include).contains("finite and ≥ 0, got -1"));
+    assert!(refused(&a, &a, &[f64::NAN], Diagonal::Include).contains("got NaN"));
+    assert!(refused(&one, &one, &[1.0], Diagonal::Exclude).contains("≥ 2, got 1"));
+    let flat = Tensor::zeros(3, DType::F32, &Device::Cpu).expect("a tensor");
+    assert!(
+        affinity(&flat, Relation::Cosine).is_err(),
+        "a vector accepted"
+    );
+    // A zero row under cosine is not hidden.
+    let options = StructureOptions::default();
+    let loss = structural_loss(&a, &a, &[1.0], &options).expect("good shapes");
+    assert!(
+        loss.to_scalar::<f32>().expect("a scalar").is_nan(),
+        "a zero row gives a number"
+    );
+    for (text, part) in [
+        (
+            "rbf(-1)",
+            "bandwidth of relation `rbf` must be finite and > 0, got -1",
+        ),
+        ("cosine(2)", "relation `cosine` must have no number, got 2"),
+        ("rbf(", "`name(number)`"),
+        ("euclid", "did you mean `euclidean`?"),
+    ] {
+        let message = text.parse::<Relation>().expect_err(text).to_string();
+        assert!(message.contains(part), "{message}");
+    }
+    assert!("huber(0)".parse::<Distance>().is_err() && "l2".parse::<Distance>().is_err());
+    assert_eq!("exclude".parse::<Diagonal>().ok(), Some(Diagonal::Exclude));
+}

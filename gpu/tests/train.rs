@@ -1,0 +1,450 @@
+//! The training loop: determinism, resume, audit, phases and errors, on a model of a few thousand parameters.
+
+use candle_core::{DType, Device, Tensor};
+use sadm_gpu::config::Config;
+use sadm_gpu::train::observer::{Observation, Observer, Player, Verdict};
+use sadm_gpu::train::phases::Phase::{self, Adversarial, Denoise, Encoder, Guided};
+use sadm_gpu::train::{Hooks, Outcome, Silent, StepReport, Trainer, checkpoint};
+use sadm_gpu::{Error, Result};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// A run of 16 steps through all phases, a second or two long.
+fn tiny() -> Config {
+    let mut config = Config::preset("digits").expect("an embedded preset");
+    for set in [
+        "data.limit=64",
+        "model.unet.channels=[8, 8]",
+        "model.unet.heads=1",
+        "model.unet.groups=4",
+        "model.unet.emb_dim=16",
+        "model.unet.time_dim=8",
+        "encoder.widths=[8, 8]",
+        "encoder.groups=4",
+        "encoder.dim=8",
+        "encoder.batch=8",
+        "train.steps=16",
+        "train.batch=6",
+        "train.log_every=1",
+        "phases.encoder=0.25",
+        "phases.denoise=0.25",
+        "phases.guided=0.25",
+        "phases.adversarial=0.25",
+        "checkpoint.every=3",
+        "sample.count=4",
+        "sample.steps=3",
+        "sample.every=0",
+    ] {
+        config = config.with_set(set).expect(set);
+    }
+    config
+}
+
+fn trainer(config: &Config, folder: &Path, resume: bool) -> Result<Trainer> {
+    Trainer::new(config.clone(), folder, &Device::Cpu, None, resume)
+}
+
+fn run(config: &Config, folder: &Path, resume: bool) -> Outcome {
+    trainer(config, folder, resume)
+        .expect("a valid run")
+        .run(&mut Silent, &AtomicBool::new(false))
+        .expect("a run without a fault")
+}
+
+/// The bytes of the tensors of the newest checkpoint.
+fn newest(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let root = folder.join("checkpoints");
+    let step = *checkpoint::steps(&root)
+        .expect("a readable folder")
+        .last()
+        .expect("a checkpoint");
+    let folder = root.join(format!("{step:08}"));
+    ["model", "ema", "encoder", "optimizer"]
+        .map(|name| {
+            let path = folder.join(format!("{name}.safetensors"));
+            (name.to_owned(), std::fs::read(path).expect("a file"))
+        })
+        .into()
+}
+
+/// Stops the run after a number of steps.
+struct StopAt<'a>(usize, &'a AtomicBool);
+impl Hooks for StopAt<'_> {
+    fn step(&mut self, report: &StepReport) {
+        if report.step == self.0 {
+            self.1.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn the_same_configuration_gives_the_same_bytes() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+    let outcome = run(&tiny(), &a, false);
+    assert!(outcome.finished && outcome.step == 16, "{outcome:?}");
+    run(&tiny(), &b, false);
+    assert_eq!(
+        newest(&a),
+        newest(&b),
+        "two runs of one configuration differ"
+    );
+    let other = tiny().with_set("seed=1").expect("a seed");
+    run(&other, &folder.path().join("c"), false);
+    assert_ne!(
+        newest(&a),
+        newest(&folder.path().join("c")),
+        "the seed has no effect"
+    );
+}
+
+#[test]
+fn an_interrupted_run_ends_like_an_uninterrupted_one_at_every_step() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let whole = folder.path().join("whole");
+    run(&tiny(), &whole, false);
+    // Inside every phase and at every border.
+    for stop in [1, 4, 5, 8, 10, 12, 13, 15] {
+        let part = folder.path().join(format!("part-{stop}"));
+        let flag = AtomicBool::new(false);
+        let outcome = trainer(&tiny(), &part, false)
+            .expect("a valid run")
+            .run(&mut StopAt(stop, &flag), &flag)
+            .expect("a run");
+        assert_eq!((outcome.step, outcome.finished), (stop, false));
+        assert!(run(&tiny(), &part, true).finished);
+        assert_eq!(newest(&whole), newest(&part), "stopped at step {stop}");
+        let log = std::fs::read_to_string(part.join("metrics.jsonl")).expect("a log");
+        let steps: Vec<u64> = log
+            .lines()
+            .map(|l| serde_json::from_str::<serde_json::Value>(l).expect("JSON"))
+            .filter(|l| l.get("accuracy").is_none())
+            .map(|l| l["step"].as_u64().expect("a step"))
+            .collect();
+        assert_eq!(steps, (1..=16).collect::<Vec<_>>(), "stopped at {stop}");
+    }
+}
+
+#[test]
+fn a_run_killed_between_checkpoints_resumes_bit_exactly() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (whole, part) = (folder.path().join("whole"), folder.path().join("part"));
+    run(&tiny(), &whole, false);
+    run(&tiny(), &part, false);
+    // As a kill at step 14 leaves it: the checkpoint of step 12, a half-written one, and a torn log line.
+    let root = part.join("checkpoints");
+    for step in checkpoint::steps(&root).expect("steps") {
+        if step > 15 {
+            std::fs::remove_dir_all(root.join(format!("{step:08}"))).expect("removed");
+        }
+    }
+    std::fs::create_dir(root.join(".tmp-00000016")).expect("created");
+    std::fs::write(root.join(".tmp-00000016/model.safetensors"), b"half").expect("written");
+    assert_eq!(trainer(&tiny(), &part, true).expect("a run").step(), 15);
+    run(&tiny(), &part, true);
+    assert_eq!(newest(&whole), newest(&part));
+    assert!(!root.join(".tmp-00000016").exists(), "rubbish is left");
+}
+
+#[test]
+fn damaged_checkpoints_and_wrong_configurations_are_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let part = folder.path().join("run");
+    run(&tiny(), &part, false);
+    let refused = |resume, config: &Config| {
+        trainer(config, &part, resume)
+            .expect_err("must be refused")
+            .to_string()
+    };
+    assert!(refused(false, &tiny()).contains("--resume"));
+    let other = tiny().with_set("train.batch=8").expect("valid");
+    let message = refused(true, &other);
+    assert!(
+        message.contains("batch = 6") && message.contains("batch = 8"),
+        "{message}"
+    );
+
+    let file = part.join("checkpoints/00000016/ema.safetensors");
+    let bytes = std::fs::read(&file).expect("a file");
+    std::fs::write(&file, &bytes[..bytes.len() / 2]).expect("written");
+    let message = refused(true, &tiny());
+    assert!(
+        message.contains("ema.safetensors") && message.contains("truncated"),
+        "{message}"
+    );
+    let mut flipped = bytes.clone();
+    *flipped.last_mut().expect("bytes") ^= 1;
+    std::fs::write(&file, flipped).expect("written");
+    assert!(refused(true, &tiny()).contains("ema.safetensors"));
+    std::fs::remove_file(&file).expect("removed");
+    assert!(refused(true, &tiny()).contains("ema.safetensors"));
+    std::fs::write(&file, &bytes).expect("written");
+    assert!(
+        trainer(&tiny(), &part, true).is_ok(),
+        "an intact checkpoint is refused"
+    );
+    std::fs::write(
+        part.join("checkpoints/00000016/state.json"),
+        "{\"format\":1",
+    )
+    .expect("written");
+    assert!(refused(true, &tiny()).contains("state.json"));
+}
+
+/// Records what it is shown.
+#[derive(Clone, Default)]
+struct Witness(Arc<Mutex<Vec<String>>>);
+impl Observer for Witness {
+    fn observe(&mut self, o: &Observation<'_>) -> Result<Verdict> {
+        let mut line = format!("{} {} {:?}", o.step, o.phase, o.player);
+        if let Some(d) = &o.denoising {
+            line += " denoising";
+            // ∂L/∂x̂_i = 2 w_i (x̂_i − x_i)/B, by hand.
+            let b = d.t.len();
+            let difference = (d.x_hat - d.x0)?.to_dtype(DType::F64)?;
+            let w = Tensor::from_slice(d.weights, (b, 1, 1, 1), &Device::Cpu)?;
+            let want = (difference.broadcast_mul(&w)? * (2.0 / b as f64))?;
+            let error = (d.grad_x_hat.to_dtype(DType::F64)? - &want)?
+                .abs()?
+                .max_all()?;
+            let size = want.abs()?.max_all()?.to_scalar::<f64>()?;
+            let error = error.to_scalar::<f64>()?;
+            // Four roundings of f32 between x̂ and its gradient.
+            assert!(
+                error <= 4.0 * 2f64.powi(-24) * size,
+                "{line}: {error} of {size}"
+            );
+        }
+        if let Some(s) = &o.structure {
+            line += " structure";
+            let size = |g: &Tensor| g.abs()?.max_all()?.to_scalar::<f32>();
+            assert!(
+                size(s.grad_psi)? > 0.0 && size(s.grad_psi_hat)? > 0.0,
+                "{line}"
+            );
+        }
+        self.0.lock().expect("one thread").push(line);
+        Ok(Verdict {
+            ratio: 0.5,
+            quantity: "none".to_owned(),
+            ratios: Vec::new(),
+            failure: None,
+        })
+    }
+}
+
+#[test]
+fn the_observer_sees_the_live_tensors_and_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = tiny().with_set("shadow.every=3").expect("valid");
+    let (seen, unseen) = (folder.path().join("seen"), folder.path().join("unseen"));
+    let witness = Witness::default();
+    let observer: Option<Box<dyn Observer>> = Some(Box::new(witness.clone()));
+    Trainer::new(config.clone(), &seen, &Device::Cpu, observer, false)
+        .expect("a run")
+        .run(&mut Silent, &AtomicBool::new(false))
+        .expect("a run");
+    run(&config, &unseen, false);
+    assert_eq!(newest(&seen), newest(&unseen), "looking changed the run");
+    assert_eq!(
+        *witness.0.lock().expect("one thread"),
+        [
+            "6 denoise Theta denoising",
+            "9 guided Theta denoising structure",
+            "12 adversarial Theta denoising structure",
+            "12 adversarial Phi structure",
+            "15 adversarial Theta denoising structure",
+            "15 adversarial Phi structure",
+        ]
+    );
+}
+
+/// Finds every step wrong.
+struct Judge;
+impl Observer for Judge {
+    fn observe(&mut self, o: &Observation<'_>) -> Result<Verdict> {
+        let quantity = match o.player {
+            Player::Theta => "grad_x_hat",
+            Player::Phi => "grad_psi",
+        };
+        Ok(Verdict {
+            ratio: f64::NAN,
+            quantity: quantity.to_owned(),
+            ratios: Vec::new(),
+            failure: None,
+        })
+    }
+}
+
+#[derive(Default)]
+struct Notes(Vec<String>);
+impl Hooks for Notes {
+    fn note(&mut self, line: &str) {
+        self.0.push(line.to_owned());
+    }
+}
+
+#[test]
+fn a_failed_shadow_check_stops_the_run_or_warns() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let with = |set: &str, name: &str| {
+        let config = tiny()
+            .with_set("shadow.every=5")
+            .and_then(|c| c.with_set(set))
+            .expect("valid");
+        let mut notes = Notes::default();
+        let result = Trainer::new(
+            config,
+            &folder.path().join(name),
+            &Device::Cpu,
+            Some(Box::new(Judge)),
+            false,
+        )
+        .expect("a run")
+        .run(&mut notes, &AtomicBool::new(false));
+        (result, notes.0)
+    };
+    let (result, _) = with("shadow.on_failure=stop", "stop");
+    let message = result.expect_err("must stop").to_string();
+    assert!(
+        message.contains("grad_x_hat") && message.contains("step 5"),
+        "{message}"
+    );
+    let (result, notes) = with("shadow.on_failure=warn", "warn");
+    assert!(result.expect("a warning only").finished);
+    assert!(notes.iter().any(|n| n.contains("shadow")), "{notes:?}");
+}
+
+#[test]
+fn both_update_orders_run_and_differ() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut ends = Vec::new();
+    for order in ["theta-first", "phi-first"] {
+        let config = tiny()
+            .with_set(&format!("adversarial.update_order={order}"))
+            .and_then(|c| c.with_set("adversarial.phi_steps=2"))
+            .and_then(|c| c.with_set("adversarial.theta_steps=2"))
+            .expect("valid");
+        let path = folder.path().join(order);
+        assert!(run(&config, &path, false).finished);
+        ends.push(newest(&path));
+    }
+    assert_ne!(ends[0]["model"], ends[1]["model"]);
+    assert_ne!(ends[0]["encoder"], ends[1]["encoder"]);
+}
+
+#[test]
+fn the_adversarial_phase_ends_at_a_measured_balance() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // A tolerance of 1 accepts any two gains: the phase ends when the window is full.
+    let config = tiny()
+        .with_set("adversarial.until=balance")
+        .and_then(|c| c.with_set("adversarial.balance_window=2"))
+        .and_then(|c| c.with_set("adversarial.balance_tolerance=1.0"))
+        .expect("valid");
+    let path = folder.path().join("balance");
+    let outcome = run(&config, &path, false);
+    assert_eq!((outcome.balanced_at, outcome.step), (Some(14), 14));
+    assert!(outcome.finished && run(&config, &path, true).finished);
+}
+
+#[test]
+fn every_method_schedule_and_model_trains() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let variants: [&[&str]; 9] = [
+        &["structure.method=none"],
+        &["structure.method=guided", "objective.time_sharing=shared"],
+        &[
+            "structure.relation=euclidean",
+            "structure.distance=huber(0.5)",
+        ],
+        &[
+            "structure.relation=rbf(2)",
+            "structure.distance=absolute",
+            "structure.diagonal=exclude",
+        ],
+        &[
+            "objective.schedule=vp-linear",
+            "objective.time=uniform",
+            "objective.parametrisation=eps",
+            "objective.weight=snr",
+        ],
+        &[
+            "objective.schedule=cosine",
+            "objective.time=uniform",
+            "objective.time_max=0.99",
+            "objective.parametrisation=v",
+            "objective.weight=one-plus-snr",
+            "structure.eta=snr",
+        ],
+        &[
+            "objective.schedule=rectified-flow",
+            "objective.time=soft-truncation",
+            "objective.time_max=0.95",
+            "objective.weight=soft-truncation",
+            "objective.parametrisation=x0",
+        ],
+        &[
+            "objective.schedule=ddpm",
+            "objective.time=uniform",
+            "objective.weight=min-snr",
+            "structure.eta=constant",
+        ],
+        &[
+            "model.kind=dit",
+            "model.dit.patch=4",
+            "model.dit.dim=16",
+            "model.dit.depth=1",
+            "model.dit.heads=2",
+            "model.dit.time_dim=8",
+        ],
+    ];
+    for (index, sets) in variants.iter().enumerate() {
+        let config = sets.iter().fold(tiny(), |c, s| c.with_set(s).expect(s));
+        let outcome = run(&config, &folder.path().join(index.to_string()), false);
+        assert!(outcome.finished, "{sets:?}");
+    }
+}
+
+#[test]
+fn phases_are_announced_in_order() {
+    #[derive(Default)]
+    struct Seen(Vec<(Phase, usize, usize)>);
+    impl Hooks for Seen {
+        fn phase(&mut self, phase: Phase, start: usize, end: usize) {
+            self.0.push((phase, start, end));
+        }
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut seen = Seen::default();
+    trainer(&tiny(), &folder.path().join("run"), false)
+        .expect("a run")
+        .run(&mut seen, &AtomicBool::new(false))
+        .expect("a run");
+    assert_eq!(
+        seen.0,
+        [
+            (Encoder, 0, 4),
+            (Denoise, 4, 8),
+            (Guided, 8, 12),
+            (Adversarial, 12, 16)
+        ]
+    );
+}
+
+#[test]
+fn a_diverging_run_stops_with_the_loss_and_the_step() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = tiny()
+        .with_set("train.learning_rate=1e30")
+        .and_then(|c| c.with_set("train.clip_norm=0"))
+        .expect("valid");
+    let error = trainer(&config, &folder.path().join("run"), false)
+        .expect("a run")
+        .run(&mut Silent, &AtomicBool::new(false))
+        .expect_err("must stop");
+    assert!(matches!(error, Error::Invalid { .. }), "{error}");
+    assert!(error.to_string().contains("step"), "{error}");
+}

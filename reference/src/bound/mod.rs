@@ -1,0 +1,18 @@
+//! Rounding-error bounds: how far a computation in lower precision may lie from the reference.
+//!
+//! Each function mirrors the algorithm of its quantity on [`Tracked`] arrays, which carry with every
+//! value a bound for the error of *any* computation of it in a given [`Precision`]. A cross-check then
+//! passes when `|computed − value| ≤ error`; nothing in it is tuned.
+
+pub mod denoise;
+pub mod forward;
+pub mod nn;
+pub mod optim;
+pub mod parametrisation;
+pub mod precondition;
+pub mod sampler;
+pub mod schedule;
+pub mod structure;
+mod tracked;
+
+pub use tracked::{FUNCTION_ULPS, Precision, Tracked};

@@ -1,0 +1,32 @@
+//! Bounds for the layers of [`crate::nn`], forward and backward.
+//!
+//! Each function has the name and arguments of the layer it bounds, on [`Tracked`](crate::bound::Tracked) arrays.
+//! It follows every way in which the layer is commonly evaluated, operation by operation: a fused kernel with the
+//! closed form of the gradient, and the chain of elementary operations that an automatic differentiation of the
+//! composed layer performs. Where they differ, the bound has room for both
+//! ([`either`](crate::bound::Tracked::either)).
+//! Outside it are algorithms that trade accuracy for speed: Winograd and Fourier convolution, the variance as
+//! `E x² − (E x)²`.
+//!
+//! Shapes are checked by the layer itself, so errors are its errors.
+
+mod activation;
+mod attention;
+mod conv2d;
+mod cross_entropy;
+mod embedding;
+mod linear;
+mod norm;
+mod resample;
+
+pub use activation::{gelu, gelu_vjp, silu, silu_vjp};
+pub use attention::{AttentionBound, attention, attention_vjp, softmax, softmax_vjp};
+pub use conv2d::{conv2d, conv2d_vjp};
+pub use cross_entropy::{CrossEntropyBound, cross_entropy};
+pub use embedding::{embedding, embedding_vjp, time_features};
+pub use linear::{AffineBound, linear, linear_vjp};
+pub use norm::{NormBound, group_norm, group_norm_vjp, layer_norm, layer_norm_vjp};
+pub use resample::{
+    avg_pool2x, avg_pool2x_vjp, global_avg_pool, global_avg_pool_vjp, upsample_nearest2x,
+    upsample_nearest2x_vjp,
+};

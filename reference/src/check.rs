@@ -1,0 +1,13 @@
+//! Checks that several modules share.
+
+use ndarray::{ArrayBase, Data, Dimension};
+
+/// Index of the first element, in row-major order, that is infinite or NaN.
+pub(crate) fn first_non_finite<S: Data<Elem = f64>, D: Dimension>(
+    x: &ArrayBase<S, D>,
+) -> Option<Vec<usize>> {
+    let x = x.view().into_dyn();
+    x.indexed_iter()
+        .find(|(_, v)| !v.is_finite())
+        .map(|(at, _)| at.slice().to_vec())
+}

@@ -1,0 +1,35 @@
+//! The mathematics of SADM in `f64`, exactly: what every other implementation is held against.
+//!
+//! Each quantity is a pure function of its inputs. Noise and randomness are arguments; there is no I/O
+//! and no global state. Gradients are derived by hand, and a bad input is an error that names it.
+//!
+//! | part | modules |
+//! |---|---|
+//! | forward process | [`schedule`], [`forward`], [`parametrisation`], [`precondition`], [`sampler`] |
+//! | denoising objective | [`denoise`] |
+//! | structure | [`relation`], [`distance`], [`structure`], [`polarised`] |
+//! | layers and networks | [`nn`], [`network`], [`optim`], [`ema`] |
+//! | rounding-error bounds for all of them | [`bound`] |
+//!
+//! Only [`linalg`] sees LAPACK.
+
+pub mod bound;
+mod check;
+pub mod denoise;
+pub mod distance;
+pub mod ema;
+pub mod forward;
+pub mod linalg;
+mod name;
+pub mod network;
+pub mod nn;
+pub mod optim;
+pub mod parametrisation;
+pub mod polarised;
+pub mod precondition;
+pub mod relation;
+pub mod sampler;
+pub mod schedule;
+pub mod structure;
+
+pub use name::UnknownName;

@@ -1,0 +1,25 @@
+//! The few decompositions that proofs by number need. The only file that sees LAPACK.
+
+use ndarray::{Array1, Array2};
+use ndarray_linalg::{Eigh, QR, UPLO};
+
+/// LAPACK did not succeed, or was given a matrix it cannot take.
+#[derive(Debug, thiserror::Error)]
+#[error("linear algebra failed: {0}")]
+pub struct LinalgError(#[from] ndarray_linalg::error::LinalgError);
+
+/// Eigenvalues of a symmetric matrix, in ascending order; only the lower triangle is read.
+///
+/// # Errors
+/// [`LinalgError`] if the matrix is not square or the iteration does not converge.
+pub fn symmetric_eigenvalues(a: &Array2<f64>) -> Result<Array1<f64>, LinalgError> {
+    Ok(a.eigh(UPLO::Lower)?.0)
+}
+
+/// The orthonormal factor Q of `a = Q R`: an orthogonal matrix if `a` is square.
+///
+/// # Errors
+/// [`LinalgError`] if LAPACK refuses the matrix.
+pub fn orthonormal_factor(a: &Array2<f64>) -> Result<Array2<f64>, LinalgError> {
+    Ok(a.qr()?.0)
+}

@@ -1,0 +1,335 @@
+//! The networks of the training system, mirrored in f64: same architecture, same parameter names.
+//!
+//! Parameters are a plain map from name to array and inputs are plain arrays, so that a caller can perturb them:
+//! the spread of a network under roundings of its parameters and input is how a whole network is held against its
+//! fast twin.
+
+use crate::nn::{self, NnError};
+use ndarray::{ArrayD, IxDyn};
+use std::collections::BTreeMap;
+
+mod blocks;
+mod dit;
+mod encoder;
+pub mod graph;
+mod unet;
+
+pub use dit::Dit;
+pub use encoder::{Encoder, Head};
+pub use unet::UNet;
+
+use graph::{Graph, Rounding, Value};
+
+/// Parameters by name.
+pub type Parameters = BTreeMap<String, ArrayD<f64>>;
+
+/// Why a network refused its configuration, its parameters or its input.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetworkError {
+    /// A parameter is not in the map.
+    #[error("parameter `{name}` is missing")]
+    Missing {
+        /// Its full name.
+        name: String,
+    },
+    /// A parameter has another shape than the architecture needs.
+    #[error("parameter `{name}` must have shape {must:?}, got {got:?}")]
+    Parameter {
+        /// Its full name.
+        name: String,
+        /// The shape it must have.
+        must: Vec<usize>,
+        /// The shape it has.
+        got: Vec<usize>,
+    },
+    /// A parameter in the map is not part of the network.
+    #[error("parameter `{name}` is not part of the network")]
+    Unknown {
+        /// Its full name.
+        name: String,
+    },
+    /// A number of the configuration does not fit.
+    #[error("{what} must be {must}, got {got}")]
+    Config {
+        /// Which number.
+        what: &'static str,
+        /// What it must be.
+        must: String,
+        /// What it is.
+        got: usize,
+    },
+    /// Labels were given to a network without classes.
+    #[error("the network has no classes, but labels were given")]
+    NoClasses,
+    /// A layer refused its arguments.
+    #[error(transparent)]
+    Layer(#[from] NnError),
+}
+
+/// Output and gradients of one forward and backward pass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pass {
+    /// The network's output.
+    pub output: ArrayD<f64>,
+    /// Gradient with respect to the input.
+    pub grad_input: ArrayD<f64>,
+    /// Gradient with respect to every parameter of the network, by name; zero where the output does not depend on it.
+    pub grad_parameters: Parameters,
+}
+
+/// What a denoiser is told besides the noisy image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Condition<'a> {
+    /// Noise level of each sample, `c_noise = ln(σ')/4`, `[B]`.
+    pub c_noise: &'a [f64],
+    /// Class of each sample, `[B]`; the number of classes itself means "no class". Without labels, all are "no class".
+    pub labels: Option<&'a [u32]>,
+}
+
+/// A network that maps a noisy image batch and its noise levels to an image batch of the same shape.
+pub trait Denoiser {
+    /// Appends the network to a tape: `x: [B, C, H, W]` → `[B, C, H, W]`.
+    ///
+    /// # Errors
+    /// [`NetworkError`] naming what does not fit.
+    fn build(
+        &self,
+        graph: &mut Graph<'_>,
+        x: Value,
+        condition: Condition<'_>,
+    ) -> Result<Value, NetworkError>;
+
+    /// The shape `[C, H, W]` of the smallest image that the network accepts.
+    fn smallest_image(&self) -> [usize; 3];
+
+    /// Names and shapes of all parameters.
+    ///
+    /// # Errors
+    /// [`NetworkError::Config`] if the configuration is impossible.
+    fn parameter_shapes(&self) -> Result<BTreeMap<String, Vec<usize>>, NetworkError> {
+        let [c, h, w] = self.smallest_image();
+        let condition = Condition {
+            c_noise: &[0.0],
+            labels: None,
+        };
+        recorded_shapes(&[1, c, h, w], |graph, x| self.build(graph, x, condition))
+    }
+
+    /// The output for given parameters and input.
+    ///
+    /// # Errors
+    /// [`NetworkError`] naming what does not fit.
+    fn forward(
+        &self,
+        parameters: &Parameters,
+        x: &ArrayD<f64>,
+        condition: Condition<'_>,
+    ) -> Result<ArrayD<f64>, NetworkError> {
+        let mut graph = Graph::new(parameters);
+        let input = graph.input(x.clone());
+        let output = self.build(&mut graph, input, condition)?;
+        Ok(graph.value(output).clone())
+    }
+
+    /// Output, and gradients of `⟨grad_output, output⟩` with respect to input and parameters.
+    ///
+    /// # Errors
+    /// [`NetworkError`] naming what does not fit.
+    fn forward_backward(
+        &self,
+        parameters: &Parameters,
+        x: &ArrayD<f64>,
+        condition: Condition<'_>,
+        grad_output: &ArrayD<f64>,
+    ) -> Result<Pass, NetworkError> {
+        pass(
+            Graph::new(parameters),
+            x,
+            |g, x| self.build(g, x, condition),
+            grad_output,
+        )
+    }
+
+    /// As [`Denoiser::forward_backward`] with every intermediate result rounded by `rounding`.
+    ///
+    /// # Errors
+    /// [`NetworkError`] naming what does not fit.
+    fn forward_backward_rounded(
+        &self,
+        parameters: &Parameters,
+        x: &ArrayD<f64>,
+        condition: Condition<'_>,
+        grad_output: &ArrayD<f64>,
+        rounding: Rounding<'_>,
+    ) -> Result<Pass, NetworkError> {
+        let graph = Graph::rounded(parameters, rounding);
+        pass(graph, x, |g, x| self.build(g, x, condition), grad_output)
+    }
+}
+
+/// Refuses a parameter map with a missing, ill-shaped or unknown entry, naming the first.
+///
+/// # Errors
+/// [`NetworkError::Missing`], [`NetworkError::Parameter`] or [`NetworkError::Unknown`].
+pub fn check_parameters(
+    parameters: &Parameters,
+    shapes: &BTreeMap<String, Vec<usize>>,
+) -> Result<(), NetworkError> {
+    for (name, must) in shapes {
+        let value = parameters
+            .get(name)
+            .ok_or_else(|| NetworkError::Missing { name: name.clone() })?;
+        if value.shape() != must {
+            return Err(NetworkError::Parameter {
+                name: name.clone(),
+                must: must.clone(),
+                got: value.shape().to_vec(),
+            });
+        }
+    }
+    match parameters.keys().find(|name| !shapes.contains_key(*name)) {
+        Some(name) => Err(NetworkError::Unknown { name: name.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// One forward and backward pass over a fresh tape.
+fn pass<'a>(
+    mut graph: Graph<'a>,
+    x: &ArrayD<f64>,
+    build: impl FnOnce(&mut Graph<'a>, Value) -> Result<Value, NetworkError>,
+    grad_output: &ArrayD<f64>,
+) -> Result<Pass, NetworkError> {
+    let input = graph.input(x.clone());
+    let output = build(&mut graph, input)?;
+    let grads = graph.backward(output, grad_output)?;
+    Ok(Pass {
+        output: graph.value(output).clone(),
+        grad_input: grads.of(&graph, input),
+        grad_parameters: graph
+            .parameters()
+            .iter()
+            .map(|(name, &value)| (name.clone(), grads.of(&graph, value)))
+            .collect(),
+    })
+}
+
+/// What a network asks for when it is built on a zero input.
+fn recorded_shapes<'a>(
+    input: &[usize],
+    build: impl FnOnce(&mut Graph<'a>, Value) -> Result<Value, NetworkError>,
+) -> Result<BTreeMap<String, Vec<usize>>, NetworkError> {
+    let mut graph = Graph::recording();
+    let x = graph.input(ArrayD::zeros(IxDyn(input)));
+    build(&mut graph, x)?;
+    Ok(graph
+        .parameters()
+        .iter()
+        .map(|(name, &value)| (name.clone(), graph.shape(value)))
+        .collect())
+}
+
+fn require_config(
+    condition: bool,
+    what: &'static str,
+    must: &str,
+    got: usize,
+) -> Result<(), NetworkError> {
+    if condition {
+        return Ok(());
+    }
+    Err(NetworkError::Config {
+        what,
+        must: must.to_owned(),
+        got,
+    })
+}
+
+/// The smallest shape check all networks share: `[B, channels, H, W]`.
+fn require_image(graph: &Graph<'_>, x: Value, channels: usize) -> Result<[usize; 4], NetworkError> {
+    match graph.value(x).shape() {
+        &[b, c, h, w] if c == channels => Ok([b, c, h, w]),
+        got => Err(NetworkError::Layer(NnError::Shape {
+            layer: "network",
+            argument: "x",
+            must: format!("[B, {channels}, H, W]"),
+            got: got.to_vec(),
+        })),
+    }
+}
+
+/// `silu(time.1(silu(time.0(features))) [+ class.weight[label]])`, the vector that conditions every block.
+fn condition_embedding(
+    graph: &mut Graph<'_>,
+    condition: Condition<'_>,
+    batch: usize,
+    [time_dim, emb_dim]: [usize; 2],
+    classes: Option<usize>,
+) -> Result<Value, NetworkError> {
+    let equal_counts = |argument, len: usize| {
+        nn::require(
+            len == batch,
+            "network",
+            argument,
+            || format!("the batch size {batch}"),
+            len,
+        )
+    };
+    equal_counts("number of noise levels", condition.c_noise.len())?;
+    let features = graph.input(nn::time_features(condition.c_noise, time_dim)?);
+    let hidden = graph.linear(features, "time.0", emb_dim)?;
+    let hidden = graph.silu(hidden);
+    let mut emb = graph.linear(hidden, "time.1", emb_dim)?;
+    match (classes, condition.labels) {
+        (None, Some(_)) => return Err(NetworkError::NoClasses),
+        (None, None) => {}
+        (Some(classes), labels) => {
+            let none = u32::try_from(classes).unwrap_or(u32::MAX);
+            let labels = labels.map_or_else(|| vec![none; batch], <[u32]>::to_vec);
+            equal_counts("number of labels", labels.len())?;
+            let class = graph.embedding("class", classes + 1, emb_dim, labels)?;
+            emb = graph.add(emb, class)?;
+        }
+    }
+    Ok(graph.silu(emb))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `silu(W₁ silu(W₀ f + b₀) + b₁ + class)`, with the label's row of the table.
+    #[test]
+    fn condition_embedding_is_its_formula() {
+        let value = |shape: &[usize], step: f64| {
+            let mut k = 0.0;
+            ArrayD::from_shape_simple_fn(IxDyn(shape), || {
+                k += step;
+                f64::sin(k)
+            })
+        };
+        let p: Parameters = [
+            ("time.0.weight", value(&[3, 4], 0.3)),
+            ("time.0.bias", value(&[3], 0.5)),
+            ("time.1.weight", value(&[3, 3], 0.7)),
+            ("time.1.bias", value(&[3], 0.9)),
+            ("class.weight", value(&[3, 3], 1.1)),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        let condition = Condition {
+            c_noise: &[-0.5, 0.25],
+            labels: Some(&[1, 2]),
+        };
+        let mut graph = Graph::new(&p);
+        let emb = condition_embedding(&mut graph, condition, 2, [4, 3], Some(2)).expect("fits");
+
+        let features = nn::time_features(&[-0.5, 0.25], 4).expect("even");
+        let hidden = nn::linear(&features, &p["time.0.weight"], &p["time.0.bias"]).expect("fits");
+        let time = nn::linear(&nn::silu(&hidden), &p["time.1.weight"], &p["time.1.bias"]);
+        let class = nn::embedding(&p["class.weight"], &[1, 2]).expect("fits");
+        let want = nn::silu(&(time.expect("fits") + class));
+        assert_eq!(graph.value(emb), &want);
+    }
+}

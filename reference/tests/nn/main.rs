@@ -1,0 +1,7 @@
+//! Properties of layers, networks and optimiser.
+
+mod bounds;
+mod draw;
+mod layers;
+mod network;
+mod optim;

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Builds the book in docs/; the tools are installed by cargo where they are missing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+command -v mdbook >/dev/null || cargo install --locked mdbook@0.5.4
+if grep -q 'preprocessor.katex' docs/book.toml; then
+    command -v mdbook-katex >/dev/null || cargo install --locked mdbook-katex@0.10
+fi
+mdbook build docs

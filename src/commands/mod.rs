@@ -1,0 +1,6 @@
+//! One file per subcommand, each with its arguments and its `run`.
+
+pub mod oracle;
+pub mod sample;
+pub mod train;
+pub mod verify;

@@ -1,0 +1,75 @@
+//! `denoising-loss`: the weighted squared error of the predicted clean batch.
+
+use anyhow::Result;
+use ndarray::Array1;
+use sadm_reference::denoise::{Weight, denoising_loss, weight};
+
+use super::edm::SIGMA_DATA;
+use super::options::{Kind, OptionSpec, Options};
+use super::quantity::{Outputs, Quantity, port};
+use super::schedule::{SCHEDULE, column, columns, schedule};
+use crate::tensors::Tensors;
+
+/// The denoising loss with its gradient and its weights.
+pub const DENOISING_LOSS: Quantity = Quantity {
+    name: "denoising-loss",
+    formula: &[
+        "loss = Σ_i weight_i ‖prediction_i − x0_i‖² / N",
+        "elbo: −½ dSNR/dt;  min-snr: min(SNR, gamma);  edm: (σ'²+σ_d²)/(σ'σ_d)² with σ' = σ/α",
+    ],
+    inputs: &[
+        port("x0", &["N", "…"]),
+        port("prediction", &["N", "…"]),
+        port("t", &["N"]),
+    ],
+    options: &[
+        SCHEDULE,
+        OptionSpec {
+            name: "weight",
+            kind: Kind::Choice(&["constant", "elbo", "snr", "one-plus-snr", "min-snr", "edm"]),
+            default: "constant",
+        },
+        OptionSpec {
+            name: "gamma",
+            kind: Kind::Positive,
+            default: "5",
+        },
+        SIGMA_DATA,
+    ],
+    outputs: &[
+        port("loss", &["1"]),
+        port("grad_prediction", &["N", "…"]),
+        port("weight", &["N"]),
+    ],
+    compute: loss,
+};
+
+fn loss(inputs: &Tensors, options: &Options) -> Result<Outputs> {
+    let schedule = schedule(options)?;
+    let kind = kind(options)?;
+    let t = column(&inputs["t"])?;
+    let weights = columns(t.len(), |i| Ok([weight(kind, schedule.as_ref(), t[i])?]))?.remove(0);
+    let answer = denoising_loss(
+        &inputs["prediction"],
+        &inputs["x0"],
+        &column(&weights)?.to_vec(),
+    )?;
+    Ok(vec![
+        Array1::from(vec![answer.loss]).into_dyn(),
+        answer.grad_prediction,
+        weights,
+    ])
+}
+
+/// The reference's weight that the options name.
+fn kind(options: &Options) -> Result<Weight> {
+    Ok(match options.word("weight") {
+        "min-snr" => Weight::MinSnr {
+            gamma: options.number("gamma"),
+        },
+        "edm" => Weight::Edm {
+            sigma_data: options.number(SIGMA_DATA.name),
+        },
+        name => name.parse()?,
+    })
+}

@@ -1,0 +1,186 @@
+//! `sadm oracle`: quantities of the exact f64 reference, for implementations in any language.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+
+use crate::files;
+use crate::tensors::{self, Tensors};
+use options::Options;
+use quantity::{Outputs, Port, QUANTITIES, Quantity, symbols};
+
+mod denoise;
+mod edm;
+mod forward;
+mod options;
+mod quantity;
+mod schedule;
+mod structure;
+
+const EXAMPLE: &str = "\
+Examples:
+  sadm oracle list
+  sadm oracle structural-loss --input features.safetensors --set relation=rbf \\
+      --set bandwidth=2 --output answer.safetensors
+  sadm oracle edm-sigmas --set steps=18 --output sigmas.safetensors
+
+The input holds tensors named as in `sadm oracle list`, f32 or f64; the output is f64. One JSON
+object on standard output gives the scalars, the parameters used and the shapes.";
+
+/// The arguments of `sadm oracle`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Args {
+    /// The quantity, or `list` for the table of all of them
+    quantity: String,
+    /// The input tensors, a safetensors file
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// An option of the quantity; may be given again for others
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// Where the output tensors go, a safetensors file; without it only the JSON is printed
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// What is printed, field by field.
+#[derive(Serialize)]
+struct Answer<'a> {
+    quantity: &'static str,
+    scalars: BTreeMap<&'static str, f64>,
+    parameters: &'a Options,
+    inputs: BTreeMap<&'a str, &'a [usize]>,
+    shapes: BTreeMap<&'static str, &'a [usize]>,
+    output: Option<String>,
+}
+
+/// Computes one quantity, or prints the table.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    if args.quantity == "list" {
+        files::print(&table())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let quantity = quantity::find(&args.quantity)?;
+    let options = Options::resolve(quantity.options, &args.settings)?;
+    let inputs = read_inputs(quantity, args.input.as_deref())?;
+    let outputs = (quantity.compute)(&inputs, &options)?;
+    refuse_overflow(quantity, &outputs)?;
+    if let Some(path) = &args.output {
+        tensors::write(path, named(quantity.outputs, &outputs))?;
+    }
+    let answer = Answer {
+        quantity: quantity.name,
+        scalars: scalars(quantity, &outputs),
+        parameters: &options,
+        inputs: inputs
+            .iter()
+            .map(|(name, x)| (name.as_str(), x.shape()))
+            .collect(),
+        shapes: named(quantity.outputs, &outputs)
+            .map(|(name, x)| (name, x.shape()))
+            .collect(),
+        output: args.output.as_ref().map(|path| path.display().to_string()),
+    };
+    files::print(&format!("{}\n", serde_json::to_string(&answer)?))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The checked input tensors; none for a quantity that has no input.
+fn read_inputs(quantity: &Quantity, path: Option<&Path>) -> Result<Tensors> {
+    match path {
+        None if quantity.inputs.is_empty() => Ok(Tensors::new()),
+        None => bail!(
+            "{} needs --input FILE with {}",
+            quantity.name,
+            ports(quantity.inputs)
+        ),
+        Some(_) if quantity.inputs.is_empty() => {
+            bail!("{} takes no --input, only --set options", quantity.name)
+        }
+        Some(path) => {
+            let names: Vec<&str> = quantity.inputs.iter().map(|port| port.name).collect();
+            let tensors = tensors::read(path, &names)?;
+            quantity::check_shapes(quantity.inputs, &tensors)?;
+            Ok(tensors)
+        }
+    }
+}
+
+/// Each output beside its name.
+fn named<'a>(
+    ports: &'static [Port],
+    outputs: &'a Outputs,
+) -> impl Iterator<Item = (&'static str, &'a ndarray::ArrayD<f64>)> {
+    ports.iter().map(|port| port.name).zip(outputs)
+}
+
+/// The outputs declared as one number.
+fn scalars(quantity: &Quantity, outputs: &Outputs) -> BTreeMap<&'static str, f64> {
+    quantity
+        .outputs
+        .iter()
+        .zip(outputs)
+        .filter(|(port, _)| port.shape == ["1"])
+        .filter_map(|(port, x)| Some((port.name, *x.first()?)))
+        .collect()
+}
+
+/// An output that is infinite or NaN is refused by name, except λ, whose limit ±∞ is a value.
+fn refuse_overflow(quantity: &Quantity, outputs: &Outputs) -> Result<()> {
+    for (name, tensor) in named(quantity.outputs, outputs) {
+        match tensors::first_non_finite(tensor) {
+            Some((_, value)) if name == "lambda" && !value.is_nan() => {}
+            Some((index, value)) => {
+                bail!(
+                    "`{name}` is {value} at {index}: the inputs are too large or too small for f64"
+                )
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// The table of `sadm oracle list`.
+fn table() -> String {
+    QUANTITIES
+        .iter()
+        .map(|quantity| entry(quantity))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// One quantity's block of the table.
+fn entry(quantity: &Quantity) -> String {
+    let mut lines = vec![quantity.name.to_owned()];
+    lines.extend(quantity.formula.iter().map(|line| format!("  {line}")));
+    let inputs = if quantity.inputs.is_empty() {
+        "no file".to_owned()
+    } else {
+        ports(quantity.inputs)
+    };
+    lines.push(format!("  in   {inputs}"));
+    lines.extend(quantity.options.iter().map(|option| {
+        format!(
+            "  set  {}={}   (default {})",
+            option.name,
+            option.kind.domain(),
+            option.default
+        )
+    }));
+    lines.push(format!("  out  {}", ports(quantity.outputs)));
+    lines.join("\n") + "\n"
+}
+
+/// `real [B, d], generated [B, d]`.
+fn ports(ports: &[Port]) -> String {
+    ports
+        .iter()
+        .map(|port| format!("{} {}", port.name, symbols(port.shape)))
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,159 @@
+//! The `--set key=value` options of a quantity: declared, parsed, checked.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::Serialize;
+
+use crate::names::{nearest, quoted, unknown};
+
+/// What values an option takes.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A finite number > 0.
+    Positive,
+    /// A finite number ≥ 0.
+    NonNegative,
+    /// A whole number from 1 to this.
+    Count(usize),
+}
+
+/// One option of a quantity.
+#[derive(Debug, Clone, Copy)]
+pub struct OptionSpec {
+    /// The key before `=`.
+    pub name: &'static str,
+    /// What may follow.
+    pub kind: Kind,
+    /// What is taken where the option is not given, as it would be typed.
+    pub default: &'static str,
+}
+
+/// A checked value; in JSON a word or a number.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// One of the words of [`Kind::Choice`].
+    Word(&'static str),
+    /// A real number.
+    Number(f64),
+    /// A whole number.
+    Count(usize),
+}
+
+/// Every option of a quantity with its value, given or default.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct Options(BTreeMap<&'static str, Value>);
+
+impl Options {
+    /// Reads `key=value` settings against the declared options; a later setting of a key wins.
+    ///
+    /// # Errors
+    /// A setting without `=`, an unknown key (with the nearest known one), a bad value.
+    pub fn resolve(specs: &[OptionSpec], settings: &[String]) -> Result<Self> {
+        let mut values = BTreeMap::new();
+        for spec in specs {
+            values.insert(spec.name, spec.parse(spec.default)?);
+        }
+        for setting in settings {
+            let (key, value) = setting
+                .split_once('=')
+                .ok_or_else(|| anyhow!("--set needs key=value, got `{setting}`"))?;
+            let spec = find(specs, key.trim())?;
+            values.insert(spec.name, spec.parse(value.trim())?);
+        }
+        Ok(Self(values))
+    }
+
+    /// The value of a word option.
+    ///
+    /// # Panics
+    /// If the quantity did not declare it so, as for the other getters.
+    pub fn word(&self, name: &str) -> &'static str {
+        match self.0.get(name) {
+            Some(Value::Word(word)) => word,
+            other => panic!("option {name} is not declared as a choice but as {other:?}"),
+        }
+    }
+
+    /// The value of a real option.
+    pub fn number(&self, name: &str) -> f64 {
+        match self.0.get(name) {
+            Some(Value::Number(number)) => *number,
+            other => panic!("option {name} is not declared as a number but as {other:?}"),
+        }
+    }
+
+    /// The value of a whole-number option.
+    pub fn count(&self, name: &str) -> usize {
+        match self.0.get(name) {
+            Some(Value::Count(count)) => *count,
+            other => panic!("option {name} is not declared as a count but as {other:?}"),
+        }
+    }
+}
+
+/// The declared option called `key`.
+fn find<'a>(specs: &'a [OptionSpec], key: &str) -> Result<&'a OptionSpec> {
+    specs.iter().find(|spec| spec.name == key).ok_or_else(|| {
+        let known: Vec<&str> = specs.iter().map(|spec| spec.name).collect();
+        anyhow!(unknown("option", key, &known))
+    })
+}
+
+impl OptionSpec {
+    /// The checked value of `text`.
+    fn parse(&self, text: &str) -> Result<Value> {
+        let value = match self.kind {
+            Kind::Choice(words) => return self.parse_word(words, text),
+            Kind::Count(most) => match text.parse::<usize>() {
+                Ok(count) if (1..=most).contains(&count) => Some(Value::Count(count)),
+                _ => None,
+            },
+            Kind::Positive => finite(text).filter(|x| *x > 0.0).map(Value::Number),
+            Kind::NonNegative => finite(text).filter(|x| *x >= 0.0).map(Value::Number),
+        };
+        value.with_context(|| {
+            format!(
+                "option `{}` must be {}, got `{text}`",
+                self.name,
+                self.kind.domain()
+            )
+        })
+    }
+
+    /// One of the known words, or an error with the nearest.
+    fn parse_word(&self, words: &[&'static str], text: &str) -> Result<Value> {
+        if let Some(word) = words.iter().find(|word| **word == text) {
+            return Ok(Value::Word(word));
+        }
+        let hint = nearest(text, words.iter().copied())
+            .map(|word| format!("; did you mean `{word}`?"))
+            .unwrap_or_default();
+        bail!(
+            "option `{}` must be one of {}, got `{text}`{hint}",
+            self.name,
+            quoted(words)
+        )
+    }
+}
+
+impl Kind {
+    /// The domain in words, for messages and for the table.
+    pub fn domain(self) -> String {
+        match self {
+            Self::Choice(words) => words.join("|"),
+            Self::Positive => "a finite number > 0".to_owned(),
+            Self::NonNegative => "a finite number ≥ 0".to_owned(),
+            Self::Count(most) => format!("a whole number from 1 to {most}"),
+        }
+    }
+}
+
+/// A finite number, or nothing.
+fn finite(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|x: &f64| x.is_finite())
+}

@@ -1,0 +1,181 @@
+//! What a quantity of the oracle is, the list of all of them, and the check of its inputs.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, anyhow, bail};
+use ndarray::ArrayD;
+
+use super::options::{OptionSpec, Options};
+use super::{denoise, edm, forward, structure};
+use crate::names::unknown;
+use crate::tensors::Tensors;
+
+/// A named tensor of a quantity and its shape in symbols, such as `[B, d]` or `[N, …]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Port {
+    /// The tensor's name in the file.
+    pub name: &'static str,
+    /// One symbol per axis; a last `…` stands for any further axes.
+    pub shape: &'static [&'static str],
+}
+
+/// Shorthand for a [`Port`].
+pub const fn port(name: &'static str, shape: &'static [&'static str]) -> Port {
+    Port { name, shape }
+}
+
+/// One quantity that `sadm oracle` computes.
+#[derive(Debug, Clone, Copy)]
+pub struct Quantity {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// Its definition, one line of text each.
+    pub formula: &'static [&'static str],
+    /// What the input file must hold; empty for a quantity without input.
+    pub inputs: &'static [Port],
+    /// What `--set` takes.
+    pub options: &'static [OptionSpec],
+    /// What the output file will hold.
+    pub outputs: &'static [Port],
+    /// The computation, on inputs whose shapes fit.
+    pub compute: fn(&Tensors, &Options) -> Result<Outputs>,
+}
+
+/// Computed tensors in the order of [`Quantity::outputs`].
+pub type Outputs = Vec<ArrayD<f64>>;
+
+/// Every quantity, in the order of the table.
+pub const QUANTITIES: [&Quantity; 6] = [
+    &structure::STRUCTURAL_LOSS,
+    &forward::FORWARD,
+    &forward::TRANSITION,
+    &denoise::DENOISING_LOSS,
+    &edm::EDM_PRECONDITION,
+    &edm::EDM_SIGMAS,
+];
+
+/// The quantity called `name`.
+///
+/// # Errors
+/// An unknown name, with the nearest known one.
+pub fn find(name: &str) -> Result<&'static Quantity> {
+    QUANTITIES
+        .into_iter()
+        .find(|quantity| quantity.name == name)
+        .ok_or_else(|| {
+            let known = QUANTITIES.map(|quantity| quantity.name);
+            anyhow!(unknown("quantity", name, &known))
+        })
+}
+
+/// Holds the shapes of the inputs to the declared ones.
+///
+/// A symbol takes the size where it first stands and must keep it.
+///
+/// # Errors
+/// The first tensor with a wrong number of axes, an empty axis or a size that disagrees.
+pub fn check_shapes(ports: &[Port], tensors: &Tensors) -> Result<()> {
+    let mut sizes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for port in ports {
+        let shape = tensors[port.name].shape();
+        if shape.contains(&0) {
+            bail!(
+                "tensor `{}` must not be empty, got shape {shape:?}",
+                port.name
+            );
+        }
+        let fits = bind(port.shape, shape, &mut sizes);
+        if !fits {
+            bail!(
+                "tensor `{}` must have shape {}{}, got {shape:?}",
+                port.name,
+                symbols(port.shape),
+                known_sizes(port.shape, &sizes),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Binds free symbols to sizes; says whether the shape fits.
+fn bind(
+    pattern: &'static [&'static str],
+    shape: &[usize],
+    sizes: &mut BTreeMap<&str, Vec<usize>>,
+) -> bool {
+    let open = pattern.last() == Some(&"…");
+    let named = pattern.len() - usize::from(open);
+    if shape.len() < named || (!open && shape.len() > named) {
+        return false;
+    }
+    let (head, rest) = shape.split_at(named);
+    let parts = head.iter().map(std::slice::from_ref).chain([rest]);
+    pattern
+        .iter()
+        .zip(parts)
+        .all(|(symbol, part)| sizes.entry(symbol).or_insert_with(|| part.to_vec()) == part)
+}
+
+/// `[B, d]`.
+pub fn symbols(shape: &[&str]) -> String {
+    format!("[{}]", shape.join(", "))
+}
+
+/// ` with B = 4, d = 3` for the symbols that have a size by now.
+fn known_sizes(pattern: &[&str], sizes: &BTreeMap<&str, Vec<usize>>) -> String {
+    let known: Vec<String> = pattern
+        .iter()
+        .filter_map(|symbol| Some((symbol, sizes.get(symbol)?)))
+        .map(|(symbol, size)| match (*symbol, size.as_slice()) {
+            ("…", rest) => format!("… = {rest:?}"),
+            (symbol, [n]) => format!("{symbol} = {n}"),
+            (symbol, other) => format!("{symbol} = {other:?}"),
+        })
+        .collect();
+    if known.is_empty() {
+        String::new()
+    } else {
+        format!(" with {}", known.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_shapes(shapes: &[(&str, &[usize])]) -> Tensors {
+        shapes
+            .iter()
+            .map(|(name, shape)| ((*name).to_owned(), ArrayD::zeros(*shape)))
+            .collect()
+    }
+
+    #[test]
+    fn a_symbol_keeps_its_size_across_tensors() {
+        let ports = [
+            port("x0", &["N", "…"]),
+            port("noise", &["N", "…"]),
+            port("t", &["N"]),
+        ];
+        let good = with_shapes(&[("x0", &[2, 3, 4]), ("noise", &[2, 3, 4]), ("t", &[2])]);
+        assert!(check_shapes(&ports, &good).is_ok());
+        let bad = with_shapes(&[("x0", &[2, 3, 4]), ("noise", &[2, 4, 3]), ("t", &[2])]);
+        let message = check_shapes(&ports, &bad)
+            .expect_err("axes swapped")
+            .to_string();
+        assert_eq!(
+            message,
+            "tensor `noise` must have shape [N, …] with N = 2, … = [3, 4], got [2, 4, 3]"
+        );
+        let bad = with_shapes(&[("x0", &[2, 3, 4]), ("noise", &[2, 3, 4]), ("t", &[3])]);
+        assert!(check_shapes(&ports, &bad).is_err());
+    }
+
+    #[test]
+    fn a_missing_or_surplus_axis_is_refused() {
+        let ports = [port("real", &["B", "d"])];
+        assert!(check_shapes(&ports, &with_shapes(&[("real", &[4])])).is_err());
+        assert!(check_shapes(&ports, &with_shapes(&[("real", &[4, 2, 1])])).is_err());
+        assert!(check_shapes(&ports, &with_shapes(&[("real", &[4, 0])])).is_err());
+    }
+}

@@ -1,0 +1,190 @@
+//! `sadm sample`: images from a run, as a picture or as tensors.
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, anyhow, bail};
+use candle_core::{Device, Tensor};
+use sadm_crosscheck::Place;
+use sadm_gpu::sampler::SamplerKind;
+use sadm_gpu::train::{Run, SampleRequest};
+
+use crate::{files, image_grid, threads};
+
+const EXAMPLE: &str = "\
+Examples:
+  sadm sample --run runs/digits --out samples.png
+  sadm sample --run runs/digits --count 16 --class 7 --guidance 2 --seed 3 --out sevens.png
+  sadm sample --run runs/digits --count 1000 --sampler heun --churn 20 --out samples.safetensors
+
+Options that are not given are those of the run's configuration. Images come from the averaged
+parameters of the newest checkpoint; the same seed gives the same images.";
+
+/// The arguments of `sadm sample`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Args {
+    /// The run's folder
+    #[arg(long, value_name = "DIR")]
+    run: PathBuf,
+    /// Number of images
+    #[arg(long, value_name = "N")]
+    count: Option<NonZeroUsize>,
+    /// Steps of the sampler
+    #[arg(long, value_name = "N")]
+    steps: Option<NonZeroUsize>,
+    /// The sampler: heun, euler, ddim or ddpm
+    #[arg(long)]
+    sampler: Option<SamplerKind>,
+    /// Churn of heun and euler: S_churn, 0 for none
+    #[arg(long, value_name = "AMOUNT")]
+    churn: Option<f64>,
+    /// Smallest noise level that is churned: S_min
+    #[arg(long, value_name = "SIGMA", requires = "churn")]
+    churn_min: Option<f64>,
+    /// Largest noise level that is churned: S_max
+    #[arg(long, value_name = "SIGMA", requires = "churn")]
+    churn_max: Option<f64>,
+    /// Standard deviation of the churn's noise: S_noise
+    #[arg(long, value_name = "STD", requires = "churn")]
+    churn_noise: Option<f64>,
+    /// Classifier-free guidance: 1 conditional, 0 unconditional
+    #[arg(long, value_name = "G", allow_negative_numbers = true)]
+    guidance: Option<f64>,
+    /// A class, `all` for all in order, or `none`
+    #[arg(long, default_value = "all", value_name = "K")]
+    class: Class,
+    /// Seed of the noise
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Where to compute: cpu or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// CPU threads [default: all]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// The picture (.png) or the tensors `images` and `labels` (.safetensors)
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Which class the images have.
+#[derive(Debug, Clone, Copy)]
+enum Class {
+    All,
+    None,
+    One(u32),
+}
+
+impl FromStr for Class {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "all" => Ok(Self::All),
+            "none" => Ok(Self::None),
+            number => number
+                .parse()
+                .map(Self::One)
+                .map_err(|_| "must be a class number, `all` or `none`".to_owned()),
+        }
+    }
+}
+
+impl Class {
+    /// The class of each of `count` images; all classes take equal shares, in order.
+    fn labels(self, count: usize, classes: usize) -> Result<Vec<Option<u32>>> {
+        (0..count)
+            .map(|i| {
+                Ok(match self {
+                    Self::All => Some(u32::try_from(i * classes / count)?),
+                    Self::None => None,
+                    Self::One(class) => Some(class),
+                })
+            })
+            .collect()
+    }
+}
+
+/// What the output file is to hold.
+#[derive(Debug, Clone, Copy)]
+enum Format {
+    Png,
+    Safetensors,
+}
+
+impl Format {
+    /// By the file's ending.
+    fn of(path: &Path) -> Result<Self> {
+        match path.extension().and_then(|ending| ending.to_str()) {
+            Some("png") => Ok(Self::Png),
+            Some("safetensors") => Ok(Self::Safetensors),
+            _ => bail!(
+                "--out must end in .png or .safetensors, got `{}`",
+                path.display()
+            ),
+        }
+    }
+}
+
+/// Draws the images and writes them.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let format = Format::of(&args.out)?;
+    threads::limit(args.threads)?;
+    let device = Place::open(&args.device, "f32")?.device;
+    let run = Run::open(&args.run, &device)?;
+    let request = request(args, &run)?;
+    let images = run.sample(&request)?;
+    match format {
+        Format::Png => image_grid::write(&args.out, &images)?,
+        Format::Safetensors => write_tensors(&args.out, &images, &request.labels)?,
+    }
+    files::print(&format!(
+        "{} images after {} steps of training: {}\n",
+        request.labels.len(),
+        run.step(),
+        args.out.display()
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The run's own sampler with what the command line says otherwise.
+fn request(args: &Args, run: &Run) -> Result<SampleRequest> {
+    let mut request = SampleRequest::from_config(run.config());
+    let count = args
+        .count
+        .map_or(run.config().sample.count, NonZeroUsize::get);
+    let options = &mut request.options;
+    set(&mut options.kind, args.sampler);
+    set(&mut options.steps, args.steps.map(NonZeroUsize::get));
+    set(&mut options.churn.amount, args.churn);
+    set(&mut options.churn.sigma_min, args.churn_min);
+    set(&mut options.churn.sigma_max, args.churn_max);
+    set(&mut options.churn.noise, args.churn_noise);
+    set(&mut request.guidance, args.guidance);
+    set(&mut request.seed, args.seed);
+    request.labels = args.class.labels(count, run.images().classes)?;
+    Ok(request)
+}
+
+fn set<T>(slot: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *slot = value;
+    }
+}
+
+/// `images` [N, C, H, W] f32 and `labels` [N] i64, −1 where there is no class.
+fn write_tensors(path: &Path, images: &Tensor, labels: &[Option<u32>]) -> Result<()> {
+    let labels: Vec<i64> = labels
+        .iter()
+        .map(|label| label.map_or(-1, i64::from))
+        .collect();
+    let count = labels.len();
+    let labels = Tensor::from_vec(labels, count, &Device::Cpu)?;
+    let images = images.to_device(&Device::Cpu)?.contiguous()?;
+    let bytes = safetensors::serialize([("images", &images), ("labels", &labels)], None)
+        .map_err(|reason| anyhow!("cannot lay out the samples: {reason}"))?;
+    files::write_atomically(path, |out| Ok(out.write_all(&bytes)?)).context("samples")
+}

@@ -1,0 +1,135 @@
+//! `sadm verify`: the training system held against the f64 reference, quantity by quantity.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use sadm_crosscheck::{Outcome, Place, Report, VerifyOptions, registry, replay, verify};
+
+use crate::files;
+
+const EXAMPLE: &str = "\
+Examples:
+  sadm verify
+  sadm verify --device cuda:0 --dtype bf16 --cases 10000 --report report.json
+  sadm verify --only structural-loss.cosine
+  sadm verify --replay counterexample-forward.json
+
+A number passes when it lies within the error bound that the reference derives for the precision
+in use; the table gives the largest error/bound. The exit code is 1 if any quantity fails; its
+smallest failing case is written beside the report (or here) for --replay.";
+
+/// The arguments of `sadm verify`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Args {
+    /// Where the training system computes: cpu or cuda:N [default: cpu, or the replayed case's]
+    #[arg(long)]
+    device: Option<String>,
+    /// Its element type
+    #[arg(long, default_value = "f32", value_parser = ["f32", "bf16", "f16", "f64"])]
+    dtype: String,
+    /// Random cases for each quantity; expensive ones run a fraction
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    cases: u32,
+    /// Only the quantities with this name, beginning or part
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// Seed of the random cases
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Write the full report as JSON
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Run a counter-example again instead
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["cases", "only", "seed", "report", "list"])]
+    replay: Option<PathBuf>,
+    /// List the quantities and stop
+    #[arg(long)]
+    list: bool,
+}
+
+/// Runs the checks; failure is an error.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    if args.list {
+        files::print(&list())?;
+    } else if let Some(file) = &args.replay {
+        run_again(file, args.device.as_deref())?;
+    } else {
+        run_all(args)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One quantity a line, with its formula.
+fn list() -> String {
+    registry()
+        .iter()
+        .map(|check| format!("{:44} {}\n", check.name(), check.about()))
+        .collect::<Vec<_>>()
+        .concat()
+}
+
+fn run_again(file: &Path, device: Option<&str>) -> Result<()> {
+    let check = replay(file, device)?;
+    files::print(&format!("{}\n{check}\n", Report::head()))?;
+    if check.failed() {
+        bail!("`{}` fails: {}", check.name, check.place);
+    }
+    Ok(())
+}
+
+fn run_all(args: &Args) -> Result<()> {
+    let options = VerifyOptions {
+        place: Place::open(args.device.as_deref().unwrap_or("cpu"), &args.dtype)?,
+        cases: args.cases,
+        only: args.only.clone(),
+        seed: args.seed,
+    };
+    let mut head = Some(Report::head() + "\n");
+    let mut printed = Ok(());
+    let report = verify(&options, &mut |check| {
+        if printed.is_ok() {
+            let head = head.take().unwrap_or_default();
+            printed = files::print(&format!("{head}{check}\n"));
+        }
+    })?;
+    printed?;
+    files::print(&format!("{}\n", report.totals()))?;
+    if let Some(path) = &args.report {
+        let json = report.to_json()?;
+        files::write_atomically(path, |out| Ok(writeln!(out, "{json}")?))?;
+    }
+    let folder = args
+        .report
+        .as_deref()
+        .and_then(Path::parent)
+        .unwrap_or(Path::new(""));
+    refuse_failures(&report, folder)
+}
+
+/// Writes the counter-example of every failure, and fails if there is one.
+fn refuse_failures(report: &Report, folder: &Path) -> Result<()> {
+    let mut written = Vec::new();
+    for check in report.failures() {
+        if let Outcome::Failed { counterexample } = &check.outcome {
+            let path = folder.join(format!("counterexample-{}.json", check.name));
+            counterexample.write(&path)?;
+            let file = path.display().to_string();
+            files::print(&format!(
+                "{}: {}\n  smallest failing case: {file}\n",
+                check.name, check.place
+            ))?;
+            written.push(file);
+        }
+    }
+    match written.first() {
+        None => Ok(()),
+        Some(first) => bail!(
+            "{} of {} quantities failed; run a case again with: sadm verify --replay {first}",
+            written.len(),
+            report.checks.len()
+        ),
+    }
+}

@@ -1,0 +1,55 @@
+//! The command line of `sadm`: what it accepts, and which function answers.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod commands;
+mod failure;
+mod files;
+mod image_grid;
+mod names;
+mod progress;
+mod tensors;
+mod threads;
+
+use commands::{oracle, sample, train, verify};
+
+const EXAMPLE: &str = "\
+Examples:
+  sadm train --preset digits --out runs/digits
+  sadm sample --run runs/digits --count 16 --class 7 --out sevens.png
+  sadm verify --cases 100
+  sadm oracle list";
+
+/// Structure-guided adversarial training of diffusion models, with its arithmetic checked
+///
+/// `train` and `sample` run the training system; `verify` holds every quantity of it against the exact f64
+/// reference; `oracle` gives the reference's numbers to other programs.
+#[derive(Debug, Parser)]
+#[command(name = "sadm", version, after_help = EXAMPLE)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a model, or continue a run
+    Train(train::Args),
+    /// Draw images from a run
+    Sample(sample::Args),
+    /// Hold the training system against the f64 reference
+    Verify(verify::Args),
+    /// Compute a quantity exactly, for other implementations
+    Oracle(oracle::Args),
+}
+
+fn main() -> ExitCode {
+    failure::exit_code(match Cli::parse().command {
+        Command::Train(args) => train::run(&args),
+        Command::Sample(args) => sample::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Oracle(args) => oracle::run(&args),
+    })
+}

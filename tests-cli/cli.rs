@@ -1,0 +1,10 @@
+//! The program as a person runs it: its answers, its files, its error messages, its exit codes.
+
+mod help;
+mod oracle_errors;
+mod oracle_values;
+mod runs;
+mod sample;
+mod support;
+mod train;
+mod verify;

@@ -1,0 +1,301 @@
+//! What the oracle says to inputs it must refuse: one sentence, exit code 1, no output file.
+
+use ndarray::{ArrayD, array};
+use safetensors::tensor::Dtype;
+
+use crate::support::{Folder, error_of, sadm, write, write_f64};
+
+fn features() -> Vec<(&'static str, ArrayD<f64>)> {
+    let real = array![[1.0, 2.0], [3.0, -1.0], [0.5, 0.25]].into_dyn();
+    let generated = array![[0.5, 1.5], [2.0, -2.0], [-1.0, 0.75]].into_dyn();
+    vec![("real", real), ("generated", generated)]
+}
+
+fn assert_says(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "`{part}` is not in: {message}");
+    }
+}
+
+#[test]
+fn an_unknown_quantity_gets_the_nearest_name() {
+    let message = error_of(sadm().args(["oracle", "structural-los"]));
+    assert_says(
+        &message,
+        &[
+            "unknown quantity `structural-los`",
+            "did you mean `structural-loss`?",
+        ],
+    );
+}
+
+#[test]
+fn an_unknown_key_gets_the_nearest_name() {
+    let message = Folder::new().oracle_error("structural-loss", &features(), &["bandwith=2"]);
+    assert_says(
+        &message,
+        &["unknown option `bandwith`", "did you mean `bandwidth`?"],
+    );
+    let message = Folder::new().oracle_error("structural-loss", &features(), &["sigma_data=2"]);
+    assert_says(
+        &message,
+        &["unknown option `sigma_data`", "known: `relation`"],
+    );
+    let message = Folder::new().oracle_error("structural-loss", &features(), &["eta"]);
+    assert_says(&message, &["--set needs key=value", "`eta`"]);
+}
+
+#[test]
+fn a_bad_value_is_named_with_its_domain() {
+    for (setting, parts) in [
+        (
+            "relation=cosin",
+            ["`relation`", "`cosin`; did you mean `cosine`?"],
+        ),
+        (
+            "bandwidth=0",
+            ["`bandwidth` must be a finite number > 0", "got `0`"],
+        ),
+        (
+            "bandwidth=NaN",
+            ["`bandwidth` must be a finite number > 0", "got `NaN`"],
+        ),
+        ("eta=-1", ["`eta` must be a finite number ≥ 0", "got `-1`"]),
+        (
+            "delta=inf",
+            ["`delta` must be a finite number > 0", "got `inf`"],
+        ),
+        (
+            "distance=",
+            [
+                "`distance` must be one of `squared`, `absolute`, `huber`",
+                "got ``",
+            ],
+        ),
+    ] {
+        assert_says(
+            &Folder::new().oracle_error("structural-loss", &features(), &[setting]),
+            &parts,
+        );
+    }
+    for (setting, part) in [
+        ("steps=0", "`steps` must be a whole number from 1"),
+        ("steps=2.5", "`steps` must be a whole number from 1"),
+        ("sigma_min=-1", "`sigma_min` must be a finite number > 0"),
+        ("sigma_min=100", "sigma"),
+    ] {
+        let message = error_of(sadm().args(["oracle", "edm-sigmas", "--set", setting]));
+        assert_says(&message, &[part]);
+    }
+}
+
+#[test]
+fn files_that_are_missing_cut_short_or_something_else_are_named() {
+    let folder = Folder::new();
+    let path = folder.path("in.safetensors");
+    let run = || {
+        error_of(
+            sadm()
+                .args(["oracle", "structural-loss", "--input"])
+                .arg(&path),
+        )
+    };
+    assert_says(&run(), &["cannot read", "in.safetensors", "No such file"]);
+
+    write_f64(&path, &features());
+    let whole = std::fs::read(&path).expect("just written");
+    for length in [0, 4, 40, whole.len() - 1] {
+        std::fs::write(&path, &whole[..length]).expect("writable");
+        assert_says(
+            &run(),
+            &["in.safetensors", "is not a whole safetensors file"],
+        );
+    }
+    std::fs::write(&path, "no tensors here, only a sentence\n").expect("writable");
+    assert_says(
+        &run(),
+        &["in.safetensors", "is not a whole safetensors file"],
+    );
+}
+
+#[test]
+fn a_missing_input_option_says_what_it_must_hold() {
+    let message = error_of(sadm().args(["oracle", "forward"]));
+    assert_says(
+        &message,
+        &[
+            "forward needs --input FILE",
+            "x0 [N, …], noise [N, …], t [N]",
+        ],
+    );
+    let message = Folder::new().oracle_error("edm-sigmas", &features(), &[]);
+    assert_says(&message, &["edm-sigmas takes no --input"]);
+}
+
+#[test]
+fn a_missing_tensor_is_named_with_what_there_is() {
+    let mut inputs = features();
+    inputs[1].0 = "generate";
+    let message = Folder::new().oracle_error("structural-loss", &inputs, &[]);
+    assert_says(
+        &message,
+        &[
+            "no tensor `generated`",
+            "`generate`, `real`",
+            "in.safetensors",
+        ],
+    );
+}
+
+#[test]
+fn wrong_shapes_are_named() {
+    let mut inputs = features();
+    inputs[1].1 = array![[0.5, 1.5], [2.0, -2.0]].into_dyn();
+    let message = Folder::new().oracle_error("structural-loss", &inputs, &[]);
+    assert_says(
+        &message,
+        &[
+            "`generated` must have shape [B, d] with B = 3, d = 2",
+            "got [2, 2]",
+        ],
+    );
+    inputs[0].1 = array![0.5, 1.5].into_dyn();
+    let message = Folder::new().oracle_error("structural-loss", &inputs, &[]);
+    assert_says(&message, &["`real` must have shape [B, d]", "got [2]"]);
+    inputs[0].1 = ArrayD::zeros(vec![0, 2]);
+    let message = Folder::new().oracle_error("structural-loss", &inputs, &[]);
+    assert_says(&message, &["`real` must not be empty"]);
+
+    let inputs = [
+        ("x0", array![[1.0], [2.0]].into_dyn()),
+        ("noise", array![[1.0], [2.0]].into_dyn()),
+        ("t", array![0.5].into_dyn()),
+    ];
+    let message = Folder::new().oracle_error("forward", &inputs, &[]);
+    assert_says(&message, &["`t` must have shape [N] with N = 2", "got [1]"]);
+}
+
+#[test]
+fn nan_and_infinity_are_named_with_their_place() {
+    for (value, shown) in [(f64::NAN, "NaN"), (f64::INFINITY, "inf")] {
+        let mut inputs = features();
+        inputs[1].1[[2, 1]] = value;
+        let message = Folder::new().oracle_error("structural-loss", &inputs, &[]);
+        assert_says(
+            &message,
+            &["`generated`", &format!("got {shown} at [2, 1]")],
+        );
+    }
+}
+
+#[test]
+fn other_dtypes_are_refused_by_name() {
+    let folder = Folder::new();
+    let path = folder.path("in.safetensors");
+    write(&path, &features(), Dtype::I64, |x| x.to_le_bytes().to_vec());
+    let message = error_of(
+        sadm()
+            .args(["oracle", "structural-loss", "--input"])
+            .arg(&path),
+    );
+    assert_says(&message, &["`real` must be F32 or F64, got I64"]);
+}
+
+#[test]
+fn a_zero_row_under_cosine_names_the_row() {
+    let mut inputs = features();
+    inputs[1].1 = array![[0.5, 1.5], [0.0, 0.0], [-1.0, 0.75]].into_dyn();
+    let message = Folder::new().oracle_error("structural-loss", &inputs, &[]);
+    assert_says(&message, &["generated", "row 1"]);
+    // Other relations have no quarrel with it.
+    Folder::new().oracle("structural-loss", &inputs, &["relation=euclidean"]);
+}
+
+#[test]
+fn excluding_the_diagonal_of_a_single_row_is_refused() {
+    let inputs = [
+        ("real", array![[1.0, 2.0]].into_dyn()),
+        ("generated", array![[2.0, 1.0]].into_dyn()),
+    ];
+    let message = Folder::new().oracle_error("structural-loss", &inputs, &["diagonal=exclude"]);
+    assert_says(&message, &["at least 2"]);
+}
+
+#[test]
+fn times_outside_the_schedule_are_named() {
+    let inputs = [
+        ("x0", array![[1.0], [2.0]].into_dyn()),
+        ("noise", array![[1.0], [2.0]].into_dyn()),
+        ("t", array![0.5, 1.25].into_dyn()),
+    ];
+    let message = Folder::new().oracle_error("forward", &inputs, &["schedule=cosine"]);
+    assert_says(
+        &message,
+        &["element [1]", "time t must be in [0, 1], got 1.25"],
+    );
+}
+
+#[test]
+fn a_transition_backwards_is_refused() {
+    let inputs = [
+        ("s", array![0.1, 0.75].into_dyn()),
+        ("t", array![0.5, 0.25].into_dyn()),
+    ];
+    let message = Folder::new().oracle_error("transition", &inputs, &[]);
+    assert_says(&message, &["element [1]", "s = 0.75, t = 0.25"]);
+}
+
+#[test]
+fn an_infinite_weight_is_refused_with_its_time() {
+    for weight in ["elbo", "snr", "one-plus-snr", "edm"] {
+        let inputs = [
+            ("x0", array![[1.0], [1.0]].into_dyn()),
+            ("prediction", array![[3.0], [3.0]].into_dyn()),
+            ("t", array![0.5, 0.0].into_dyn()),
+        ];
+        let message =
+            Folder::new().oracle_error("denoising-loss", &inputs, &[&format!("weight={weight}")]);
+        assert_says(
+            &message,
+            &["element [1]", &format!("weight {weight}"), "t = 0"],
+        );
+    }
+}
+
+#[test]
+fn a_noise_level_that_is_none_is_named() {
+    for sigma in [0.0, -1.0] {
+        let inputs = [("sigma", array![1.0, sigma].into_dyn())];
+        let message = Folder::new().oracle_error("edm-precondition", &inputs, &[]);
+        assert_says(&message, &["sigma", "> 0", "[1]"]);
+    }
+}
+
+#[test]
+fn a_result_beyond_f64_is_refused() {
+    let inputs = [
+        ("real", array![[1e200]].into_dyn()),
+        ("generated", array![[1.0]].into_dyn()),
+    ];
+    let message =
+        Folder::new().oracle_error("structural-loss", &inputs, &["relation=inner-product"]);
+    assert_says(&message, &["real", "rows 0 and 0", "overflows"]);
+    let inputs = [
+        ("x0", array![[1.0]].into_dyn()),
+        ("prediction", array![[1e200]].into_dyn()),
+        ("t", array![0.5].into_dyn()),
+    ];
+    let message = Folder::new().oracle_error("denoising-loss", &inputs, &[]);
+    assert_says(&message, &["`loss` is inf"]);
+}
+
+#[test]
+fn an_output_folder_that_does_not_exist_is_named() {
+    let folder = Folder::new();
+    let path = folder.path("nowhere/out.safetensors");
+    let message = error_of(sadm().args(["oracle", "edm-sigmas", "--output"]).arg(&path));
+    assert_says(
+        &message,
+        &["cannot write", "nowhere/out.safetensors", "No such file"],
+    );
+}

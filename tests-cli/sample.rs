@@ -1,0 +1,153 @@
+//! `sadm sample`: pictures and tensors from a run.
+
+use safetensors::tensor::{Dtype, SafeTensors};
+
+use crate::runs::train;
+use crate::support::{Folder, error_of, sadm};
+
+/// A folder with a finished tiny run in `run`.
+fn trained() -> Folder {
+    let folder = Folder::new();
+    train(&folder.path("run"), 4, &[]);
+    folder
+}
+
+/// Draws to `name` in the folder; the file's bytes.
+fn sample(folder: &Folder, name: &str, more: &[&str]) -> Vec<u8> {
+    let out = folder.path(name);
+    sadm()
+        .args(["sample", "--steps=3", "--run"])
+        .arg(folder.path("run"))
+        .arg("--out")
+        .arg(&out)
+        .args(more)
+        .assert()
+        .success();
+    std::fs::read(out).expect("the output file")
+}
+
+#[test]
+fn tensors_hold_images_and_labels() {
+    let folder = trained();
+    let bytes = sample(&folder, "a.safetensors", &["--count=20"]);
+    let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+    let images = file.tensor("images").expect("images");
+    assert_eq!(
+        (images.dtype(), images.shape()),
+        (Dtype::F32, &[20, 1, 8, 8][..])
+    );
+    let values = images
+        .data()
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| f32::from_le_bytes(*b));
+    assert!(
+        values.into_iter().all(f32::is_finite),
+        "an image is not finite"
+    );
+    let labels = file.tensor("labels").expect("labels");
+    let labels: Vec<i64> = labels
+        .data()
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|b| i64::from_le_bytes(*b))
+        .collect();
+    assert_eq!(labels, (0..20).map(|i| i / 2).collect::<Vec<i64>>());
+}
+
+#[test]
+fn a_picture_shows_every_image_enlarged() {
+    let folder = trained();
+    let bytes = sample(&folder, "a.png", &["--count=6", "--class=3"]);
+    let picture = image::load_from_memory(&bytes).expect("a PNG");
+    // Six images, two to a row, 8 pixels enlarged to 48, with gaps of 2.
+    assert_eq!(
+        (picture.width(), picture.height()),
+        (2 + 2 * 50, 2 + 3 * 50)
+    );
+}
+
+#[test]
+fn seed_class_guidance_sampler_and_churn_matter_and_repeat() {
+    let folder = trained();
+    let base = sample(&folder, "a.safetensors", &["--count=4", "--class=3"]);
+    assert!(
+        sample(&folder, "b.safetensors", &["--count=4", "--class=3"]) == base,
+        "not repeatable"
+    );
+    for more in [
+        &["--count=4", "--class=3", "--seed=9"][..],
+        &["--count=4", "--class=4"],
+        &["--count=4", "--class=none"],
+        &["--count=4", "--class=3", "--guidance=3"],
+        &["--count=4", "--class=3", "--steps=5"],
+        &["--count=4", "--class=3", "--sampler=euler"],
+        &["--count=4", "--class=3", "--sampler=ddim"],
+        &["--count=4", "--class=3", "--sampler=ddpm"],
+        &["--count=4", "--class=3", "--churn=2"],
+    ] {
+        // The last of two equal options wins in none of these, so --steps comes once.
+        let steps: Vec<&str> = more.to_vec();
+        let out = folder.path("c.safetensors");
+        let mut command = sadm();
+        command
+            .args(["sample", "--run"])
+            .arg(folder.path("run"))
+            .arg("--out")
+            .arg(&out)
+            .args(&steps);
+        if !steps.iter().any(|option| option.starts_with("--steps")) {
+            command.arg("--steps=3");
+        }
+        command.assert().success();
+        let got = std::fs::read(&out).expect("the output file");
+        assert!(got != base, "{more:?} has no effect");
+    }
+}
+
+#[test]
+fn what_cannot_be_drawn_is_named() {
+    let folder = trained();
+    let refused = |run: &str, more: &[&str]| {
+        error_of(
+            sadm()
+                .args(["sample", "--run"])
+                .arg(folder.path(run))
+                .args(more),
+        )
+    };
+    for (run, more, parts) in [
+        (
+            "run",
+            &["--out=a.jpg"][..],
+            &["must end in .png or .safetensors", "a.jpg"][..],
+        ),
+        ("run", &["--out=a.png", "--class=10"], &["class", "10"]),
+        (
+            "run",
+            &["--out=/nowhere/a.png"],
+            &["cannot write `/nowhere/a.png`"],
+        ),
+        (
+            "none",
+            &["--out=a.png"],
+            &["none/config.toml", "No such file"],
+        ),
+        ("run", &["--out=a.png", "--churn=-1"], &["churn", "-1"]),
+    ] {
+        let message = refused(run, more);
+        for part in parts {
+            assert!(
+                message.contains(part),
+                "{more:?}: `{part}` is not in: {message}"
+            );
+        }
+    }
+    sadm()
+        .args(["sample", "--out=a.png", "--sampler=hein", "--run"])
+        .arg(folder.path("run"))
+        .assert()
+        .code(2);
+}

@@ -1,0 +1,500 @@
+//! The denoising objective and the samplers.
+
+use ndarray::ArrayD;
+use proptest::prelude::*;
+use sadm_gpu::{denoise as gpu_denoise, sampler as gpu_sampler};
+use sadm_reference::{
+    bound::{self, Precision, Tracked},
+    denoise::{self, Weight},
+    sampler,
+    schedule::{Edm, ScheduleKind},
+};
+
+use super::{differentiated, exact, forward, list};
+use crate::{
+    case::Case,
+    check::{Check, Quantity, bounds, scalar, values},
+    engine::Place,
+    error::{Error, Result},
+    generators::{positive, tensor},
+};
+
+pub(super) fn checks() -> Vec<Box<dyn Check>> {
+    let weights = Weight::ALL.into_iter().map(weight);
+    weights
+        .chain([
+            denoising_loss(),
+            edm_sigmas(),
+            euler(),
+            heun(),
+            ddim(),
+            ancestral(),
+            churn(),
+            guide(),
+        ])
+        .collect()
+}
+
+/// The weight of a case in the reference, with its parameter.
+fn weight_of(kind: Weight, case: &Case) -> Result<Weight> {
+    Ok(match kind {
+        Weight::MinSnr { .. } => Weight::MinSnr {
+            gamma: case.get_number("gamma")?,
+        },
+        Weight::Edm { .. } => Weight::Edm {
+            sigma_data: case.get_number("sigma_data")?,
+        },
+        other => other,
+    })
+}
+
+fn weight(kind: Weight) -> Box<dyn Check> {
+    Quantity::new(
+        format!("weight.{kind}"),
+        "w(λ_t): 1, −½ dSNR/dt, SNR, 1 + SNR, min(SNR, γ), SNR + σ_d⁻²",
+        "mathematics.md §2; Kingma et al. 2021; Karras et al. 2022, Eq. 7; Hang et al. 2023",
+    )
+    .draws(|| {
+        (
+            prop::sample::select(ScheduleKind::ALL.to_vec()),
+            positive(),
+            positive(),
+        )
+            .prop_flat_map(|(kind, gamma, data)| (forward::times(kind), Just((kind, gamma, data))))
+            .prop_map(|(t, (kind, gamma, data))| {
+                Case::new()
+                    .text("schedule", &kind.to_string())
+                    .numbers("t", t)
+                    .number("gamma", gamma)
+                    .number("sigma_data", data)
+            })
+            .boxed()
+    })
+    .reference(move |case| {
+        let (schedule, kind) = (
+            forward::schedule_of(case)?.0.schedule(),
+            weight_of(kind, case)?,
+        );
+        let w = |&t| denoise::weight(kind, schedule.as_ref(), t).map_err(Error::reference);
+        Ok(values([(
+            "w",
+            list(
+                case.get_numbers("t")?
+                    .iter()
+                    .map(w)
+                    .collect::<Result<Vec<f64>>>()?,
+            ),
+        )]))
+    })
+    .bound(move |case, rule| {
+        let (schedule, t, p) = (
+            forward::schedule_of(case)?.0,
+            case.get_numbers("t")?,
+            rule.compute,
+        );
+        Ok(bounds([(
+            "w",
+            weight_bound(weight_of(kind, case)?, schedule, t, p)?,
+        )]))
+    })
+    .candle(move |case, _| {
+        let weight: gpu_denoise::Weight = match weight_of(kind, case)? {
+            Weight::MinSnr { gamma } => gpu_denoise::Weight::MinSnr { gamma },
+            other => other.to_string().parse()?,
+        };
+        let (schedule, t) = (forward::schedule_of(case)?.1, case.get_numbers("t")?);
+        Ok(values([(
+            "w",
+            list(weight.weights(schedule, t, case.get_number("sigma_data")?)),
+        )]))
+    })
+    .boxed()
+}
+
+/// The weights by their formulas on tracked levels; SNR as (α/σ)² or e^λ.
+pub(crate) fn weight_bound(
+    kind: Weight,
+    schedule: ScheduleKind,
+    t: &[f64],
+    p: Precision,
+) -> Result<Tracked> {
+    let levels = bound::schedule::levels(schedule, t, p).map_err(Error::reference)?;
+    let snr = levels
+        .alpha
+        .div(&levels.sigma, p)
+        .square(p)
+        .either(&levels.lambda.exp(p));
+    Ok(match kind {
+        Weight::Constant => Tracked::exact(ArrayD::ones(snr.value.raw_dim())),
+        Weight::Snr => snr,
+        Weight::OnePlusSnr => snr.add_scalar(1.0, p),
+        Weight::MinSnr { gamma } => {
+            let gamma = Tracked::exact(ArrayD::from_elem(snr.value.raw_dim(), -gamma));
+            snr.neg().maximum(&gamma).neg()
+        }
+        Weight::Edm { sigma_data } => {
+            let data = Tracked::exact(ArrayD::from_elem(snr.value.raw_dim(), sigma_data));
+            snr.add(&data.square(p).recip(p), p)
+        }
+        // −½ SNR dλ/dt, or by the closed form of dSNR/dt: a cube and two products more.
+        _ => {
+            let product = snr.mul(&levels.lambda_grad, p).scale(-0.5, p);
+            let cube = levels.sigma.square(p).mul(&levels.sigma, p).recip(p);
+            let closed = levels
+                .alpha
+                .mul(&cube, p)
+                .scale(std::f64::consts::FRAC_PI_2, p);
+            let extra = match schedule {
+                ScheduleKind::Cosine | ScheduleKind::RectifiedFlow => closed.error,
+                _ => ArrayD::zeros(product.value.raw_dim()),
+            };
+            product.widened(&extra)
+        }
+    })
+}
+
+fn denoising_loss() -> Box<dyn Check> {
+    Quantity::new(
+        "denoising-loss",
+        "L = Σ_i w_i ‖x̂_i − x_0,i‖² / B and ∂L/∂x̂ = 2 w_i (x̂_i − x_0,i)/B",
+        "SADM Eq. 3-4",
+    )
+    .draws(|| {
+        (1..=4_usize, 1..=2_usize, 1..=3_usize, 1..=3_usize)
+            .prop_flat_map(|(b, c, h, w)| {
+                let shape = [b, c, h, w];
+                (
+                    tensor(&shape),
+                    tensor(&shape),
+                    prop::collection::vec(positive(), b),
+                )
+            })
+            .prop_map(|(x_hat, x0, w)| {
+                Case::new()
+                    .tensor("x_hat", x_hat)
+                    .tensor("x0", x0)
+                    .numbers("w", w)
+            })
+            .boxed()
+    })
+    .reference(|case| {
+        let l =
+            denoise::denoising_loss(case.get("x_hat")?, case.get("x0")?, case.get_numbers("w")?);
+        let l = l.map_err(Error::reference)?;
+        Ok(values([
+            ("y", scalar(l.loss)),
+            ("grad_x_hat", l.grad_prediction),
+        ]))
+    })
+    .bound(|case, rule| {
+        let (x_hat, x0, w) = (case.get("x_hat")?, case.get("x0")?, case.get_numbers("w")?);
+        let l =
+            bound::denoise::denoising_loss(x_hat, x0, w, rule.compute).map_err(Error::reference)?;
+        Ok(bounds([("y", l.loss), ("grad_x_hat", l.grad_prediction)]))
+    })
+    .candle(|case, place| {
+        let x0 = place.tensor(case.get("x0")?)?;
+        differentiated(case, place, &["x_hat"], |inputs| {
+            Ok(gpu_denoise::denoising_loss(
+                &inputs[0],
+                &x0,
+                case.get_numbers("w")?,
+            )?)
+        })
+    })
+    .boxed()
+}
+
+fn edm_sigmas() -> Box<dyn Check> {
+    let arguments = |case: &Case| {
+        let n = |name: &str| case.get_number(name);
+        Ok::<_, Error>((
+            case.get_count("steps")?,
+            n("rho")?,
+            n("sigma_min")?,
+            n("sigma_max")?,
+        ))
+    };
+    Quantity::new(
+        "edm-sigmas",
+        "σ_i = (σ_max^{1/ρ} + i/(n−1) (σ_min^{1/ρ} − σ_max^{1/ρ}))^ρ, σ_n = 0",
+        "Karras et al. 2022, Eq. 5",
+    )
+    .draws(|| {
+        (1..=20_usize, 1..=10_i32, positive(), positive())
+            .prop_map(|(steps, rho, low, more)| {
+                Case::new()
+                    .count("steps", steps)
+                    .number("rho", f64::from(rho))
+                    .number("sigma_min", low / 64.0)
+                    .number("sigma_max", low / 64.0 + 20.0 * more)
+            })
+            .boxed()
+    })
+    .reference(move |case| {
+        let (steps, rho, low, high) = arguments(case)?;
+        Ok(values([(
+            "sigmas",
+            list(sampler::edm_sigmas(steps, rho, low, high).map_err(Error::reference)?),
+        )]))
+    })
+    .bound(move |case, rule| {
+        let (steps, rho, low, high) = arguments(case)?;
+        let sigmas = bound::sampler::sigmas(steps, rho, low, high, rule.compute);
+        Ok(bounds([("sigmas", sigmas.map_err(Error::reference)?)]))
+    })
+    .candle(move |case, _| {
+        let (steps, rho, low, high) = arguments(case)?;
+        Ok(values([(
+            "sigmas",
+            list(gpu_sampler::edm_sigmas(steps, rho, low, high)?),
+        )]))
+    })
+    .boxed()
+}
+
+/// z, two denoiser outputs, noise, and two noise levels `from` > `to` > 0.
+fn step() -> BoxedStrategy<Case> {
+    (1..=3_usize, 1..=4_usize)
+        .prop_flat_map(|(b, n)| {
+            let t = || tensor(&[b, n]);
+            (t(), t(), t(), t(), positive(), positive())
+        })
+        .prop_map(|(z, denoised, next, noise, to, more)| {
+            Case::new()
+                .tensor("z", z)
+                .tensor("denoised", denoised)
+                .tensor("denoised_next", next)
+                .tensor("noise", noise)
+                .number("from", to + more)
+                .number("to", to)
+        })
+        .boxed()
+}
+
+fn levels(case: &Case) -> Result<[f64; 2]> {
+    Ok([case.get_number("from")?, case.get_number("to")?])
+}
+
+/// z' as both systems call it: at α = 1 the reference's x_t is the training system's z.
+fn euler() -> Box<dyn Check> {
+    Quantity::new(
+        "sampler.euler",
+        "z' = z + (σ' − σ)(z − x̂)/σ",
+        "Karras et al. 2022, Alg. 1",
+    )
+    .draws(step)
+    .reference(|case| {
+        let [from, to] = levels(case)?;
+        let z = sampler::euler_step(case.get("z")?, case.get("denoised")?, from, to);
+        Ok(values([("z", z.map_err(Error::reference)?)]))
+    })
+    .bound(|case, rule| {
+        let ([from, to], p) = (levels(case)?, rule.compute);
+        Ok(bounds([(
+            "z",
+            bound::sampler::euler_step(&exact(case, "z")?, &exact(case, "denoised")?, from, to, p),
+        )]))
+    })
+    .candle(|case, place| {
+        let [from, to] = levels(case)?;
+        let z = place.tensor(case.get("z")?)?;
+        let slope = gpu_sampler::slope(&z, &place.tensor(case.get("denoised")?)?, from)?;
+        Ok(values([(
+            "z",
+            Place::array(&gpu_sampler::euler_step(&z, &slope, from, to)?)?,
+        )]))
+    })
+    .boxed()
+}
+
+fn heun() -> Box<dyn Check> {
+    Quantity::new(
+        "sampler.heun",
+        "z' = z + (σ' − σ)(d + d')/2, d' the slope at Euler's point",
+        "Karras et al. 2022, Alg. 1",
+    )
+    .draws(step)
+    .reference(|case| {
+        let [from, to] = levels(case)?;
+        let (z, denoised) = (case.get("z")?, case.get("denoised")?);
+        let euler = sampler::euler_step(z, denoised, from, to).map_err(Error::reference)?;
+        let z = sampler::heun_correction(z, denoised, &euler, case.get("denoised_next")?, from, to);
+        Ok(values([("z", z.map_err(Error::reference)?)]))
+    })
+    .bound(|case, rule| {
+        let ([from, to], p) = (levels(case)?, rule.compute);
+        let (z, denoised, next) = (
+            exact(case, "z")?,
+            exact(case, "denoised")?,
+            exact(case, "denoised_next")?,
+        );
+        let euler = bound::sampler::euler_step(&z, &denoised, from, to, p);
+        Ok(bounds([(
+            "z",
+            bound::sampler::heun_correction(&z, &denoised, &euler, &next, [from, to], p),
+        )]))
+    })
+    .candle(|case, place| {
+        let [from, to] = levels(case)?;
+        let t = |name: &str| place.tensor(case.get(name)?);
+        let z = t("z")?;
+        let d = gpu_sampler::slope(&z, &t("denoised")?, from)?;
+        let euler = gpu_sampler::euler_step(&z, &d, from, to)?;
+        let d_next = gpu_sampler::slope(&euler, &t("denoised_next")?, to)?;
+        Ok(values([(
+            "z",
+            Place::array(&gpu_sampler::heun_step(&z, &d, &d_next, from, to)?)?,
+        )]))
+    })
+    .boxed()
+}
+
+fn ddim() -> Box<dyn Check> {
+    Quantity::new(
+        "sampler.ddim",
+        "x_s = α_s x̂ + σ_s (x_t − α_t x̂)/σ_t at α = 1",
+        "Song et al. 2021 (arXiv:2010.02502), Eq. 12 with η = 0",
+    )
+    .draws(step)
+    .reference(|case| {
+        let [from, to] = levels(case)?;
+        let z = sampler::ddim_step(case.get("z")?, case.get("denoised")?, &Edm, to, from);
+        Ok(values([("z", z.map_err(Error::reference)?)]))
+    })
+    .bound(|case, rule| {
+        let ([from, to], p) = (levels(case)?, rule.compute);
+        let z = bound::sampler::ddim_step(
+            &exact(case, "z")?,
+            &exact(case, "denoised")?,
+            &Edm,
+            to,
+            from,
+            p,
+        );
+        Ok(bounds([("z", z)]))
+    })
+    .candle(|case, place| {
+        let [from, to] = levels(case)?;
+        let (z, denoised) = (
+            place.tensor(case.get("z")?)?,
+            place.tensor(case.get("denoised")?)?,
+        );
+        Ok(values([(
+            "z",
+            Place::array(&gpu_sampler::ddim_step(&z, &denoised, None, from, to, 0.0)?)?,
+        )]))
+    })
+    .boxed()
+}
+
+fn ancestral() -> Box<dyn Check> {
+    Quantity::new(
+        "sampler.ddpm",
+        "x_s ~ q(x_s | x_t, x_0 = x̂) with its noise given, at α = 1",
+        "mathematics.md §1, third line; Ho et al. 2020, Alg. 2",
+    )
+    .draws(step)
+    .reference(|case| {
+        let [from, to] = levels(case)?;
+        let z = sampler::ddpm_step(
+            case.get("z")?,
+            case.get("denoised")?,
+            case.get("noise")?,
+            &Edm,
+            to,
+            from,
+        );
+        Ok(values([("z", z.map_err(Error::reference)?)]))
+    })
+    .bound(|case, rule| {
+        let ([from, to], p) = (levels(case)?, rule.compute);
+        let (z, denoised, noise) = (
+            exact(case, "z")?,
+            exact(case, "denoised")?,
+            exact(case, "noise")?,
+        );
+        let z = bound::sampler::ddpm_step(&z, &denoised, &noise, &Edm, [to, from], p);
+        Ok(bounds([("z", z.map_err(Error::reference)?)]))
+    })
+    .candle(|case, place| {
+        let [from, to] = levels(case)?;
+        let t = |name: &str| place.tensor(case.get(name)?);
+        let z = gpu_sampler::ancestral_step(&t("z")?, &t("denoised")?, &t("noise")?, from, to)?;
+        Ok(values([("z", Place::array(&z)?)]))
+    })
+    .boxed()
+}
+
+fn churn() -> Box<dyn Check> {
+    // γ = from/to − 1 is positive; the raised level is σ̂ = (1 + γ) to.
+    let gamma = |case: &Case| {
+        let [from, to] = levels(case)?;
+        Ok::<_, Error>((to, from / to - 1.0))
+    };
+    Quantity::new(
+        "sampler.churn",
+        "z' = z + √(σ̂² − σ²) S_noise ε, σ̂ = (1 + γ)σ",
+        "Karras et al. 2022, Alg. 2",
+    )
+    .draws(step)
+    .reference(move |case| {
+        let (sigma, gamma) = gamma(case)?;
+        let z = sampler::churn_step(case.get("z")?, case.get("noise")?, sigma, gamma, 1.003);
+        Ok(values([("z", z.map_err(Error::reference)?.0)]))
+    })
+    .bound(move |case, rule| {
+        let (sigma, gamma) = gamma(case)?;
+        let (z, noise) = (exact(case, "z")?, exact(case, "noise")?);
+        Ok(bounds([(
+            "z",
+            bound::sampler::churn_step(&z, &noise, sigma, gamma, 1.003, rule.compute),
+        )]))
+    })
+    .candle(move |case, place| {
+        let (sigma, gamma) = gamma(case)?;
+        let (z, noise) = (
+            place.tensor(case.get("z")?)?,
+            place.tensor(case.get("noise")?)?,
+        );
+        let z = gpu_sampler::churn_step(&z, &noise, 1.003, sigma, (1.0 + gamma) * sigma)?;
+        Ok(values([("z", Place::array(&z)?)]))
+    })
+    .boxed()
+}
+
+fn guide() -> Box<dyn Check> {
+    Quantity::new(
+        "sampler.guidance",
+        "x̂ = x̂_u + g (x̂_c − x̂_u)",
+        "Ho and Salimans 2022 (arXiv:2207.12598)",
+    )
+    .draws(step)
+    .reference(|case| {
+        let g = case.get_number("to")?;
+        let x = sampler::guide(case.get("z")?, case.get("denoised")?, g);
+        Ok(values([("x_hat", x.map_err(Error::reference)?)]))
+    })
+    .bound(|case, rule| {
+        let (u, c, g) = (
+            exact(case, "z")?,
+            exact(case, "denoised")?,
+            case.get_number("to")?,
+        );
+        Ok(bounds([(
+            "x_hat",
+            bound::sampler::guide(&u, &c, g, rule.compute),
+        )]))
+    })
+    .candle(|case, place| {
+        let (u, c) = (
+            place.tensor(case.get("z")?)?,
+            place.tensor(case.get("denoised")?)?,
+        );
+        Ok(values([(
+            "x_hat",
+            Place::array(&gpu_sampler::guided(&u, &c, case.get_number("to")?)?)?,
+        )]))
+    })
+    .boxed()
+}

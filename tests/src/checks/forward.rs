@@ -1,0 +1,463 @@
+//! Schedules, the forward process and the parametrisations.
+
+use std::sync::Mutex;
+
+use candle_core::Tensor;
+use ndarray::{Array1, ArrayD};
+use proptest::prelude::*;
+use sadm_gpu::{
+    network::Denoiser, parametrisation as gpu_parametrisation, schedule::Schedule as GpuSchedule,
+    structure::Eta as GpuEta,
+};
+use sadm_reference::{
+    bound::{self, Precision, Tracked, parametrisation::CoefficientsBound},
+    forward, parametrisation,
+    parametrisation::Parametrisation,
+    schedule::ScheduleKind,
+    structure::{self, EtaKind},
+};
+
+use super::{exact, list, per_sample};
+use crate::{
+    case::Case,
+    check::{Check, Quantity, bounds, values},
+    engine::Place,
+    error::{Error, Result},
+    generators::{positive, tensor, time},
+};
+
+pub(super) fn checks() -> Vec<Box<dyn Check>> {
+    let schedules = ScheduleKind::ALL.into_iter().map(schedule);
+    let etas = ScheduleKind::ALL.into_iter().map(eta);
+    let kinds = Parametrisation::ALL.into_iter();
+    schedules
+        .chain(etas)
+        .chain([diffusion()])
+        .chain(kinds.clone().map(coefficients))
+        .chain(kinds.map(denoised))
+        .collect()
+}
+
+/// The schedule of a case in both systems.
+pub(super) fn schedule_of(case: &Case) -> Result<(ScheduleKind, GpuSchedule)> {
+    let name = case.get_text("schedule")?;
+    Ok((name.parse().map_err(Error::reference)?, name.parse()?))
+}
+
+/// One to five times inside the domain: k/1024, for EDM up to 80.
+pub(super) fn times(kind: ScheduleKind) -> BoxedStrategy<Vec<f64>> {
+    let scale = if kind == ScheduleKind::Edm { 80.0 } else { 1.0 };
+    prop::collection::vec(time().prop_map(move |t| t * scale), 1..=5).boxed()
+}
+
+fn schedule(kind: ScheduleKind) -> Box<dyn Check> {
+    Quantity::new(
+        format!("schedule.{kind}"),
+        "α_t, σ_t, λ_t = ln(α_t²/σ_t²), dλ_t/dt",
+        "SADM Eq. 1-2; mathematics.md §1",
+    )
+    .draws(move || {
+        times(kind)
+            .prop_map(move |t| {
+                Case::new()
+                    .text("schedule", &kind.to_string())
+                    .numbers("t", t)
+            })
+            .boxed()
+    })
+    .reference(|case| {
+        let schedule = schedule_of(case)?.0.schedule();
+        let at = |f: &dyn Fn(f64) -> f64| {
+            Ok::<_, Error>(list(case.get_numbers("t")?.iter().map(|&t| f(t))))
+        };
+        Ok(values([
+            ("alpha", at(&|t| schedule.alpha(t))?),
+            ("sigma", at(&|t| schedule.sigma(t))?),
+            ("lambda", at(&|t| schedule.lambda(t))?),
+            ("lambda_grad", at(&|t| schedule.lambda_grad(t))?),
+        ]))
+    })
+    .bound(|case, rule| {
+        let levels =
+            bound::schedule::levels(schedule_of(case)?.0, case.get_numbers("t")?, rule.compute);
+        let levels = levels.map_err(Error::reference)?;
+        Ok(bounds([
+            ("alpha", levels.alpha),
+            ("sigma", levels.sigma),
+            ("lambda", levels.lambda),
+            ("lambda_grad", levels.lambda_grad),
+        ]))
+    })
+    .candle(|case, _| {
+        let schedule = schedule_of(case)?.1;
+        let at = |f: fn(GpuSchedule, f64) -> f64| {
+            Ok::<_, Error>(list(case.get_numbers("t")?.iter().map(|&t| f(schedule, t))))
+        };
+        Ok(values([
+            ("alpha", at(GpuSchedule::alpha)?),
+            ("sigma", at(GpuSchedule::sigma)?),
+            ("lambda", at(GpuSchedule::lambda)?),
+            ("lambda_grad", at(GpuSchedule::lambda_grad)?),
+        ]))
+    })
+    .boxed()
+}
+
+/// η_t of the structural loss, every kind at once.
+fn eta(kind: ScheduleKind) -> Box<dyn Check> {
+    Quantity::new(
+        format!("eta.{kind}"),
+        "η_t: 1/max(t, t_min), 1, SNR/(1 + SNR) = α²/(α² + σ²)",
+        "SADM Eq. 8; mathematics.md §3",
+    )
+    .draws(move || {
+        (times(kind), positive())
+            .prop_map(move |(t, t_min)| {
+                Case::new()
+                    .text("schedule", &kind.to_string())
+                    .numbers("t", t)
+                    .number("t_min", t_min / 8.0)
+            })
+            .boxed()
+    })
+    .reference(|case| {
+        let (schedule, t_min) = (schedule_of(case)?.0.schedule(), case.get_number("t_min")?);
+        let at = |kind| {
+            let eta =
+                |&t| structure::eta(kind, t, t_min, schedule.as_ref()).map_err(Error::reference);
+            Ok::<_, Error>(list(
+                case.get_numbers("t")?
+                    .iter()
+                    .map(eta)
+                    .collect::<Result<Vec<f64>>>()?,
+            ))
+        };
+        Ok(values([
+            ("constant", at(EtaKind::Constant)?),
+            ("inverse-time", at(EtaKind::InverseTime)?),
+            ("snr", at(EtaKind::Snr)?),
+        ]))
+    })
+    .bound(|case, rule| {
+        let (schedule, t, t_min) = (
+            schedule_of(case)?.0,
+            case.get_numbers("t")?,
+            case.get_number("t_min")?,
+        );
+        let at = |kind| eta_bound(kind, schedule, t, t_min, rule.compute);
+        Ok(bounds([
+            ("constant", at(EtaKind::Constant)?),
+            ("inverse-time", at(EtaKind::InverseTime)?),
+            ("snr", at(EtaKind::Snr)?),
+        ]))
+    })
+    .candle(|case, _| {
+        let (schedule, t_min) = (schedule_of(case)?.1, case.get_number("t_min")?);
+        let at = |kind: GpuEta| {
+            Ok::<_, Error>(list(kind.values(schedule, case.get_numbers("t")?, t_min)))
+        };
+        Ok(values([
+            ("constant", at(GpuEta::Constant)?),
+            ("inverse-time", at(GpuEta::InverseTime)?),
+            ("snr", at(GpuEta::Snr)?),
+        ]))
+    })
+    .boxed()
+}
+
+/// η_t with its bound; α²/(α² + σ²) or 1/(1 + (σ/α)²).
+pub(crate) fn eta_bound(
+    kind: EtaKind,
+    schedule: ScheduleKind,
+    t: &[f64],
+    t_min: f64,
+    p: Precision,
+) -> Result<Tracked> {
+    let levels = bound::schedule::levels(schedule, t, p).map_err(Error::reference)?;
+    Ok(match kind {
+        EtaKind::Constant => Tracked::exact(ArrayD::ones(levels.alpha.value.raw_dim())),
+        EtaKind::InverseTime => Tracked::exact(list(t.iter().map(|t| t.max(t_min)))).recip(p),
+        EtaKind::Snr => {
+            let (alpha2, sigma2) = (levels.alpha.square(p), levels.sigma.square(p));
+            let direct = alpha2.div(&alpha2.add(&sigma2, p), p);
+            let ratio = levels.sigma.div(&levels.alpha, p);
+            direct.either(&ratio.square(p).add_scalar(1.0, p).recip(p))
+        }
+    })
+}
+
+/// A batch `[B, C, H, W]` with sides up to 2, with its noise and levels.
+fn noised_batch() -> BoxedStrategy<Case> {
+    (1..=4_usize, 1..=2_usize, 1..=2_usize, 1..=2_usize)
+        .prop_flat_map(|(b, c, h, w)| {
+            let shape = [b, c, h, w];
+            let levels = || prop::collection::vec(time(), b);
+            (tensor(&shape), tensor(&shape), levels(), levels())
+        })
+        .prop_map(|(x0, eps, alpha, sigma)| {
+            Case::new()
+                .tensor("x0", x0)
+                .tensor("eps", eps)
+                .numbers("alpha", alpha)
+                .numbers("sigma", sigma)
+        })
+        .boxed()
+}
+
+fn diffusion() -> Box<dyn Check> {
+    Quantity::new(
+        "forward",
+        "x_t = α_t x_0 + σ_t ε, each sample at its own time",
+        "SADM Eq. 1",
+    )
+    .draws(noised_batch)
+    .reference(|case| {
+        let x_t = forward::diffuse_batch(
+            case.get("x0")?,
+            case.get("eps")?,
+            case.get_numbers("alpha")?,
+            case.get_numbers("sigma")?,
+        );
+        Ok(values([("x_t", x_t.map_err(Error::reference)?)]))
+    })
+    .bound(|case, rule| {
+        let x_t = bound::forward::diffuse(
+            case.get("x0")?,
+            case.get("eps")?,
+            case.get_numbers("alpha")?,
+            case.get_numbers("sigma")?,
+            rule.compute,
+        );
+        Ok(bounds([("x_t", x_t.map_err(Error::reference)?)]))
+    })
+    .candle(|case, place| {
+        let x_t = sadm_gpu::forward::diffuse(
+            &place.tensor(case.get("x0")?)?,
+            &place.tensor(case.get("eps")?)?,
+            case.get_numbers("alpha")?,
+            case.get_numbers("sigma")?,
+        )?;
+        Ok(values([("x_t", Place::array(&x_t)?)]))
+    })
+    .boxed()
+}
+
+fn coefficients(kind: Parametrisation) -> Box<dyn Check> {
+    Quantity::new(
+        format!("coefficients.{kind}"),
+        "skip, out, input, noise of x̂ = skip·x_t + out·F(input·x_t, noise)",
+        "Karras et al. 2022, Table 1; mathematics.md §2",
+    )
+    .draws(move || {
+        (1..=5_usize)
+            .prop_flat_map(|n| {
+                (
+                    prop::collection::vec(positive(), n),
+                    prop::collection::vec(positive(), n),
+                    positive(),
+                )
+            })
+            .prop_map(|(alpha, sigma, sigma_data)| {
+                Case::new()
+                    .numbers("alpha", alpha)
+                    .numbers("sigma", sigma)
+                    .number("sigma_data", sigma_data)
+            })
+            .boxed()
+    })
+    .reference(move |case| {
+        let rows = coefficient_rows(case, |alpha, sigma, sigma_data| {
+            let c = parametrisation::coefficients(kind, alpha, sigma, sigma_data)
+                .map_err(Error::reference)?;
+            Ok([c.skip, c.out, c.input, c.noise])
+        })?;
+        Ok(values(rows))
+    })
+    .bound(move |case, rule| {
+        let (alpha, sigma) = (case.get_numbers("alpha")?, case.get_numbers("sigma")?);
+        let sigma_data = case.get_number("sigma_data")?;
+        let c = bound::parametrisation::coefficients(kind, alpha, sigma, sigma_data, rule.compute);
+        let c = c.map_err(Error::reference)?;
+        Ok(bounds([
+            ("skip", c.skip),
+            ("out", c.out),
+            ("input", c.input),
+            ("noise", c.noise),
+        ]))
+    })
+    .candle(move |case, _| {
+        let kind: gpu_parametrisation::Parametrisation = kind.to_string().parse()?;
+        let rows = coefficient_rows(case, |alpha, sigma, sigma_data| {
+            let c = kind.coefficients(alpha, sigma, sigma_data);
+            Ok([c.skip, c.out, c.input, c.noise])
+        })?;
+        Ok(values(rows))
+    })
+    .boxed()
+}
+
+fn coefficient_rows(
+    case: &Case,
+    f: impl Fn(f64, f64, f64) -> Result<[f64; 4]>,
+) -> Result<[(&'static str, ArrayD<f64>); 4]> {
+    let sigma_data = case.get_number("sigma_data")?;
+    let pairs = case
+        .get_numbers("alpha")?
+        .iter()
+        .zip(case.get_numbers("sigma")?);
+    let rows = pairs
+        .map(|(&alpha, &sigma)| f(alpha, sigma, sigma_data))
+        .collect::<Result<Vec<[f64; 4]>>>()?;
+    let column = |i: usize| {
+        rows.iter()
+            .map(|row| row[i])
+            .collect::<Array1<f64>>()
+            .into_dyn()
+    };
+    Ok([
+        ("skip", column(0)),
+        ("out", column(1)),
+        ("input", column(2)),
+        ("noise", column(3)),
+    ])
+}
+
+/// A network whose answer is given, and which remembers what it was asked.
+struct Given {
+    answer: Tensor,
+    asked: Mutex<Option<(Tensor, Vec<f64>)>>,
+}
+
+impl Denoiser for Given {
+    fn forward(&self, x: &Tensor, c_noise: &[f64], _: Option<&[u32]>) -> sadm_gpu::Result<Tensor> {
+        if let Ok(mut asked) = self.asked.lock() {
+            *asked = Some((x.clone(), c_noise.to_vec()));
+        }
+        Ok(self.answer.clone())
+    }
+}
+
+fn denoised(kind: Parametrisation) -> Box<dyn Check> {
+    Quantity::new(
+        format!("denoise.{kind}"),
+        "x̂ = skip·x_t + out·F(input·x_t, noise) around a given F; the input F sees",
+        "Karras et al. 2022, Eq. 7; mathematics.md §2",
+    )
+    .draws(|| {
+        (
+            1..=3_usize,
+            prop::sample::select(ScheduleKind::ALL.to_vec()),
+        )
+            .prop_flat_map(|(b, kind)| {
+                let shape = [b, 1, 2, 2];
+                (
+                    tensor(&shape),
+                    tensor(&shape),
+                    prop::collection::vec(time(), b),
+                    Just(kind),
+                )
+            })
+            .prop_map(|(x_t, network, t, schedule)| {
+                Case::new()
+                    .tensor("x_t", x_t)
+                    .tensor("network", network)
+                    .numbers("t", t)
+                    .text("schedule", &schedule.to_string())
+                    .number("sigma_data", 0.5)
+            })
+            .boxed()
+    })
+    .reference(move |case| {
+        let c = coefficients_of(kind, case, false)?;
+        let (x_t, network) = (case.get("x_t")?, case.get("network")?);
+        let spread = |c: &Tracked| per_sample_exact(c, x_t.ndim());
+        Ok(values([
+            ("x_hat", x_t * &spread(&c.skip) + network * &spread(&c.out)),
+            ("input", x_t * &spread(&c.input)),
+            ("noise", c.noise.value.clone()),
+        ]))
+    })
+    .bound(move |case, rule| {
+        let c = coefficients_of(kind, case, true)?;
+        let (x_t, network) = (exact(case, "x_t")?, exact(case, "network")?);
+        let (rank, p) = (x_t.shape().len(), rule.compute);
+        let spread = |c: &Tracked| per_sample(c.clone(), rank, p);
+        Ok(bounds([
+            (
+                "x_hat",
+                bound::parametrisation::denoised(
+                    &x_t,
+                    &network,
+                    &spread(&c.skip),
+                    &spread(&c.out),
+                    p,
+                ),
+            ),
+            ("input", x_t.mul(&spread(&c.input), p)),
+            ("noise", c.noise.clone()),
+        ]))
+    })
+    .candle(move |case, place| {
+        let network = Given {
+            answer: place.tensor(case.get("network")?)?,
+            asked: Mutex::new(None),
+        };
+        let x_hat = gpu_parametrisation::denoise(
+            &network,
+            &place.tensor(case.get("x_t")?)?,
+            case.get_numbers("t")?,
+            schedule_of(case)?.1,
+            kind.to_string().parse()?,
+            case.get_number("sigma_data")?,
+            None,
+        )?;
+        let asked = network.asked.into_inner().ok().flatten();
+        let (input, noise) =
+            asked.ok_or_else(|| Error::Gpu("the network was never asked".to_owned()))?;
+        Ok(values([
+            ("x_hat", Place::array(&x_hat)?),
+            ("input", Place::array(&input)?),
+            ("noise", list(noise)),
+        ]))
+    })
+    .boxed()
+}
+
+fn coefficients_of(kind: Parametrisation, case: &Case, erring: bool) -> Result<CoefficientsBound> {
+    let (schedule, t) = (schedule_of(case)?.0, case.get_numbers("t")?);
+    denoiser_coefficients(kind, schedule, t, case.get_number("sigma_data")?, erring)
+}
+
+/// The coefficients at several times and, if `erring`, the errors of computing them on the host: those of
+/// the levels and of the formulas in f64.
+pub(crate) fn denoiser_coefficients(
+    kind: Parametrisation,
+    schedule: ScheduleKind,
+    t: &[f64],
+    sigma_data: f64,
+    erring: bool,
+) -> Result<CoefficientsBound> {
+    let levels = bound::schedule::levels(schedule, t, Precision::F64).map_err(Error::reference)?;
+    let (alpha, sigma) = (levels.alpha.value.iter(), levels.sigma.value.iter());
+    let (alpha, sigma): (Vec<f64>, Vec<f64>) = alpha.copied().zip(sigma.copied()).unzip();
+    let mut c =
+        bound::parametrisation::coefficients(kind, &alpha, &sigma, sigma_data, Precision::F64)
+            .map_err(Error::reference)?;
+    if erring {
+        // Every coefficient is a smooth function of (α, σ) whose relative condition is at most 2 in each; the
+        // noise, a logarithm, moves by a quarter of the relative errors.
+        let relative = |x: &Tracked| &x.error / &x.value.mapv(f64::abs);
+        let drift = relative(&levels.alpha) + relative(&levels.sigma);
+        for part in [&mut c.skip, &mut c.out, &mut c.input] {
+            *part = part.widened(&(&part.value.mapv(f64::abs) * &drift * 2.0));
+        }
+        c.noise = c.noise.widened(&(&drift * 0.25));
+    }
+    Ok(c)
+}
+
+fn per_sample_exact(c: &Tracked, rank: usize) -> ArrayD<f64> {
+    let mut shape = vec![1; rank];
+    shape[0] = c.value.len();
+    c.reshape(&shape).value
+}

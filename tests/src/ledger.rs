@@ -1,0 +1,308 @@
+//! The tolerance ledger: in which arithmetic each family of quantities is judged, and why.
+//!
+//! The *size* of every tolerance comes from the reference's running error analysis; what the ledger adds
+//! is only which unit roundoff that analysis is run with, and, where no a-priori bound exists, the factor
+//! on a measured spread. An entry no check uses fails a test, and so does an override that widens nothing.
+
+use candle_core::DType;
+use sadm_reference::bound::Precision;
+
+use crate::{
+    check::Check,
+    engine::{Kind, Place},
+    error::{Error, Result},
+};
+
+/// The arithmetic a quantity is judged in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// f64 on the host, whatever the element type.
+    Host,
+    /// Every operation rounds to the element type.
+    Element,
+    /// Every operation rounds to the wider of f32 and the element type; outputs are rounded once more to the
+    /// element type.
+    Wide,
+}
+
+impl Arithmetic {
+    /// The precision of each operation, and of the outputs if that is another one.
+    fn precision(self, dtype: DType) -> (Precision, Option<Precision>) {
+        match (self, dtype) {
+            (Self::Host, _) | (_, DType::F64) => (F64, None),
+            (_, DType::F32) => (F32, None),
+            (Self::Element, DType::F16) => (F16, None),
+            (Self::Element, _) => (BF16, None),
+            (Self::Wide, DType::F16) => (F32, Some(F16)),
+            (Self::Wide, _) => (F32, Some(BF16)),
+        }
+    }
+}
+
+const F64: Precision = Precision::F64;
+const F32: Precision = Precision::F32;
+const BF16: Precision = Precision::BF16;
+/// IEEE binary16: u = 2⁻¹¹, smallest subnormal 2⁻²⁴.
+pub(crate) const F16: Precision = Precision {
+    unit: 4.882_812_5e-4,
+    tiny: 5.960_464_477_539_063e-8,
+};
+
+/// How one check is judged at one place.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rule {
+    /// Each operation rounds to this.
+    pub compute: Precision,
+    /// The outputs are rounded to this once more.
+    pub store: Option<Precision>,
+    /// Factor on the measured spread; 1 where the allowance is an a-priori bound.
+    pub factor: f64,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// The ledger's entry for a family, valid for every device and element type without an override.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// First part of the checks' names.
+    pub family: &'static str,
+    /// The arithmetic.
+    pub arithmetic: Arithmetic,
+    /// Factor on the measured spread; 1 for an a-priori bound.
+    pub factor: f64,
+    /// Why this arithmetic and this factor.
+    pub reason: &'static str,
+}
+
+/// A wider rule for one check, one kind of device and one element type.
+#[derive(Debug, Clone, Copy)]
+pub struct Override {
+    /// The whole name of the check.
+    pub check: &'static str,
+    /// The kind of device, or every kind.
+    pub device: Option<Kind>,
+    /// The element type.
+    pub dtype: DType,
+    /// The arithmetic.
+    pub arithmetic: Arithmetic,
+    /// Factor on the measured spread.
+    pub factor: f64,
+    /// Why it must be wider.
+    pub reason: &'static str,
+}
+
+const HOST: &str = "scalars are computed in f64 on the host and never rounded to the element type";
+const FUSED: &str =
+    "own kernels: f32 and f64 natively, narrower types in f32 with one rounding at the end";
+const COMPOSED: &str = "a chain of candle operations, each of which rounds to the element type";
+const REDUCED: &str = "inputs of a narrower type are brought to f32 first, sums run in f32";
+const NETWORK: &str = "no useful a-priori bound exists: the allowance is the largest deviation \
+seen in f64 when every result of every operation, forward and backward, is moved by at most one \
+unit roundoff at random, times 16: what is one operation there (a dot product of up to 54 terms, a \
+normalisation) is up to 54 roundings here, which add up like their root, 7.3, rounded up to 8, and \
+the largest of 8 samples is held against another draw of the same law, 2";
+
+/// Factor on a measured spread; see the reason of `network`.
+const SPREAD: f64 = 16.0;
+
+const fn entry(family: &'static str, arithmetic: Arithmetic, reason: &'static str) -> Entry {
+    Entry {
+        family,
+        arithmetic,
+        factor: 1.0,
+        reason,
+    }
+}
+
+/// One entry for each family of the registry.
+pub const ENTRIES: &[Entry] = &[
+    entry("schedule", Arithmetic::Host, HOST),
+    entry("weight", Arithmetic::Host, HOST),
+    entry("eta", Arithmetic::Host, HOST),
+    entry("coefficients", Arithmetic::Host, HOST),
+    entry("edm-sigmas", Arithmetic::Host, HOST),
+    entry("forward", Arithmetic::Element, COMPOSED),
+    entry("denoise", Arithmetic::Element, COMPOSED),
+    entry("denoising-loss", Arithmetic::Wide, REDUCED),
+    entry("affinity", Arithmetic::Wide, REDUCED),
+    entry("structural-loss", Arithmetic::Wide, REDUCED),
+    entry("sampler", Arithmetic::Element, COMPOSED),
+    entry("nn", Arithmetic::Wide, FUSED),
+    entry("composed", Arithmetic::Element, COMPOSED),
+    entry("adamw", Arithmetic::Element, COMPOSED),
+    entry("clip", Arithmetic::Element, COMPOSED),
+    entry("ema", Arithmetic::Element, COMPOSED),
+    Entry {
+        family: "network",
+        arithmetic: Arithmetic::Element,
+        factor: SPREAD,
+        reason: NETWORK,
+    },
+    Entry {
+        family: "step",
+        arithmetic: Arithmetic::Element,
+        factor: SPREAD,
+        reason: NETWORK,
+    },
+];
+
+const fn wider(check: &'static str, dtype: DType, reason: &'static str) -> Override {
+    Override {
+        check,
+        device: None,
+        dtype,
+        arithmetic: Arithmetic::Element,
+        factor: 1.0,
+        reason,
+    }
+}
+
+const REUSED: &str = "the backward pass starts from the forward pass's output, which is already rounded to the element type";
+const CHAIN: &str =
+    "not one kernel but a chain of operations in the element type: two products and a softmax";
+const AVERAGE: &str = "a sum and a product with 1/(HW), both in the element type";
+const SCATTER: &str =
+    "candle adds the gradients of a row that is used several times in the element type";
+
+/// Where a check needs more than its family's entry.
+pub const OVERRIDES: &[Override] = &[
+    wider("nn.softmax", DType::BF16, REUSED),
+    wider("nn.softmax", DType::F16, REUSED),
+    wider("nn.attention", DType::BF16, CHAIN),
+    wider("nn.attention", DType::F16, CHAIN),
+    wider("nn.global-avg-pool", DType::BF16, AVERAGE),
+    wider("nn.global-avg-pool", DType::F16, AVERAGE),
+    wider("nn.embedding", DType::BF16, SCATTER),
+    wider("nn.embedding", DType::F16, SCATTER),
+];
+
+/// How a check is judged at a place.
+///
+/// # Errors
+/// When the ledger has no entry for the check's family.
+pub fn rule(check: &dyn Check, place: &Place) -> Result<Rule> {
+    rule_of(check.family(), check.name(), place.kind(), place.dtype).ok_or_else(|| Error::NoEntry {
+        check: check.name().to_owned(),
+        device: place.label.clone(),
+        dtype: place.dtype_name().to_owned(),
+    })
+}
+
+fn rule_of(family: &str, check: &str, kind: Kind, dtype: DType) -> Option<Rule> {
+    let entry = ENTRIES.iter().find(|e| e.family == family)?;
+    let wider = OVERRIDES
+        .iter()
+        .find(|o| o.check == check && o.dtype == dtype && o.device.is_none_or(|d| d == kind));
+    let (arithmetic, factor, reason) = wider
+        .map_or((entry.arithmetic, entry.factor, entry.reason), |o| {
+            (o.arithmetic, o.factor, o.reason)
+        });
+    let (compute, store) = arithmetic.precision(dtype);
+    Some(Rule {
+        compute,
+        store,
+        factor,
+        reason,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::registry;
+    use std::collections::BTreeSet;
+
+    fn families() -> BTreeSet<String> {
+        registry()
+            .iter()
+            .map(|check| check.family().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn every_check_has_one_entry_with_a_reason() {
+        for family in families() {
+            let entries: Vec<_> = ENTRIES.iter().filter(|e| e.family == family).collect();
+            assert_eq!(
+                entries.len(),
+                1,
+                "family `{family}` has {} ledger entries",
+                entries.len()
+            );
+            assert!(entries[0].reason.len() > 20, "`{family}` has no reason");
+        }
+    }
+
+    #[test]
+    fn every_entry_has_a_check() {
+        let families = families();
+        for entry in ENTRIES {
+            assert!(
+                families.contains(entry.family),
+                "no check uses the entry `{}`: delete it",
+                entry.family
+            );
+        }
+    }
+
+    #[test]
+    fn every_override_widens_its_entry() {
+        for wider in OVERRIDES {
+            let checks = registry();
+            let check = checks.iter().find(|c| c.name() == wider.check);
+            let check = check.expect("an override needs a check to override");
+            let entry = ENTRIES.iter().find(|e| e.family == check.family());
+            let entry = entry.expect("an override needs an entry to override");
+            let unit = |a: Arithmetic| a.precision(wider.dtype).0.unit;
+            assert!(
+                unit(wider.arithmetic) > unit(entry.arithmetic) || wider.factor > entry.factor,
+                "the override of `{}` for {:?} widens nothing: delete it",
+                wider.check,
+                wider.dtype
+            );
+            assert!(
+                wider.reason.len() > 20,
+                "an override of `{}` has no reason",
+                wider.check
+            );
+        }
+    }
+
+    #[test]
+    fn only_measured_spreads_have_a_factor() {
+        for entry in ENTRIES {
+            let measured = ["network", "step"].contains(&entry.family);
+            assert!(
+                measured == (entry.factor > 1.0),
+                "`{}`: an a-priori bound takes no factor",
+                entry.family
+            );
+        }
+    }
+
+    #[test]
+    fn narrow_types_are_judged_no_stricter_than_wide_ones() {
+        for entry in ENTRIES.iter().filter(|e| e.arithmetic != Arithmetic::Host) {
+            let unit = |dtype| {
+                let rule = rule_of(entry.family, entry.family, Kind::Cpu, dtype)
+                    .expect("the entry exists");
+                rule.store.map_or(rule.compute.unit, |store| store.unit)
+            };
+            assert!(
+                unit(DType::F64) < unit(DType::F32),
+                "f64 of `{}`",
+                entry.family
+            );
+            assert!(
+                unit(DType::F32) < unit(DType::F16),
+                "f32 of `{}`",
+                entry.family
+            );
+            assert!(
+                unit(DType::F16) < unit(DType::BF16),
+                "f16 of `{}`",
+                entry.family
+            );
+        }
+    }
+}

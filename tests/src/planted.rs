@@ -1,0 +1,365 @@
+//! Planted bugs: wrong implementations that the checker must catch, each put in place of a right one that it
+//! passes. A checker that misses one of them proves nothing about the others.
+
+use candle_core::DType;
+use ndarray::{ArrayD, Axis};
+use proptest::strategy::BoxedStrategy;
+
+use crate::{
+    Bounds, Case, Check, CheckReport, Cost, Outcome, Place, Result, Values, VerifyOptions,
+    ledger::Rule,
+    registry::{registry, select},
+    run,
+};
+
+/// A check whose training system is replaced by a wrong one.
+struct Planted<F> {
+    inner: Box<dyn Check>,
+    wrong: F,
+}
+
+impl<F: Fn(&dyn Check, &Case, &Place) -> Result<Values> + Send + Sync> Check for Planted<F> {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+    fn about(&self) -> &str {
+        self.inner.about()
+    }
+    fn source(&self) -> &str {
+        self.inner.source()
+    }
+    fn cost(&self) -> Cost {
+        self.inner.cost()
+    }
+    fn strategy(&self) -> BoxedStrategy<Case> {
+        self.inner.strategy()
+    }
+    fn reference(&self, case: &Case) -> Result<Values> {
+        self.inner.reference(case)
+    }
+    fn bound(&self, case: &Case, rule: &Rule) -> Result<Bounds> {
+        self.inner.bound(case, rule)
+    }
+    fn candle(&self, case: &Case, place: &Place) -> Result<Values> {
+        (self.wrong)(self.inner.as_ref(), case, place)
+    }
+}
+
+/// Runs a check with a wrong implementation and requires a failure.
+fn caught<F>(name: &str, dtype: DType, wrong: F) -> CheckReport
+where
+    F: Fn(&dyn Check, &Case, &Place) -> Result<Values> + Send + Sync,
+{
+    let inner = select(registry(), name)
+        .expect("the check exists")
+        .remove(0);
+    assert_eq!(inner.name(), name, "a planted bug names its check exactly");
+    let report =
+        run(&Planted { inner, wrong }, &VerifyOptions::cpu(dtype)).expect("it has a ledger entry");
+    assert!(report.failed(), "`{name}` passes a planted bug: {report}");
+    report
+}
+
+/// Runs a check with its own, right values changed by `spoil`.
+fn caught_after(
+    name: &str,
+    dtype: DType,
+    spoil: impl Fn(&mut Values) + Send + Sync,
+) -> CheckReport {
+    caught(name, dtype, |check, case, place| {
+        let mut values = check.candle(case, place)?;
+        spoil(&mut values);
+        Ok(values)
+    })
+}
+
+fn times(values: &mut Values, name: &str, factor: f64) {
+    values
+        .get_mut(name)
+        .expect("the check has this quantity")
+        .mapv_inplace(|x| x * factor);
+}
+
+#[test]
+fn a_factor_of_two() {
+    for dtype in [DType::F32, DType::F64, DType::BF16] {
+        caught_after("denoising-loss", dtype, |v| times(v, "y", 2.0));
+        caught_after("structural-loss.cosine.squared", dtype, |v| {
+            times(v, "grad_generated", 2.0)
+        });
+        caught_after("weight.elbo", dtype, |v| times(v, "w", 2.0));
+    }
+}
+
+#[test]
+fn a_wrong_sign() {
+    caught_after("structural-loss.inner-product.huber", DType::F32, |v| {
+        times(v, "grad_real", -1.0)
+    });
+    caught_after("nn.time-features", DType::F32, |v| times(v, "y", -1.0));
+}
+
+#[test]
+fn a_transposed_gradient() {
+    let transpose = |x: &mut ArrayD<f64>| {
+        // Only a square one: the shape of any other gives it away.
+        if x.shape()[0] == x.shape()[1] {
+            x.swap_axes(0, 1);
+        }
+    };
+    let report = caught_after("nn.linear", DType::F32, |v| {
+        transpose(v.get_mut("grad_weight").expect("linear has a weight"));
+    });
+    let Outcome::Failed { counterexample } = report.outcome else {
+        unreachable!("it failed")
+    };
+    let weight = counterexample
+        .case
+        .get("weight")
+        .expect("the case has a weight");
+    let &[rows, columns] = weight.shape() else {
+        unreachable!("a weight is a matrix")
+    };
+    assert!(
+        rows == columns && rows > 1,
+        "{rows}×{columns} has no other transpose"
+    );
+    caught_after("affinity.cosine", DType::F64, |v| {
+        transpose(v.get_mut("grad_psi").expect("a gradient"))
+    });
+}
+
+#[test]
+fn a_missing_diagonal() {
+    caught(
+        "structural-loss.inner-product.squared",
+        DType::F32,
+        |check, case, place| {
+            let batch = case.get("real")?.shape()[0] as f64;
+            let wrong = case.clone().text("diagonal", "exclude");
+            let mut values = check.candle(&wrong, place)?;
+            if case.get_text("diagonal")? == "include" {
+                // Σ_{i≠j} over B² pairs.
+                values
+                    .values_mut()
+                    .for_each(|x| x.mapv_inplace(|x| x * (batch - 1.0) / batch));
+            }
+            Ok(values)
+        },
+    );
+}
+
+#[test]
+fn the_mean_over_other_pairs() {
+    caught(
+        "structural-loss.cosine.absolute",
+        DType::F32,
+        |check, case, place| {
+            let batch = case.get("real")?.shape()[0] as f64;
+            let mut values = check.candle(case, place)?;
+            if case.get_text("diagonal")? == "exclude" {
+                values
+                    .values_mut()
+                    .for_each(|x| x.mapv_inplace(|x| x * (batch - 1.0) / batch));
+            }
+            Ok(values)
+        },
+    );
+}
+
+#[test]
+fn eta_applied_twice() {
+    caught(
+        "structural-loss.rbf.huber",
+        DType::F32,
+        |check, case, place| {
+            let eta = case
+                .get_numbers("eta")?
+                .iter()
+                .map(|eta| eta * eta)
+                .collect();
+            check.candle(&case.clone().numbers("eta", eta), place)
+        },
+    );
+}
+
+#[test]
+fn eta_of_one_sample_for_the_pair() {
+    caught(
+        "structural-loss.squared-euclidean.squared",
+        DType::F32,
+        |check, case, place| {
+            let first = case.get_numbers("eta")?[0];
+            check.candle(&case.clone().numbers("eta", vec![first]), place)
+        },
+    );
+}
+
+#[test]
+fn a_detached_branch() {
+    for relation in ["cosine", "euclidean"] {
+        caught_after(
+            &format!("structural-loss.{relation}.squared"),
+            DType::F32,
+            |v| times(v, "grad_real", 0.0),
+        );
+    }
+}
+
+#[test]
+fn a_silently_frozen_layer() {
+    caught_after("network.encoder", DType::F32, |v| {
+        times(v, "grad of conv.1.weight", 0.0)
+    });
+    caught_after("network.unet", DType::F64, |v| {
+        times(v, "grad of mid.attn.qkv.weight", 0.0)
+    });
+    caught_after("step.guided", DType::F32, |v| {
+        times(v, "gradient of conv_in.weight", 0.0)
+    });
+}
+
+#[test]
+fn a_layer_without_any_gradient() {
+    let report = caught("network.encoder", DType::F32, |_, _, _| {
+        Err(crate::Error::Gpu(
+            "`conv_in.weight` receives no gradient".to_owned(),
+        ))
+    });
+    assert!(
+        report.place.contains("conv_in.weight"),
+        "the layer is not named: {}",
+        report.place
+    );
+}
+
+#[test]
+fn accumulation_in_f32_where_f64_is_meant() {
+    for name in [
+        "structural-loss.cosine.squared",
+        "nn.linear",
+        "denoising-loss",
+        "nn.group-norm",
+        "adamw",
+    ] {
+        caught(name, DType::F64, |check, case, _| {
+            check.candle(case, &Place::cpu(DType::F32))
+        });
+    }
+}
+
+#[test]
+fn accumulation_in_bf16_where_f32_is_meant() {
+    caught("nn.conv2d", DType::F32, |check, case, _| {
+        check.candle(case, &Place::cpu(DType::BF16))
+    });
+}
+
+/// The naive M − M̂ in f32, where the polarised form is meant: the cancellation the form was made to avoid.
+#[test]
+fn a_naive_difference_where_the_polarised_one_is_meant() {
+    caught(
+        "structural-loss.polarised.inner-product.batch",
+        DType::F32,
+        |check, case, place| {
+            let mut values = check.candle(case, place)?;
+            let gram = |name| {
+                let psi = case.get2(name)?;
+                Ok::<_, crate::Error>(psi.dot(&psi.t()).mapv(|x| place.round(x)))
+            };
+            let e = gram("real")? - gram("generated")?;
+            let pairs = (e.len()) as f64;
+            let loss = case.get_numbers("eta")?[0] * e.mapv(|e| e * e).sum() / pairs;
+            values.insert("y".to_owned(), crate::check::scalar(loss));
+            Ok(values)
+        },
+    );
+}
+
+#[test]
+fn noise_by_variance() {
+    caught("forward", DType::F32, |check, case, place| {
+        let sigma = case.get_numbers("sigma")?.iter().map(|s| s * s).collect();
+        check.candle(&case.clone().numbers("sigma", sigma), place)
+    });
+}
+
+#[test]
+fn a_time_shared_by_mistake() {
+    caught("forward", DType::F32, |check, case, place| {
+        let first = |name| Ok::<_, crate::Error>(vec![case.get_numbers(name)?[0]]);
+        let wrong = case
+            .clone()
+            .numbers("alpha", first("alpha")?)
+            .numbers("sigma", first("sigma")?);
+        check.candle(&wrong, place)
+    });
+}
+
+#[test]
+fn a_batch_of_which_one_sample_is_forgotten() {
+    caught_after("nn.conv2d", DType::F32, |v| {
+        let grad = v.get_mut("grad_x").expect("a gradient");
+        let last = grad.shape()[0] - 1;
+        grad.index_axis_mut(Axis(0), last).fill(0.0);
+    });
+}
+
+#[test]
+fn an_average_that_forgets_what_it_should_keep() {
+    caught("ema", DType::F32, |check, case, place| {
+        let swapped = case.clone().tensor("average", case.get("theta")?.clone());
+        check.candle(
+            &swapped.tensor("theta", case.get("average")?.clone()),
+            place,
+        )
+    });
+}
+
+#[test]
+fn moments_from_the_last_gradient_only() {
+    caught("adamw", DType::F32, |check, case, place| {
+        let zero = ArrayD::zeros(case.get("first")?.raw_dim());
+        check.candle(&case.clone().tensor("first", zero), place)
+    });
+}
+
+#[test]
+fn a_clip_that_never_clips() {
+    caught("clip", DType::F32, |check, case, place| {
+        check.candle(&case.clone().number("max", 1e9), place)
+    });
+}
+
+#[test]
+fn nan_and_a_missing_quantity() {
+    let report = caught_after("nn.softmax", DType::F32, |v| times(v, "y", f64::NAN));
+    assert!(
+        report.worst.is_infinite(),
+        "NaN has the finite ratio {}",
+        report.worst
+    );
+    caught_after("nn.softmax", DType::F32, |v| {
+        v.remove("grad_x");
+    });
+}
+
+/// A panic in the training system is a failure of its check, not the end of the verification. (When it is
+/// judged again after shrinking it panics outside the runner; there the engine must catch it itself.)
+#[test]
+fn a_panic() {
+    let report = caught("nn.silu", DType::F32, |_, _, _| panic!("planted"));
+    assert!(
+        report.place.contains("planted"),
+        "the panic's message is lost: {}",
+        report.place
+    );
+}
+
+/// One unit in the last place too many is already caught where the bound is tight: upsampling is exact.
+#[test]
+fn one_unit_in_the_last_place() {
+    caught_after("nn.upsample", DType::F64, |v| {
+        times(v, "y", 1.0 + 2.0 * f64::EPSILON)
+    });
+}

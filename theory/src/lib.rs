@@ -1,0 +1,15 @@
+//! The theory of SADM as code that can be doubted: laws of x_0 whose posteriors are finite sums, and the
+//! paper's statements and errata as executable claims over them.
+//!
+//! | part | what |
+//! |---|---|
+//! | [`laws`] | laws of x_0 with exact posterior, score and relation density |
+//! | [`statements`] | theorems, bounds and errata: source, instance, evidence; one registry |
+//! | [`rounding`] | numbers that carry a bound on their own rounding error |
+//!
+//! Every number that enters a claim carries its bound, so an equality or an inequality is judged with the
+//! allowance that its own evaluation earned, and a refutation is by more than that.
+
+pub mod laws;
+pub mod rounding;
+pub mod statements;

@@ -1,0 +1,115 @@
+//! E2: the sum of Eq. 7 runs over i = j.
+
+use ndarray::array;
+use sadm_reference::distance::Distance;
+use sadm_reference::relation::Relation;
+use sadm_reference::structure::{Diagonal, StructureOptions};
+
+use crate::rounding::Rounded;
+use crate::statements::setting::{BATCH, ETA, FEATURES, batches, structural_loss};
+use crate::statements::{Evidence, Instance, Kind, Parameter, Statement, StatementError};
+
+/// `[thm:e2]` With the diagonal the structural loss is a V-statistic, not the mean over pairs.
+///
+/// # Formula `[eq:v-statistic]`
+/// ```text
+/// V = η/B² Σ_ij D(e_ij)        U = η/(B(B−1)) Σ_{i≠j} D(e_ij)        V = (1 − 1/B) U   if e_ii = 0
+/// ```
+/// The diagonal vanishes for cosine, RBF and both Euclidean relations, whose M_ii is a constant; for the inner
+/// product M_ii = ‖ψ_i‖² and it does not.
+pub struct DiagonalIncluded;
+
+/// V and U for one relation.
+fn both(
+    relation: Relation,
+    distance: Distance,
+    instance: &Instance,
+) -> Result<(Rounded, Rounded), StatementError> {
+    let (real, generated) = batches(instance)?;
+    let eta = instance.get(ETA.name)?;
+    let options = |diagonal| StructureOptions {
+        relation,
+        distance,
+        diagonal,
+    };
+    Ok((
+        structural_loss(&real, &generated, eta, &options(Diagonal::Include))?,
+        structural_loss(&real, &generated, eta, &options(Diagonal::Exclude))?,
+    ))
+}
+
+impl Statement for DiagonalIncluded {
+    fn id(&self) -> &'static str {
+        "e2"
+    }
+    fn source(&self) -> &'static str {
+        "SADM (arXiv:2402.17563), Eq. 7"
+    }
+    fn kind(&self) -> Kind {
+        Kind::Erratum
+    }
+    fn summary(&self) -> &'static str {
+        "with i = j included the loss is V = (1 - 1/B) U where the diagonal cancels"
+    }
+    fn parameters(&self) -> &'static [Parameter] {
+        &[BATCH, FEATURES, ETA]
+    }
+    fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
+        let part = Rounded::exact(1.0) - Rounded::exact(1.0) / instance.get(BATCH.name)?;
+        let mut claims = Vec::new();
+        for relation in [
+            Relation::Cosine,
+            Relation::SquaredEuclidean,
+            Relation::Euclidean,
+            Relation::Rbf { bandwidth: 1.25 },
+        ] {
+            for distance in [
+                Distance::Squared,
+                Distance::Absolute,
+                Distance::Huber { delta: 0.375 },
+            ] {
+                let (v, u) = both(relation, distance, instance)?;
+                claims.push(Evidence::equal(
+                    format!("V = (1 - 1/B) U, {relation}, {distance}"),
+                    v,
+                    part * u,
+                ));
+            }
+        }
+        Ok(claims)
+    }
+    fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
+        let (real, generated) = (
+            array![[1.0, 2.0], [0.5, -1.0]],
+            array![[1.0, 1.0], [0.5, 2.0]],
+        );
+        let loss = |relation, diagonal| {
+            let options = StructureOptions {
+                relation,
+                distance: Distance::Squared,
+                diagonal,
+            };
+            structural_loss(&real, &generated, 1.0, &options)
+        };
+        let (v, u) = (
+            loss(Relation::Cosine, Diagonal::Include)?,
+            loss(Relation::Cosine, Diagonal::Exclude)?,
+        );
+        let inner = (
+            loss(Relation::InnerProduct, Diagonal::Include)?,
+            loss(Relation::InnerProduct, Diagonal::Exclude)?,
+        );
+        Ok(vec![
+            Evidence::equal(
+                "as printed: Eq. 7 is the mean distance over pairs, cosine",
+                v,
+                u,
+            ),
+            Evidence::equal(
+                "control: V = (1 - 1/B) U for the inner product too",
+                inner.0,
+                inner.1 * 0.5,
+            ),
+        ])
+    }
+}

@@ -1,0 +1,259 @@
+//! The forward process: its steps compose, its posterior is Bayes', and its score is the denoiser.
+
+use sadm_reference::forward::posterior;
+use sadm_reference::parametrisation::{Level, score_from_x0};
+
+use super::setting::{ATOMS, Clock, DIMENSION, SCHEDULE, TIME, noised_law};
+use super::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::laws::finite::two_pi;
+use crate::rounding::Rounded;
+
+const PART: Parameter = Parameter {
+    name: "s/t",
+    meaning: "where the earlier time lies, as a part of t",
+    low: 0.05,
+    high: 0.95,
+    default: 0.6,
+    scale: Scale::Linear,
+};
+
+/// Times r < s < t of the instance.
+fn times(instance: &Instance) -> Result<(Clock, [f64; 3]), StatementError> {
+    let clock = Clock::of(instance)?;
+    let (t, part) = (instance.get(TIME.name)?, instance.get(PART.name)?);
+    let times = [t * part * part, t * part, t].map(|t| clock.time(t));
+    Ok((clock, times))
+}
+
+/// `[thm:chapman-kolmogorov]` Two steps of the forward process are one.
+///
+/// # Formula `[eq:chapman-kolmogorov]`
+/// ```text
+/// α_{t|r} = α_{t|s} α_{s|r}        σ²_{t|r} = α²_{t|s} σ²_{s|r} + σ²_{t|s}
+/// α_t = α_{t|s} α_s                σ_t² = α²_{t|s} σ_s² + σ²_{t|s}
+/// ```
+pub struct ChapmanKolmogorov;
+
+impl Statement for ChapmanKolmogorov {
+    fn id(&self) -> &'static str {
+        "chapman-kolmogorov"
+    }
+    fn source(&self) -> &'static str {
+        "SADM (arXiv:2402.17563), Eq. 1; Kingma et al. 2021 (arXiv:2107.00630), Appendix A"
+    }
+    fn kind(&self) -> Kind {
+        Kind::Identity
+    }
+    fn summary(&self) -> &'static str {
+        "the forward process from r to t is the one from r to s, then from s to t"
+    }
+    fn parameters(&self) -> &'static [Parameter] {
+        &[SCHEDULE, TIME, PART]
+    }
+    fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
+        let (clock, [r, s, t]) = times(instance)?;
+        let ((alpha_s, sigma_s), (alpha_t, sigma_t)) = (clock.levels(s)?, clock.levels(t)?);
+        let (scale_rs, var_rs) = clock.step(r, s)?;
+        let (scale_st, var_st) = clock.step(s, t)?;
+        let (scale_rt, var_rt) = clock.step(r, t)?;
+        Ok(vec![
+            Evidence::equal("α_{t|r} = α_{t|s} α_{s|r}", scale_rt, scale_st * scale_rs),
+            Evidence::equal(
+                "σ²_{t|r} = α²_{t|s} σ²_{s|r} + σ²_{t|s}",
+                var_rt,
+                scale_st.square() * var_rs + var_st,
+            ),
+            Evidence::equal("α_t = α_{t|s} α_s", alpha_t, scale_st * alpha_s),
+            Evidence::equal(
+                "σ_t² = α²_{t|s} σ_s² + σ²_{t|s}",
+                sigma_t.square(),
+                scale_st.square() * sigma_s.square() + var_st,
+            ),
+        ])
+    }
+    fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
+        let (clock, [r, s, t]) = times(&self.default_instance())?;
+        let ((_, var_rs), (scale_st, var_st), (_, var_rt)) =
+            (clock.step(r, s)?, clock.step(s, t)?, clock.step(r, t)?);
+        Ok(vec![
+            Evidence::equal("control: variances of steps add", var_rt, var_rs + var_st),
+            Evidence::equal(
+                "control: the first variance scales with α, not α²",
+                var_rt,
+                scale_st * var_rs + var_st,
+            ),
+        ])
+    }
+}
+
+/// `[thm:bayes-posterior]` q(x_s|x_0) q(x_t|x_s) = q(x_t|x_0) q(x_s|x_t, x_0).
+///
+/// Both sides are logarithms of Gaussian densities at three numbers (x_0, x_s, x_t); the posterior's mean and
+/// variance enter on the right only.
+pub struct BayesPosterior;
+
+/// log N(x; m, v).
+fn log_normal(x: Rounded, mean: Rounded, variance: Rounded) -> Rounded {
+    -((x - mean).square() / variance + (variance * two_pi()).ln()) * 0.5
+}
+
+/// The two sides, with the posterior as the reference gives it times `spread` in its variance.
+fn bayes_sides(instance: &Instance, spread: f64) -> Result<(Rounded, Rounded), StatementError> {
+    let (clock, [_, s, t]) = times(instance)?;
+    let ((alpha_s, sigma_s), (alpha_t, sigma_t)) = (clock.levels(s)?, clock.levels(t)?);
+    let noise = instance.values().take(3)?;
+    let x0 = Rounded::exact(noise[0]);
+    // Points at a distance of a few standard deviations, so that no side is hopelessly unlikely.
+    let xs = Rounded::exact(alpha_s.value * noise[0] + sigma_s.value * noise[1]);
+    let xt = Rounded::exact(
+        alpha_t.value * noise[0] + sigma_t.value * (0.5 * noise[1] + 0.5 * noise[2]),
+    );
+    let (scale, var) = clock.step(s, t)?;
+    let forward = log_normal(xs, alpha_s * x0, sigma_s.square()) + log_normal(xt, scale * xs, var);
+    // The reference's coefficients, known as well as the same quotients of tracked levels; twice, as it may
+    // multiply in another order.
+    let back = posterior(clock.schedule(), s, t)?;
+    let ratio = (sigma_s / sigma_t).square();
+    let known = |value: f64, by: Rounded| Rounded::within(value, 2.0 * by.error);
+    let coef_xt = known(back.coef_xt, scale * ratio);
+    let coef_x0 = known(back.coef_x0, alpha_s * (var / sigma_t.square()));
+    let variance = known(back.var * spread, var * ratio * spread);
+    let mean = coef_xt * xt + coef_x0 * x0;
+    let backward = log_normal(xt, alpha_t * x0, sigma_t.square()) + log_normal(xs, mean, variance);
+    Ok((forward, backward))
+}
+
+impl Statement for BayesPosterior {
+    fn id(&self) -> &'static str {
+        "bayes-posterior"
+    }
+    fn source(&self) -> &'static str {
+        "SADM (arXiv:2402.17563), Eq. 2"
+    }
+    fn kind(&self) -> Kind {
+        Kind::Identity
+    }
+    fn summary(&self) -> &'static str {
+        "the posterior of x_s between x_0 and x_t obeys Bayes' rule"
+    }
+    fn parameters(&self) -> &'static [Parameter] {
+        &[SCHEDULE, TIME, PART]
+    }
+    fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
+        let (forward, backward) = bayes_sides(instance, 1.0)?;
+        Ok(vec![Evidence::equal(
+            "ln q(x_s|x_0) q(x_t|x_s) = ln q(x_t|x_0) q(x_s|x_t,x_0)",
+            forward,
+            backward,
+        )])
+    }
+    fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
+        let (forward, backward) = bayes_sides(&self.default_instance(), 1.25)?;
+        Ok(vec![Evidence::equal(
+            "control: a posterior with 5/4 of the variance",
+            forward,
+            backward,
+        )])
+    }
+}
+
+/// `[thm:tweedie]` ∇ log q_t(x_t) = (α_t E[x_0|x_t] − x_t)/σ_t².
+///
+/// # Formula `[eq:tweedie]`
+/// ```text
+/// left:   (log q_t(x + h e_i) − log q_t(x − h e_i)) / 2h        from the density alone
+/// right:  (α E[x_0|x_t] − x_t)_i / σ²                          from the ideal denoiser
+/// ```
+/// The difference quotient errs by at most h²/6 · sup|∂³ log q|, and ∂_i³ log q_t is the third cumulant of
+/// α a_i/σ² under a posterior: at most L³/4 in size, where L is the range of α a_i/σ² over the atoms
+/// (|E(X − μ)³| ≤ L·Var X ≤ L·L²/4). So the allowance is a theorem too.
+pub struct Tweedie;
+
+/// The score by differences of log q and from the denoiser; the latter with α, σ² scaled by `wrong`.
+fn scores(instance: &Instance, wrong: f64) -> Result<Vec<(Rounded, Rounded)>, StatementError> {
+    let setting = noised_law(instance, 1)?;
+    let (alpha, sigma) = (setting.alpha, setting.sigma);
+    let x = &setting.points[0];
+    let posterior = setting.law.posterior(x, alpha, sigma)?;
+    let mut sides = Vec::new();
+    for (i, &x_i) in x.iter().enumerate() {
+        let column = setting.law.atoms().column(i);
+        let (low, high) = column
+            .iter()
+            .fold((f64::MAX, f64::MIN), |(l, h), &a| (l.min(a), h.max(a)));
+        let range = alpha * (high - low) / (sigma * sigma);
+        let step = sigma / 4096.0 / (1.0 + range * sigma);
+        let at = |value: f64| -> Result<Rounded, StatementError> {
+            let mut point = x.clone();
+            point[i] = value;
+            Ok(setting.law.posterior(&point, alpha, sigma)?.log_density)
+        };
+        let (up, down) = (x_i + step, x_i - step);
+        let width = Rounded::exact(up) - Rounded::exact(down);
+        let quotient = (at(up)? - at(down)?) / width;
+        let truncation = (0.51 * (up - down)).powi(2) / 6.0 * range.powi(3) / 4.0;
+        // x ± h are rounded, so the quotient belongs to a point within u(|x| + h) of x; |∂² log q| ≤ 1/σ² + L²/4.
+        let shift =
+            f64::EPSILON * (x_i.abs() + step) * (1.0 / (sigma * sigma) + range * range / 4.0);
+        let left = quotient + Rounded::within(0.0, truncation + shift);
+        // The reference's conversion, known as well as the same formula on tracked numbers; twice, as it may
+        // divide in another order.
+        let tracked = (Rounded::exact(alpha) * posterior.mean[i] - Rounded::exact(x_i))
+            / Rounded::exact(sigma).square();
+        let level = Level::new(alpha * wrong, sigma)?;
+        let right = Rounded::within(
+            score_from_x0(x_i, posterior.mean[i].value, level),
+            2.0 * tracked.error,
+        );
+        sides.push((left, right));
+    }
+    Ok(sides)
+}
+
+impl Statement for Tweedie {
+    fn id(&self) -> &'static str {
+        "tweedie"
+    }
+    fn source(&self) -> &'static str {
+        "Efron 2011, doi:10.1198/jasa.2011.tm11181; SADM (arXiv:2402.17563), Sec. 3"
+    }
+    fn kind(&self) -> Kind {
+        Kind::Identity
+    }
+    fn summary(&self) -> &'static str {
+        "the score is the ideal denoiser's displacement over the variance"
+    }
+    fn parameters(&self) -> &'static [Parameter] {
+        &[SCHEDULE, TIME, ATOMS, DIMENSION]
+    }
+    fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
+        let setting = noised_law(instance, 1)?;
+        let direct = setting
+            .law
+            .posterior(&setting.points[0], setting.alpha, setting.sigma)?
+            .score;
+        let mut claims = Vec::new();
+        for (i, ((by_difference, by_denoiser), direct)) in
+            scores(instance, 1.0)?.into_iter().zip(direct).enumerate()
+        {
+            claims.push(Evidence::equal(
+                format!("∂_{i} log q_t = (α E[x_0|x_t] - x_t)_{i}/σ²"),
+                by_difference,
+                by_denoiser,
+            ));
+            claims.push(Evidence::equal(
+                format!("the law's own score, coordinate {i}"),
+                direct,
+                by_denoiser,
+            ));
+        }
+        Ok(claims)
+    }
+    fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
+        let sides = scores(&self.default_instance(), 1.0 + 1.0 / 1024.0)?;
+        Ok(sides
+            .into_iter()
+            .map(|(left, right)| Evidence::equal("control: α off by a thousandth", left, right))
+            .collect())
+    }
+}

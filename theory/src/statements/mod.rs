@@ -1,0 +1,140 @@
+//! Theorems, bounds and errata as objects that a machine can try to break.
+
+mod errata;
+mod evidence;
+mod forward;
+mod instance;
+mod joint;
+mod setting;
+
+use sadm_reference::forward::ForwardError;
+use sadm_reference::parametrisation::LevelError;
+use sadm_reference::relation::RelationError;
+use sadm_reference::schedule::ScheduleError;
+use sadm_reference::structure::StructureError;
+
+pub use errata::{DiagonalIncluded, InverseTimeWeight, UnboundedRelation, UpdateOrder, Variants};
+pub use evidence::{Comparison, Evidence, Verdict};
+pub use forward::{BayesPosterior, ChapmanKolmogorov, Tweedie};
+pub use instance::{Instance, Parameter, Scale, VALUES, Values};
+pub use joint::{RelationByBayes, RelationErrorSplits};
+
+use crate::laws::LawError;
+
+/// What sort of statement it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Two expressions that are equal.
+    Identity,
+    /// An inequality.
+    Bound,
+    /// A claim of a paper that fails as printed, with its correction.
+    Erratum,
+}
+
+/// Why a statement could not be tried.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StatementError {
+    /// No such parameter.
+    #[error("parameter must be one of {known}, got {got}")]
+    UnknownParameter {
+        /// The refused name.
+        got: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A value outside the parameter's range.
+    #[error("parameter {name} must lie in [{low}, {high}] (and be whole if it counts), got {got}")]
+    OutOfRange {
+        /// The parameter.
+        name: &'static str,
+        /// Smallest value allowed.
+        low: f64,
+        /// Largest value allowed.
+        high: f64,
+        /// The refused value.
+        got: f64,
+    },
+    /// The instance carries too few free values.
+    #[error("instance must carry {needed} more free values, got {left}")]
+    TooFewValues {
+        /// How many were asked for.
+        needed: usize,
+        /// How many were left.
+        left: usize,
+    },
+    /// The law refused a question.
+    #[error(transparent)]
+    Law(#[from] LawError),
+    /// The reference refused a pair of times.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+    /// The reference refused a time.
+    #[error(transparent)]
+    Time(#[from] ScheduleError),
+    /// The reference refused the levels α, σ.
+    #[error(transparent)]
+    Level(#[from] LevelError),
+    /// The reference refused the features or atoms under a relation.
+    #[error(transparent)]
+    Relation(#[from] RelationError),
+    /// The reference refused the two batches.
+    #[error(transparent)]
+    Structure(#[from] StructureError),
+}
+
+/// A theorem, bound or erratum.
+///
+/// # Contract
+/// [`Statement::evidence`] holds on **every** instance within the parameters' ranges; every claim of
+/// [`Statement::refuted`] is false by more than its rounding allowance. For an erratum the refuted claims are
+/// the paper's, as printed, on a witness; for an identity or a bound they are negative controls: nearby
+/// false claims that show the evidence could have failed.
+pub trait Statement: Send + Sync {
+    /// Name used in the book, on the command line and in tests.
+    fn id(&self) -> &'static str;
+    /// Paper and equation.
+    fn source(&self) -> &'static str;
+    /// Identity, bound or erratum.
+    fn kind(&self) -> Kind;
+    /// The statement in one line.
+    fn summary(&self) -> &'static str;
+    /// What an instance is made of.
+    fn parameters(&self) -> &'static [Parameter];
+    /// Claims that hold on this instance.
+    ///
+    /// # Errors
+    /// [`StatementError`] if the instance lacks a parameter or values, or the reference refuses it.
+    fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError>;
+    /// Claims that fail, on a fixed witness.
+    ///
+    /// # Errors
+    /// As [`Statement::evidence`].
+    fn refuted(&self) -> Result<Vec<Evidence>, StatementError>;
+    /// The default instance.
+    fn default_instance(&self) -> Instance {
+        Instance::of(self.parameters())
+    }
+}
+
+/// Every statement, in the order of the mathematics.
+pub fn registry() -> Vec<Box<dyn Statement>> {
+    vec![
+        Box::new(ChapmanKolmogorov),
+        Box::new(BayesPosterior),
+        Box::new(Tweedie),
+        Box::new(RelationByBayes),
+        Box::new(RelationErrorSplits),
+        Box::new(UnboundedRelation),
+        Box::new(DiagonalIncluded),
+        Box::new(InverseTimeWeight),
+        Box::new(UpdateOrder),
+        Box::new(Variants),
+    ]
+}
+
+/// The statement with this id.
+pub fn find(id: &str) -> Option<Box<dyn Statement>> {
+    registry().into_iter().find(|s| s.id() == id)
+}

@@ -1,0 +1,198 @@
+//! What several statements are set in: schedules at a time, laws with a noised point, batches of features.
+
+use ndarray::Array2;
+use sadm_reference::bound;
+use sadm_reference::forward::transition;
+use sadm_reference::schedule::{Schedule, ScheduleKind};
+use sadm_reference::structure::StructureOptions;
+
+use super::{Instance, Parameter, Scale, StatementError};
+use crate::laws::FiniteLaw;
+use crate::rounding::Rounded;
+
+/// The schedule, by its place in [`ScheduleKind::ALL`].
+pub const SCHEDULE: Parameter = Parameter {
+    name: "schedule",
+    meaning: "0 vp-linear, 1 cosine, 2 ddpm, 3 edm, 4 rectified-flow",
+    low: 0.0,
+    high: 4.0,
+    default: 0.0,
+    scale: Scale::Integer,
+};
+/// Place of t between the ends of the schedule.
+pub const TIME: Parameter = Parameter {
+    name: "t",
+    meaning: "time, as a part of the schedule's range (of its logarithm for edm)",
+    low: 0.03,
+    high: 0.97,
+    default: 0.37,
+    scale: Scale::Linear,
+};
+/// Number of atoms.
+pub const ATOMS: Parameter = Parameter {
+    name: "atoms",
+    meaning: "number of atoms K",
+    low: 1.0,
+    high: 4.0,
+    default: 3.0,
+    scale: Scale::Integer,
+};
+/// Dimension of the space.
+pub const DIMENSION: Parameter = Parameter {
+    name: "n",
+    meaning: "dimension of x_0",
+    low: 1.0,
+    high: 3.0,
+    default: 2.0,
+    scale: Scale::Integer,
+};
+/// Batch size.
+pub const BATCH: Parameter = Parameter {
+    name: "B",
+    meaning: "batch size",
+    low: 2.0,
+    high: 4.0,
+    default: 3.0,
+    scale: Scale::Integer,
+};
+/// Feature dimension.
+pub const FEATURES: Parameter = Parameter {
+    name: "d",
+    meaning: "feature dimension",
+    low: 1.0,
+    high: 4.0,
+    default: 2.0,
+    scale: Scale::Integer,
+};
+/// Weight η.
+pub const ETA: Parameter = Parameter {
+    name: "eta",
+    meaning: "weight of the structural loss",
+    low: 0.01,
+    high: 100.0,
+    default: 1.75,
+    scale: Scale::Log,
+};
+
+/// A finite law, α and σ, and noised points x_t = α a + σ e near its atoms.
+pub struct NoisedLaw {
+    /// The law.
+    pub law: FiniteLaw,
+    /// α_t.
+    pub alpha: f64,
+    /// σ_t.
+    pub sigma: f64,
+    /// Noised points `[points][n]`.
+    pub points: Vec<Vec<f64>>,
+}
+
+/// Reads K atoms, K weights and the noise of some points from the instance. Row k is moved by 3 in its first
+/// coordinate, so that no atom is zero and cosine is defined on all of them.
+pub fn noised_law(instance: &Instance, points: usize) -> Result<NoisedLaw, StatementError> {
+    let clock = Clock::of(instance)?;
+    let t = clock.time(instance.get(TIME.name)?);
+    let (alpha, sigma) = (clock.schedule().alpha(t), clock.schedule().sigma(t));
+    let (k, n) = (instance.size(ATOMS.name)?, instance.size(DIMENSION.name)?);
+    let mut values = instance.values();
+    let mut atoms = values.matrix(k, n)?;
+    atoms.column_mut(0).mapv_inplace(|v| v + 3.0);
+    let prior: Vec<f64> = values.take(k)?.iter().map(|v| v.abs() + 0.25).collect();
+    let mut noised = Vec::with_capacity(points);
+    for p in 0..points {
+        let noise = values.take(n)?;
+        noised.push(
+            (0..n)
+                .map(|i| alpha * atoms[[p % k, i]] + sigma * noise[i])
+                .collect(),
+        );
+    }
+    Ok(NoisedLaw {
+        law: FiniteLaw::new(atoms, prior)?,
+        alpha,
+        sigma,
+        points: noised,
+    })
+}
+
+/// Features of a real and a generated batch, `[B, d]` each; rows are moved by 3 in their first coordinate so
+/// that none is zero.
+pub fn batches(instance: &Instance) -> Result<(Array2<f64>, Array2<f64>), StatementError> {
+    let (b, d) = (instance.size(BATCH.name)?, instance.size(FEATURES.name)?);
+    let mut values = instance.values();
+    let (mut real, mut generated) = (values.matrix(b, d)?, values.matrix(b, d)?);
+    for features in [&mut real, &mut generated] {
+        features.column_mut(0).mapv_inplace(|v| v + 3.0);
+    }
+    Ok((real, generated))
+}
+
+/// The structural loss of the reference (its `value` is the reference's own) with its running-error bound.
+pub fn structural_loss(
+    real: &Array2<f64>,
+    generated: &Array2<f64>,
+    eta: f64,
+    options: &StructureOptions,
+) -> Result<Rounded, StatementError> {
+    let bound =
+        bound::structure::structural_loss(real, generated, &[eta], options, bound::Precision::F64)?;
+    Ok(Rounded::within(
+        bound.loss.value.sum(),
+        bound.loss.error.sum(),
+    ))
+}
+
+/// A schedule that knows the bounds of what it returns.
+pub struct Clock {
+    kind: ScheduleKind,
+    schedule: Box<dyn Schedule>,
+}
+
+impl Clock {
+    /// The instance's schedule.
+    pub fn of(instance: &Instance) -> Result<Self, StatementError> {
+        let kind = ScheduleKind::ALL[instance.size(SCHEDULE.name)?];
+        Ok(Self {
+            kind,
+            schedule: kind.schedule(),
+        })
+    }
+
+    /// The schedule itself.
+    pub fn schedule(&self) -> &dyn Schedule {
+        self.schedule.as_ref()
+    }
+
+    /// The time at this part of the schedule's range; for `edm`, whose range is infinite, σ runs geometrically
+    /// from 0.002 to 80.
+    pub fn time(&self, part: f64) -> f64 {
+        match self.kind {
+            ScheduleKind::Edm => 0.002 * 40_000.0_f64.powf(part),
+            _ => part,
+        }
+    }
+
+    /// α_t and σ_t with the reference's bounds.
+    pub fn levels(&self, t: f64) -> Result<(Rounded, Rounded), StatementError> {
+        let bound = bound::schedule::levels(self.kind, &[t], bound::Precision::F64)?;
+        let known = |x: &bound::Tracked| Rounded::within(x.value.sum(), x.error.sum());
+        Ok((known(&bound.alpha), known(&bound.sigma)))
+    }
+
+    /// α_{t|s} and σ²_{t|s} from the reference, with their bounds.
+    ///
+    /// The variance is a product of factors that are computed without cancellation. In units of u: differences of
+    /// times, products and library functions add up to less than 48 for the four continuous schedules (cosine, the
+    /// longest, has two sines of 4 + 4 and a squared cosine of 2·(4 + 4) besides 8 products and quotients). For
+    /// `ddpm` the logarithms of k ≤ 1000 factors are summed: k + 8, and a condition number of at most 1.
+    pub fn step(&self, s: f64, t: f64) -> Result<(Rounded, Rounded), StatementError> {
+        let step = transition(self.schedule(), s, t)?;
+        let scale = self.levels(t)?.0 / self.levels(s)?.0;
+        let units = if self.kind == ScheduleKind::Ddpm {
+            1008.0
+        } else {
+            48.0
+        };
+        let variance = Rounded::within(step.sigma2_ts, units * f64::EPSILON / 2.0 * step.sigma2_ts);
+        Ok((Rounded::within(step.alpha_ts, scale.error), variance))
+    }
+}

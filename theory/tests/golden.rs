@@ -1,0 +1,99 @@
+//! The finite-support law against `fixtures/finite-posterior.json`, evaluated by mpmath at 60 digits.
+
+use ndarray::Array2;
+use sadm_reference::bound::Precision;
+use sadm_reference::bound::schedule::levels;
+use sadm_reference::schedule::ScheduleKind;
+use sadm_theory::laws::FiniteLaw;
+use sadm_theory::rounding::Rounded;
+use serde_json::Value;
+
+fn numbers(tensor: &Value) -> Vec<f64> {
+    tensor["data"]
+        .as_array()
+        .expect("data")
+        .iter()
+        .map(|v| v.as_f64().expect("a number"))
+        .collect()
+}
+
+fn check(what: &str, got: &[Rounded], want: &[f64], extra: f64) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        // The golden value is itself rounded once.
+        let allowed = g.error + f64::EPSILON / 2.0 * w.abs() + extra;
+        let error = (g.value - w).abs();
+        assert!(
+            error <= allowed,
+            "{what}[{i}]: {} is {error:e} from {w}, allowed {allowed:e}",
+            g.value
+        );
+    }
+}
+
+#[test]
+fn finite_posteriors_match() {
+    let suite: Value =
+        serde_json::from_str(include_str!("../../fixtures/finite-posterior.json")).expect("JSON");
+    let tests = suite["tests"].as_array().expect("tests");
+    assert_eq!(suite["numberOfTests"].as_u64(), Some(tests.len() as u64));
+    for test in tests {
+        let (input, output) = (&test["input"], &test["output"]);
+        let shape: Vec<u64> = input["atoms"]["shape"]
+            .as_array()
+            .expect("shape")
+            .iter()
+            .filter_map(Value::as_u64)
+            .collect();
+        let (k, n) = (
+            usize::try_from(shape[0]).expect("size"),
+            usize::try_from(shape[1]).expect("size"),
+        );
+        let atoms = Array2::from_shape_vec((k, n), numbers(&input["atoms"])).expect("K × n atoms");
+        let kind: ScheduleKind = input["schedule"]
+            .as_str()
+            .expect("a name")
+            .parse()
+            .expect("a schedule");
+        let t = input["t"].as_f64().expect("a time");
+        let level = levels(kind, &[t], Precision::F64).expect("a time of the schedule");
+        let (alpha, sigma) = (level.alpha.value.sum(), level.sigma.value.sum());
+        let law = FiniteLaw::new(atoms, numbers(&input["prior"])).expect("a law");
+        let posterior = law
+            .posterior(&numbers(&input["xt"]), alpha, sigma)
+            .expect("a posterior");
+
+        // The fixture starts from t, the law from the rounded α and σ. Every output is a smooth function of them;
+        // a relative change ε of both changes the exponents ‖x − αa‖²/2σ² by at most 4ε times their size, and the
+        // score and the density by as much again. 64 bounds the exponents of all cases but the far one, whose
+        // posterior is one atom and whose score is (αa − x)/σ² itself.
+        let relative = level.alpha.error.sum() / alpha + level.sigma.error.sum() / sigma;
+        let far = test["flags"]
+            .as_array()
+            .is_some_and(|f| f.iter().any(|f| f == "LargeInput"));
+        let size = |values: &[f64]| values.iter().fold(1.0_f64, |m, v| m.max(v.abs()));
+        let moved = |values: &[f64]| relative * size(values) * if far { 4.0 } else { 4.0 * 64.0 };
+        let outputs = [
+            ("weights", posterior.weights.clone()),
+            ("mean", posterior.mean.clone()),
+            ("covariance", posterior.covariance.iter().copied().collect()),
+            ("score", posterior.score.clone()),
+        ];
+        for (name, got) in outputs {
+            let want = numbers(&output[name]);
+            check(
+                &format!("{} {name}", test["comment"]),
+                &got,
+                &want,
+                moved(&want),
+            );
+        }
+        let want = [output["log_density"].as_f64().expect("a number")];
+        check(
+            &format!("{} log density", test["comment"]),
+            &[posterior.log_density],
+            &want,
+            moved(&want),
+        );
+    }
+}

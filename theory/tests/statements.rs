@@ -1,0 +1,202 @@
+//! Every statement of the registry, on instances drawn by proptest, and every refutation.
+
+use proptest::prelude::*;
+use proptest::test_runner::{TestCaseResult, TestRunner};
+use sadm_theory::statements::{
+    Evidence, Instance, Parameter, Scale, Statement, VALUES, Verdict, find, registry,
+};
+
+/// Values k/64 in [−2, 2], one in four with a full mantissa.
+fn value() -> impl Strategy<Value = f64> {
+    prop_oneof![3 => (-128..=128_i32).prop_map(|k| f64::from(k) / 64.0), 1 => -2.0..2.0]
+}
+
+/// A parameter within its range, at its scale, in steps that shrink.
+fn parameter(p: &Parameter) -> BoxedStrategy<f64> {
+    let Parameter {
+        low, high, scale, ..
+    } = *p;
+    match scale {
+        Scale::Integer => (0..=64_u32)
+            .prop_map(move |k| low + (f64::from(k) % (high - low + 1.0)))
+            .boxed(),
+        Scale::Linear => (0..=256_u32)
+            .prop_map(move |k| (low + (high - low) * f64::from(k) / 256.0).clamp(low, high))
+            .boxed(),
+        Scale::Log => (0..=256_u32)
+            .prop_map(move |k| (low * (high / low).powf(f64::from(k) / 256.0)).clamp(low, high))
+            .boxed(),
+    }
+}
+
+fn instance(statement: &dyn Statement) -> impl Strategy<Value = Instance> + use<> {
+    let known = statement.parameters();
+    let chosen: Vec<_> = known.iter().map(parameter).collect();
+    (chosen, proptest::collection::vec(value(), VALUES)).prop_map(move |(chosen, values)| {
+        known.iter().zip(chosen).fold(
+            Instance::of(known).with_values(values),
+            |instance, (p, v)| {
+                instance
+                    .with(known, p.name, v)
+                    .expect("drawn within the range")
+            },
+        )
+    })
+}
+
+fn describe(evidence: &Evidence) -> String {
+    format!("{evidence:?}, excess {:e}", evidence.excess())
+}
+
+/// Draws instances of one statement and requires all its evidence.
+fn holds_everywhere(id: &str) {
+    let statement = find(id).expect("a registered statement");
+    let config = ProptestConfig {
+        cases: 64,
+        max_shrink_iters: 20_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let test = |instance: Instance| -> TestCaseResult {
+        let evidence = statement
+            .evidence(&instance)
+            .map_err(|e| TestCaseError::fail(e.to_string()))?;
+        prop_assert!(!evidence.is_empty());
+        for claim in &evidence {
+            prop_assert_eq!(claim.verdict(), Verdict::Holds, "{}", describe(claim));
+        }
+        Ok(())
+    };
+    TestRunner::new(config)
+        .run(&instance(statement.as_ref()), test)
+        .unwrap_or_else(|e| panic!("{id}: {e}"));
+}
+
+macro_rules! holds {
+    ($($name:ident: $id:literal,)*) => {
+        $(#[test] fn $name() { holds_everywhere($id); })*
+        /// A statement that no test above draws instances of would be trusted unread.
+        #[test]
+        fn every_statement_is_drawn() {
+            let drawn = [$($id),*];
+            for statement in registry() {
+                assert!(drawn.contains(&statement.id()), "{} is in the registry, not in this file", statement.id());
+            }
+            assert_eq!(drawn.len(), registry().len());
+        }
+    };
+}
+
+holds! {
+    chapman_kolmogorov_holds: "chapman-kolmogorov",
+    bayes_posterior_holds: "bayes-posterior",
+    tweedie_holds: "tweedie",
+    relation_density_is_bayes: "eq-13",
+    relation_error_splits: "eq-14a",
+    inner_product_is_unbounded_and_cosine_bounded: "e1",
+    v_is_a_multiple_of_u: "e2",
+    inverse_time_grows_like_the_logarithm: "e3",
+    update_orders_are_half_a_round_apart: "e6",
+    variants_meet_on_unit_rows: "e7",
+}
+
+#[test]
+fn default_instances_hold() {
+    for statement in registry() {
+        for claim in statement
+            .evidence(&statement.default_instance())
+            .expect("evidence")
+        {
+            assert_eq!(
+                claim.verdict(),
+                Verdict::Holds,
+                "{}: {}",
+                statement.id(),
+                describe(&claim)
+            );
+        }
+    }
+}
+
+#[test]
+fn everything_that_should_be_refuted_is() {
+    for statement in registry() {
+        let claims = statement.refuted().expect("witness");
+        assert!(
+            !claims.is_empty(),
+            "{} has no negative control",
+            statement.id()
+        );
+        for claim in claims {
+            assert_eq!(
+                claim.verdict(),
+                Verdict::Refuted,
+                "{}: {}",
+                statement.id(),
+                describe(&claim)
+            );
+        }
+    }
+}
+
+/// An allowance that dwarfs the numbers would let anything pass: on the default instance it stays below a
+/// millionth of the sides.
+#[test]
+fn allowances_are_small() {
+    for statement in registry() {
+        for claim in statement
+            .evidence(&statement.default_instance())
+            .expect("evidence")
+        {
+            let size = claim.lhs.abs().max(claim.rhs.abs());
+            assert!(
+                claim.allowance <= 1e-6 * size,
+                "{}: {}",
+                statement.id(),
+                describe(&claim)
+            );
+        }
+    }
+}
+
+#[test]
+fn registry_names_are_unique_and_every_statement_has_a_source() {
+    let mut names: Vec<_> = registry().iter().map(|s| s.id()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), registry().len());
+    for statement in registry() {
+        assert!(statement.source().contains("arXiv"), "{}", statement.id());
+        assert!(!statement.summary().is_empty());
+        for p in statement.parameters() {
+            assert!(
+                p.accepts(p.default),
+                "{}: default of {}",
+                statement.id(),
+                p.name
+            );
+        }
+    }
+    assert!(find("no such statement").is_none());
+}
+
+#[test]
+fn instances_refuse_what_they_do_not_know() {
+    let statement = find("tweedie").expect("a registered statement");
+    let instance = || statement.default_instance();
+    let known = statement.parameters();
+    let unknown = instance().with(known, "gamma", 1.0).expect_err("unknown");
+    assert!(unknown.to_string().contains("schedule"), "{unknown}");
+    assert!(
+        instance()
+            .with(known, "t", 2.0)
+            .expect_err("range")
+            .to_string()
+            .contains("0.97")
+    );
+    assert!(instance().with(known, "atoms", 1.5).is_err());
+    let short = statement
+        .evidence(&instance().with_values(vec![1.0]))
+        .expect_err("too few values");
+    assert!(short.to_string().contains("values"), "{short}");
+}
