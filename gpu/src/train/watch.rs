@@ -138,7 +138,11 @@ impl Trainer {
                 OnFailure::Warn => hooks.note(&format!("warning: {error}")),
             }
         }
-        self.verdict = Some(verdict);
+        let step = self.state.step;
+        if !matches!(&self.verdict, Some((s, worse)) if *s == step && worse.ratio >= verdict.ratio)
+        {
+            self.verdict = Some((step, verdict));
+        }
         Ok(())
     }
 }
