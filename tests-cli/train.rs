@@ -6,7 +6,7 @@ use crate::runs::{assert_same, contents, logged_steps, newest, signal, started, 
 use crate::support::{Folder, error_of, sadm};
 
 /// Long enough to be stopped on the way.
-const LONG: usize = 300;
+const LONG: usize = 150;
 
 #[test]
 fn a_run_leaves_configuration_metrics_samples_and_checkpoints() {
@@ -91,7 +91,7 @@ fn ctrl_c_saves_says_how_to_go_on_and_loses_nothing() {
     let (whole, stopped) = (folder.path("whole"), folder.path("stopped"));
     train(&whole, LONG, &[]);
 
-    let child = started(&stopped, LONG, 50);
+    let child = started(&stopped, LONG, 30);
     signal(&child, "INT");
     let output = child.wait_with_output().expect("the program ends");
     let said = String::from_utf8_lossy(&output.stdout);
@@ -125,7 +125,7 @@ fn a_run_killed_again_and_again_ends_in_the_same_bytes() {
     let folder = Folder::new();
     let (whole, killed) = (folder.path("whole"), folder.path("killed"));
     train(&whole, LONG, &[]);
-    for lines in [1, 40, 100, 180] {
+    for lines in [1, 20, 50, 90] {
         let mut child = started(&killed, LONG, lines);
         child.kill().expect("SIGKILL is sent");
         child.wait().expect("the program is gone");

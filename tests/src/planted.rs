@@ -85,7 +85,7 @@ fn a_factor_of_two() {
     for dtype in [DType::F32, DType::F64, DType::BF16] {
         caught_after("denoising-loss", dtype, |v| times(v, "y", 2.0));
         caught_after("structural-loss.cosine.squared", dtype, |v| {
-            times(v, "grad_generated", 2.0)
+            times(v, "grad_generated", 2.0);
         });
         caught_after("weight.elbo", dtype, |v| times(v, "w", 2.0));
     }
@@ -94,7 +94,7 @@ fn a_factor_of_two() {
 #[test]
 fn a_wrong_sign() {
     caught_after("structural-loss.inner-product.huber", DType::F32, |v| {
-        times(v, "grad_real", -1.0)
+        times(v, "grad_real", -1.0);
     });
     caught_after("nn.time-features", DType::F32, |v| times(v, "y", -1.0));
 }
@@ -125,7 +125,7 @@ fn a_transposed_gradient() {
         "{rows}×{columns} has no other transpose"
     );
     caught_after("affinity.cosine", DType::F64, |v| {
-        transpose(v.get_mut("grad_psi").expect("a gradient"))
+        transpose(v.get_mut("grad_psi").expect("a gradient"));
     });
 }
 
@@ -140,9 +140,9 @@ fn a_missing_diagonal() {
             let mut values = check.candle(&wrong, place)?;
             if case.get_text("diagonal")? == "include" {
                 // Σ_{i≠j} over B² pairs.
-                values
-                    .values_mut()
-                    .for_each(|x| x.mapv_inplace(|x| x * (batch - 1.0) / batch));
+                for x in values.values_mut() {
+                    x.mapv_inplace(|x| x * (batch - 1.0) / batch);
+                }
             }
             Ok(values)
         },
@@ -158,9 +158,9 @@ fn the_mean_over_other_pairs() {
             let batch = case.get("real")?.shape()[0] as f64;
             let mut values = check.candle(case, place)?;
             if case.get_text("diagonal")? == "exclude" {
-                values
-                    .values_mut()
-                    .for_each(|x| x.mapv_inplace(|x| x * (batch - 1.0) / batch));
+                for x in values.values_mut() {
+                    x.mapv_inplace(|x| x * (batch - 1.0) / batch);
+                }
             }
             Ok(values)
         },
@@ -209,13 +209,13 @@ fn a_detached_branch() {
 #[test]
 fn a_silently_frozen_layer() {
     caught_after("network.encoder", DType::F32, |v| {
-        times(v, "grad of conv.1.weight", 0.0)
+        times(v, "grad of conv.1.weight", 0.0);
     });
     caught_after("network.unet", DType::F64, |v| {
-        times(v, "grad of mid.attn.qkv.weight", 0.0)
+        times(v, "grad of mid.attn.qkv.weight", 0.0);
     });
     caught_after("step.guided", DType::F32, |v| {
-        times(v, "gradient of conv_in.weight", 0.0)
+        times(v, "gradient of conv_in.weight", 0.0);
     });
 }
 
@@ -360,6 +360,6 @@ fn a_panic() {
 #[test]
 fn one_unit_in_the_last_place() {
     caught_after("nn.upsample", DType::F64, |v| {
-        times(v, "y", 1.0 + 2.0 * f64::EPSILON)
+        times(v, "y", 1.0 + 2.0 * f64::EPSILON);
     });
 }

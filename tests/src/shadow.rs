@@ -651,10 +651,10 @@ mod tests {
             ("eta", &|o| o.eta.iter_mut().for_each(|eta| *eta *= 1.001)),
             ("structural loss", &|o| o.structural_loss *= 2.0),
             ("grad psi", &|o| {
-                o.gradients[1] = o.gradients[1].zeros_like().expect("zeros")
+                o.gradients[1] = o.gradients[1].zeros_like().expect("zeros");
             }),
             ("grad psi_hat", &|o| {
-                o.gradients[2] = o.gradients[2].neg().expect("a sign")
+                o.gradients[2] = o.gradients[2].neg().expect("a sign");
             }),
         ];
         let step = cosine();

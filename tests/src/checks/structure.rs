@@ -269,7 +269,7 @@ fn polarised_difference(
         Relation::InnerProduct => false,
         _ => return None,
     };
-    let [real, generated] = [real, generated].map(|psi| Rows::new(psi, cosine, p));
+    let [real, generated] = [real, generated].map(|psi| Features::new(psi, cosine, p));
     let (difference, sum) = (
         real.rows.sub(&generated.rows, p),
         real.rows.add(&generated.rows, p),
@@ -310,13 +310,13 @@ fn pair_weights(batch: usize, eta: &[f64], diagonal: Diagonal) -> ArrayD<f64> {
 }
 
 /// A batch of features and what the relation takes products of: the features or their unit rows.
-struct Rows {
+struct Features {
     psi: Tracked,
     norm: Option<Tracked>,
     rows: Tracked,
 }
 
-impl Rows {
+impl Features {
     fn new(psi: &Array2<f64>, unit: bool, p: Precision) -> Self {
         let psi = Tracked::exact(psi.clone().into_dyn());
         let norm = unit.then(|| psi.square(p).sum_axis(1, true, p).sqrt(p));
