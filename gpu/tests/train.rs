@@ -53,7 +53,7 @@ fn run(config: &Config, folder: &Path, resume: bool) -> Outcome {
         .expect("a run without a fault")
 }
 
-/// The bytes of the tensors of the newest checkpoint.
+/// The bytes of the newest checkpoint's files.
 fn newest(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let root = folder.join("checkpoints");
     let step = *checkpoint::steps(&root)
@@ -61,9 +61,14 @@ fn newest(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         .last()
         .expect("a checkpoint");
     let folder = root.join(format!("{step:08}"));
-    ["model", "ema", "encoder", "optimizer"]
+    ["model", "ema", "encoder", "optimizer", "state"]
         .map(|name| {
-            let path = folder.join(format!("{name}.safetensors"));
+            let suffix = if name == "state" {
+                "json"
+            } else {
+                "safetensors"
+            };
+            let path = folder.join(format!("{name}.{suffix}"));
             (name.to_owned(), std::fs::read(path).expect("a file"))
         })
         .into()
@@ -133,7 +138,7 @@ fn a_run_killed_between_checkpoints_resumes_bit_exactly() {
     let (whole, part) = (folder.path().join("whole"), folder.path().join("part"));
     run(&tiny(), &whole, false);
     run(&tiny(), &part, false);
-    // As a kill at step 14 leaves it: the checkpoint of step 12, a half-written one, and a torn log line.
+    // As a kill at the very end leaves it: the checkpoint of step 15 and a half-written one.
     let root = part.join("checkpoints");
     for step in checkpoint::steps(&root).expect("steps") {
         if step > 15 {

@@ -59,7 +59,8 @@ pub fn nonzero_rows(b: usize, d: usize) -> BoxedStrategy<ArrayD<f64>> {
             for i in 0..b {
                 let element = &mut x[[i, i % d]];
                 if element.abs() < 1.0 {
-                    *element += if *element < 0.0 { -1.0 } else { 1.0 };
+                    // The sum of two f32 numbers need not be one.
+                    *element = round_f32(*element + if *element < 0.0 { -1.0 } else { 1.0 });
                 }
             }
             x

@@ -252,3 +252,87 @@ fn position_features(side: usize, dim: usize) -> Vec<f64> {
     }
     features
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Tensor};
+
+    use super::{Dit, DitConfig, position_features};
+    use crate::Result;
+    use crate::params::Params;
+
+    /// Two channels of 4×4 pixels in four patches of 2×2, pixel (c, y, x) holding 100 c + 10 y + x.
+    fn image() -> Result<Tensor> {
+        let pixel = |c: u8, y: u8, x: u8| f64::from(100 * c + 10 * y + x);
+        let pixels =
+            (0..2).flat_map(|c| (0..4).flat_map(move |y| (0..4).map(move |x| pixel(c, y, x))));
+        Ok(Tensor::from_vec(
+            pixels.collect::<Vec<_>>(),
+            (1, 2, 4, 4),
+            &Device::Cpu,
+        )?)
+    }
+
+    fn dit() -> Result<Dit> {
+        let config = DitConfig {
+            in_channels: 2,
+            size: 4,
+            patch: 2,
+            dim: 8,
+            depth: 0,
+            heads: 1,
+            mlp_ratio: 1,
+            time_dim: 2,
+            classes: None,
+        };
+        Dit::new(&config, Params::new(&Device::Cpu, DType::F64, 0).builder())
+    }
+
+    #[test]
+    fn tokens_run_row_by_row_and_hold_channel_row_column() -> Result<()> {
+        let tokens = dit()?.patchify(&image()?)?;
+        assert_eq!(tokens.dims(), [1, 4, 8]);
+        let tokens = tokens.squeeze(0)?.to_vec2::<f64>()?;
+        assert_eq!(
+            tokens[1],
+            [2.0, 3.0, 12.0, 13.0, 102.0, 103.0, 112.0, 113.0]
+        );
+        assert_eq!(
+            tokens[2],
+            [20.0, 21.0, 30.0, 31.0, 120.0, 121.0, 130.0, 131.0]
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn unpatchify_undoes_patchify() -> Result<()> {
+        let (dit, x) = (dit()?, image()?);
+        let back = dit.unpatchify(&dit.patchify(&x)?)?;
+        assert_eq!(back.dims(), x.dims());
+        assert_eq!(
+            back.flatten_all()?.to_vec1::<f64>()?,
+            x.flatten_all()?.to_vec1::<f64>()?
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn positions_give_the_row_then_the_column() {
+        // Side 3, 8 features: ω = 1 and 10000^(−1/2) = 1/100. Token 5 is row 1, column 2.
+        let features = position_features(3, 8);
+        let want = [
+            1_f64.sin(),
+            0.01_f64.sin(),
+            1_f64.cos(),
+            0.01_f64.cos(),
+            2_f64.sin(),
+            0.02_f64.sin(),
+            2_f64.cos(),
+            0.02_f64.cos(),
+        ];
+        for (got, want) in features[40..48].iter().zip(want) {
+            // One rounding in the power, one in the product, one in the function.
+            assert!((got - want).abs() <= 4.0 * f64::EPSILON, "{got} {want}");
+        }
+    }
+}

@@ -335,7 +335,6 @@ impl Trainer {
             if interrupted {
                 break;
             }
-            self.leave(span, &mut metrics, hooks)?;
         }
         let saved = self.save()?;
         hooks.checkpoint(&saved);
@@ -377,7 +376,8 @@ impl Trainer {
         }
     }
 
-    fn leave(&mut self, span: Span, metrics: &mut Metrics, hooks: &mut dyn Hooks) -> Result<()> {
+    /// What a phase's last step has to say; before its checkpoint, which carries it.
+    fn conclude(&mut self, span: Span, metrics: &mut Metrics, hooks: &mut dyn Hooks) -> Result<()> {
         if span.phase == Phase::Encoder && !self.holdout.is_empty() {
             let accuracy = self.accuracy()?;
             self.state.encoder_accuracy = Some(accuracy);
@@ -425,6 +425,9 @@ impl Trainer {
         hooks.step(&report);
         if step.is_multiple_of(self.config.train.log_every) || step == span.end || self.finished() {
             metrics.write(&self.metrics_line(&report, &done))?;
+        }
+        if step == span.end || self.finished() {
+            self.conclude(span, metrics, hooks)?;
         }
         let every = self.config.checkpoint.every;
         if every > 0 && step.is_multiple_of(every) && step < self.config.train.steps {

@@ -607,6 +607,10 @@ proptest! {
         let last = steps.saturating_sub(1).max(1) as f64;
         let got: Array1<f64> = (0..steps).map(|i| (top + i as f64 / last * (low - top)).powf(rho)).chain([0.0]).collect();
         prop_assert!(bound.worst_ratio(&got.into_dyn()) <= 1.0);
-        prop_assert!(bound.error.iter().zip(&bound.value).all(|(&e, &v)| e <= 1e-12 * v));
+        // Near σ_min the interpolation cancels, and the power multiplies what is left by ρ.
+        for (&error, &sigma) in bound.error.iter().zip(&bound.value).take(steps) {
+            let cancelled = 1.0 + rho * top / sigma.powf(1.0 / rho);
+            prop_assert!(error <= 512.0 * Precision::F64.unit * sigma * cancelled, "{sigma}: {error}");
+        }
     }
 }
