@@ -3,7 +3,7 @@
 //! This package is the command-line program `sadm` and a thin facade over the crates that carry
 //! the substance, so that one dependency gives a program all of them:
 //!
-//! - [`reference`]: the exact f64 mathematics, with hand-derived gradients and error bounds;
+//! - [`reference`](mod@reference): the exact f64 mathematics, with hand-derived gradients and error bounds;
 //! - [`theory`]: laws with closed-form posteriors, theorems and errata as executable statements;
 //! - [`gpu`]: the training system on candle;
 //! - [`crosscheck`]: what holds the training system against the reference.

@@ -2,7 +2,7 @@
 //!
 //! A [`Check`] is a quantity with two independent implementations, `sadm-reference` and `sadm-gpu`, and a
 //! bound, from running error analysis, for how far they may lie apart. [`verify`] draws inputs, holds
-//! every number against its bound, shrinks the first failure and reports; [`replay`] runs a failure again
+//! every number against its bound, shrinks the first failure and reports; [`replay()`] runs a failure again
 //! from its file; [`Shadow`] holds the steps of a live training run to the same bounds.
 //!
 //! ```
@@ -18,9 +18,9 @@
 //! | module | holds |
 //! |---|---|
 //! | [`case`], [`generators`] | inputs, exact in f32 and exact as text |
-//! | [`check`], [`checks`], [`registry`] | the quantities |
+//! | [`check`], [`checks`], [`mod@registry`] | the quantities |
 //! | [`compare`], [`ledger`] | the comparison, and the precision each quantity is judged in |
-//! | [`engine`], [`report`], [`replay`] | running, reporting, running again |
+//! | [`engine`], [`report`], [`mod@replay`] | running, reporting, running again |
 //! | [`shadow`] | the observer of a training run |
 //! | `planted`, `properties`, `candle_traps`, `regressions` | tests: that wrong code is caught, that laws hold |
 

@@ -21,7 +21,7 @@ fn widened(x: &Tensor, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tens
     }
 }
 
-/// See [`linear`](super::linear).
+/// See [`linear`].
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let bias = bias_or_zeros(bias, weight)?;
     linear::Sizes::new(x.dims(), weight.dims(), bias.dims())?;
@@ -50,7 +50,7 @@ pub fn conv2d(
     y.broadcast_add(&bias.reshape((1, (), 1, 1))?)
 }
 
-/// See [`group_norm`](super::group_norm).
+/// See [`group_norm`].
 pub fn group_norm(x: &Tensor, groups: usize, gamma: &Tensor, beta: &Tensor) -> Result<Tensor> {
     let sizes = group_norm::Sizes::new(groups, x.dims(), gamma.dims(), beta.dims())?;
     let rows = if sizes.per_sample { sizes.batch } else { 1 };
@@ -69,7 +69,7 @@ pub fn group_norm_silu(x: &Tensor, groups: usize, gamma: &Tensor, beta: &Tensor)
     silu(&group_norm(x, groups, gamma, beta)?)
 }
 
-/// See [`layer_norm`](super::layer_norm).
+/// See [`layer_norm`].
 pub fn layer_norm(x: &Tensor, affine: Option<(&Tensor, &Tensor)>) -> Result<Tensor> {
     widened(x, |wide| {
         let y = standardised(wide, LAYER_NORM_EPS)?;
@@ -122,7 +122,7 @@ pub fn softmax_last(x: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// See [`attention`](super::attention).
+/// See [`attention`].
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
     let (_, _, width) = q.dims3()?;
     let scores = (q.matmul(&k.t()?)? * (1.0 / (width as f64).sqrt()))?;

@@ -20,7 +20,7 @@ pub struct PreconditionBound {
     pub loss_weight: Tracked,
 }
 
-/// Bound for the functions of [`precondition`] by the printed formulas, with σ and σ_d exact.
+/// Bound for the functions of [`mod@precondition`] by the printed formulas, with σ and σ_d exact.
 pub fn precondition(sigma: &[Sigma], sigma_data: Sigma, p: Precision) -> PreconditionBound {
     let plain: Array1<f64> = sigma.iter().map(|s| s.get()).collect();
     let data = Tracked::exact(Array1::from_elem(plain.len(), sigma_data.get()).into_dyn());

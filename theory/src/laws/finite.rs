@@ -284,7 +284,7 @@ impl PairPosterior {
     }
 
     /// Var[f(k, l) | y_t] in the form ½ Σ w w' (f − f')², which is exactly zero for a constant f and shares
-    /// no subtraction with E[f²] − E[f]².
+    /// no subtraction with `E[f²] − E[f]²`.
     pub fn variance(&self, f: impl Fn(usize, usize) -> Rounded) -> Rounded {
         self.expectation(|k, l| {
             let here = f(k, l);
