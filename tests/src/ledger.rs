@@ -97,10 +97,10 @@ const FUSED: &str =
 const COMPOSED: &str = "a chain of candle operations, each of which rounds to the element type";
 const REDUCED: &str = "inputs of a narrower type are brought to f32 first, sums run in f32";
 const NETWORK: &str = "no useful a-priori bound exists: the allowance is the largest deviation \
-seen in f64 when every result of every operation, forward and backward, is moved by at most one \
-unit roundoff at random, times 16: what is one operation there (a dot product of up to 54 terms, a \
-normalisation) is up to 54 roundings here, which add up like their root, 7.3, rounded up to 8, and \
-the largest of 8 samples is held against another draw of the same law, 2";
+seen in f64 when every input and every result of every operation, forward and backward, is moved by \
+at most one unit roundoff at random, times 16: what is one operation there (a dot product of up to \
+54 terms, a normalisation) is up to 54 roundings here, which add up like their root, 7.3, rounded up \
+to 8, and the largest of 8 samples is held against another draw of the same law, 2";
 
 /// Factor on a measured spread; see the reason of `network`.
 const SPREAD: f64 = 16.0;

@@ -48,3 +48,42 @@ fn embedding_gradient_of_a_repeated_row() {
         .counts("index", vec![0, 0, 0]);
     passes("nn.embedding", DType::BF16, &case);
 }
+
+/// 2026-11-22. The deviation of the posterior comes from 1 − σ_s/σ_t, which cancels on the host.
+#[test]
+fn ancestral_step_between_neighbouring_levels() {
+    let zero = array![[0.0]];
+    let case = Case::new()
+        .tensor("z", zero.clone())
+        .tensor("denoised", zero.clone())
+        .tensor("denoised_next", zero)
+        .tensor("noise", array![[-0.015_625]])
+        .number("from", 2.703_125)
+        .number("to", 2.656_25);
+    passes("sampler.ddpm", DType::F64, &case);
+}
+
+/// 2026-11-22. Affinities of distant points underflow: 1.7e-322 in one order of operations, 0 in another.
+#[test]
+fn underflowing_affinities() {
+    let real = array![
+        [-7.0625, -3.093_75, -1.093_75],
+        [0.0, 1.0, 0.0],
+        [-9.1875, 3.389_325_857_162_475_6, -1.015_625],
+        [1.0, 0.0, 0.0]
+    ];
+    let generated = array![
+        [1.0, 0.0, 0.0],
+        [0.0, 1.0, 0.0],
+        [0.0, 0.0, -9.547_892_570_495_605],
+        [1.0, 0.0, 0.0]
+    ];
+    let case = Case::new()
+        .tensor("real", real)
+        .tensor("generated", generated)
+        .numbers("eta", vec![2.234_375])
+        .text("diagonal", "exclude")
+        .number("bandwidth", 0.25)
+        .number("delta", 0.015_625);
+    passes("structural-loss.rbf.squared", DType::F64, &case);
+}

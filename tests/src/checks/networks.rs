@@ -176,7 +176,7 @@ fn random_rounding(seed: u64, size: f64) -> impl Fn(f64) -> f64 {
 }
 
 /// The measured allowance: for each quantity, factor × the largest deviation of any of its elements in
-/// [`SAMPLES`] randomly rounded evaluations. One number for a whole tensor, since the deviation of a
+/// [`SAMPLES`] evaluations of randomly moved inputs by randomly rounded operations. One number for a whole tensor, since the deviation of a
 /// single element is itself random and may happen to be small.
 pub(super) fn spread(
     exact: Values,
@@ -279,7 +279,11 @@ fn network(kind: Kind) -> Box<dyn Check> {
     .reference(move |case| Ok(quantities(reference_pass(kind, case, None)?)))
     .bound(move |case, rule| {
         let exact = quantities(reference_pass(kind, case, None)?);
-        spread(exact, rule, |rounding| Ok(quantities(reference_pass(kind, case, Some(rounding))?)))
+        spread(exact, rule, |rounding| {
+            let moved = case.map_tensors(rounding);
+            let pass = reference_pass(kind, &moved, Some(rounding))?;
+            Ok(quantities(pass))
+        })
     })
     .candle(move |case, place| candle_pass(kind, case, place))
     .boxed()

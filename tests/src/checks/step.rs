@@ -91,7 +91,8 @@ fn guided_step() -> Box<dyn Check> {
         let exact = whole_step(case, &Arithmetic::Exact)?;
         let own = loss_bound(case, &exact, rule)?;
         let mut bounds = spread(exact, rule, |rounding| {
-            whole_step(case, &Arithmetic::Rounded(rounding))
+            let moved = case.map_tensors(rounding);
+            whole_step(&moved, &Arithmetic::Rounded(rounding))
         })?;
         let loss = bounds.entry("structural loss".to_owned());
         loss.and_modify(|loss| *loss = loss.widened(&own));
