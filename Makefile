@@ -32,7 +32,7 @@ bench: setup ## time the structural loss and one training step
 	cargo bench --bench structural_loss --bench training_step
 
 mutants: setup ## mutation tests of the reference's formulas (needs cargo-mutants)
-	cargo mutants --package sadm-reference  # reads .cargo/mutants.toml
+	NEXTEST_PROFILE=mutants cargo mutants --package sadm-reference  # reads .cargo/mutants.toml
 
 book: setup ## the book, into docs/book (needs mdbook)
 	@scripts/book.sh

@@ -13,19 +13,20 @@ mod progress;
 mod tensors;
 mod threads;
 
-use commands::{oracle, sample, train, verify};
+use commands::{oracle, sample, theory, train, verify};
 
 const EXAMPLE: &str = "\
 Examples:
   sadm train --preset digits --out runs/digits
   sadm sample --run runs/digits --count 16 --class 7 --out sevens.png
   sadm verify --cases 100
-  sadm oracle list";
+  sadm oracle list
+  sadm theory check";
 
 /// Structure-guided adversarial training of diffusion models, with its arithmetic checked
 ///
 /// `train` and `sample` run the training system; `verify` holds every quantity of it against the exact f64
-/// reference; `oracle` gives the reference's numbers to other programs.
+/// reference; `oracle` gives the reference's numbers to other programs; `theory` runs the theorems and errata.
 #[derive(Debug, Parser)]
 #[command(name = "sadm", version, after_help = EXAMPLE)]
 struct Cli {
@@ -43,6 +44,8 @@ enum Command {
     Verify(verify::Args),
     /// Compute a quantity exactly, for other implementations
     Oracle(oracle::Args),
+    /// Run the theorems, bounds and errata that the book is about
+    Theory(theory::Args),
 }
 
 fn main() -> ExitCode {
@@ -51,5 +54,6 @@ fn main() -> ExitCode {
         Command::Sample(args) => sample::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Oracle(args) => oracle::run(&args),
+        Command::Theory(args) => theory::run(&args),
     })
 }

@@ -70,7 +70,7 @@ fn bar(steps: usize, done: usize) -> ProgressBar {
 }
 
 /// A line on standard error; a reader that went away does not stop the run.
-fn say(text: &str) {
+pub fn say(text: &str) {
     let _ = writeln!(stderr(), "{text}");
 }
 

@@ -15,14 +15,19 @@ use crate::names::quoted;
 /// Tensors by name.
 pub type Tensors = BTreeMap<String, ArrayD<f64>>;
 
-/// The tensors `names` of a safetensors file, each f32 (widened, exactly) or f64.
+/// The tensors `required` of a safetensors file, and those of `optional` that it has, each f32 (widened, exactly) or
+/// f64.
 ///
 /// Other tensors of the file are left alone.
 ///
 /// # Errors
 /// A missing or unreadable file, one that is cut short or is no safetensors file, a missing
 /// tensor, another dtype, an infinite or NaN element (with its index).
-pub fn read(path: &Path, names: &[&str]) -> Result<Tensors> {
+pub fn read<'a>(
+    path: &Path,
+    required: impl IntoIterator<Item = &'a str>,
+    optional: impl IntoIterator<Item = &'a str>,
+) -> Result<Tensors> {
     let bytes = files::read(path)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|reason| {
         anyhow!(
@@ -30,9 +35,13 @@ pub fn read(path: &Path, names: &[&str]) -> Result<Tensors> {
             path.display()
         )
     })?;
-    names
-        .iter()
-        .map(|&name| {
+    let present = optional
+        .into_iter()
+        .filter(|name| file.tensor(name).is_ok());
+    required
+        .into_iter()
+        .chain(present)
+        .map(|name| {
             let view = file
                 .tensor(name)
                 .map_err(|_| missing(&file, name))
@@ -156,7 +165,7 @@ mod tests {
         let path = folder.path().join("a.safetensors");
         let a = array![[0.1, -2.5e-300, 3.0], [4.0, 5.0, 1.0 / 3.0]].into_dyn();
         write(&path, [("a", &a)])?;
-        assert_eq!(read(&path, &["a"])?["a"], a);
+        assert_eq!(read(&path, ["a"], ["b"])?["a"], a);
         Ok(())
     }
 
@@ -168,7 +177,7 @@ mod tests {
             .reversed_axes()
             .into_dyn();
         write(&path, [("a", &a)])?;
-        assert_eq!(read(&path, &["a"])?["a"], a);
+        assert_eq!(read(&path, ["a"], ["b"])?["a"], a);
         Ok(())
     }
 }

@@ -2,9 +2,11 @@
 
 mod help;
 mod oracle_errors;
+mod oracle_joint;
 mod oracle_values;
 mod runs;
 mod sample;
 mod support;
+mod theory;
 mod train;
 mod verify;

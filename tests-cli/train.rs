@@ -92,6 +92,8 @@ fn ctrl_c_saves_says_how_to_go_on_and_loses_nothing() {
     train(&whole, LONG, &[]);
 
     let child = started(&stopped, LONG, 30);
+    // Twice, as `timeout` and job managers do: the process, then its group.
+    signal(&child, "INT");
     signal(&child, "INT");
     let output = child.wait_with_output().expect("the program ends");
     let said = String::from_utf8_lossy(&output.stdout);

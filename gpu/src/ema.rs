@@ -57,7 +57,7 @@ impl Ema {
         -(-std::f64::consts::LN_2 * batch / ramped).exp_m1()
     }
 
-    /// Moves the average towards `params` after a step on `batch` images, `images_seen` in all.
+    /// Moves the average towards `params` after a step on `batch` images, `images_seen` earlier ones before it.
     ///
     /// # Errors
     /// Other parameters than those the average was made from.

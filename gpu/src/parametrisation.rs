@@ -160,28 +160,6 @@ pub fn predict(
     })
 }
 
-/// The clean batch x̂ alone: [`predict`] without its by-products.
-pub fn denoise(
-    network: &dyn Denoiser,
-    x_t: &Tensor,
-    t: &[f64],
-    schedule: Schedule,
-    parametrisation: Parametrisation,
-    sigma_data: f64,
-    labels: Option<&[u32]>,
-) -> Result<Tensor> {
-    let prediction = predict(
-        network,
-        x_t,
-        t,
-        schedule,
-        parametrisation,
-        sigma_data,
-        labels,
-    )?;
-    Ok(prediction.x_hat)
-}
-
 fn finite_coefficients(
     parametrisation: Parametrisation,
     schedule: Schedule,

@@ -11,7 +11,7 @@ use sadm_gpu::Result;
 use sadm_gpu::denoise::{Weight, denoising_loss};
 use sadm_gpu::forward::{diffuse, scale_samples};
 use sadm_gpu::network::Denoiser;
-use sadm_gpu::parametrisation::{Parametrisation, denoise, predict};
+use sadm_gpu::parametrisation::{Parametrisation, predict};
 use sadm_gpu::schedule::Schedule;
 
 fn house() -> ProptestConfig {
@@ -298,13 +298,15 @@ impl Denoiser for Affine {
 }
 
 #[test]
-fn denoise_wraps_the_network_in_its_coefficients() {
+fn predict_wraps_the_network_in_its_coefficients() {
     let x_t = Tensor::new(&[[[[0.5_f64]]], [[[-1.25]]]], &Device::Cpu).expect("a tensor");
     let (t, labels) = ([0.2, 0.9], [4, 1]);
     for s in Schedule::ALL {
         for p in Parametrisation::ALL {
-            let x_hat = denoise(&Affine, &x_t, &t, s, p, 0.5, Some(&labels)).expect("inner times");
-            let x_hat = x_hat
+            let prediction =
+                predict(&Affine, &x_t, &t, s, p, 0.5, Some(&labels)).expect("inner times");
+            let x_hat = prediction
+                .x_hat
                 .flatten_all()
                 .and_then(|x| x.to_vec1::<f64>())
                 .expect("values");
@@ -339,7 +341,7 @@ fn denoise_wraps_the_network_in_its_coefficients() {
 fn times_and_shapes_that_do_not_fit_are_refused() {
     let x = Tensor::zeros((2, 1, 1, 1), DType::F32, &Device::Cpu).expect("a tensor");
     let refused = |s, p, t: &[f64]| {
-        let result = denoise(&Affine, &x, t, s, p, 0.5, None);
+        let result = predict(&Affine, &x, t, s, p, 0.5, None);
         result.expect_err("must be refused").to_string()
     };
     let message = refused(Schedule::Edm, Parametrisation::Edm, &[0.5, 0.0]);

@@ -1,7 +1,7 @@
 //! The few decompositions that proofs by number need. The only file that sees LAPACK.
 
 use ndarray::{Array1, Array2};
-use ndarray_linalg::{Eigh, QR, UPLO};
+use ndarray_linalg::{Eigh, QR, SVD, UPLO};
 
 /// LAPACK did not succeed, or was given a matrix it cannot take.
 #[derive(Debug, thiserror::Error)]
@@ -22,4 +22,27 @@ pub fn symmetric_eigenvalues(a: &Array2<f64>) -> Result<Array1<f64>, LinalgError
 /// [`LinalgError`] if LAPACK refuses the matrix.
 pub fn orthonormal_factor(a: &Array2<f64>) -> Result<Array2<f64>, LinalgError> {
     Ok(a.qr()?.0)
+}
+
+/// Eigenvalues λ of a symmetric matrix in ascending order, and the orthogonal Q of `a = Q diag(λ) Qᵀ`, one eigenvector
+/// per column; only the lower triangle is read.
+///
+/// # Errors
+/// [`LinalgError`] if the matrix is not square or the iteration does not converge.
+pub fn symmetric_eigen(a: &Array2<f64>) -> Result<(Array1<f64>, Array2<f64>), LinalgError> {
+    Ok(a.eigh(UPLO::Lower)?)
+}
+
+/// The orthogonal factor U Vᵀ of a square `a = U diag(s) Vᵀ`: of all orthogonal W the one with the largest ⟨a, W⟩, which
+/// is the sum of the singular values s.
+///
+/// # Errors
+/// [`LinalgError`] if LAPACK refuses the matrix or the iteration does not converge.
+pub fn polar_factor(a: &Array2<f64>) -> Result<Array2<f64>, LinalgError> {
+    match a.svd(true, true)? {
+        (Some(u), _, Some(vt)) => Ok(u.dot(&vt)),
+        _ => Err(LinalgError(
+            ndarray_linalg::error::LinalgError::MemoryNotCont,
+        )),
+    }
 }

@@ -2,5 +2,6 @@
 
 pub mod oracle;
 pub mod sample;
+pub mod theory;
 pub mod train;
 pub mod verify;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use sadm_crosscheck::{Place, Shadow, ShadowOptions};
@@ -12,7 +13,7 @@ use sadm_gpu::config::{Config, PRESETS};
 use sadm_gpu::train::observer::Observer;
 use sadm_gpu::train::{Outcome, Trainer};
 
-use crate::progress::{Progress, duration};
+use crate::progress::{Progress, duration, say};
 use crate::{files, threads};
 
 const EXAMPLE: &str = "\
@@ -128,12 +129,21 @@ fn from_file(path: &Path) -> Result<Config> {
     Ok(Config::from_toml(&text, &path.display().to_string())?)
 }
 
-/// A flag that the first Ctrl-C (or SIGTERM) sets; the second ends the program at once.
+/// Signals closer than this are one request: `timeout` and job managers signal the process and then its group.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
+
+/// A flag that the first Ctrl-C (or SIGTERM) sets; a second one ends the program at once.
 fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
+    let mut first = None;
     ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::SeqCst) {
+        let first = *first.get_or_insert_with(|| {
+            say("stopping after this step, to save; Ctrl-C again leaves at once");
+            Instant::now()
+        });
+        flag.store(true, Ordering::SeqCst);
+        if first.elapsed() > SAME_SIGNAL {
             // 128 + SIGINT, as a shell reports it.
             std::process::exit(130);
         }

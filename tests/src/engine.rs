@@ -120,7 +120,13 @@ fn open_device(name: &str) -> Result<Device> {
     let number: usize = number
         .parse()
         .map_err(|_| refuse("the card's number is no number".to_owned()))?;
-    Device::new_cuda(number).map_err(|e| refuse(e.to_string()))
+    if !cfg!(feature = "cuda") {
+        return Err(Error::WithoutCuda(name.to_owned()));
+    }
+    Device::new_cuda(number).map_err(|e| Error::Cuda {
+        got: name.to_owned(),
+        why: e.to_string(),
+    })
 }
 
 fn parse_dtype(name: &str) -> Result<DType> {

@@ -67,7 +67,18 @@ pub enum Error {
     /// The training system refused its inputs.
     #[error("training system: {0}")]
     Gpu(String),
-    /// A device that cannot be opened, or a name that is none.
+    /// A card, asked of a program that was built for the processor only.
+    #[error("`{0}` needs a program built with CUDA, and this one is not: `make cuda` builds it")]
+    WithoutCuda(String),
+    /// A card that cannot be opened.
+    #[error("cannot open `{got}`: {why}")]
+    Cuda {
+        /// The name that was asked for.
+        got: String,
+        /// What CUDA said.
+        why: String,
+    },
+    /// A name that is no device's.
     #[error("device must be `cpu` or `cuda:N`, got `{got}`: {why}")]
     Device {
         /// The name that was asked for.

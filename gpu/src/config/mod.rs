@@ -203,7 +203,7 @@ pub struct AdversarialConfig {
     pub theta_steps: usize,
     /// φ-ascents in a round.
     pub phi_steps: usize,
-    /// Learning rate of φ.
+    /// Peak learning rate of φ; it falls as θ's does, so that neither player wins by the schedule.
     pub learning_rate: f64,
     /// End of the phase: all its steps, or earlier at a measured balance.
     pub until: AdversarialEnd,
@@ -439,7 +439,7 @@ impl Default for AdversarialConfig {
             update_order: UpdateOrder::ThetaFirst,
             theta_steps: 1,
             phi_steps: 1,
-            learning_rate: 1e-4,
+            learning_rate: 3e-4,
             until: AdversarialEnd::Rounds,
             balance_window: 50,
             balance_tolerance: 0.05,

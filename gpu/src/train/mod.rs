@@ -627,7 +627,9 @@ impl Trainer {
             self.shadow_seconds += begun.elapsed().as_secs_f64();
         }
         clip_grad_norm(&self.players.phi, &mut grads, self.clip())?;
-        self.phi_optimizer.step(&self.players.phi, &grads, 1.0)?;
+        // φ slows down with θ: a full-speed φ against a decayed θ wins by the schedule alone.
+        let scale = self.theta_rate();
+        self.phi_optimizer.step(&self.players.phi, &grads, scale)?;
         if self.config.adversarial.until != AdversarialEnd::Balance {
             return Ok(0.0);
         }

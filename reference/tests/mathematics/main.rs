@@ -7,6 +7,7 @@ mod denoise;
 mod forward;
 #[expect(clippy::unreadable_literal, reason = "printed by golden.py")]
 mod golden;
+mod linalg;
 mod names;
 mod parametrisation;
 mod polarised;

@@ -637,3 +637,16 @@ proptest! {
         }
     }
 }
+
+/// √η_i √η_i is not η_i in floating point (√3² = 3 − 4e-16); a sample's own weight is η_i itself.
+#[test]
+fn a_sample_meets_itself_with_its_own_weight() {
+    let real = array![[1.0, 0.0], [0.0, 1.0]];
+    let generated = array![[2.0, 0.0], [0.0, 1.0]];
+    let options = StructureOptions {
+        relation: Relation::InnerProduct,
+        ..StructureOptions::default()
+    };
+    let answer = structural_loss(&real, &generated, &[3.0, 4.0], &options).expect("two batches");
+    assert_eq!(answer.loss.to_bits(), (3.0_f64 / 4.0 * 9.0).to_bits());
+}

@@ -22,6 +22,7 @@ pub const DENOISING_LOSS: Quantity = Quantity {
         port("prediction", &["N", "…"]),
         port("t", &["N"]),
     ],
+    optional: &[],
     options: &[
         SCHEDULE,
         OptionSpec {

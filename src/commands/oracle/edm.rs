@@ -25,6 +25,7 @@ pub const EDM_PRECONDITION: Quantity = Quantity {
         "loss_weight = (σ²+σ_d²)/(σσ_d)² = 1/c_out²",
     ],
     inputs: &[port("sigma", &["N"])],
+    optional: &[],
     options: &[SIGMA_DATA],
     outputs: &[
         port("c_skip", &["N"]),
@@ -43,6 +44,7 @@ pub const EDM_SIGMAS: Quantity = Quantity {
         "sigmas_i = (sigma_max^(1/rho) + i/(steps−1)·(sigma_min^(1/rho) − sigma_max^(1/rho)))^rho, i < steps; then 0",
     ],
     inputs: &[],
+    optional: &[],
     options: &[
         OptionSpec {
             name: "steps",

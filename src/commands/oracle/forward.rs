@@ -21,6 +21,7 @@ pub const FORWARD: Quantity = Quantity {
         port("noise", &["N", "…"]),
         port("t", &["N"]),
     ],
+    optional: &[],
     options: &[SCHEDULE],
     outputs: &[
         port("xt", &["N", "…"]),
@@ -39,6 +40,7 @@ pub const TRANSITION: Quantity = Quantity {
         "q(x_s | x_t, x_0) = N(posterior_coef_xt·x_t + posterior_coef_x0·x_0, posterior_var)",
     ],
     inputs: &[port("s", &["N"]), port("t", &["N"])],
+    optional: &[],
     options: &[SCHEDULE],
     outputs: &[
         port("alpha_ts", &["N"]),

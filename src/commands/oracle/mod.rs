@@ -15,6 +15,7 @@ use quantity::{Outputs, Port, QUANTITIES, Quantity, symbols};
 mod denoise;
 mod edm;
 mod forward;
+mod joint;
 mod options;
 mod quantity;
 mod schedule;
@@ -102,9 +103,10 @@ fn read_inputs(quantity: &Quantity, path: Option<&Path>) -> Result<Tensors> {
             bail!("{} takes no --input, only --set options", quantity.name)
         }
         Some(path) => {
-            let names: Vec<&str> = quantity.inputs.iter().map(|port| port.name).collect();
-            let tensors = tensors::read(path, &names)?;
-            quantity::check_shapes(quantity.inputs, &tensors)?;
+            let names = |ports: &'static [Port]| ports.iter().map(|port| port.name);
+            let tensors = tensors::read(path, names(quantity.inputs), names(quantity.optional))?;
+            let ports = quantity.inputs.iter().chain(quantity.optional);
+            quantity::check_shapes(ports, &tensors)?;
             Ok(tensors)
         }
     }
@@ -164,6 +166,9 @@ fn entry(quantity: &Quantity) -> String {
         ports(quantity.inputs)
     };
     lines.push(format!("  in   {inputs}"));
+    if !quantity.optional.is_empty() {
+        lines.push(format!("  or   {}", ports(quantity.optional)));
+    }
     lines.extend(quantity.options.iter().map(|option| {
         format!(
             "  set  {}={}   (default {})",

@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, bail};
 use ndarray::ArrayD;
 
 use super::options::{OptionSpec, Options};
-use super::{denoise, edm, forward, structure};
+use super::{denoise, edm, forward, joint, structure};
 use crate::names::unknown;
 use crate::tensors::Tensors;
 
@@ -33,6 +33,8 @@ pub struct Quantity {
     pub formula: &'static [&'static str],
     /// What the input file must hold; empty for a quantity without input.
     pub inputs: &'static [Port],
+    /// What it may hold besides.
+    pub optional: &'static [Port],
     /// What `--set` takes.
     pub options: &'static [OptionSpec],
     /// What the output file will hold.
@@ -45,13 +47,16 @@ pub struct Quantity {
 pub type Outputs = Vec<ArrayD<f64>>;
 
 /// Every quantity, in the order of the table.
-pub const QUANTITIES: [&Quantity; 6] = [
+pub const QUANTITIES: [&Quantity; 9] = [
     &structure::STRUCTURAL_LOSS,
     &forward::FORWARD,
     &forward::TRANSITION,
     &denoise::DENOISING_LOSS,
     &edm::EDM_PRECONDITION,
     &edm::EDM_SIGMAS,
+    &joint::FINITE_POSTERIOR,
+    &joint::JENSEN,
+    &joint::RELATION_SCORE,
 ];
 
 /// The quantity called `name`.
@@ -70,14 +75,20 @@ pub fn find(name: &str) -> Result<&'static Quantity> {
 
 /// Holds the shapes of the inputs to the declared ones.
 ///
-/// A symbol takes the size where it first stands and must keep it.
+/// A symbol takes the size where it first stands and must keep it. Tensors that are not there are left out.
 ///
 /// # Errors
 /// The first tensor with a wrong number of axes, an empty axis or a size that disagrees.
-pub fn check_shapes(ports: &[Port], tensors: &Tensors) -> Result<()> {
+pub fn check_shapes<'a>(
+    ports: impl IntoIterator<Item = &'a Port>,
+    tensors: &Tensors,
+) -> Result<()> {
     let mut sizes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for port in ports {
-        let shape = tensors[port.name].shape();
+        let Some(tensor) = tensors.get(port.name) else {
+            continue;
+        };
+        let shape = tensor.shape();
         if shape.contains(&0) {
             bail!(
                 "tensor `{}` must not be empty, got shape {shape:?}",

@@ -10,6 +10,25 @@ use super::options::{Kind, OptionSpec, Options};
 use super::quantity::{Outputs, Quantity, port};
 use crate::tensors::Tensors;
 
+/// The relations of the reference.
+pub const RELATION: OptionSpec = OptionSpec {
+    name: "relation",
+    kind: Kind::Choice(&[
+        "cosine",
+        "inner-product",
+        "squared-euclidean",
+        "euclidean",
+        "rbf",
+    ]),
+    default: "cosine",
+};
+/// The bandwidth of `rbf`.
+pub const BANDWIDTH: OptionSpec = OptionSpec {
+    name: "bandwidth",
+    kind: Kind::Positive,
+    default: "1",
+};
+
 /// The structural loss with both gradients and both affinity matrices.
 pub const STRUCTURAL_LOSS: Quantity = Quantity {
     name: "structural-loss",
@@ -19,23 +38,10 @@ pub const STRUCTURAL_LOSS: Quantity = Quantity {
         "D(e) = e², |e|, or huber: e²/2 for |e| ≤ delta, delta(|e| − delta/2) beyond",
     ],
     inputs: &[port("real", &["B", "d"]), port("generated", &["B", "d"])],
+    optional: &[],
     options: &[
-        OptionSpec {
-            name: "relation",
-            kind: Kind::Choice(&[
-                "cosine",
-                "inner-product",
-                "squared-euclidean",
-                "euclidean",
-                "rbf",
-            ]),
-            default: "cosine",
-        },
-        OptionSpec {
-            name: "bandwidth",
-            kind: Kind::Positive,
-            default: "1",
-        },
+        RELATION,
+        BANDWIDTH,
         OptionSpec {
             name: "distance",
             kind: Kind::Choice(&["squared", "absolute", "huber"]),
@@ -85,14 +91,16 @@ fn loss(inputs: &Tensors, options: &Options) -> Result<Outputs> {
     ])
 }
 
-fn matrix(inputs: &Tensors, name: &str) -> Result<Array2<f64>> {
+/// A tensor of two axes as such.
+pub fn matrix(inputs: &Tensors, name: &str) -> Result<Array2<f64>> {
     inputs[name]
         .clone()
         .into_dimensionality::<Ix2>()
         .with_context(|| format!("tensor `{name}` is no matrix"))
 }
 
-fn relation(options: &Options) -> Result<Relation> {
+/// The relation that the options name.
+pub fn relation(options: &Options) -> Result<Relation> {
     Ok(match options.word("relation") {
         "rbf" => Relation::Rbf {
             bandwidth: options.number("bandwidth"),

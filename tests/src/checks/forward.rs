@@ -402,7 +402,7 @@ fn denoised(kind: Parametrisation) -> Box<dyn Check> {
             answer: place.tensor(case.get("network")?)?,
             asked: Mutex::new(None),
         };
-        let x_hat = gpu_parametrisation::denoise(
+        let prediction = gpu_parametrisation::predict(
             &network,
             &place.tensor(case.get("x_t")?)?,
             case.get_numbers("t")?,
@@ -415,7 +415,7 @@ fn denoised(kind: Parametrisation) -> Box<dyn Check> {
         let (input, noise) =
             asked.ok_or_else(|| Error::Gpu("the network was never asked".to_owned()))?;
         Ok(values([
-            ("x_hat", Place::array(&x_hat)?),
+            ("x_hat", Place::array(&prediction.x_hat)?),
             ("input", Place::array(&input)?),
             ("noise", list(noise)),
         ]))

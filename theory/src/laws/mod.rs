@@ -1,5 +1,17 @@
 //! Laws of x_0 for which the posterior given x_t has a closed form.
 
+pub mod chain;
 pub mod finite;
+pub mod gaussian;
+pub mod mixture;
+pub mod relation;
+pub mod relation_oracle;
 
-pub use finite::{FiniteLaw, LawError, PairPosterior, Posterior};
+pub use gaussian::{GaussianLaw, SmoothPosterior};
+pub mod small_matrix;
+pub use mixture::MixtureLaw;
+
+pub use chain::ChainError;
+pub use finite::{
+    BatchPosterior, FiniteLaw, LawError, Observation, PairPosterior, PairScore, Posterior, Tilted,
+};

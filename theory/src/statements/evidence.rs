@@ -1,5 +1,7 @@
 //! What a statement offers in support of itself: two numbers, a relation, and a rounding allowance.
 
+use std::fmt;
+
 use crate::rounding::Rounded;
 
 /// How the two sides of a claim are related.
@@ -95,6 +97,34 @@ impl Evidence {
             Comparison::Equal => self.excess() / self.allowance,
             Comparison::AtMost => self.lhs / self.rhs,
         }
+    }
+}
+
+/// The claim with its numbers, on one line.
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = match self.comparison {
+            Comparison::Equal => '=',
+            Comparison::AtMost => '≤',
+        };
+        let (lhs, rhs) = (self.lhs, self.rhs);
+        write!(
+            f,
+            "{}: {lhs:.12e} {sign} {rhs:.12e}, excess {:.2e}",
+            self.claim,
+            self.excess()
+        )?;
+        write!(f, " of {:.2e} allowed: {}", self.allowance, self.verdict())
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Holds => "holds",
+            Self::Refuted => "refuted",
+            Self::Undecided => "undecided",
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a statement is tried on: named parameters, and free values from which it builds its arrays.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use ndarray::Array2;
 
@@ -64,6 +65,11 @@ impl Instance {
                 .map(|k| 4.0 * (k as f64 * 0.618_033_988_749_894_9).fract() - 2.0)
                 .collect(),
         }
+    }
+
+    /// Values for parameters that lie within their ranges, and the free values.
+    pub(super) fn from_parts(parameters: BTreeMap<&'static str, f64>, values: Vec<f64>) -> Self {
+        Self { parameters, values }
     }
 
     /// Replaces the free values.
@@ -136,9 +142,25 @@ impl Instance {
         Ok(self.get(name)? as usize)
     }
 
+    /// Every parameter with its value, by name.
+    pub fn parameters(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        self.parameters.iter().map(|(name, value)| (*name, *value))
+    }
+
     /// A cursor at the first free value.
     pub fn values(&self) -> Values<'_> {
         Values { rest: &self.values }
+    }
+}
+
+/// The parameters, as `--set` takes them, and the free values.
+impl fmt::Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, value) in &self.parameters {
+            write!(f, "{name}={value} ")?;
+        }
+        let values: Vec<String> = self.values.iter().map(f64::to_string).collect();
+        write!(f, "values={}", values.join(","))
     }
 }
 

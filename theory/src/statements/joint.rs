@@ -7,7 +7,8 @@ use super::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementErro
 use crate::laws::finite::normal_density;
 use crate::rounding::Rounded;
 
-const RELATION: Parameter = Parameter {
+/// The relation, by its place in the list.
+pub(super) const RELATION: Parameter = Parameter {
     name: "relation",
     meaning: "0 cosine, 1 inner product, 2 squared Euclidean, 3 Euclidean, 4 RBF with bandwidth 1.25",
     low: 0.0,
@@ -41,7 +42,7 @@ const BIAS: Parameter = Parameter {
 };
 
 /// The relation an instance names.
-fn relation(instance: &Instance) -> Result<Relation, StatementError> {
+pub(super) fn relation(instance: &Instance) -> Result<Relation, StatementError> {
     Ok(match instance.size(RELATION.name)? {
         0 => Relation::Cosine,
         1 => Relation::InnerProduct,

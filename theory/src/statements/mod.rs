@@ -1,11 +1,22 @@
 //! Theorems, bounds and errata as objects that a machine can try to break.
 
+mod coupling_entropy;
+mod diffusion_gan;
+mod elementary;
 mod errata;
 mod evidence;
 mod forward;
 mod instance;
+mod jensen;
 mod joint;
+mod likelihood;
+mod plug_in_score;
+mod relation_score;
 mod setting;
+mod sweep;
+mod symmetry;
+mod transport;
+mod trial;
 
 use sadm_reference::forward::ForwardError;
 use sadm_reference::parametrisation::LevelError;
@@ -13,13 +24,35 @@ use sadm_reference::relation::RelationError;
 use sadm_reference::schedule::ScheduleError;
 use sadm_reference::structure::StructureError;
 
-pub use errata::{DiagonalIncluded, InverseTimeWeight, UnboundedRelation, UpdateOrder, Variants};
+pub use coupling_entropy::CouplingEntropy;
+pub use diffusion_gan::{
+    Controller, ControllerStaysInRange, GradientsEverywhere, KnownNoise, Priority, PriorityLaw,
+};
+pub use errata::{
+    DiagonalIncluded, InverseTimeWeight, PrintedFid, UnboundedRelation, UnitWeight,
+    UnspecifiedWeight, UpdateOrder, Variants,
+};
 pub use evidence::{Comparison, Evidence, Verdict};
 pub use forward::{BayesPosterior, ChapmanKolmogorov, Tweedie};
 pub use instance::{Instance, Parameter, Scale, VALUES, Values};
+pub use jensen::{DensityDifference, IntegratedDifference, VectorRelation, proofs};
 pub use joint::{RelationByBayes, RelationErrorSplits};
+pub use likelihood::{ContinuousLimit, EvidenceBound, PairBound};
+pub use plug_in_score::PlugInScore;
+pub use relation_score::RelationScore;
+pub use sweep::{Sweep, parameter, sweep, swept_by_default};
+pub use symmetry::{
+    DriftUpToInvisibleFields, EquivariantNoise, Group, InvarianceIsEquivariance, PixelMap,
+    WeightTying,
+};
+pub use transport::{
+    CostsDiffer, CoupledDenoiserIsNoScore, CouplingStraightens, CouplingVelocity,
+    TransportCertificate,
+};
+pub use trial::{Failure, Trial, instances, try_on};
 
 use crate::laws::LawError;
+use crate::transport::TransportError;
 
 /// What sort of statement it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +100,9 @@ pub enum StatementError {
     /// The law refused a question.
     #[error(transparent)]
     Law(#[from] LawError),
+    /// The chain refused its steps or a question.
+    #[error(transparent)]
+    Chain(#[from] crate::laws::ChainError),
     /// The reference refused a pair of times.
     #[error(transparent)]
     Forward(#[from] ForwardError),
@@ -82,6 +118,9 @@ pub enum StatementError {
     /// The reference refused the two batches.
     #[error(transparent)]
     Structure(#[from] StructureError),
+    /// The assignment was refused.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
 }
 
 /// A theorem, bound or erratum.
@@ -124,13 +163,38 @@ pub fn registry() -> Vec<Box<dyn Statement>> {
         Box::new(ChapmanKolmogorov),
         Box::new(BayesPosterior),
         Box::new(Tweedie),
+        Box::new(RelationScore),
         Box::new(RelationByBayes),
         Box::new(RelationErrorSplits),
+        Box::new(PlugInScore),
+        Box::new(DensityDifference),
+        Box::new(VectorRelation),
+        Box::new(IntegratedDifference),
+        Box::new(EvidenceBound),
+        Box::new(PairBound),
+        Box::new(ContinuousLimit),
+        Box::new(CouplingEntropy),
         Box::new(UnboundedRelation),
         Box::new(DiagonalIncluded),
         Box::new(InverseTimeWeight),
+        Box::new(UnspecifiedWeight),
+        Box::new(UnitWeight),
         Box::new(UpdateOrder),
         Box::new(Variants),
+        Box::new(PrintedFid),
+        Box::new(GradientsEverywhere),
+        Box::new(ControllerStaysInRange),
+        Box::new(KnownNoise),
+        Box::new(PriorityLaw),
+        Box::new(InvarianceIsEquivariance),
+        Box::new(EquivariantNoise),
+        Box::new(DriftUpToInvisibleFields),
+        Box::new(WeightTying),
+        Box::new(TransportCertificate),
+        Box::new(CostsDiffer),
+        Box::new(CouplingVelocity),
+        Box::new(CoupledDenoiserIsNoScore),
+        Box::new(CouplingStraightens),
     ]
 }
 

@@ -150,11 +150,15 @@ pub struct Clock {
 impl Clock {
     /// The instance's schedule.
     pub fn of(instance: &Instance) -> Result<Self, StatementError> {
-        let kind = ScheduleKind::ALL[instance.size(SCHEDULE.name)?];
-        Ok(Self {
+        Ok(Self::new(ScheduleKind::ALL[instance.size(SCHEDULE.name)?]))
+    }
+
+    /// This schedule.
+    pub fn new(kind: ScheduleKind) -> Self {
+        Self {
             kind,
             schedule: kind.schedule(),
-        })
+        }
     }
 
     /// The schedule itself.

@@ -1,74 +1,21 @@
 //! A law with finitely many atoms: every expectation under its posterior is a finite sum.
 
+mod batch;
+mod density;
+mod error;
+mod pair;
+
 use ndarray::{Array2, ArrayView1};
 
 use crate::rounding::Rounded;
 
-/// Why a finite-support law, or a question to it, was refused.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum LawError {
-    /// There must be at least one atom in at least one dimension.
-    #[error("atoms must be a [K, n] array with K ≥ 1 and n ≥ 1, got [{atoms}, {dimension}]")]
-    Empty {
-        /// Number of atoms given.
-        atoms: usize,
-        /// Dimension given.
-        dimension: usize,
-    },
-    /// Atoms must be finite.
-    #[error("atom {atom} must be finite, got {got} in coordinate {coordinate}")]
-    NotFinite {
-        /// Index of the atom.
-        atom: usize,
-        /// Index of the coordinate.
-        coordinate: usize,
-        /// The refused value.
-        got: f64,
-    },
-    /// One prior weight per atom.
-    #[error("prior must have one weight per atom ({atoms}), got {got}")]
-    PriorLength {
-        /// Number of atoms.
-        atoms: usize,
-        /// Number of weights given.
-        got: usize,
-    },
-    /// Prior weights must be finite and positive.
-    #[error("prior weight {atom} must be finite and > 0, got {got}")]
-    PriorWeight {
-        /// Index of the weight.
-        atom: usize,
-        /// The refused value.
-        got: f64,
-    },
-    /// The noised point must live in the space of the atoms.
-    #[error("x_t must have the dimension of the atoms ({dimension}), got {got}")]
-    PointLength {
-        /// Dimension of the atoms.
-        dimension: usize,
-        /// Length given.
-        got: usize,
-    },
-    /// α must be finite and σ finite and positive.
-    #[error("alpha must be finite and sigma finite and > 0, got alpha = {alpha}, sigma = {sigma}")]
-    Noise {
-        /// The α given.
-        alpha: f64,
-        /// The σ given.
-        sigma: f64,
-    },
-    /// A relation over atoms is a [K, K] matrix.
-    #[error("relation must be [{atoms}, {atoms}] over the atoms, got [{rows}, {columns}]")]
-    RelationShape {
-        /// Number of atoms.
-        atoms: usize,
-        /// Rows given.
-        rows: usize,
-        /// Columns given.
-        columns: usize,
-    },
-}
+pub use batch::{BatchPosterior, BatchTilted, MOST_PRODUCTS};
+pub use density::{log_normal_density, normal_density, two_pi};
+pub use error::LawError;
+pub use pair::{Observation, PairPosterior, PairScore, Tilted};
+
+pub(crate) use density::softmax;
+pub(crate) use pair::{check_gamma, check_vectors};
 
 /// The law Σ_k p_k δ(a_k) of x_0 in Rⁿ.
 ///
@@ -153,15 +100,8 @@ impl FiniteLaw {
 
     /// log p_k − ‖x_t − α a_k‖²/(2σ²), up to the prior's normalisation `[K]`.
     fn log_terms(&self, x: &[f64], alpha: f64, sigma: f64) -> Result<Vec<Rounded>, LawError> {
-        if x.len() != self.atoms.ncols() {
-            return Err(LawError::PointLength {
-                dimension: self.atoms.ncols(),
-                got: x.len(),
-            });
-        }
-        if !(alpha.is_finite() && sigma.is_finite() && sigma > 0.0) {
-            return Err(LawError::Noise { alpha, sigma });
-        }
+        check_point(x, self.atoms.ncols())?;
+        check_noise(alpha, sigma)?;
         let two_variance = Rounded::exact(sigma).square() * 2.0;
         let term = |(atom, &p): (ArrayView1<f64>, &f64)| {
             Rounded::exact(p).ln() - squared_distance(x, atom, alpha) / two_variance
@@ -237,23 +177,6 @@ impl FiniteLaw {
         })
     }
 
-    /// Posterior of an independent pair (x^i, x^j) given (y_i, y_j), both noised at the same time.
-    ///
-    /// # Errors
-    /// As [`FiniteLaw::posterior`].
-    pub fn pair(
-        &self,
-        yi: &[f64],
-        yj: &[f64],
-        alpha: f64,
-        sigma: f64,
-    ) -> Result<PairPosterior, LawError> {
-        Ok(PairPosterior {
-            first: softmax(&self.log_terms(yi, alpha, sigma)?).0,
-            second: softmax(&self.log_terms(yj, alpha, sigma)?).0,
-        })
-    }
-
     /// Σ_k w_k f(a_k).
     fn expectation(&self, weights: &[Rounded], f: impl Fn(ArrayView1<f64>) -> Rounded) -> Rounded {
         Rounded::sum(
@@ -266,83 +189,27 @@ impl FiniteLaw {
     }
 }
 
-/// The posterior of a pair: independent samples that share t have the product posterior over K² pair atoms.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PairPosterior {
-    /// Weights of the first sample's atoms `[K]`.
-    pub first: Vec<Rounded>,
-    /// Weights of the second sample's atoms `[K]`.
-    pub second: Vec<Rounded>,
-}
-
-impl PairPosterior {
-    /// E[f(k, l) | y_t] over pair atoms (a_k, a_l).
-    pub fn expectation(&self, f: impl Fn(usize, usize) -> Rounded) -> Rounded {
-        let inner =
-            |k: usize| Rounded::sum(self.second.iter().enumerate().map(|(l, &w)| w * f(k, l)));
-        Rounded::sum(self.first.iter().enumerate().map(|(k, &w)| w * inner(k)))
+/// Refuses a noised point of another dimension, or one that is not finite.
+pub(crate) fn check_point(x: &[f64], dimension: usize) -> Result<(), LawError> {
+    if x.len() != dimension {
+        return Err(LawError::PointLength {
+            dimension,
+            got: x.len(),
+        });
     }
-
-    /// Var[f(k, l) | y_t] in the form ½ Σ w w' (f − f')², which is exactly zero for a constant f and shares
-    /// no subtraction with `E[f²] − E[f]²`.
-    pub fn variance(&self, f: impl Fn(usize, usize) -> Rounded) -> Rounded {
-        self.expectation(|k, l| {
-            let here = f(k, l);
-            self.expectation(|m, n| (here - f(m, n)).square())
-        }) * 0.5
-    }
-
-    /// Density of the relation given the noised pair.
-    ///
-    /// # Formula `[eq:relation-density]`
-    /// ```text
-    /// q_t(r | y_t) = E[g(r | y_0) | y_t],     g(r | y_0) = N(r; R(y_0), γ²)
-    /// ```
-    /// # Shapes
-    /// relation `[K, K]`: R over every pair of atoms, as `sadm_reference::relation::affinity` of the atoms gives it.
-    ///
-    /// # Errors
-    /// [`LawError::RelationShape`] if the relation is not over these atoms.
-    ///
-    /// # Source
-    /// SADM (arXiv:2402.17563), Eq. 13.
-    pub fn relation_density(
-        &self,
-        r: f64,
-        relation: &Array2<f64>,
-        gamma: f64,
-    ) -> Result<Rounded, LawError> {
-        let atoms = self.first.len();
-        let (rows, columns) = relation.dim();
-        if (rows, columns) != (atoms, atoms) {
-            return Err(LawError::RelationShape {
-                atoms,
-                rows,
-                columns,
-            });
-        }
-        Ok(self.expectation(|k, l| normal_density(r, relation[[k, l]].into(), gamma)))
+    match x.iter().enumerate().find(|(_, v)| !v.is_finite()) {
+        Some((coordinate, &got)) => Err(LawError::PointNotFinite { coordinate, got }),
+        None => Ok(()),
     }
 }
 
-/// N(r; m, γ²), the density with which a relation is observed.
-///
-/// # Formula `[eq:observation]`
-/// ```text
-/// g(r) = exp(−(r − m)²/2γ²) / (γ √(2π))
-/// ```
-pub fn normal_density(r: f64, mean: Rounded, gamma: f64) -> Rounded {
-    let gamma = Rounded::exact(gamma);
-    let z = (Rounded::exact(r) - mean) / gamma;
-    (-(z.square() * 0.5)).exp() / (gamma * two_pi().sqrt())
-}
-
-/// The constant 2π, known to half an ulp.
-pub fn two_pi() -> Rounded {
-    Rounded::within(
-        std::f64::consts::TAU,
-        std::f64::consts::TAU * f64::EPSILON / 2.0,
-    )
+/// Refuses an α that is not finite and a σ that is not finite and positive.
+pub(crate) fn check_noise(alpha: f64, sigma: f64) -> Result<(), LawError> {
+    if alpha.is_finite() && sigma.is_finite() && sigma > 0.0 {
+        Ok(())
+    } else {
+        Err(LawError::Noise { alpha, sigma })
+    }
 }
 
 /// ‖x − α a‖².
@@ -352,16 +219,6 @@ fn squared_distance(x: &[f64], atom: ArrayView1<f64>, alpha: f64) -> Rounded {
             .zip(atom)
             .map(|(&x, &a)| (Rounded::exact(x) - Rounded::exact(alpha) * a).square()),
     )
-}
-
-/// Softmax of the terms and the logarithm of their exponentials' sum; the largest term is taken out first.
-fn softmax(terms: &[Rounded]) -> (Vec<Rounded>, Rounded) {
-    // Any shift is exact mathematically, so the computed maximum is taken as an exact number.
-    let top = Rounded::exact(terms.iter().fold(f64::NEG_INFINITY, |m, t| m.max(t.value)));
-    let scaled: Vec<Rounded> = terms.iter().map(|&t| (t - top).exp()).collect();
-    let total = Rounded::sum(scaled.iter().copied());
-    let weights = scaled.into_iter().map(|s| s / total).collect();
-    (weights, top + total.ln())
 }
 
 #[cfg(test)]
@@ -391,20 +248,6 @@ mod tests {
     }
 
     #[test]
-    fn normal_density_is_normalised_and_has_its_width() {
-        let sum: f64 = (-800..800)
-            .map(|k| normal_density(f64::from(k) / 64.0, 0.75.into(), 0.5).value / 64.0)
-            .sum();
-        assert!((sum - 1.0).abs() < 1e-12);
-        let (top, side) = (
-            normal_density(0.75, 0.75.into(), 0.5),
-            normal_density(1.25, 0.75.into(), 0.5),
-        );
-        let ratio = side / top;
-        assert!((ratio.value - (-0.5_f64).exp()).abs() <= ratio.error + f64::EPSILON);
-    }
-
-    #[test]
     fn refusals_name_what_was_got() {
         let message = |r: Result<FiniteLaw, LawError>| r.expect_err("must be refused").to_string();
         assert!(message(FiniteLaw::uniform(Array2::zeros((0, 2)))).contains("[0, 2]"));
@@ -414,10 +257,11 @@ mod tests {
         let law = FiniteLaw::uniform(array![[1.0]]).expect("one atom");
         assert!(law.posterior(&[1.0, 2.0], 1.0, 1.0).is_err());
         assert!(law.posterior(&[1.0], 1.0, 0.0).is_err());
-        let pair = law.pair(&[1.0], &[0.0], 1.0, 1.0).expect("a pair");
-        assert!(
-            pair.relation_density(0.0, &Array2::zeros((2, 2)), 1.0)
-                .is_err()
-        );
+        assert!(law.posterior(&[1.0], 1.0, f64::INFINITY).is_err());
+        assert!(law.posterior(&[1.0], f64::NAN, 1.0).is_err());
+        assert!(matches!(
+            law.posterior(&[f64::NAN], 1.0, 1.0),
+            Err(LawError::PointNotFinite { coordinate: 0, .. })
+        ));
     }
 }

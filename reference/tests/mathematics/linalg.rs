@@ -1,0 +1,56 @@
+//! The decompositions rebuild their matrix from factors of the kind they promise.
+
+use ndarray::{Array2, array};
+use proptest::prelude::*;
+use sadm_reference::linalg::{polar_factor, symmetric_eigen, symmetric_eigenvalues};
+
+use crate::support::{U, house, matrix};
+
+fn distance(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
+    (a - b).iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
+fn norm(a: &Array2<f64>) -> f64 {
+    distance(a, &Array2::zeros(a.dim()))
+}
+
+proptest! {
+    #![proptest_config(house())]
+
+    /// LAPACK is backward stable with a constant of a few n; 64 n covers it and the products formed here.
+    #[test]
+    fn eigenvectors_rebuild_the_matrix(a in (1..=5_usize).prop_flat_map(|n| matrix(n, n))) {
+        let symmetric = &a + &a.t();
+        let n = a.nrows();
+        let units = 64.0 * n as f64 * U;
+        let (lambda, q) = symmetric_eigen(&symmetric).expect("a symmetric matrix");
+        prop_assert!(distance(&q.t().dot(&q), &Array2::eye(n)) <= units * n as f64);
+        let rebuilt = (&q * &lambda).dot(&q.t());
+        prop_assert!(distance(&rebuilt, &symmetric) <= units * norm(&symmetric));
+        prop_assert!(lambda.windows(2).into_iter().all(|w| w[0] <= w[1]));
+        let alone = symmetric_eigenvalues(&symmetric).expect("a symmetric matrix");
+        let apart = (&lambda - &alone).iter().fold(0.0_f64, |m, x| m.max(x.abs()));
+        prop_assert!(apart <= units * norm(&symmetric));
+    }
+
+    /// With W the polar factor, Wᵀ a is symmetric with no negative eigenvalue: that makes ⟨a, W⟩ the largest.
+    #[test]
+    fn polar_factors_leave_a_positive_part(a in (1..=5_usize).prop_flat_map(|n| matrix(n, n))) {
+        let n = a.nrows();
+        let units = 64.0 * n as f64 * U;
+        let w = polar_factor(&a).expect("a matrix");
+        prop_assert!(distance(&w.t().dot(&w), &Array2::eye(n)) <= units * n as f64);
+        let part = w.t().dot(&a);
+        prop_assert!(distance(&part, &part.t().to_owned()) <= units * norm(&a));
+        let least = symmetric_eigenvalues(&part).expect("a symmetric matrix")[0];
+        prop_assert!(least >= -units * norm(&a));
+    }
+}
+
+#[test]
+fn a_quarter_turn_is_its_own_polar_factor() {
+    let turn = array![[0.0, -1.0], [1.0, 0.0]];
+    let w = polar_factor(&(&turn * 3.0)).expect("a matrix");
+    assert!(distance(&w, &turn) <= 16.0 * U);
+    assert!(symmetric_eigen(&Array2::zeros((2, 3))).is_err());
+}

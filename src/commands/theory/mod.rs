@@ -1,0 +1,257 @@
+//! `sadm theory`: theorems, bounds and errata that can be run, doubted and looked at.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow, bail};
+use sadm_theory::statements::{
+    self, Instance, Kind, Parameter, Statement, Trial, registry, sweep, swept_by_default, try_on,
+};
+
+use crate::files;
+use crate::names::unknown;
+
+mod plot;
+mod show;
+
+const EXAMPLE: &str = "\
+Examples:
+  sadm theory list
+  sadm theory check
+  sadm theory check eq-13 eq-14a --cases 1000
+  sadm theory show eq-14a --set gamma=0.3 --over t
+  sadm theory plot eq-14a --over r --out jensen.svg
+
+A claim holds when it is true to within the rounding bound that its own evaluation carries, and is
+refuted when it is false by more. The exit code of `check` is 1 if a statement fails.";
+
+/// The arguments of `sadm theory`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Every statement: id, kind, source, one line
+    List,
+    /// Try statements on random instances
+    Check {
+        /// The statements; all of them if none is named
+        ids: Vec<String>,
+        /// Instances of each
+        #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        cases: u32,
+        /// Seed of the random instances
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// One instance with all its numbers, and a plot
+    Show {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Draw a statement's two sides along a parameter
+    Plot {
+        #[command(flatten)]
+        which: Which,
+        /// Where the picture goes, an SVG file
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+/// An instance of a statement, and the parameter a plot runs over.
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// The statement
+    id: String,
+    /// A parameter of the instance; may be given again for others
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// The parameter the plot runs over
+    #[arg(long, value_name = "KEY")]
+    over: Option<String>,
+}
+
+/// Answers one of the actions.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    match &args.action {
+        Action::List => files::print(&list())?,
+        Action::Check { ids, cases, seed } => check(ids, *cases, *seed)?,
+        Action::Show { which } => files::print(&show::text(&which.resolve()?)?)?,
+        Action::Plot { which, out } => {
+            let picture = plot::svg(&which.resolve()?)?;
+            files::write_atomically(out, |file| {
+                std::io::Write::write_all(file, picture.as_bytes()).map_err(Into::into)
+            })
+            .with_context(|| format!("cannot write `{}`", out.display()))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A statement with an instance and the parameter to sweep, if it has one.
+pub struct Chosen {
+    statement: Box<dyn Statement>,
+    instance: Instance,
+    over: Option<&'static Parameter>,
+}
+
+impl Which {
+    fn resolve(&self) -> Result<Chosen> {
+        let statement = find(&self.id)?;
+        let known = statement.parameters();
+        let mut instance = statement.default_instance();
+        for setting in &self.settings {
+            let (key, value) = setting
+                .split_once('=')
+                .ok_or_else(|| anyhow!("--set needs key=value, got `{setting}`"))?;
+            let name = latin(key.trim());
+            if !known.iter().any(|p| p.name == name) {
+                bail!(unknown("parameter", key.trim(), &names(known)));
+            }
+            let number: f64 = value
+                .trim()
+                .parse()
+                .map_err(|_| anyhow!("{name} must be a number, got `{value}`"))?;
+            instance = instance.with(known, name, number)?;
+        }
+        let over = match &self.over {
+            None => swept_by_default(statement.as_ref()),
+            Some(name) => {
+                let wanted = latin(name);
+                let found = known.iter().find(|p| p.name == wanted);
+                Some(found.ok_or_else(|| anyhow!(unknown("parameter", name, &names(known))))?)
+            }
+        };
+        Ok(Chosen {
+            statement,
+            instance,
+            over,
+        })
+    }
+}
+
+impl Chosen {
+    /// Evidence along the swept parameter.
+    fn sweep(&self, points: usize) -> Result<Option<(&'static Parameter, statements::Sweep)>> {
+        let Some(over) = self.over else {
+            return Ok(None);
+        };
+        let swept = sweep(self.statement.as_ref(), &self.instance, over, points)?;
+        Ok(Some((over, swept)))
+    }
+}
+
+fn names(known: &[Parameter]) -> Vec<&'static str> {
+    known.iter().map(|p| p.name).collect()
+}
+
+/// γ is typed as gamma, and so on; the book writes the letters.
+fn latin(name: &str) -> &str {
+    match name {
+        "α" => "alpha",
+        "γ" => "gamma",
+        "δ" => "delta",
+        "η" => "eta",
+        "θ" => "theta",
+        "λ" => "lambda",
+        "ρ" => "rho",
+        "σ" => "sigma",
+        other => other,
+    }
+}
+
+fn find(id: &str) -> Result<Box<dyn Statement>> {
+    statements::find(id).ok_or_else(|| {
+        let all = registry();
+        let known: Vec<&str> = all.iter().map(|s| s.id()).collect();
+        anyhow!(unknown("statement", id, &known))
+    })
+}
+
+fn kind(statement: &dyn Statement) -> &'static str {
+    match statement.kind() {
+        Kind::Identity => "identity",
+        Kind::Bound => "bound",
+        Kind::Erratum => "erratum",
+    }
+}
+
+fn list() -> String {
+    let entry = |s: &dyn Statement| {
+        let (id, kind) = (s.id(), kind(s));
+        format!(
+            "{id:24} {kind:8}  {}\n{:35}{}\n",
+            s.summary(),
+            "",
+            s.source()
+        )
+    };
+    let all = registry();
+    all.iter()
+        .map(|s| entry(s.as_ref()))
+        .collect::<Vec<_>>()
+        .concat()
+}
+
+fn check(ids: &[String], cases: u32, seed: u64) -> Result<()> {
+    let chosen = if ids.is_empty() {
+        registry()
+    } else {
+        ids.iter().map(|id| find(id)).collect::<Result<_>>()?
+    };
+    let columns = ("statement", "instances", "tightest", "rounding");
+    files::print(&format!(
+        "{:24} {:>9}  {:>9}  {:>9}  verdict\n",
+        columns.0, columns.1, columns.2, columns.3
+    ))?;
+    let mut failed = Vec::new();
+    for statement in &chosen {
+        let trial = try_on(statement.as_ref(), cases, seed);
+        let refuses = refuses_what_is_false(statement.as_ref())?;
+        files::print(&row(statement.id(), &trial, refuses))?;
+        if trial.failure.is_some() || !refuses {
+            failed.push(statement.id());
+        }
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "{} of {} statements fail: {}",
+        failed.len(),
+        chosen.len(),
+        failed.join(", ")
+    )
+}
+
+/// Whether every claim that should be refuted is.
+fn refuses_what_is_false(statement: &dyn Statement) -> Result<bool> {
+    let refuted = statement.refuted()?;
+    Ok(!refuted.is_empty()
+        && refuted
+            .iter()
+            .all(|e| e.verdict() == statements::Verdict::Refuted))
+}
+
+fn row(id: &str, trial: &Trial, refuses: bool) -> String {
+    let number = |x: Option<f64>| x.map_or("-".to_owned(), |x| format!("{x:.6}"));
+    let verdict = match (&trial.failure, refuses) {
+        (None, true) => "holds".to_owned(),
+        (None, false) => "FAIL: a claim that should be refuted is not".to_owned(),
+        (Some(failure), _) => format!(
+            "FAIL: {}\n  smallest instance: {}",
+            failure.reason, failure.instance
+        ),
+    };
+    format!(
+        "{id:24} {:>9}  {:>9}  {:>9}  {verdict}\n",
+        trial.instances,
+        number(trial.tightest),
+        number(trial.worst_rounding)
+    )
+}

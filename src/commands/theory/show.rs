@@ -1,0 +1,77 @@
+//! One instance of a statement in text: its numbers, what it refutes, and a small plot.
+
+use std::fmt::Write;
+
+use anyhow::Result;
+use sadm_theory::statements::{Evidence, Scale};
+use textplots::{Chart, Plot, Shape};
+
+use super::{Chosen, kind, plot::Curves};
+
+/// Points of the plot along its parameter, and its size in dots (2 × 4 to a letter).
+const POINTS: usize = 61;
+const WIDTH: u32 = 120;
+const HEIGHT: u32 = 48;
+
+/// Everything there is to say of an instance.
+pub fn text(chosen: &Chosen) -> Result<String> {
+    let statement = chosen.statement.as_ref();
+    let mut out = format!(
+        "{} ({}): {}\n{}\n",
+        statement.id(),
+        kind(statement),
+        statement.summary(),
+        statement.source()
+    );
+    for parameter in statement.parameters() {
+        let value = chosen.instance.get(parameter.name)?;
+        let range = format!("[{}, {}]", parameter.low, parameter.high);
+        let (name, meaning) = (parameter.name, parameter.meaning);
+        writeln!(out, "  {name:10} {value:<12} in {range:16} {meaning}")?;
+    }
+    out += "\nholds:\n";
+    write_lines(&mut out, &statement.evidence(&chosen.instance)?)?;
+    out += "\nrefuted, on a fixed witness:\n";
+    write_lines(&mut out, &statement.refuted()?)?;
+    if let Some((over, swept)) = chosen.sweep(POINTS)?
+        && let Some(curves) = Curves::all(&swept).into_iter().next()
+    {
+        let log = |is: bool| if is { "log10 of " } else { "" };
+        let (values, place) = (log(curves.powers), log(over.scale == Scale::Log));
+        writeln!(
+            out,
+            "\n{}\n{values}left (dots) and right (line) over {place}{}",
+            curves.claim, over.name
+        )?;
+        out += &chart(&curves, over.scale == Scale::Log);
+    }
+    Ok(out)
+}
+
+fn write_lines(out: &mut String, evidence: &[Evidence]) -> std::fmt::Result {
+    evidence.iter().try_for_each(|e| writeln!(out, "  {e}"))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a plot's dots are coarser than f32"
+)]
+fn chart(curves: &Curves, log: bool) -> String {
+    let x = |place: f64| (if log { place.log10() } else { place }) as f32;
+    let side = |points: &[(f64, f64)]| -> Vec<(f32, f32)> {
+        points
+            .iter()
+            .map(|&(place, y)| (x(place), y as f32))
+            .collect()
+    };
+    let (lhs, rhs) = (side(&curves.lhs), side(&curves.rhs));
+    let (Some(first), Some(last)) = (lhs.first(), lhs.last()) else {
+        return String::new();
+    };
+    let (points, line) = (Shape::Points(&lhs), Shape::Lines(&rhs));
+    let mut chart = Chart::new(WIDTH, HEIGHT, first.0, last.0);
+    let chart = chart.lineplot(&line).lineplot(&points);
+    chart.axis();
+    chart.figures();
+    chart.to_string()
+}

@@ -1,0 +1,197 @@
+//! `finite-posterior`, `jensen` and `relation-score` against a 40-digit evaluation (mpmath) of their definitions: sums
+//! over atoms as they stand, gradients by numerical differentiation at that precision.
+
+#![expect(
+    clippy::excessive_precision,
+    reason = "the literals are the 40-digit evaluation's first 18 digits, to be compared with it"
+)]
+
+use ndarray::{ArrayD, array};
+
+use crate::support::{Answer, Folder, close};
+
+/// Rounding units allowed: some dozens of operations, with weights whose exponents are below 8.
+const UNITS: f64 = 256.0;
+
+const PAIR: [&str; 2] = ["schedule=edm", "gamma=0.75"];
+
+fn inputs() -> Vec<(&'static str, ArrayD<f64>)> {
+    vec![
+        (
+            "atoms",
+            array![[1.0, 0.5], [-1.0, 0.75], [0.25, -1.5]].into_dyn(),
+        ),
+        ("prior", array![1.0, 2.0, 0.5].into_dyn()),
+        ("t", array![0.75].into_dyn()),
+        ("yi", array![[0.75, 0.25]].into_dyn()),
+        ("yj", array![[-0.5, -0.25]].into_dyn()),
+        ("r", array![0.5].into_dyn()),
+    ]
+}
+
+fn assert_tensor(answer: &Answer, name: &str, shape: &[usize], want: &[f64]) {
+    let got = &answer.tensors[name];
+    assert_eq!(got.shape(), shape, "{name}");
+    let scale = want.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+    close(name, got, want, UNITS, scale);
+}
+
+#[test]
+fn finite_posterior_has_its_values() {
+    let folder = Folder::new();
+    let mut given = inputs();
+    given.push(("xt", array![[0.75, 0.25]].into_dyn()));
+    let answer = folder.oracle("finite-posterior", &given, &["schedule=edm"]);
+    let weights = [
+        0.871_808_282_226_913_123,
+        0.102_553_374_218_469_501,
+        0.025_638_343_554_617_375_4,
+    ];
+    let covariance = [
+        0.374_308_645_824_905_083,
+        -0.018_570_762_554_273_852_9,
+        -0.018_570_762_554_273_852_9,
+        0.108_305_635_446_899_255,
+    ];
+    assert_tensor(&answer, "weights", &[1, 3], &weights);
+    assert_tensor(
+        &answer,
+        "mean",
+        &[1, 2],
+        &[0.775_664_493_897_097_966, 0.474_361_656_445_382_625],
+    );
+    assert_tensor(&answer, "covariance", &[1, 2, 2], &covariance);
+    assert_tensor(
+        &answer,
+        "score",
+        &[1, 2],
+        &[0.045_625_766_928_174_161_1, 0.398_865_167_014_013_555],
+    );
+    assert_tensor(&answer, "log_density", &[1], &[-2.489_201_262_034_867_77]);
+}
+
+#[test]
+fn without_a_prior_the_atoms_weigh_the_same() {
+    let folder = Folder::new();
+    let given = [
+        ("atoms", array![[1.0], [-1.0]].into_dyn()),
+        ("xt", array![[0.3], [-0.7]].into_dyn()),
+        ("t", array![0.5, 2.0].into_dyn()),
+    ];
+    let answer = folder.oracle("finite-posterior", &given, &["schedule=edm"]);
+    let want = [(0.3_f64 / 0.25).tanh(), (-0.7_f64 / 4.0).tanh()];
+    assert_tensor(&answer, "mean", &[2, 1], &want);
+}
+
+#[test]
+fn jensen_has_its_values() {
+    let folder = Folder::new();
+    let names = ["q_r", "plug_in", "error2", "gap", "jensen", "bound"];
+    let cases = [
+        (
+            "inner-product",
+            [
+                0.186_668_537_017_917_587,
+                0.307_651_184_046_923_792,
+                0.014_636_800_882_145_103_8,
+                0.002_715_795_148_927_911_66,
+                0.017_352_596_031_073_015_4,
+                0.116_071_817_531_671_505,
+            ],
+        ),
+        (
+            "squared-euclidean",
+            [
+                0.073_605_809_774_780_534_3,
+                0.050_214_001_176_562_933_4,
+                0.000_547_176_709_495_646_886,
+                0.025_931_110_534_943_867_7,
+                0.026_478_287_244_439_514_6,
+                0.842_647_194_240_773_504,
+            ],
+        ),
+    ];
+    for (relation, want) in cases {
+        let relation = format!("relation={relation}");
+        let settings = [&PAIR[..], &[&relation]].concat();
+        let answer = folder.oracle("jensen", &inputs(), &settings);
+        for (name, want) in names.into_iter().zip(want) {
+            assert_tensor(&answer, name, &[1], &[want]);
+        }
+        assert_tensor(&answer, "w_gamma", &[1], &[0.185_046_381_113_897_594]);
+    }
+}
+
+#[test]
+fn jensen_takes_the_predictions_it_is_given() {
+    let folder = Folder::new();
+    let mut given = inputs();
+    given.push(("x_hat_i", array![[0.5, -0.25]].into_dyn()));
+    let answer = folder.oracle("jensen", &given, &PAIR);
+    assert_tensor(&answer, "plug_in", &[1], &[0.230_238_639_979_266_936]);
+    assert_tensor(&answer, "q_r", &[1], &[0.186_668_537_017_917_587]);
+}
+
+#[test]
+fn relation_score_has_its_values() {
+    let folder = Folder::new();
+    let names = ["grad_yi", "grad_yj", "plug_in_grad_yi", "plug_in_grad_yj"];
+    let cases = [
+        (
+            "inner-product",
+            [
+                [0.045_382_610_729_323_16, 0.067_515_830_339_458_039_6],
+                [0.233_756_119_566_957_881, -0.042_358_040_313_477_015_4],
+                [-0.657_935_037_505_668_298, 0.170_184_347_048_236_827],
+                [0.580_650_428_155_048_8, 0.039_443_964_421_920_089_7],
+            ],
+        ),
+        (
+            "squared-euclidean",
+            [
+                [-1.321_775_889_846_473_78, 0.209_483_434_727_660_164],
+                [1.271_193_586_925_568_23, 0.134_834_965_045_495_813],
+                [-5.631_752_227_913_743_33, 0.325_870_865_755_309_005],
+                [6.812_782_004_182_110_88, -3.740_422_716_530_163_37],
+            ],
+        ),
+    ];
+    for (relation, want) in cases {
+        let relation = format!("relation={relation}");
+        let settings = [&PAIR[..], &[&relation]].concat();
+        let answer = folder.oracle("relation-score", &inputs(), &settings);
+        for (name, want) in names.into_iter().zip(want) {
+            assert_tensor(&answer, name, &[1, 2], &want);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_answered_is_named() {
+    let folder = Folder::new();
+    let says = |given: &[(&str, ArrayD<f64>)], settings: &[&str], part: &str| {
+        let message = folder.oracle_error("relation-score", given, settings);
+        assert!(message.contains(part), "{message}");
+    };
+    let with = |name: &str, tensor: ArrayD<f64>| {
+        let mut given = inputs();
+        for entry in &mut given {
+            if entry.0 == name {
+                entry.1 = tensor.clone();
+            }
+        }
+        given
+    };
+    let zero = with(
+        "atoms",
+        array![[1.0, 0.5], [0.0, 0.0], [0.25, -1.5]].into_dyn(),
+    );
+    says(&zero, &["schedule=edm", "relation=cosine"], "row 1");
+    let negative = with("prior", array![1.0, -2.0, 0.5].into_dyn());
+    says(&negative, &["schedule=edm"], "prior weight 1");
+    let noiseless = with("t", array![0.0].into_dyn());
+    says(&noiseless, &["schedule=edm"], "sigma = 0");
+    let other = with("prior", array![1.0, 2.0].into_dyn());
+    says(&other, &["schedule=edm"], "`prior` must have shape [K]");
+    says(&inputs(), &["gamma=0"], "`gamma` must be");
+}

@@ -1,0 +1,12 @@
+//! Diffusion-GAN (arXiv:2206.02262): noise on both sides of a discriminator.
+
+mod controller;
+mod divergence;
+mod gradients;
+mod known_noise;
+mod priority;
+
+pub use controller::{Controller, ControllerStaysInRange};
+pub use gradients::GradientsEverywhere;
+pub use known_noise::KnownNoise;
+pub use priority::{Priority, PriorityLaw};

@@ -1,0 +1,159 @@
+//! E5: Eq. 15 is no bound on the likelihood with the weight that is trained with.
+
+use sadm_reference::schedule::ScheduleKind;
+
+use crate::laws::chain::Data;
+use crate::laws::finite::two_pi;
+use crate::laws::small_matrix::multiple_of_identity;
+use crate::rounding::Rounded;
+use crate::statements::jensen::tight_weight;
+use crate::statements::likelihood::{ideal_chain, level_at, structure};
+use crate::statements::setting::Clock;
+use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+
+const GAMMA: Parameter = Parameter {
+    name: "gamma",
+    meaning: "standard deviation with which the relation is observed",
+    low: 0.6,
+    high: 100.0,
+    default: 3.0,
+    scale: Scale::Log,
+};
+const GRID: Parameter = Parameter {
+    name: "N",
+    meaning: "number of times of the Riemann sums",
+    low: 1.0,
+    high: 64.0,
+    default: 64.0,
+    scale: Scale::Integer,
+};
+const STEPS: Parameter = Parameter {
+    name: "T",
+    meaning: "steps of the chain of the corrected bound",
+    low: 1.0,
+    high: 16.0,
+    default: 8.0,
+    scale: Scale::Integer,
+};
+/// First time of the chain: z_0 is slightly noised, as the decoder requires.
+const FIRST_TIME: f64 = 0.03125;
+
+/// `[thm:e5]` With w = 1 the right side of Eq. 15 is below the entropy, hence below −log p_θ of every model on average.
+///
+/// # Formula `[eq:unit-weight]`
+/// ```text
+/// x ~ N(0, 1), pairs iid, VP (α² + σ² = 1), ideal denoiser x̂ = α x_t, R(y) = x^i x^j, t ~ U[0, 1], weight 1:
+/// E‖y_0 − ŷ_0‖² = 2σ_t²,   E|R(y_0) − R(ŷ_0)|² = 1 − α_t⁴
+/// objective = ∫_0^1 {2σ_t² + w(γ)(1 − α_t⁴)} dt ≤ 2 + w(γ)      for every VP schedule
+/// E[−log p_θ(y_0)] ≥ H(y_0) = log(2πe) = 2.8378…                for every θ (Gibbs)
+/// ```
+/// At γ = 3: objective ≤ 2 + w(3) < 2.001, and on the linear VP schedule it is 1.4486 (to 4 digits): the sums of this statement
+/// bracket it, since both parts of the integrand rise with t. 2.001 is a bound that needs no schedule, not its value.
+/// With the ELBO weights, prior and reconstruction (`[thm:pair-bound]`) the same denoiser's objective is above H again.
+pub struct UnitWeight;
+
+/// Left and right Riemann sums of the integrand of Eq. 15 with weight 1.
+fn objective(gamma: f64, grid: usize) -> Result<(Rounded, Rounded), StatementError> {
+    let weight = tight_weight(gamma);
+    let mut interior = Rounded::exact(0.0);
+    let mut last = Rounded::exact(0.0); // σ_0 = 0: the integrand starts at 0
+    for k in 1..=grid {
+        interior = interior + last;
+        let level = level_at(ScheduleKind::VpLinear, k as f64 / grid as f64)?;
+        let alpha4 = level.alpha.square().square();
+        last = level.sigma.square() * 2.0 + weight * (Rounded::exact(1.0) - alpha4);
+    }
+    let count = Rounded::exact(grid as f64);
+    Ok((interior / count, (interior + last) / count))
+}
+
+/// log(2πe), the entropy of two standard normal numbers.
+fn entropy() -> Rounded {
+    two_pi().ln() + Rounded::exact(1.0)
+}
+
+/// The corrected objective of the same pair, and the likelihood of its chain.
+fn corrected(gamma: f64, steps: usize) -> Result<(Rounded, Rounded), StatementError> {
+    let clock = Clock::new(ScheduleKind::VpLinear);
+    let chain = ideal_chain(&clock, [FIRST_TIME, 1.0], steps, 1.0, 2)?;
+    let data = Data {
+        covariance: multiple_of_identity(1.0.into(), 2),
+        ..Data::point(&[0.0, 0.0])
+    };
+    let objective = chain.objective(&data)?.total() + structure(&chain, &data, gamma);
+    Ok((objective, chain.nll(&data)?))
+}
+
+impl Statement for UnitWeight {
+    fn id(&self) -> &'static str {
+        "e5"
+    }
+    fn source(&self) -> &'static str {
+        "SADM (arXiv:2402.17563), Eq. 15: \"is an upper bound of the negative log-likelihood\""
+    }
+    fn kind(&self) -> Kind {
+        Kind::Erratum
+    }
+    fn summary(&self) -> &'static str {
+        "with w = 1 the objective of Eq. 15 is below the pair's entropy; with SNR weights it is above"
+    }
+    fn parameters(&self) -> &'static [Parameter] {
+        &[GAMMA, GRID, STEPS]
+    }
+    fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
+        let gamma = instance.get(GAMMA.name)?;
+        let (below, above) = objective(gamma, instance.size(GRID.name)?)?;
+        let any_schedule = Rounded::exact(2.0) + tight_weight(gamma);
+        let (objective, nll) = corrected(gamma, instance.size(STEPS.name)?)?;
+        Ok(vec![
+            Evidence::at_most(
+                "left sum ≤ right sum of ∫ 2σ² + w(γ)(1 - α⁴) dt",
+                below,
+                above,
+            ),
+            Evidence::at_most("objective with w = 1 ≤ 2 + w(γ)", above, any_schedule),
+            Evidence::at_most("objective with w = 1 ≤ H(y_0)", any_schedule, entropy()),
+            Evidence::at_most("corrected: H(y_0) ≤ E[-log p(y_0)]", entropy(), nll),
+            Evidence::at_most("corrected: E[-log p(y_0)] ≤ objective", nll, objective),
+        ])
+    }
+    fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
+        let (_, above) = objective(3.0, 64)?;
+        let (_, nll) = corrected(3.0, 8)?;
+        let any_schedule = Rounded::exact(2.0) + tight_weight(3.0);
+        Ok(vec![
+            Evidence::at_most(
+                "as printed, w = 1, γ = 3: H(y_0) ≤ E[-log p(y_0)] ≤ 2 + w(γ)",
+                entropy(),
+                any_schedule,
+            ),
+            Evidence::at_most(
+                "as printed, w = 1, γ = 3, linear VP: E[-log p(y_0)] ≤ objective",
+                nll,
+                above,
+            ),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2 + w(3) = 2 + 0.0585498…/81 = 2.00072…; the value on the linear schedule, 1.4486, lies between the sums.
+    #[test]
+    fn the_numbers_of_the_erratum() -> Result<(), StatementError> {
+        let any_schedule = Rounded::exact(2.0) + tight_weight(3.0);
+        assert!(any_schedule.value + any_schedule.error < 2.001);
+        assert!((entropy().value - 2.837_877_066_409_345).abs() <= entropy().error + 1e-15);
+        let (below, above) = objective(3.0, 4096)?;
+        assert!(
+            below.value > 1.4483 && above.value < 1.4489,
+            "{below:?} {above:?}"
+        );
+        // They differ by the integrand's rise from 0 to its end, over N.
+        let end = 2.0 + tight_weight(3.0).value;
+        assert!((above.value - below.value - end / 4096.0).abs() < 1e-7);
+        Ok(())
+    }
+}

@@ -1,0 +1,167 @@
+//! The constant of Eq. 14 for a relation with K components.
+
+use crate::laws::finite::two_pi;
+use crate::rounding::Rounded;
+use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+
+const COMPONENTS: Parameter = Parameter {
+    name: "K",
+    meaning: "number of components of the relation",
+    low: 1.0,
+    high: 4.0,
+    default: 3.0,
+    scale: Scale::Integer,
+};
+const GAMMA: Parameter = Parameter {
+    name: "gamma",
+    meaning: "standard deviation of each component",
+    low: 1e-3,
+    high: 1e3,
+    default: 0.75,
+    scale: Scale::Log,
+};
+const NEARNESS: Parameter = Parameter {
+    name: "k",
+    meaning: "distance from the steepest point at which tightness is shown, in units of gamma",
+    low: 1e-3,
+    high: 0.5,
+    default: 0.0625,
+    scale: Scale::Log,
+};
+
+/// `[thm:density-difference-k]` For a relation in R^K the tight constant is w_K(γ) = (2πγ²)^{−K} e^{−1}/γ².
+///
+/// # Formula `[eq:tight-weight-k]`
+/// ```text
+/// |φ(|u|) − φ(|v|)| ≤ e^{−1/2} ||u| − |v|| ≤ e^{−1/2} |u − v|,      u = (m₁ − r)/γ, v = (m₂ − r)/γ ∈ R^K
+/// ```
+/// g depends on |u| only, so the scalar bound carries over by the triangle inequality, with equality for parallel u, v:
+/// along any ray the constant is approached as in [`super::DensityDifference`]. K = 1 is that statement.
+///
+/// # Values
+/// Takes 3K values: u, v, and the direction of the ray.
+pub struct VectorRelation;
+
+/// w_K(γ).
+fn weight(components: usize, gamma: f64) -> Rounded {
+    let gamma2 = Rounded::exact(gamma).square();
+    let volume = (0..components).fold(Rounded::exact(1.0), |v, _| v * two_pi() * gamma2);
+    Rounded::exact(1.0) / (volume * Rounded::exact(1.0).exp() * gamma2)
+}
+
+/// |g(r;m₁) − g(r;m₂)|² and |m₁ − m₂|² for m = r + γu, in the scale-free variables.
+fn sides(gamma: f64, u: &[f64], v: &[f64]) -> (Rounded, Rounded) {
+    let gamma = Rounded::exact(gamma);
+    let density = |u: &[f64]| {
+        let square = Rounded::sum(u.iter().map(|&x| Rounded::exact(x).square()));
+        let norm = gamma * two_pi().sqrt();
+        u.iter()
+            .fold((-(square * 0.5)).exp(), |density, _| density / norm)
+    };
+    let step = |(&a, &b): (&f64, &f64)| (gamma * (Rounded::exact(a) - Rounded::exact(b))).square();
+    (
+        (density(u) - density(v)).square(),
+        Rounded::sum(u.iter().zip(v).map(step)),
+    )
+}
+
+/// Points at 1 − k and 1 + k along a direction (the first axis for the zero direction).
+fn along(direction: &[f64], k: f64) -> (Vec<f64>, Vec<f64>) {
+    let norm = direction.iter().map(|d| d * d).sum::<f64>().sqrt();
+    let mut unit = vec![0.0; direction.len()];
+    if norm > 1e-3 {
+        unit.iter_mut()
+            .zip(direction)
+            .for_each(|(u, d)| *u = d / norm);
+    } else {
+        unit[0] = 1.0;
+    }
+    let at = |radius: f64| unit.iter().map(|u| u * radius).collect();
+    (at(1.0 - k), at(1.0 + k))
+}
+
+impl Statement for VectorRelation {
+    fn id(&self) -> &'static str {
+        "eq-14b-k"
+    }
+    fn source(&self) -> &'static str {
+        "SADM (arXiv:2402.17563), Eq. 14, last step; the constant for K components is ours"
+    }
+    fn kind(&self) -> Kind {
+        Kind::Bound
+    }
+    fn summary(&self) -> &'static str {
+        "for a relation with K components the tight constant is (2 pi gamma^2)^-K / (e gamma^2)"
+    }
+    fn parameters(&self) -> &'static [Parameter] {
+        &[COMPONENTS, GAMMA, NEARNESS]
+    }
+    fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
+        let (count, gamma) = (instance.size(COMPONENTS.name)?, instance.get(GAMMA.name)?);
+        let k = instance.get(NEARNESS.name)?;
+        let mut values = instance.values();
+        let (u, v) = (values.take(count)?, values.take(count)?);
+        let (left, distance2) = sides(gamma, &u, &v);
+        let weight = weight(count, gamma);
+        let (near, far) = along(&values.take(count)?, k);
+        let (slope, step2) = sides(gamma, &near, &far);
+        let nearly = Rounded::exact(1.0) - Rounded::exact(k).square() * 3.0;
+        Ok(vec![
+            Evidence::at_most("|g1 - g2|² ≤ w_K |m1 - m2|²", left, weight * distance2),
+            Evidence::at_most(
+                "w_K (1 - 3k²) |m1 - m2|² ≤ |g1 - g2|² across the unit sphere",
+                weight * nearly * step2,
+                slope,
+            ),
+            Evidence::at_most(
+                "|g1 - g2|² ≤ w_K |m1 - m2|² across the unit sphere",
+                slope,
+                weight * step2,
+            ),
+        ])
+    }
+    fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
+        let (near, far) = along(&[2.0, -1.0, 2.0], 1.0 / 64.0);
+        let mut claims = Vec::new();
+        for gamma in [1e-3, 0.25, 1e3] {
+            let (slope, step2) = sides(gamma, &near, &far);
+            claims.push(Evidence::at_most(
+                format!("control: 0.999 w_3 is enough, at γ = {gamma}"),
+                slope,
+                weight(3, gamma) * 0.999 * step2,
+            ));
+        }
+        let (slope, step2) = sides(0.25, &near, &far);
+        claims.push(Evidence::at_most(
+            "control: the scalar constant w_1 is enough for K = 3, at γ = 1/4",
+            slope,
+            weight(1, 0.25) * step2,
+        ));
+        Ok(claims)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tight_weight;
+    use super::*;
+
+    #[test]
+    fn one_component_is_the_scalar_constant() {
+        for gamma in [0.01, 0.75, 40.0] {
+            let (one, scalar) = (weight(1, gamma), tight_weight(gamma));
+            assert!((one.value - scalar.value).abs() <= one.error + scalar.error);
+        }
+    }
+
+    #[test]
+    fn the_ray_has_the_asked_radii_in_the_asked_direction() {
+        for (direction, unit) in [([3.0, 4.0], [0.6, 0.8]), ([0.0, 0.0], [1.0, 0.0])] {
+            let (near, far) = along(&direction, 0.25);
+            for i in 0..2 {
+                assert!((near[i] - 0.75 * unit[i]).abs() < 1e-15, "{near:?}");
+                assert!((far[i] - 1.25 * unit[i]).abs() < 1e-15, "{far:?}");
+            }
+        }
+    }
+}

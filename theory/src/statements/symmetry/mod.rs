@@ -1,0 +1,14 @@
+//! Structure preserving diffusion (arXiv:2402.19369): laws and maps under groups of pixel permutations.
+
+mod drift;
+mod group;
+mod invariance;
+mod noise;
+mod rank;
+mod tying;
+
+pub use drift::DriftUpToInvisibleFields;
+pub use group::{Group, PixelMap};
+pub use invariance::InvarianceIsEquivariance;
+pub use noise::EquivariantNoise;
+pub use tying::WeightTying;

@@ -1,0 +1,149 @@
+//! A statement tried on many instances; what refutes it is shrunk.
+
+use std::cell::RefCell;
+
+use proptest::prelude::{BoxedStrategy, Strategy, prop_oneof};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+
+use super::{Comparison, Evidence, Instance, Parameter, Scale, Statement, VALUES, Verdict};
+
+/// What came of trying a statement.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trial {
+    /// Instances tried, up to the first that failed.
+    pub instances: u32,
+    /// Largest lhs/(rhs + allowance) of an inequality with positive sides: 1 where it is attained.
+    pub tightest: Option<f64>,
+    /// Largest error/allowance of an equality: at most 1 where all hold.
+    pub worst_rounding: Option<f64>,
+    /// The smallest instance found on which the statement does not hold.
+    pub failure: Option<Failure>,
+}
+
+/// An instance on which a statement does not hold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// The instance, shrunk.
+    pub instance: Instance,
+    /// Why: the claim that fails, or the refusal.
+    pub reason: String,
+}
+
+/// Instances of a statement: parameters over their ranges at their scales, free values in [−2, 2].
+///
+/// Three values of four are multiples of 1/64, so that atoms coincide and differences are exact now and then; the
+/// others have full mantissas. Parameters move in 256 steps, which shrink towards the lower end.
+pub fn instances(statement: &dyn Statement) -> impl Strategy<Value = Instance> + use<> {
+    let known = statement.parameters();
+    let chosen: Vec<_> = known.iter().map(parameter).collect();
+    let value = prop_oneof![
+        3 => (-128..=128_i32).prop_map(|k| f64::from(k) / 64.0),
+        1 => -2.0..2.0_f64
+    ];
+    (chosen, proptest::collection::vec(value, VALUES)).prop_map(|(chosen, values)| {
+        let named = known.iter().map(|p| p.name).zip(chosen).collect();
+        Instance::from_parts(named, values)
+    })
+}
+
+fn parameter(p: &Parameter) -> BoxedStrategy<f64> {
+    let Parameter {
+        low, high, scale, ..
+    } = *p;
+    match scale {
+        Scale::Integer => (0..=64_u32)
+            .prop_map(move |k| low + (f64::from(k) % (high - low + 1.0)))
+            .boxed(),
+        Scale::Linear | Scale::Log => (0..=256_u32)
+            .prop_map(move |k| between(low, high, scale, f64::from(k) / 256.0))
+            .boxed(),
+    }
+}
+
+/// The point at `part` of the way from `low` to `high`, on a linear or logarithmic scale.
+pub(super) fn between(low: f64, high: f64, scale: Scale, part: f64) -> f64 {
+    let point = match scale {
+        Scale::Log => low * (high / low).powf(part),
+        Scale::Linear | Scale::Integer => low + (high - low) * part,
+    };
+    point.clamp(low, high)
+}
+
+/// Tries a statement on `cases` instances drawn from `seed`.
+pub fn try_on(statement: &dyn Statement, cases: u32, seed: u64) -> Trial {
+    let trial = RefCell::new(Trial {
+        instances: 0,
+        tightest: None,
+        worst_rounding: None,
+        failure: None,
+    });
+    let failed = RefCell::new(false);
+    let test = |instance: Instance| match judged(statement, &instance) {
+        Ok(evidence) => {
+            if !*failed.borrow() {
+                trial.borrow_mut().count(&evidence);
+            }
+            Ok(())
+        }
+        Err(reason) => {
+            failed.replace(true);
+            Err(TestCaseError::fail(reason))
+        }
+    };
+    let config = Config {
+        cases,
+        max_shrink_iters: 20_000,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let outcome = TestRunner::new_with_rng(config, rng).run(&instances(statement), test);
+    let mut trial = trial.into_inner();
+    trial.failure = match outcome {
+        Ok(()) => None,
+        Err(TestError::Fail(reason, instance)) => Some(Failure {
+            instance,
+            reason: reason.to_string(),
+        }),
+        Err(TestError::Abort(reason)) => Some(Failure {
+            instance: statement.default_instance(),
+            reason: reason.to_string(),
+        }),
+    };
+    if trial.failure.is_some() {
+        trial.instances += 1;
+    }
+    trial
+}
+
+/// The evidence of an instance on which every claim holds, or why one does not.
+fn judged(statement: &dyn Statement, instance: &Instance) -> Result<Vec<Evidence>, String> {
+    let evidence = statement.evidence(instance).map_err(|e| e.to_string())?;
+    if evidence.is_empty() {
+        return Err("no evidence was offered".to_owned());
+    }
+    match evidence.iter().find(|e| e.verdict() != Verdict::Holds) {
+        None => Ok(evidence),
+        Some(claim) => Err(claim.to_string()),
+    }
+}
+
+impl Trial {
+    fn count(&mut self, evidence: &[Evidence]) {
+        self.instances += 1;
+        for claim in evidence {
+            let (largest, ratio) = match claim.comparison {
+                Comparison::Equal => (&mut self.worst_rounding, claim.ratio()),
+                // A quotient says how tight a bound is only between positive numbers.
+                Comparison::AtMost if claim.lhs >= 0.0 && claim.rhs > 0.0 => {
+                    let tightness = claim.lhs / (claim.rhs + claim.allowance);
+                    (&mut self.tightest, tightness)
+                }
+                Comparison::AtMost => continue,
+            };
+            *largest = Some(largest.map_or(ratio, |l| l.max(ratio)));
+        }
+    }
+}
