@@ -23,8 +23,11 @@ fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
     found
 }
 
+/// The written pages; what lies in `generated/` is included by them.
 fn chapters() -> Vec<PathBuf> {
-    files(&root().join("docs/src"), "md")
+    let mut pages = files(&root().join("docs/src"), "md");
+    pages.retain(|p| !p.components().any(|c| c.as_os_str() == "generated"));
+    pages
 }
 
 fn read(path: &Path) -> String {
@@ -192,6 +195,110 @@ fn the_summary_lists_every_chapter() {
             "{name} is not in SUMMARY.md"
         );
     }
+}
+
+#[test]
+fn the_tables_are_what_the_registry_generates() {
+    let path = root().join("docs/src/generated/statements.md");
+    let generated = sadm_docs::tables::page().expect("every witness evaluates");
+    assert!(
+        read(&path) == generated,
+        "docs/src/generated/statements.md is out of date; run: {}",
+        sadm_docs::tables::COMMAND
+    );
+}
+
+#[test]
+fn what_a_chapter_includes_exists() {
+    for (path, text) in with_text(chapters()) {
+        for piece in text.split("{{#include ").skip(1) {
+            let target = piece.split("}}").next().expect("a first piece");
+            let (file, anchor) = target.split_once(':').expect("a file and an anchor");
+            let included = read(&path.parent().expect("a directory").join(file));
+            assert!(
+                included.contains(&format!("<!-- ANCHOR: {anchor} -->")),
+                "{}: {target} names no anchor",
+                path.display()
+            );
+        }
+    }
+}
+
+/// The links of a text to other pages of the book: file and label, which may be empty.
+fn page_links(text: &str) -> Vec<(String, String)> {
+    let links = text.split("](").skip(1).filter_map(|p| p.split_once(')'));
+    links
+        .map(|(link, _)| link.split_once('#').unwrap_or((link, "")))
+        .filter(|(file, _)| Path::new(file).extension() == Some("md".as_ref()))
+        .filter(|(file, _)| !file.contains("://"))
+        .map(|(file, label)| (file.to_owned(), label.to_owned()))
+        .collect()
+}
+
+#[test]
+fn links_between_chapters_lead_to_a_label() {
+    for (path, text) in with_text(chapters()) {
+        for (file, label) in page_links(&text) {
+            let target = path.parent().expect("a directory").join(&file);
+            assert!(target.exists(), "{}: {file}", path.display());
+            assert!(
+                label.is_empty() || read(&target).contains(&format!("<a id=\"{label}\">")),
+                "{}: {file}#{label} names no label",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn only_links_to_pages_are_followed() {
+    let links = page_links("[a](b.md#eq:c) [d](e.md) [f](https://g.org/h.md) [i](#j)");
+    let file = |f: &str, l: &str| (f.to_owned(), l.to_owned());
+    assert_eq!(links, [file("b.md", "eq:c"), file("e.md", "")]);
+}
+
+/// The paths `crate_name::…` in back-ticks whose last segment the code does not define.
+fn undefined(text: &str, crate_name: &str, code: &str) -> Vec<String> {
+    let kinds = ["fn", "struct", "enum", "trait", "mod", "const", "type"];
+    let prefix = format!("`{crate_name}::");
+    text.split(&prefix)
+        .skip(1)
+        .filter_map(|piece| piece.split('`').next())
+        .filter(|path| {
+            let last = path.rsplit("::").next().unwrap_or(path);
+            let defines = |kind: &&str| {
+                let start = format!("{kind} {last}");
+                let ends =
+                    |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+                code.split(&start).skip(1).any(ends)
+            };
+            !kinds.iter().any(defines)
+        })
+        .map(|path| format!("{crate_name}::{path}"))
+        .collect()
+}
+
+#[test]
+fn functions_named_in_the_book_exist() {
+    let chapters = with_text(chapters());
+    for (name, directory) in [
+        ("sadm_reference", "reference/src"),
+        ("sadm_theory", "theory/src"),
+    ] {
+        let code = with_text(files(&root().join(directory), "rs"));
+        let code: String = code.into_iter().map(|(_, text)| text).collect();
+        for (path, text) in &chapters {
+            let missing = undefined(text, name, &code);
+            assert!(missing.is_empty(), "{}: {missing:?}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_function_that_does_not_exist_is_noticed() {
+    let text = "`sadm_theory::a::find` and `sadm_theory::fin` and `find`";
+    let missing = undefined(text, "sadm_theory", "pub fn find(id: &str) {}");
+    assert_eq!(missing, ["sadm_theory::fin"]);
 }
 
 #[test]

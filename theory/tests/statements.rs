@@ -1,48 +1,6 @@
 //! Every statement of the registry, on instances drawn by proptest, and every refutation.
 
-use proptest::prelude::*;
-use proptest::test_runner::{TestCaseResult, TestRunner};
-use sadm_theory::statements::{
-    Evidence, Instance, Parameter, Scale, Statement, VALUES, Verdict, find, registry,
-};
-
-/// Values k/64 in [−2, 2], one in four with a full mantissa.
-fn value() -> impl Strategy<Value = f64> {
-    prop_oneof![3 => (-128..=128_i32).prop_map(|k| f64::from(k) / 64.0), 1 => -2.0..2.0]
-}
-
-/// A parameter within its range, at its scale, in steps that shrink.
-fn parameter(p: &Parameter) -> BoxedStrategy<f64> {
-    let Parameter {
-        low, high, scale, ..
-    } = *p;
-    match scale {
-        Scale::Integer => (0..=64_u32)
-            .prop_map(move |k| low + (f64::from(k) % (high - low + 1.0)))
-            .boxed(),
-        Scale::Linear => (0..=256_u32)
-            .prop_map(move |k| (low + (high - low) * f64::from(k) / 256.0).clamp(low, high))
-            .boxed(),
-        Scale::Log => (0..=256_u32)
-            .prop_map(move |k| (low * (high / low).powf(f64::from(k) / 256.0)).clamp(low, high))
-            .boxed(),
-    }
-}
-
-fn instance(statement: &dyn Statement) -> impl Strategy<Value = Instance> + use<> {
-    let known = statement.parameters();
-    let chosen: Vec<_> = known.iter().map(parameter).collect();
-    (chosen, proptest::collection::vec(value(), VALUES)).prop_map(move |(chosen, values)| {
-        known.iter().zip(chosen).fold(
-            Instance::of(known).with_values(values),
-            |instance, (p, v)| {
-                instance
-                    .with(known, p.name, v)
-                    .expect("drawn within the range")
-            },
-        )
-    })
-}
+use sadm_theory::statements::{Evidence, Verdict, find, registry, try_on};
 
 fn describe(evidence: &Evidence) -> String {
     format!("{evidence:?}, excess {:e}", evidence.excess())
@@ -51,25 +9,15 @@ fn describe(evidence: &Evidence) -> String {
 /// Draws instances of one statement and requires all its evidence.
 fn holds_everywhere(id: &str) {
     let statement = find(id).expect("a registered statement");
-    let config = ProptestConfig {
-        cases: 64,
-        max_shrink_iters: 20_000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
-    let test = |instance: Instance| -> TestCaseResult {
-        let evidence = statement
-            .evidence(&instance)
-            .map_err(|e| TestCaseError::fail(e.to_string()))?;
-        prop_assert!(!evidence.is_empty());
-        for claim in &evidence {
-            prop_assert_eq!(claim.verdict(), Verdict::Holds, "{}", describe(claim));
-        }
-        Ok(())
-    };
-    TestRunner::new(config)
-        .run(&instance(statement.as_ref()), test)
-        .unwrap_or_else(|e| panic!("{id}: {e}"));
+    let seed = std::env::var("PROPTEST_RNG_SEED").ok();
+    let seed = seed.map_or(1, |seed| {
+        seed.parse().expect("PROPTEST_RNG_SEED is a number")
+    });
+    let trial = try_on(statement.as_ref(), 64, seed);
+    if let Some(failure) = trial.failure {
+        panic!("{id}: {} on {}", failure.reason, failure.instance);
+    }
+    assert_eq!(trial.instances, 64);
 }
 
 macro_rules! holds {

@@ -40,7 +40,7 @@ pub use joint::{RelationByBayes, RelationErrorSplits};
 pub use likelihood::{ContinuousLimit, EvidenceBound, PairBound};
 pub use plug_in_score::PlugInScore;
 pub use relation_score::RelationScore;
-pub use sweep::{Sweep, parameter, sweep, swept_by_default};
+pub use sweep::{Sweep, sweep, swept_by_default};
 pub use symmetry::{
     DriftUpToInvisibleFields, EquivariantNoise, Group, InvarianceIsEquivariance, PixelMap,
     WeightTying,

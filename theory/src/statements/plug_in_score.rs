@@ -21,7 +21,7 @@ use crate::rounding::Rounded;
 /// ‖…‖ ≤ (α/σ²) κ V W/E[G|y_t],   G = exp(−(r − R)²/2γ²),   W = max_k ‖a_k − x̂_i − C_i ∇_1ℓ(ŷ)‖
 /// κ = ½ (L²/γ² + H min(e^{−½}/γ, M/γ²))
 /// ```
-/// where on the convex hull of the atoms ‖∇R‖² ≤ L², ‖∇²R‖ ≤ H, |r − R| ≤ M ([`Smoothness`]). The bound is not
+/// where on the convex hull of the atoms ‖∇R‖² ≤ L², ‖∇²R‖ ≤ H, |r − R| ≤ M (`Smoothness`). The bound is not
 /// claimed for the Euclidean relation, which has no second derivative where two points meet.
 ///
 /// # Limits

@@ -147,3 +147,91 @@ impl Trial {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rounding::Rounded;
+    use crate::statements::{Kind, StatementError};
+
+    const X: Parameter = Parameter {
+        name: "x",
+        meaning: "a whole number",
+        low: 1.0,
+        high: 8.0,
+        default: 1.0,
+        scale: Scale::Integer,
+    };
+
+    /// x ≤ most, and x² = x·x with an allowance of 1/2 for an error of 1/8.
+    struct AtMost(f64);
+
+    impl Statement for AtMost {
+        fn id(&self) -> &'static str {
+            "at-most"
+        }
+        fn source(&self) -> &'static str {
+            "a test"
+        }
+        fn kind(&self) -> Kind {
+            Kind::Bound
+        }
+        fn summary(&self) -> &'static str {
+            "x is at most a number"
+        }
+        fn parameters(&self) -> &'static [Parameter] {
+            &[X]
+        }
+        fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
+            let x = instance.get("x")?;
+            let near = Rounded::within(x * x + 0.125, 0.5);
+            Ok(vec![
+                Evidence::at_most("x <= most", x.into(), self.0.into()),
+                Evidence::equal("x² = x·x", near, (x * x).into()),
+            ])
+        }
+        fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn what_fails_is_shrunk_to_its_smallest_instance() {
+        let trial = try_on(&AtMost(3.0), 64, 0);
+        let failure = trial.failure.expect("4 is more than 3");
+        assert_eq!(failure.instance.get("x"), Ok(4.0));
+        assert!(failure.reason.contains("x <= most"), "{}", failure.reason);
+        assert!((1..=64).contains(&trial.instances));
+        assert!(
+            trial.tightest.is_none_or(|t| t <= 1.0),
+            "{:?}",
+            trial.tightest
+        );
+    }
+
+    #[test]
+    fn what_holds_is_counted_with_its_ratios() {
+        let trial = try_on(&AtMost(8.0), 200, 0);
+        assert_eq!((trial.instances, &trial.failure), (200, &None));
+        let tightest = trial.tightest.expect("an inequality");
+        assert!(
+            tightest <= 1.0 && tightest > 1.0 - 1e-12,
+            "8 of 8: {tightest}"
+        );
+        let rounding = trial.worst_rounding.expect("an equality");
+        assert!((rounding - 0.25).abs() < 1e-9, "{rounding}");
+    }
+
+    #[test]
+    fn scales_are_walked_evenly() {
+        assert_eq!(
+            between(1.0, 100.0, Scale::Linear, 0.5).to_bits(),
+            50.5_f64.to_bits()
+        );
+        assert!((between(1.0, 100.0, Scale::Log, 0.5) - 10.0).abs() < 1e-12);
+        assert_eq!(
+            between(1.0, 100.0, Scale::Log, 1.0).to_bits(),
+            100.0_f64.to_bits()
+        );
+    }
+}
