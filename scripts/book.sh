@@ -5,6 +5,6 @@ cd "$(dirname "$0")/.."
 
 command -v mdbook >/dev/null || cargo install --locked mdbook@0.5.4
 if grep -q 'preprocessor.katex' docs/book.toml; then
-    command -v mdbook-katex >/dev/null || cargo install --locked mdbook-katex@0.10
+    command -v mdbook-katex >/dev/null || cargo install --locked --version "^0.10" mdbook-katex
 fi
 mdbook build docs
