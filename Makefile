@@ -43,5 +43,7 @@ cuda: setup ## release build for NVIDIA cards, no card needed (about 10 minutes)
 	    cargo build --release --features cuda --target-dir target-cuda
 
 cuda-check: setup ## type-check the CUDA code, no CUDA needed
-	CUDA_COMPUTE_CAP=90 NVCC=$(CURDIR)/scripts/nvcc-typecheck \
+	mkdir -p target-cuda-check/bin
+	ln -sf $(CURDIR)/scripts/nvcc-typecheck target-cuda-check/bin/nvcc
+	PATH=$(CURDIR)/target-cuda-check/bin:$$PATH CUDA_COMPUTE_CAP=90 NVCC=$(CURDIR)/scripts/nvcc-typecheck \
 	    cargo check --features cuda --target-dir target-cuda-check
