@@ -6,12 +6,11 @@ pub mod gaussian;
 pub mod mixture;
 pub mod relation;
 pub mod relation_oracle;
-
-pub use gaussian::{GaussianLaw, SmoothPosterior};
 pub mod small_matrix;
-pub use mixture::MixtureLaw;
 
 pub use chain::ChainError;
 pub use finite::{
     BatchPosterior, FiniteLaw, LawError, Observation, PairPosterior, PairScore, Posterior, Tilted,
 };
+pub use gaussian::{GaussianLaw, SmoothPosterior};
+pub use mixture::MixtureLaw;

@@ -98,12 +98,7 @@ impl Statement for RelationByBayes {
         let setting = noised_law(instance, 2)?;
         let over_atoms = affinity(relation(instance)?, setting.law.atoms())?;
         let (r, gamma) = (instance.get(OBSERVED.name)?, instance.get(GAMMA.name)?);
-        let pair = setting.law.pair(
-            &setting.points[0],
-            &setting.points[1],
-            setting.alpha,
-            setting.sigma,
-        )?;
+        let pair = setting.pair()?;
         let g = |k: usize, l: usize| normal_density(r, over_atoms[[k, l]].into(), gamma);
         let quotient = Self::joint(&setting, g) / Self::joint(&setting, |_, _| Rounded::exact(1.0));
         let expectation = pair.relation_density(r, &over_atoms, gamma)?;
@@ -118,12 +113,7 @@ impl Statement for RelationByBayes {
         let setting = noised_law(&instance, 2)?;
         let over_atoms = affinity(relation(&instance)?, setting.law.atoms())?;
         let (r, gamma) = (OBSERVED.default, GAMMA.default);
-        let pair = setting.law.pair(
-            &setting.points[0],
-            &setting.points[1],
-            setting.alpha,
-            setting.sigma,
-        )?;
+        let pair = setting.pair()?;
         let joint = Self::joint(&setting, |k, l| {
             normal_density(r, over_atoms[[k, l]].into(), gamma)
         });
@@ -164,12 +154,7 @@ impl RelationErrorSplits {
                 .for_each(|(p, m)| *p = bias * m.value);
         }
         let plug_in = normal_density(r, affinity(relation, &predicted)?[[0, 1]].into(), gamma);
-        let pair = setting.law.pair(
-            &setting.points[0],
-            &setting.points[1],
-            setting.alpha,
-            setting.sigma,
-        )?;
+        let pair = setting.pair()?;
         let g = |k: usize, l: usize| normal_density(r, over_atoms[[k, l]].into(), gamma);
         Ok(Terms {
             error: pair.expectation(|k, l| (g(k, l) - plug_in).square()),

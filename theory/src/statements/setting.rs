@@ -7,7 +7,7 @@ use sadm_reference::schedule::{Schedule, ScheduleKind};
 use sadm_reference::structure::StructureOptions;
 
 use super::{Instance, Parameter, Scale, StatementError};
-use crate::laws::FiniteLaw;
+use crate::laws::{FiniteLaw, PairPosterior};
 use crate::rounding::Rounded;
 
 /// The schedule, by its place in [`ScheduleKind::ALL`].
@@ -84,6 +84,19 @@ pub struct NoisedLaw {
     pub sigma: f64,
     /// Noised points `[points][n]`.
     pub points: Vec<Vec<f64>>,
+}
+
+impl NoisedLaw {
+    /// The posterior of the pair of the first two points.
+    pub fn pair(&self) -> Result<PairPosterior, StatementError> {
+        let [first, second, ..] = self.points.as_slice() else {
+            return Err(StatementError::TooFewValues {
+                needed: 2,
+                left: self.points.len(),
+            });
+        };
+        Ok(self.law.pair(first, second, self.alpha, self.sigma)?)
+    }
 }
 
 /// Reads K atoms, K weights and the noise of some points from the instance. Row k is moved by 3 in its first

@@ -2,17 +2,10 @@
 
 use std::f64::consts::PI;
 
+use super::GAMMA;
 use crate::rounding::Rounded;
 use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
 
-const GAMMA: Parameter = Parameter {
-    name: "gamma",
-    meaning: "standard deviation with which the relation is observed",
-    low: 1e-3,
-    high: 1e3,
-    default: 0.75,
-    scale: Scale::Log,
-};
 const GAP: Parameter = Parameter {
     name: "delta",
     meaning: "difference of the relations, (m2 - m1)/gamma",

@@ -16,3 +16,24 @@ pub use pointwise::DensityDifference;
 pub use several::VectorRelation;
 
 pub(super) use pointwise::{near_slope, tight_weight};
+
+use super::{Parameter, Scale};
+
+/// γ of a scalar relation.
+const GAMMA: Parameter = Parameter {
+    name: "gamma",
+    meaning: "standard deviation with which the relation is observed",
+    low: 1e-3,
+    high: 1e3,
+    default: 0.75,
+    scale: Scale::Log,
+};
+/// How near to the steepest point tightness is shown.
+const NEARNESS: Parameter = Parameter {
+    name: "k",
+    meaning: "distance from the steepest point at which tightness is shown, in units of gamma",
+    low: 1e-3,
+    high: 0.5,
+    default: 0.0625,
+    scale: Scale::Log,
+};

@@ -1,17 +1,10 @@
 //! The constant of Eq. 14 for a scalar relation.
 
+use super::{GAMMA, NEARNESS};
 use crate::laws::finite::{normal_density, two_pi};
 use crate::rounding::Rounded;
 use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
 
-const GAMMA: Parameter = Parameter {
-    name: "gamma",
-    meaning: "standard deviation with which the relation is observed",
-    low: 1e-3,
-    high: 1e3,
-    default: 0.75,
-    scale: Scale::Log,
-};
 const OBSERVED: Parameter = Parameter {
     name: "r",
     meaning: "the observed relation",
@@ -35,14 +28,6 @@ const SECOND: Parameter = Parameter {
     high: 8.0,
     default: 1.75,
     scale: Scale::Linear,
-};
-const NEARNESS: Parameter = Parameter {
-    name: "k",
-    meaning: "distance from the steepest point at which tightness is shown, in units of gamma",
-    low: 1e-3,
-    high: 0.5,
-    default: 0.0625,
-    scale: Scale::Log,
 };
 
 /// `[thm:density-difference]` |g(r;m₁) − g(r;m₂)|² ≤ w(γ)|m₁ − m₂|² with the smallest possible w(γ) = 1/(2πeγ⁴).

@@ -1,5 +1,6 @@
 //! The constant of Eq. 14 for a relation with K components.
 
+use super::NEARNESS;
 use crate::laws::finite::two_pi;
 use crate::rounding::Rounded;
 use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
@@ -18,14 +19,6 @@ const GAMMA: Parameter = Parameter {
     low: 1e-3,
     high: 1e3,
     default: 0.75,
-    scale: Scale::Log,
-};
-const NEARNESS: Parameter = Parameter {
-    name: "k",
-    meaning: "distance from the steepest point at which tightness is shown, in units of gamma",
-    low: 1e-3,
-    high: 0.5,
-    default: 0.0625,
     scale: Scale::Log,
 };
 
