@@ -9,7 +9,7 @@ PRESET ?= digits
 CASES ?= 1000
 CUDA_PREFIX ?= $(CURDIR)/target-cuda/toolkit
 
-.PHONY: help setup train test verify bench mutants book cuda cuda-check
+.PHONY: help setup train test verify bench mutants book cuda cuda-bundle cuda-check
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -41,6 +41,9 @@ cuda: setup ## release build for NVIDIA cards, no card needed (about 10 minutes)
 	scripts/cuda-toolkit.sh $(CUDA_PREFIX)
 	source $(CUDA_PREFIX)/env.sh && NVCC=$(CUDA_PREFIX)/bin/nvcc-lite \
 	    cargo build --release --features cuda --target-dir target-cuda
+
+cuda-bundle: cuda ## one archive for a machine with a card, no Rust and no network
+	source $(CUDA_PREFIX)/env.sh && NVCC=$(CUDA_PREFIX)/bin/nvcc-lite scripts/cuda-bundle.sh target-cuda
 
 cuda-check: setup ## type-check the CUDA code, no CUDA needed
 	mkdir -p target-cuda-check/bin

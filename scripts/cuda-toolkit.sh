@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # usage: cuda-toolkit.sh PREFIX
 # A CUDA 13.0 toolkit that compiles and links (no card, no root, about 1 GB): the compiler from NVIDIA's wheels
-# on PyPI, and stub libraries for the linker. At run time the machine's own libraries are found. Quick when done.
+# on PyPI, and for the linker archives that find the machine's own libraries at run time. Quick when done.
 set -euo pipefail
 
 prefix=$(realpath -m "${1:?usage: cuda-toolkit.sh PREFIX}")
@@ -32,28 +32,28 @@ find "$prefix/bin" "$prefix/nvvm/bin" -type f -exec chmod +x {} +
 ln -sfn lib "$prefix/lib64"
 ln -sfn libcudart.so.13 "$prefix/lib/libcudart.so"
 
-# What the linker wants to see of the driver and the numeric libraries: the names that cudarc declares.
+# For the linker: each library as an archive that looks the real one up at its first call (cuda-lazy.c), with the
+# functions that cudarc declares.
 cargo fetch --quiet
 cudarc=$(cargo metadata --format-version 1 --features cuda |
     "$python" -c 'import json, os, sys
 print(next(os.path.dirname(p["manifest_path"]) for p in json.load(sys.stdin)["packages"] if p["name"] == "cudarc"))')
 
-stub() { # library, soname, module of cudarc, prefix of its functions
-    local names
-    names=$(grep -ohE "fn $4[A-Za-z0-9_]+" "$cudarc/src/$3/sys/mod.rs" | cut -d' ' -f2 | sort -u)
-    [[ -n $names ]] || { echo "cuda-toolkit: cudarc declares no function $4* in $3" >&2; exit 1; }
-    # 100 is CUDA_ERROR_NO_DEVICE: a program that runs on a stub learns that there is no card.
-    for name in $names; do echo "int $name(void) { return 100; }"; done |
-        cc -x c -shared -fPIC -w -Wl,-soname,"$2" -o "$prefix/lib/stubs/$2" -
-    ln -sfn "$2" "$prefix/lib/stubs/lib$1.so"
+lazy() { # library, soname, module of cudarc, prefix of its functions, the error that says that it is missing
+    grep -ohE "fn $4[A-Za-z0-9_]+" "$cudarc/src/$3/sys/mod.rs" | cut -d' ' -f2 | sort -u |
+        awk '{ print "ENTRY(" NR - 1 ", " $1 ")" }' >"$work/$1.h"
+    [[ -s $work/$1.h ]] || { echo "cuda-toolkit: cudarc declares no function $4* in $3" >&2; exit 1; }
+    cc -O1 -fPIC -fno-toplevel-reorder -Wall -Wextra -Werror -c -o "$work/$1.o" "$scripts/cuda-lazy.c" \
+        -DSONAME="\"$2\"" -DMISSING="$5" -D"NAME(x)=lazy_$1_##x" -DLIST="\"$work/$1.h\""
+    rm -f "$prefix/lib/stubs/lib$1".*
+    ar rcs "$prefix/lib/stubs/lib$1.a" "$work/$1.o"
 }
-stub cuda libcuda.so.1 driver cu
-stub cublas libcublas.so.13 cublas cublas
-stub cublasLt libcublasLt.so.13 cublaslt cublasLt
-stub curand libcurand.so.10 curand curand
-stub nvrtc libnvrtc.so.13 nvrtc nvrtc
-stub cudnn libcudnn.so.9 cudnn cudnn
-stub nccl libnccl.so.2 nccl nccl
+lazy cuda libcuda.so.1 driver cu 100         # CUDA_ERROR_NO_DEVICE
+lazy cublas libcublas.so.13 cublas cublas 1  # ..._NOT_INITIALIZED, as in the next three
+lazy cublasLt libcublasLt.so.13 cublaslt cublasLt 1
+lazy curand libcurand.so.10 curand curand 101
+lazy cudnn libcudnn.so.9 cudnn cudnn 1001
+lazy nvrtc libnvrtc.so.13 nvrtc nvrtc 7      # NVRTC_ERROR_BUILTIN_OPERATION_FAILURE
 
 # Last of all, since it says that the rest is there.
 cat >"$prefix/env.sh" <<END

@@ -9,6 +9,7 @@ mod failure;
 mod files;
 mod image_grid;
 mod names;
+mod place;
 mod progress;
 mod tensors;
 mod threads;

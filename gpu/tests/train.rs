@@ -358,7 +358,7 @@ fn the_adversarial_phase_ends_at_a_measured_balance() {
 #[test]
 fn every_method_schedule_and_model_trains() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let variants: [&[&str]; 9] = [
+    let variants: [&[&str]; 10] = [
         &["structure.method=none"],
         &["structure.method=guided", "objective.time_sharing=shared"],
         &[
@@ -405,6 +405,7 @@ fn every_method_schedule_and_model_trains() {
             "model.dit.heads=2",
             "model.dit.time_dim=8",
         ],
+        &["train.compute=bf16"],
     ];
     for (index, sets) in variants.iter().enumerate() {
         let config = sets.iter().fold(tiny(), |c, s| c.with_set(s).expect(s));

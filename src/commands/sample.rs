@@ -8,11 +8,10 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
 use candle_core::{Device, Tensor};
-use sadm_crosscheck::Place;
 use sadm_gpu::sampler::SamplerKind;
 use sadm_gpu::train::{Run, SampleRequest};
 
-use crate::{files, image_grid, threads};
+use crate::{files, image_grid, place, threads};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -133,7 +132,7 @@ impl Format {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let format = Format::of(&args.out)?;
     threads::limit(args.threads)?;
-    let device = Place::open(&args.device, "f32")?.device;
+    let device = place::open(&args.device, "f32")?.device;
     let run = Run::open(&args.run, &device)?;
     let request = request(args, &run)?;
     let images = run.sample(&request)?;

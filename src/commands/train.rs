@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use sadm_crosscheck::{Place, Shadow, ShadowOptions};
+use sadm_crosscheck::{Shadow, ShadowOptions};
 use sadm_gpu::config::{Config, PRESETS};
 use sadm_gpu::train::observer::Observer;
 use sadm_gpu::train::{Outcome, Trainer};
 
 use crate::progress::{Progress, duration, say};
-use crate::{files, threads};
+use crate::{files, place, threads};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -64,7 +64,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     threads::limit(args.threads)?;
     let folder = folder(args)?;
     let config = configuration(args, &folder)?;
-    let device = Place::open(&args.device, "f32")?.device;
+    let device = place::open(&args.device, "f32")?.device;
     let stop = stop_on_interrupt()?;
     let shadow = (config.shadow.every > 0).then(|| shadow(&folder));
     let steps = config.train.steps;

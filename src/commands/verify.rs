@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use sadm_crosscheck::{Outcome, Place, Report, VerifyOptions, registry, replay, verify};
+use sadm_crosscheck::{Outcome, Report, VerifyOptions, registry, replay, verify};
 
-use crate::files;
+use crate::{files, place};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long)]
     device: Option<String>,
     /// Its element type
-    #[arg(long, default_value = "f32", value_parser = ["f32", "bf16", "f16", "f64"])]
+    #[arg(long, default_value = "f32", value_parser = ["f32", "tf32", "bf16", "f16", "f64"])]
     dtype: String,
     /// Random cases for each quantity; expensive ones run a fraction
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -82,7 +82,7 @@ fn run_again(file: &Path, device: Option<&str>) -> Result<()> {
 
 fn run_all(args: &Args) -> Result<()> {
     let options = VerifyOptions {
-        place: Place::open(args.device.as_deref().unwrap_or("cpu"), &args.dtype)?,
+        place: place::open(args.device.as_deref().unwrap_or("cpu"), &args.dtype)?,
         cases: args.cases,
         only: args.only.clone(),
         seed: args.seed,

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, time::Instant};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, cuda::set_gemm_reduced_precision_f32};
 use ndarray::{Array, ArrayD, IxDyn};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use sadm_reference::bound::Precision;
@@ -36,6 +36,8 @@ pub struct Place {
     pub label: String,
     /// The element type.
     pub dtype: DType,
+    /// Whether the card multiplies matrices of f32 in TF32: their elements are rounded to 11 bits first.
+    pub tf32: bool,
 }
 
 impl Place {
@@ -45,20 +47,28 @@ impl Place {
             device: Device::Cpu,
             label: "cpu".to_owned(),
             dtype,
+            tf32: false,
         }
     }
 
-    /// Opens a device by name.
+    /// Opens a device by name, and for the whole program turns TF32 on for the element type `tf32`, else off.
     ///
     /// # Errors
-    /// When the device is not `cpu` or `cuda:N`, cannot be opened, or the element type is not one of f64,
-    /// f32, bf16, f16.
+    /// When the device is not `cpu` or `cuda:N`, cannot be opened, the element type is not one of f64, f32,
+    /// tf32, bf16, f16, or is tf32 on a processor.
     pub fn open(device: &str, dtype: &str) -> Result<Self> {
-        Ok(Self {
+        let tf32 = dtype == "tf32";
+        let place = Self {
             device: open_device(device)?,
             label: device.to_owned(),
             dtype: parse_dtype(dtype)?,
-        })
+            tf32,
+        };
+        if tf32 && place.kind() == Kind::Cpu {
+            return Err(Error::Tf32(place.label));
+        }
+        set_gemm_reduced_precision_f32(tf32);
+        Ok(place)
     }
 
     /// The kind of the device.
@@ -70,9 +80,13 @@ impl Place {
         }
     }
 
-    /// Name of the element type: `f64`, `f32`, `bf16`, `f16`.
+    /// Name of the element type: `f64`, `f32`, `tf32`, `bf16`, `f16`.
     pub fn dtype_name(&self) -> &'static str {
-        self.dtype.as_str()
+        if self.tf32 {
+            "tf32"
+        } else {
+            self.dtype.as_str()
+        }
     }
 
     /// Copies numbers to the device; each is rounded to the element type.
@@ -123,16 +137,24 @@ fn open_device(name: &str) -> Result<Device> {
     if !cfg!(feature = "cuda") {
         return Err(Error::WithoutCuda(name.to_owned()));
     }
-    Device::new_cuda(number).map_err(|e| Error::Cuda {
+    Device::new_cuda(number).map_err(|e| refused_by_cuda(name, &e.to_string()))
+}
+
+/// A machine without any card is told from a card that is there and cannot be opened.
+fn refused_by_cuda(name: &str, why: &str) -> Error {
+    if why.contains("CUDA_ERROR_NO_DEVICE") {
+        return Error::NoCard(name.to_owned());
+    }
+    Error::Cuda {
         got: name.to_owned(),
-        why: e.to_string(),
-    })
+        why: why.to_owned(),
+    }
 }
 
 fn parse_dtype(name: &str) -> Result<DType> {
     match name {
         "f64" => Ok(DType::F64),
-        "f32" => Ok(DType::F32),
+        "f32" | "tf32" => Ok(DType::F32),
         "bf16" => Ok(DType::BF16),
         "f16" => Ok(DType::F16),
         other => Err(Error::Dtype(other.to_owned())),
@@ -558,11 +580,25 @@ mod tests {
             Place::open("cpu", "bf16").expect("both exist").dtype,
             DType::BF16
         );
-        for (device, dtype) in [("tpu", "f32"), ("cuda:x", "f32"), ("cpu", "f31")] {
+        let wrong = [
+            ("tpu", "f32"),
+            ("cuda:x", "f32"),
+            ("cpu", "f31"),
+            ("cpu", "tf32"),
+        ];
+        for (device, dtype) in wrong {
             let message = Place::open(device, dtype)
                 .expect_err("one of them is wrong")
                 .to_string();
             assert!(message.contains("must be"), "unclear: {message}");
         }
+    }
+
+    #[test]
+    fn no_card_at_all_is_told_from_a_card_that_cannot_be_opened() {
+        let none = refused_by_cuda("cuda:0", "DriverError(CUDA_ERROR_NO_DEVICE, \"…\")");
+        assert!(matches!(none, Error::NoCard(name) if name == "cuda:0"));
+        let other = refused_by_cuda("cuda:7", "DriverError(CUDA_ERROR_INVALID_DEVICE, \"…\")");
+        assert!(matches!(other, Error::Cuda { .. }));
     }
 }

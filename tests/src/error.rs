@@ -70,6 +70,9 @@ pub enum Error {
     /// A card, asked of a program that was built for the processor only.
     #[error("`{0}` needs a program built with CUDA, and this one is not: `make cuda` builds it")]
     WithoutCuda(String),
+    /// A card, on a machine that has none, or no driver for it.
+    #[error("`{0}`: no NVIDIA card or no driver on this machine")]
+    NoCard(String),
     /// A card that cannot be opened.
     #[error("cannot open `{got}`: {why}")]
     Cuda {
@@ -87,8 +90,11 @@ pub enum Error {
         why: String,
     },
     /// An element type that no check runs in.
-    #[error("element type must be one of f64, f32, bf16, f16, got `{0}`")]
+    #[error("element type must be one of f64, f32, tf32, bf16, f16, got `{0}`")]
     Dtype(String),
+    /// TF32, asked of a processor.
+    #[error("tf32 is how NVIDIA's cards multiply matrices: the device must be `cuda:N`, got `{0}`")]
+    Tf32(String),
     /// A file that cannot be read or written.
     #[error("{path}: {source}")]
     Io {

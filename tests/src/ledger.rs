@@ -47,6 +47,11 @@ pub(crate) const F16: Precision = Precision {
     unit: 4.882_812_5e-4,
     tiny: 5.960_464_477_539_063e-8,
 };
+/// TF32: f32 whose significand is rounded to 11 bits, u = 2⁻¹¹, on the way into a product.
+const TF32: Precision = Precision {
+    unit: 4.882_812_5e-4,
+    tiny: Precision::F32.tiny,
+};
 
 /// How one check is judged at one place.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -176,16 +181,37 @@ pub const OVERRIDES: &[Override] = &[
     wider("nn.embedding", DType::F16, SCATTER),
 ];
 
+/// Families and checks that multiply matrices: with TF32 every operation of theirs is judged in it. All others are
+/// judged in f32, as if TF32 were off.
+pub const PRODUCTS: &[&str] = &[
+    "affinity",
+    "structural-loss",
+    "nn.linear",
+    "composed.linear",
+    "nn.conv2d",
+    "composed.conv2d",
+    "nn.attention",
+    "composed.attention",
+    "network",
+    "step",
+];
+
 /// How a check is judged at a place.
 ///
 /// # Errors
 /// When the ledger has no entry for the check's family.
 pub fn rule(check: &dyn Check, place: &Place) -> Result<Rule> {
-    rule_of(check.family(), check.name(), place.kind(), place.dtype).ok_or_else(|| Error::NoEntry {
-        check: check.name().to_owned(),
-        device: place.label.clone(),
-        dtype: place.dtype_name().to_owned(),
-    })
+    let (family, name) = (check.family(), check.name());
+    let mut rule =
+        rule_of(family, name, place.kind(), place.dtype).ok_or_else(|| Error::NoEntry {
+            check: name.to_owned(),
+            device: place.label.clone(),
+            dtype: place.dtype_name().to_owned(),
+        })?;
+    if place.tf32 && (PRODUCTS.contains(&family) || PRODUCTS.contains(&name)) {
+        rule.compute = TF32;
+    }
+    Ok(rule)
 }
 
 fn rule_of(family: &str, check: &str, kind: Kind, dtype: DType) -> Option<Rule> {
@@ -265,6 +291,26 @@ mod tests {
                 "an override of `{}` has no reason",
                 wider.check
             );
+        }
+    }
+
+    #[test]
+    fn tf32_widens_what_multiplies_matrices_and_nothing_else() {
+        let place = Place {
+            tf32: true,
+            ..Place::cpu(DType::F32)
+        };
+        let judged = |check: &dyn Check| rule(check, &place).expect("the entry exists").compute;
+        let checks = registry();
+        for product in PRODUCTS {
+            let named = |c: &&Box<dyn Check>| c.family() == *product || c.name() == *product;
+            let check = checks.iter().find(named);
+            let check = check.unwrap_or_else(|| panic!("no check is called `{product}`"));
+            assert_eq!(judged(check.as_ref()), TF32, "`{product}`");
+        }
+        for plain in ["forward", "nn.silu", "adamw", "nn.group-norm"] {
+            let check = checks.iter().find(|c| c.name() == plain);
+            assert_eq!(judged(check.expect("it exists").as_ref()), F32, "`{plain}`");
         }
     }
 

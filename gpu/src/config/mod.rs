@@ -4,7 +4,7 @@ mod parse;
 mod presets;
 
 use crate::denoise::Weight;
-use crate::network::{DitConfig, EncoderConfig, UNetConfig};
+use crate::network::{Compute, DitConfig, EncoderConfig, UNetConfig};
 use crate::parametrisation::Parametrisation;
 use crate::sampler::SamplerKind;
 use crate::schedule::Schedule;
@@ -241,6 +241,8 @@ pub struct TrainConfig {
     pub steps: usize,
     /// Images in a batch, |B|.
     pub batch: usize,
+    /// What the networks compute in: `f32`, or `bf16` with f32 parameters, losses and sums.
+    pub compute: Compute,
     /// Peak learning rate of θ.
     pub learning_rate: f64,
     /// Fraction of each phase-group's steps over which the rate rises from 0.
@@ -452,6 +454,7 @@ impl Default for TrainConfig {
         Self {
             steps: 2000,
             batch: 64,
+            compute: Compute::F32,
             learning_rate: 1e-3,
             warmup: 0.05,
             decay: Decay::Cosine,

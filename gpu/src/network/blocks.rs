@@ -1,6 +1,6 @@
 //! Layers with parameters, and the embedding of the condition that both denoisers share.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use crate::nn::{
     self, conv2d, embedding, group_norm, group_norm_silu, linear, silu, time_features,
@@ -10,6 +10,12 @@ use crate::{Error, Result};
 
 /// Standard deviation of a class's embedding at the start: about that of the time embedding.
 const CLASS_STD: f64 = 0.5;
+
+/// A parameter in the element type of what it meets: narrower than its own in mixed precision, where its gradient is
+/// widened again on the way back.
+pub(super) fn like(parameter: &Tensor, x: &Tensor) -> Result<Tensor> {
+    Ok(parameter.to_dtype(x.dtype())?)
+}
 
 /// An affine map.
 #[derive(Debug, Clone)]
@@ -36,14 +42,18 @@ impl Linear {
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(linear(x, &self.weight, Some(&self.bias))?)
+        Ok(linear(
+            x,
+            &like(&self.weight, x)?,
+            Some(&like(&self.bias, x)?),
+        )?)
     }
 
     /// The map of each pixel's channels, `[B, C, H, W]` → `[B, D, H, W]`.
     pub(super) fn forward_pixels(&self, x: &Tensor) -> Result<Tensor> {
         let (outputs, inputs) = self.weight.dims2()?;
-        let weight = self.weight.reshape((outputs, inputs, 1, 1))?;
-        Ok(conv2d(x, &weight, Some(&self.bias), 0)?)
+        let weight = like(&self.weight, x)?.reshape((outputs, inputs, 1, 1))?;
+        Ok(conv2d(x, &weight, Some(&like(&self.bias, x)?), 0)?)
     }
 }
 
@@ -92,7 +102,8 @@ impl Conv {
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(conv2d(x, &self.weight, Some(&self.bias), self.padding)?)
+        let (weight, bias) = (like(&self.weight, x)?, like(&self.bias, x)?);
+        Ok(conv2d(x, &weight, Some(&bias), self.padding)?)
     }
 }
 
@@ -120,12 +131,14 @@ impl GroupNorm {
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(group_norm(x, self.groups, &self.weight, &self.bias)?)
+        let (gamma, beta) = (like(&self.weight, x)?, like(&self.bias, x)?);
+        Ok(group_norm(x, self.groups, &gamma, &beta)?)
     }
 
     /// `silu(norm(x))`.
     pub(super) fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(group_norm_silu(x, self.groups, &self.weight, &self.bias)?)
+        let (gamma, beta) = (like(&self.weight, x)?, like(&self.bias, x)?);
+        Ok(group_norm_silu(x, self.groups, &gamma, &beta)?)
     }
 
     /// `silu(norm(x) (1 + scale) + shift)` with `scale`, `shift`: `[B, C]`, both folded into the
@@ -137,8 +150,8 @@ impl GroupNorm {
         shift: &Tensor,
     ) -> Result<Tensor> {
         let scale = (scale + 1.0)?;
-        let gamma = scale.broadcast_mul(&self.weight)?;
-        let beta = (scale.broadcast_mul(&self.bias)? + shift)?;
+        let gamma = scale.broadcast_mul(&like(&self.weight, x)?)?;
+        let beta = (scale.broadcast_mul(&like(&self.bias, x)?)? + shift)?;
         Ok(group_norm_silu(x, self.groups, &gamma, &beta)?)
     }
 }
@@ -149,7 +162,6 @@ pub(super) struct Condition {
     time: [Linear; 2],
     class: Option<Tensor>,
     time_dim: usize,
-    dtype: DType,
 }
 
 impl Condition {
@@ -177,7 +189,6 @@ impl Condition {
             ],
             class: classes.map(table).transpose()?,
             time_dim,
-            dtype: at.dtype(),
         })
     }
 
@@ -198,7 +209,7 @@ impl Condition {
             }
         };
         count("number of noise levels", c_noise.len())?;
-        let features = time_features(c_noise, self.time_dim, x.device(), self.dtype)?;
+        let features = time_features(c_noise, self.time_dim, x.device(), x.dtype())?;
         let hidden = silu(&self.time[0].forward(&features)?)?;
         let mut emb = self.time[1].forward(&hidden)?;
         if let Some(labels) = labels {
@@ -210,7 +221,7 @@ impl Condition {
                 let must = "be absent for a network without classes";
                 return Err(Error::invalid("labels", must, format!("{batch} labels")));
             }
-            (Some(table), labels) => emb = (emb + class_rows(table, labels, batch)?)?,
+            (Some(table), labels) => emb = (emb + class_rows(&like(table, x)?, labels, batch)?)?,
         }
         Ok(silu(&emb)?)
     }

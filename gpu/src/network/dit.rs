@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::blocks::{Condition, Linear, check_heads};
+use super::blocks::{Condition, Linear, check_heads, like};
 use super::{Denoiser, is_zero};
 use crate::nn::{self, from_f64, gelu, layer_norm};
 use crate::params::Builder;
@@ -169,7 +169,7 @@ impl Denoiser for Dit {
         let mut h = self
             .patch
             .forward(&tokens)?
-            .broadcast_add(&self.positions)?;
+            .broadcast_add(&like(&self.positions, x)?)?;
         for block in &self.blocks {
             h = block.forward(&h, &emb)?;
         }

@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::Compute;
 use super::blocks::{Conv, GroupNorm, Linear};
 use crate::nn::{avg_pool2x, global_avg_pool};
 use crate::params::Builder;
@@ -32,6 +33,7 @@ pub struct Encoder {
     norm_out: GroupNorm,
     features: Linear,
     classifier: Linear,
+    compute: Compute,
 }
 
 impl Encoder {
@@ -75,7 +77,14 @@ impl Encoder {
             norm_out: GroupNorm::new(groups, last, &at.pp("norm_out"))?,
             features: Linear::new(last, dim, &at.pp("features"))?,
             classifier: Linear::new(dim, classes, &at.pp("classifier"))?,
+            compute: Compute::F32,
         })
+    }
+
+    /// The same encoder, its features computed in another type; the classifier stays in its own.
+    #[must_use]
+    pub fn computing_in(self, compute: Compute) -> Self {
+        Self { compute, ..self }
     }
 
     /// The features ψ (not normalised).
@@ -86,6 +95,10 @@ impl Encoder {
     /// # Errors
     /// Shapes that do not fit; a side that cannot be halved as often as needed.
     pub fn features(&self, x: &Tensor) -> Result<Tensor> {
+        self.compute.within(x, |x| self.forward(x))
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let mut h = self.conv_in.forward(x)?;
         for (i, (norm, conv)) in self.layers.iter().enumerate() {
             if i > 0 {

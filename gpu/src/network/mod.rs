@@ -4,12 +4,14 @@
 //! a linear map or convolution `x` has `x.weight` and `x.bias`, a group norm as well.
 
 mod blocks;
+mod compute;
 mod dit;
 mod encoder;
 mod unet;
 
 use candle_core::Tensor;
 
+pub use compute::{Compute, MixedPrecision};
 pub use dit::{Dit, DitConfig};
 pub use encoder::{Encoder, EncoderConfig};
 pub use unet::{UNet, UNetConfig};
@@ -29,6 +31,12 @@ pub trait Denoiser: Send + Sync {
     /// # Errors
     /// Shapes that do not fit, labels out of range, labels for a network without classes.
     fn forward(&self, x: &Tensor, c_noise: &[f64], labels: Option<&[u32]>) -> Result<Tensor>;
+}
+
+impl<D: Denoiser + ?Sized> Denoiser for Box<D> {
+    fn forward(&self, x: &Tensor, c_noise: &[f64], labels: Option<&[u32]>) -> Result<Tensor> {
+        self.as_ref().forward(x, c_noise, labels)
+    }
 }
 
 /// Whether a dimension is left to the data.

@@ -3,7 +3,9 @@
 use super::checkpoint::Tensors;
 use crate::config::{Config, ModelConfig, ModelKind};
 use crate::data::Dataset;
-use crate::network::{Denoiser, Dit, DitConfig, Encoder, EncoderConfig, UNet, UNetConfig};
+use crate::network::{
+    Compute, Denoiser, Dit, DitConfig, Encoder, EncoderConfig, MixedPrecision, UNet, UNetConfig,
+};
 use crate::params::{Builder, Params};
 use crate::{Error, Result};
 use candle_core::{DType, Device};
@@ -79,7 +81,14 @@ impl Players {
     /// Networks on given parameters, which are created where they do not exist.
     pub fn on(theta: Params, phi: Params, config: &Config, images: ImageKind) -> Result<Self> {
         let features = config.encoder.network(images.channels, images.classes);
-        Self::of_networks(theta, phi, &config.model, &features, images)
+        Self::of_networks(
+            theta,
+            phi,
+            &config.model,
+            &features,
+            images,
+            config.train.compute,
+        )
     }
 
     fn of_networks(
@@ -88,12 +97,18 @@ impl Players {
         model: &ModelConfig,
         features: &EncoderConfig,
         images: ImageKind,
+        compute: Compute,
     ) -> Result<Self> {
+        let player = |at| {
+            let inner = denoiser(model, images, at)?;
+            Ok::<_, Error>(Box::new(MixedPrecision { inner, compute }) as Box<dyn Denoiser>)
+        };
+        let encoder = |at| Ok::<_, Error>(Encoder::new(features, at)?.computing_in(compute));
         Ok(Self {
-            denoiser: denoiser(model, images, theta.builder())?,
-            denoiser_frozen: denoiser(model, images, theta.frozen())?,
-            encoder: Encoder::new(features, phi.builder())?,
-            encoder_frozen: Encoder::new(features, phi.frozen())?,
+            denoiser: player(theta.builder())?,
+            denoiser_frozen: player(theta.frozen())?,
+            encoder: encoder(phi.builder())?,
+            encoder_frozen: encoder(phi.frozen())?,
             theta,
             phi,
         })

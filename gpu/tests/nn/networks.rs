@@ -1,7 +1,9 @@
 //! The networks: gradients for every parameter, conditioning, names, refusals.
 
 use candle_core::{DType, Device, Tensor};
-use sadm_gpu::network::{Denoiser, Dit, DitConfig, Encoder, EncoderConfig, UNet, UNetConfig};
+use sadm_gpu::network::{
+    Compute, Denoiser, Dit, DitConfig, Encoder, EncoderConfig, MixedPrecision, UNet, UNetConfig,
+};
 use sadm_gpu::params::Params;
 
 use crate::support::{Draw, flat};
@@ -60,7 +62,9 @@ fn dit(params: &Params) -> Dit {
 fn perturb(params: &Params) {
     let mut draw = Draw::new(17);
     for (_, var) in params.vars() {
-        let noise = (draw.tensor(var.shape().clone()) * 0.25).expect("noise");
+        let noise = (draw.tensor(var.shape().clone()) * 0.25)
+            .and_then(|noise| noise.to_dtype(var.dtype()))
+            .expect("noise");
         var.set(&(var.as_detached_tensor() + noise).expect("a sum"))
             .expect("an update");
     }
@@ -432,5 +436,73 @@ fn networks_run_in_f32_and_bf16() {
                 .and_then(|y| y.backward())
                 .expect("a backward pass");
         }
+    }
+}
+
+/// `f(x)` and the gradients of `Σ w f(x)`, by name.
+fn values_and_gradients(
+    params: &Params,
+    f: &dyn Fn(&Tensor) -> sadm_gpu::Result<Tensor>,
+    x: &Tensor,
+) -> (Vec<f64>, Vec<(String, Vec<f64>)>) {
+    let y = f(x).and_then(|y| Ok(y.to_dtype(DType::F32)?));
+    let y = y.expect("an output");
+    let weights = Draw::new(23).tensor(y.shape().clone());
+    let weights = weights.to_dtype(DType::F32).expect("exact in f32");
+    let loss = (&y * weights).and_then(|y| y.sum_all()).expect("a loss");
+    let store = loss.backward().expect("a backward pass");
+    let gradient = |var: &Tensor| store.get(var).map(flat).unwrap_or_default();
+    let gradients = params.vars().into_iter();
+    let gradients = gradients.map(|(name, var)| (name, gradient(&var)));
+    (flat(&y), gradients.collect())
+}
+
+/// To the last bit, output and gradients: so the cross-checks of networks in bf16 hold for mixed precision.
+#[test]
+fn mixed_precision_is_the_network_on_rounded_parameters_and_input() {
+    type Build = fn(&Params, Compute) -> Box<dyn Fn(&Tensor) -> sadm_gpu::Result<Tensor>>;
+    let builds: [Build; 3] = [
+        |params, compute| {
+            let inner = UNet::new(&unet_config(), params.builder()).expect("a U-Net");
+            let network = MixedPrecision { inner, compute };
+            Box::new(move |x| network.forward(x, &NOISE, Some(&[0, 2, 3])))
+        },
+        |params, compute| {
+            let inner = Dit::new(&dit_config(), params.builder()).expect("a DiT");
+            let network = MixedPrecision { inner, compute };
+            Box::new(move |x| network.forward(x, &NOISE, Some(&[0, 2, 3])))
+        },
+        |params, compute| {
+            let encoder = Encoder::new(&encoder_config(), params.builder()).expect("an encoder");
+            let encoder = encoder.computing_in(compute);
+            Box::new(move |x| encoder.features(x))
+        },
+    ];
+    for build in builds {
+        let master = Params::new(&Device::Cpu, DType::F32, 1);
+        let mixed = build(&master, Compute::Bf16);
+        let wide = build(&master, Compute::F32);
+        perturb(&master);
+        let rounded = Params::new(&Device::Cpu, DType::BF16, 1);
+        let narrow = build(&rounded, Compute::F32);
+        rounded
+            .load(&master.tensors())
+            .expect("the same parameters");
+
+        let x = image(1).to_dtype(DType::F32).expect("exact in f32");
+        let x_narrow = x.to_dtype(DType::BF16).expect("exact in bf16");
+        let y = mixed(&x).expect("an output");
+        assert_eq!(y.dtype(), DType::F32, "the output is widened");
+        let found = values_and_gradients(&master, &*mixed, &x);
+        assert_eq!(
+            found,
+            values_and_gradients(&rounded, &*narrow, &x_narrow),
+            "mixed precision is not the network on rounded numbers"
+        );
+        assert_ne!(
+            found.0,
+            values_and_gradients(&master, &*wide, &x).0,
+            "nothing was rounded"
+        );
     }
 }

@@ -1,0 +1,51 @@
+//! Mixed precision: networks that compute in a narrower type than their parameters are kept in.
+
+use candle_core::{DType, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::Denoiser;
+use crate::Result;
+
+/// The element type in which networks compute.
+///
+/// Parameters, losses, the structure term and the optimiser stay in f32, and so do sums within the layers. With
+/// `bf16` each parameter is rounded where it is used, the input where it enters, the output is widened, and
+/// gradients are widened where they reach a parameter. No loss scaling is needed: bf16 has the range of f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compute {
+    /// As the parameters are kept.
+    #[default]
+    F32,
+    /// bf16: 8 bits of significand, for cards that multiply it faster.
+    Bf16,
+}
+
+impl Compute {
+    /// `f(x)` with `x` rounded to this type, the result in the type of `x`.
+    ///
+    /// # Errors
+    /// Those of `f`.
+    pub fn within(self, x: &Tensor, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        match self {
+            Self::F32 => f(x),
+            Self::Bf16 => Ok(f(&x.to_dtype(DType::BF16)?)?.to_dtype(x.dtype())?),
+        }
+    }
+}
+
+/// A denoiser that computes in another type than that of its input and its parameters.
+#[derive(Debug, Clone)]
+pub struct MixedPrecision<D> {
+    /// The denoiser.
+    pub inner: D,
+    /// What it computes in.
+    pub compute: Compute,
+}
+
+impl<D: Denoiser> Denoiser for MixedPrecision<D> {
+    fn forward(&self, x: &Tensor, c_noise: &[f64], labels: Option<&[u32]>) -> Result<Tensor> {
+        self.compute
+            .within(x, |x| self.inner.forward(x, c_noise, labels))
+    }
+}

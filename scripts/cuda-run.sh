@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# usage: run.sh [OUT]
+# On a machine with an NVIDIA card: holds every quantity against the reference on the card, trains every preset for
+# a while, times it, and times PyTorch where python3 has it. Results go to OUT (default: results, beside this file).
+# CASES=10000 and STEPS=200 say how much; DEVICE=cuda:0 says where. Without a card the program says so and computes
+# on the processor.
+set -uo pipefail
+
+here=$(realpath "$(dirname "$(readlink -f "$0")")")
+out=${1:-$here/results}
+mkdir -p "$out"
+out=$(realpath "$out")
+cases=${CASES:-10000} steps=${STEPS:-200} device=${DEVICE:-cuda:0}
+
+# CUDA's libraries: the toolkit's, or those that came with PyTorch.
+folders=$here/lib
+for folder in "${CUDA_HOME:-/usr/local/cuda}/lib64" /usr/local/nvidia/lib64 \
+    $(python3 -c 'import glob, site
+for place in site.getsitepackages() + [site.getusersitepackages()]:
+    print(*glob.glob(place + "/nvidia/*/lib"))' 2>/dev/null); do
+    [[ -d $folder ]] && folders+=:$folder
+done
+export LD_LIBRARY_PATH=$folders${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+
+failed=()
+step() { # name, command...
+    local name=$1
+    shift
+    echo "== $name: $*"
+    { echo "\$ $*"; date -u +%FT%TZ; time "$@"; } >"$out/$name.log" 2>&1 || failed+=("$name")
+    tail -n 4 "$out/$name.log"
+}
+
+cat "$here/BUILD" | tee "$out/machine.log"
+{ lscpu | grep 'Model name'; nvidia-smi; } >>"$out/machine.log" 2>&1
+for dtype in f32 tf32 bf16; do
+    step "verify-$dtype" "$here/bin/sadm" verify --device "$device" --dtype "$dtype" --cases "$cases" \
+        --report "$out/verify-$dtype.json"
+done
+for preset in digits digits-dit; do
+    for compute in f32 bf16; do
+        step "train-$preset-$compute" "$here/bin/sadm" train --preset "$preset" --device "$device" \
+            --out "$out/runs/$preset-$compute" --set train.steps="$steps" --set train.compute="$compute"
+    done
+done
+for bench in "$here"/bin/bench-*; do
+    step "$(basename "$bench")" env SADM_DEVICE="$device" "$bench" --bench
+done
+for script in "$here"/benches/*.py; do
+    [[ -e $script ]] && python3 -c 'import torch' 2>/dev/null && step "$(basename "$script" .py)" python3 "$script"
+done
+
+if ((${#failed[@]})); then
+    echo "failed: ${failed[*]} (see $out)"
+    exit 1
+fi
+echo "all done: $out"

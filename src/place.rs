@@ -1,0 +1,22 @@
+//! The `--device` option.
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+use sadm_crosscheck::{Error, Place};
+
+/// The device by name; the processor where a program built with CUDA finds no card, which one line says.
+///
+/// # Errors
+/// A name that is no device's or no element type's, a card that cannot be opened, and any card asked of a
+/// program built without CUDA.
+pub fn open(device: &str, dtype: &str) -> Result<Place> {
+    match Place::open(device, dtype) {
+        Err(none @ Error::NoCard(_)) => {
+            // With standard error closed there is nobody to tell.
+            let _ = writeln!(io::stderr(), "sadm: {none}; computing on the processor");
+            Ok(Place::open("cpu", dtype)?)
+        }
+        outcome => Ok(outcome?),
+    }
+}
