@@ -52,3 +52,7 @@ mod cross_check {}
 #[cfg(doctest)]
 #[doc = include_str!("src/19-exercises.md")]
 mod exercises {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/20-metrics.md")]
+mod metrics {}

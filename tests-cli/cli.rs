@@ -3,6 +3,7 @@
 mod help;
 mod oracle_errors;
 mod oracle_joint;
+mod oracle_metrics;
 mod oracle_values;
 mod runs;
 mod sample;

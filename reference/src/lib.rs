@@ -9,6 +9,7 @@
 //! | denoising objective | [`denoise`] |
 //! | structure | [`relation`], [`distance`], [`structure`], [`polarised`] |
 //! | layers and networks | [`nn`], [`network`], [`optim`], [`ema`] |
+//! | how good samples are | [`metrics`] |
 //! | rounding-error bounds for all of them | [`bound`] |
 //!
 //! Only [`linalg`] sees LAPACK.
@@ -20,6 +21,7 @@ pub mod distance;
 pub mod ema;
 pub mod forward;
 pub mod linalg;
+pub mod metrics;
 mod name;
 pub mod network;
 pub mod nn;

@@ -16,6 +16,7 @@ mod denoise;
 mod edm;
 mod forward;
 mod joint;
+mod metrics;
 mod options;
 mod quantity;
 mod schedule;

@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, bail};
 use ndarray::ArrayD;
 
 use super::options::{OptionSpec, Options};
-use super::{denoise, edm, forward, joint, structure};
+use super::{denoise, edm, forward, joint, metrics, structure};
 use crate::names::unknown;
 use crate::tensors::Tensors;
 
@@ -47,7 +47,7 @@ pub struct Quantity {
 pub type Outputs = Vec<ArrayD<f64>>;
 
 /// Every quantity, in the order of the table.
-pub const QUANTITIES: [&Quantity; 9] = [
+pub const QUANTITIES: [&Quantity; 13] = [
     &structure::STRUCTURAL_LOSS,
     &forward::FORWARD,
     &forward::TRANSITION,
@@ -57,6 +57,10 @@ pub const QUANTITIES: [&Quantity; 9] = [
     &joint::FINITE_POSTERIOR,
     &joint::JENSEN,
     &joint::RELATION_SCORE,
+    &metrics::FRECHET,
+    &metrics::KID,
+    &metrics::PRECISION_RECALL,
+    &metrics::INCEPTION_SCORE,
 ];
 
 /// The quantity called `name`.

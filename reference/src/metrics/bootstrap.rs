@@ -1,0 +1,139 @@
+//! Confidence intervals from resamples. The resampled indices are the caller's.
+
+use ndarray::ArrayView2;
+
+use super::error::MetricError;
+
+/// A confidence interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Interval {
+    /// Its lower end.
+    pub low: f64,
+    /// Its upper end.
+    pub high: f64,
+}
+
+/// Mean of the values that each row of indices picks. `[eq:bootstrap-mean]`
+///
+/// # Shapes
+/// `values: [N]`, `resamples: [R, n]` with indices below N → `[R]`.
+///
+/// # Errors
+/// [`MetricError::Values`] if there is nothing to pick; [`MetricError::Index`].
+pub fn bootstrap_means(
+    values: &[f64],
+    resamples: ArrayView2<usize>,
+) -> Result<Vec<f64>, MetricError> {
+    if values.is_empty() || resamples.ncols() == 0 {
+        return Err(MetricError::Values {
+            what: "what is resampled",
+            least: 1,
+            got: 0,
+        });
+    }
+    let mean = |row: ndarray::ArrayView1<usize>| {
+        let mut sum = 0.0;
+        for &got in row {
+            sum += values.get(got).ok_or(MetricError::Index {
+                what: "the values",
+                samples: values.len(),
+                got,
+            })?;
+        }
+        Ok(sum / row.len() as f64)
+    };
+    resamples.rows().into_iter().map(mean).collect()
+}
+
+/// Quantile with linear interpolation between order statistics. `[eq:quantile]`
+///
+/// # Formula
+/// ```text
+/// h = (n − 1) q,   v_⌊h⌋ + (h − ⌊h⌋)(v_⌊h⌋₊₁ − v_⌊h⌋)      of the sorted values v_0 ≤ … ≤ v_{n−1}
+/// ```
+///
+/// # Errors
+/// [`MetricError::Values`] if there are none, [`MetricError::Value`] for q outside [0, 1] or a value that is infinite or
+/// NaN.
+///
+/// # Source
+/// Hyndman and Fan 1996, definition 7.
+pub fn quantile(values: &[f64], q: f64) -> Result<f64, MetricError> {
+    if values.is_empty() {
+        return Err(MetricError::Values {
+            what: "a quantile",
+            least: 1,
+            got: 0,
+        });
+    }
+    if !(0.0..=1.0).contains(&q) {
+        return Err(refused("a quantile's order", "from 0 to 1", q));
+    }
+    if let Some(got) = values.iter().find(|v| !v.is_finite()) {
+        return Err(refused("a value of a quantile", "finite", *got));
+    }
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let h = (sorted.len() - 1) as f64 * q;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "0 ≤ h ≤ n − 1"
+    )]
+    let below = h.floor() as usize;
+    let above = (below + 1).min(sorted.len() - 1);
+    Ok(sorted[below] + (h - below as f64) * (sorted[above] - sorted[below]))
+}
+
+/// The central `level` of the replicates. `[eq:percentile-interval]`
+///
+/// # Formula
+/// ```text
+/// [q_{(1−level)/2}, q_{(1+level)/2}]
+/// ```
+/// For statistics without bias. For a Fréchet distance, whose resamples are biased as the sample itself is, take
+/// [`basic_interval`].
+///
+/// # Errors
+/// As [`quantile`]; [`MetricError::Value`] for a level outside (0, 1).
+pub fn percentile_interval(replicates: &[f64], level: f64) -> Result<Interval, MetricError> {
+    if !(level > 0.0 && level < 1.0) {
+        return Err(refused("a confidence level", "between 0 and 1", level));
+    }
+    Ok(Interval {
+        low: quantile(replicates, 0.5 - level / 2.0)?,
+        high: quantile(replicates, 0.5 + level / 2.0)?,
+    })
+}
+
+/// The percentile interval reflected about the estimate. `[eq:basic-interval]`
+///
+/// # Formula
+/// ```text
+/// [2θ − q_{(1+level)/2}, 2θ − q_{(1−level)/2}]
+/// ```
+/// Where resampling biases the statistic as sampling did, the reflection takes that bias off.
+///
+/// # Errors
+/// As [`percentile_interval`]; [`MetricError::Value`] for an estimate that is infinite or NaN.
+///
+/// # Source
+/// Davison and Hinkley 1997, Sec. 2.4.
+pub fn basic_interval(
+    estimate: f64,
+    replicates: &[f64],
+    level: f64,
+) -> Result<Interval, MetricError> {
+    if !estimate.is_finite() {
+        return Err(refused("an estimate", "finite", estimate));
+    }
+    let Interval { low, high } = percentile_interval(replicates, level)?;
+    Ok(Interval {
+        low: 2.0 * estimate - high,
+        high: 2.0 * estimate - low,
+    })
+}
+
+fn refused(what: &'static str, must: &'static str, got: f64) -> MetricError {
+    MetricError::Value { what, must, got }
+}

@@ -1,0 +1,184 @@
+//! Mean and covariance of a set of features, and a factor R with covariance RᵀR.
+
+use ndarray::{Array1, Array2, ArrayView2, Axis, Slice, concatenate};
+
+use super::error::{MetricError, check};
+use crate::check::first_non_finite;
+use crate::linalg::{singular_vectors, triangular_factor};
+
+/// Rows that enter one triangular factorisation; the peak of memory is a few times this many rows.
+const BLOCK: usize = 4096;
+
+/// Mean and covariance of a set of features.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Moments {
+    /// μ, shape `[d]`.
+    pub mean: Array1<f64>,
+    /// Σ, shape `[d, d]`, symmetric.
+    pub covariance: Array2<f64>,
+}
+
+/// Mean of a set of features, and R with RᵀR its covariance.
+///
+/// R carries the covariance in full precision also where that is singular: a square root taken of an eigenvalue that
+/// should be 0 but came out as u‖Σ‖ would be √u‖Σ‖^½ ≈ 1e-8, and a rank-deficient covariance has many of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Factor {
+    /// μ, shape `[d]`.
+    pub mean: Array1<f64>,
+    /// R, shape `[p, d]` with p ≤ d.
+    pub root: Array2<f64>,
+    /// Number of samples, where known.
+    pub samples: Option<usize>,
+}
+
+/// Mean of the rows, `[d]`, corrected once by the mean of what it leaves. `[eq:feature-mean]`
+fn mean(x: ArrayView2<f64>) -> Array1<f64> {
+    let n = x.nrows() as f64;
+    let mean = x.sum_axis(Axis(0)) / n;
+    let left = x
+        .rows()
+        .into_iter()
+        .fold(Array1::zeros(x.ncols()), |sum: Array1<f64>, row| {
+            sum + row - &mean
+        });
+    mean + left / n
+}
+
+/// Mean and covariance over N−1. `[eq:feature-covariance]`
+///
+/// # Formula
+/// ```text
+/// μ = 1/N Σ_i x_i,   Σ = 1/(N−1) Σ_i (x_i − μ)(x_i − μ)ᵀ
+/// ```
+///
+/// # Shapes
+/// `x: [N, d]`, N ≥ 2.
+///
+/// # Errors
+/// [`MetricError::Empty`], [`MetricError::TooFew`], [`MetricError::NotFinite`].
+pub fn moments(what: &'static str, x: ArrayView2<f64>) -> Result<Moments, MetricError> {
+    check(what, x, 2, "a covariance")?;
+    let mean = mean(x);
+    let centred = &x - &mean;
+    let covariance = centred.t().dot(&centred) / (x.nrows() as f64 - 1.0);
+    Ok(Moments { mean, covariance })
+}
+
+impl Factor {
+    /// From the features themselves: the triangular factor of (x − μ)/√(N−1), block by block, or that matrix itself
+    /// where it has no more rows than columns.
+    ///
+    /// # Errors
+    /// As [`moments`]; [`MetricError::Overflow`]; [`MetricError::Linalg`].
+    pub fn of_features(what: &'static str, x: ArrayView2<f64>) -> Result<Self, MetricError> {
+        check(what, x, 2, "a covariance")?;
+        let mean = mean(x);
+        let scale = (x.nrows() as f64 - 1.0).sqrt();
+        let d = x.ncols();
+        let mut root = Array2::zeros((0, d));
+        for rows in x.axis_chunks_iter(Axis(0), BLOCK.max(2 * d)) {
+            let centred = (&rows - &mean) / scale;
+            if first_non_finite(&centred).is_some() {
+                return Err(MetricError::Overflow {
+                    metric: "the covariance",
+                });
+            }
+            root = concatenate![Axis(0), root, centred];
+            if root.nrows() > d {
+                root = triangular_factor(&root)?;
+            }
+        }
+        Ok(Self {
+            mean,
+            root,
+            samples: Some(x.nrows()),
+        })
+    }
+
+    /// From a mean and a covariance: R = Λ^½Qᵀ of Σ = QΛQᵀ.
+    ///
+    /// An eigenvalue below d·u·λ_max is rounding and taken for 0. One below −d·2⁻²⁴·λ_max is more than storage in f32
+    /// explains and is refused.
+    ///
+    /// # Errors
+    /// [`MetricError::CovarianceShape`], [`MetricError::NotFinite`], [`MetricError::NotSymmetric`],
+    /// [`MetricError::NotPositive`], [`MetricError::Linalg`].
+    pub fn of_moments(
+        what: &'static str,
+        moments: &Moments,
+        samples: Option<usize>,
+    ) -> Result<Self, MetricError> {
+        let d = moments.mean.len();
+        check_covariance(what, moments)?;
+        let (u, lambda, vt) = singular_vectors(&moments.covariance)?;
+        let largest = lambda.iter().fold(0.0_f64, |most, &l| most.max(l));
+        let noise = d as f64 * f64::EPSILON / 2.0 * largest;
+        let refused = d as f64 * f64::from(f32::EPSILON) / 2.0 * largest;
+        let mut rows = Vec::new();
+        for (k, &value) in lambda.iter().enumerate() {
+            let signed = value * u.column(k).dot(&vt.row(k)).signum();
+            if signed < -refused {
+                return Err(MetricError::NotPositive {
+                    what,
+                    got: signed,
+                    largest,
+                });
+            }
+            if signed > noise {
+                rows.push(k);
+            }
+        }
+        let mut root = Array2::zeros((rows.len(), d));
+        for (mut row, &k) in root.rows_mut().into_iter().zip(&rows) {
+            row.assign(&(&vt.row(k) * lambda[k].sqrt()));
+        }
+        Ok(Self {
+            mean: moments.mean.clone(),
+            root,
+            samples,
+        })
+    }
+
+    /// Whether there are too few samples for a covariance of full rank: N ≤ d, as its rank is at most N−1.
+    pub fn is_rank_deficient(&self) -> bool {
+        self.samples.is_some_and(|n| n <= self.mean.len())
+    }
+
+    /// R with rows of zeros below, `rows` in all; RᵀR is the same.
+    pub(super) fn padded(&self, rows: usize) -> Array2<f64> {
+        let mut padded = Array2::zeros((rows, self.root.ncols()));
+        padded
+            .slice_axis_mut(Axis(0), Slice::from(..self.root.nrows()))
+            .assign(&self.root);
+        padded
+    }
+}
+
+/// Square, finite, and symmetric to what storage in f32 explains.
+fn check_covariance(what: &'static str, moments: &Moments) -> Result<(), MetricError> {
+    let d = moments.mean.len();
+    let c = &moments.covariance;
+    if c.dim() != (d, d) {
+        return Err(MetricError::CovarianceShape {
+            what,
+            dimension: d,
+            got: c.shape().to_vec(),
+        });
+    }
+    check(what, moments.mean.view().insert_axis(Axis(0)), 1, "a mean")?;
+    check(what, c.view(), 1, "a covariance")?;
+    let largest = c.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
+    for ((row, column), &value) in c.indexed_iter() {
+        let got = value - c[[column, row]];
+        if got.abs() > d as f64 * f64::from(f32::EPSILON) * largest {
+            return Err(MetricError::NotSymmetric {
+                what,
+                row,
+                column,
+                got,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! Laws of the kernel distance and of the inception score.
+
+use ndarray::{Array2, Axis, concatenate};
+use proptest::prelude::*;
+use sadm_reference::metrics::{inception_score, kid};
+
+use crate::support::{U, house, matrix, sets, shuffled};
+
+fn distance(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
+    kid(a.view(), b.view()).expect("two sets")
+}
+
+/// The largest kernel value between any two rows.
+fn largest(sets: &[&Array2<f64>]) -> f64 {
+    let squares = sets
+        .iter()
+        .flat_map(|x| x.rows().into_iter().map(|r| r.dot(&r)));
+    let most = squares.fold(0.0_f64, f64::max);
+    (most / sets[0].ncols() as f64 + 1.0).powi(3)
+}
+
+/// Rows that sum to 1 up to rounding, with zeros among them.
+fn probabilities() -> impl Strategy<Value = Array2<f64>> {
+    (2..=9usize, 2..=5usize).prop_flat_map(|(n, c)| {
+        prop::collection::vec(0i32..=8, n * c).prop_map(move |k| {
+            let mut p = Array2::from_shape_vec((n, c), k.into_iter().map(f64::from).collect())
+                .expect("n * c values");
+            for (i, mut row) in p.rows_mut().into_iter().enumerate() {
+                if row.sum() == 0.0 {
+                    row[i % c] = 1.0;
+                }
+                let sum = row.sum();
+                row /= sum;
+            }
+            p
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(house())]
+
+    #[test]
+    fn the_kernel_distance_is_symmetric_and_blind_to_order([a, b] in sets(), seed in any::<u64>()) {
+        let allowed = 64.0 * U * largest(&[&a, &b]);
+        prop_assert!((distance(&a, &b) - distance(&b, &a)).abs() <= allowed);
+        prop_assert!((distance(&a, &b) - distance(&shuffled(&a, seed), &b)).abs() <= allowed);
+    }
+
+    /// Over all ways to split one set in two, the mean of an unbiased estimator of zero is zero.
+    #[test]
+    fn over_all_splits_of_one_set_the_kernel_distance_is_zero(
+        (pool, first) in (4..=6usize, 1..=3usize, 2..=2usize).prop_flat_map(|(n, d, k)| (matrix(n, d), Just(k)))
+    ) {
+        let n = pool.nrows();
+        let (mut sum, mut splits) = (0.0, 0.0);
+        for chosen in 0u32..1 << n {
+            if chosen.count_ones() as usize == first {
+                let (a, b): (Vec<usize>, Vec<usize>) = (0..n).partition(|i| chosen >> i & 1 == 1);
+                sum += distance(&pool.select(Axis(0), &a), &pool.select(Axis(0), &b));
+                splits += 1.0;
+            }
+        }
+        prop_assert!((sum / splits).abs() <= 64.0 * U * largest(&[&pool]));
+    }
+
+    #[test]
+    fn the_inception_score_lies_between_one_and_the_classes(p in probabilities(), splits in 1..=2usize) {
+        let got = inception_score(p.view(), splits).expect("probabilities");
+        let slack = 64.0 * U * p.ncols() as f64;
+        prop_assert!(got.scores.iter().all(|s| *s >= 1.0 - slack && *s <= p.ncols() as f64 + slack));
+        prop_assert_eq!(got.scores.len(), splits);
+        prop_assert!(got.std >= 0.0);
+    }
+
+    #[test]
+    fn the_inception_score_is_blind_to_order_and_to_names_of_classes(p in probabilities(), seed in any::<u64>()) {
+        let score = |p: &Array2<f64>| inception_score(p.view(), 1).expect("probabilities").mean;
+        let renamed = shuffled(&p.t().to_owned(), seed).reversed_axes();
+        let slack = 64.0 * U * p.ncols() as f64;
+        prop_assert!((score(&p) - score(&shuffled(&p, seed))).abs() <= slack);
+        prop_assert!((score(&p) - score(&renamed)).abs() <= slack);
+    }
+
+    /// exp H(p̄) if every row is certain; and rows that all agree score 1.
+    #[test]
+    fn equal_rows_score_one(p in probabilities(), copies in 1..=5usize) {
+        let row = p.row(0).insert_axis(Axis(0)).to_owned();
+        let same = concatenate(Axis(0), &vec![row.view(); copies]).expect("equal rows");
+        let got = inception_score(same.view(), 1).expect("probabilities").mean;
+        prop_assert!((got - 1.0).abs() <= 64.0 * U * p.ncols() as f64);
+    }
+}
+
+#[test]
+fn two_certain_classes_have_the_exponential_of_their_entropy() {
+    let p = ndarray::array![[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]];
+    let entropy = -(0.75_f64 * 0.75_f64.ln() + 0.25 * 0.25_f64.ln());
+    let got = inception_score(p.view(), 1).expect("probabilities").mean;
+    assert!((got - entropy.exp()).abs() <= 8.0 * U);
+}
