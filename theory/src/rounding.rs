@@ -219,6 +219,48 @@ mod tests {
         assert!(near_zero.sqrt().error.is_infinite());
     }
 
+    /// Each bound is its formula, rounded upwards, and at most a part in 10¹⁴ more: u = 2⁻⁵³, functions 4u, the smallest number.
+    #[test]
+    fn bounds_are_their_formulas_and_hardly_more() {
+        let u = 2.0_f64.powi(-53);
+        let (two, three) = (Rounded::exact(2.0), Rounded::exact(3.0));
+        let wide = Rounded::within(3.0, 0.5);
+        for (got, want) in [
+            (two + three, 5.0 * u),
+            (two - three, u),
+            (two * three, 6.0 * u),
+            (three / two, 1.5 * u),
+            (two * 3.0, 6.0 * u),
+            (three / 2.0, 1.5 * u),
+            (Rounded::exact(4.0).sqrt(), 2.0 * u),
+            (three.square(), 9.0 * u),
+            (Rounded::exact(1.0).exp(), 4.0 * u * std::f64::consts::E),
+            (two.ln(), 4.0 * u * std::f64::consts::LN_2),
+            (-wide, 0.5),
+            (wide + wide, 1.0 + 6.0 * u),
+            (wide * wide, 3.25 + 9.0 * u),
+            (wide / Rounded::within(2.0, 0.25), 0.875 / 1.75 + 1.5 * u),
+        ] {
+            assert!(got.error >= want, "{got:?} {want:e}");
+            assert!(got.error <= want * (1.0 + 1e-14), "{got:?} {want:e}");
+        }
+        let least = f64::from_bits(1);
+        let nothing = Rounded::exact(0.0) + Rounded::exact(0.0);
+        assert!(nothing.error >= least && nothing.error <= 2.0 * least);
+        let none = (-Rounded::exact(1e4)).exp();
+        assert!(none.error >= least && none.error <= 2.0 * least);
+        assert_eq!(Rounded::exact(0.0).sqrt(), Rounded::exact(0.0));
+    }
+
+    /// Where the interval touches 0 but does not contain negative numbers, still nothing is said.
+    #[test]
+    fn an_interval_that_touches_zero_is_refused() {
+        let touching = Rounded::within(1.0, 1.0);
+        assert!(touching.sqrt().error.is_infinite() && touching.ln().error.is_infinite());
+        assert!((Rounded::exact(1.0) / touching).error.is_infinite());
+        assert!(Rounded::within(0.0, 1e-9).sqrt().error.is_infinite());
+    }
+
     #[test]
     fn propagated_errors_reach_the_far_end_of_the_interval() {
         let x = Rounded::within(2.0, 0.25);

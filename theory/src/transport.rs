@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn small_sizes_agree_with_brute_force() -> Result<(), TransportError> {
-        for count in 1..=6 {
+        for count in 1..=7 {
             let cost = spread(count);
             let best = assign(&cost)?;
             let known = cost.mapv(Rounded::exact);

@@ -1,11 +1,9 @@
 //! `finite-posterior`, `jensen` and `relation-score`: joint sample diffusion on a law with finitely many atoms.
 
-use std::f64::consts::{E, PI};
-
 use anyhow::Result;
 use ndarray::{Array1, Array2};
 use sadm_theory::laws::relation_oracle::{Finite, Pairs};
-use sadm_theory::laws::{FiniteLaw, Observation};
+use sadm_theory::laws::{FiniteLaw, Observation, tight_weight};
 
 use super::options::{Kind, OptionSpec, Options};
 use super::quantity::{Outputs, Port, Quantity, port};
@@ -197,7 +195,7 @@ fn jensen(inputs: &Tensors, options: &Options) -> Result<Outputs> {
         predicted("x_hat_j", &observed.yj)?,
     );
     let answer = finite.jensen(&observed.pairs(), Some((&x_hat.0, &x_hat.1)))?;
-    let w_gamma = 1.0 / (2.0 * PI * E * options.number(GAMMA.name).powi(4));
+    let w_gamma = tight_weight(options.number(GAMMA.name)).value;
     Ok([
         answer.q_r,
         answer.plug_in,

@@ -7,6 +7,7 @@ pub mod mixture;
 pub mod relation;
 pub mod relation_oracle;
 pub mod small_matrix;
+mod weight;
 
 pub use chain::ChainError;
 pub use finite::{
@@ -14,3 +15,4 @@ pub use finite::{
 };
 pub use gaussian::{GaussianLaw, SmoothPosterior};
 pub use mixture::MixtureLaw;
+pub use weight::{tight_weight, tight_weight_of};

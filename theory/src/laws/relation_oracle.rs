@@ -4,9 +4,9 @@
 
 use ndarray::{Array1, Array2, Array3, ArrayView1};
 
-use super::finite::{check_gamma, check_vectors, two_pi};
+use super::finite::{check_gamma, check_vectors};
 use super::relation::{exact, relation};
-use super::{FiniteLaw, LawError, Observation, PairPosterior};
+use super::{FiniteLaw, LawError, Observation, PairPosterior, tight_weight};
 use crate::rounding::Rounded;
 
 /// A finite law and the noise levels of a batch of N noised points or pairs.
@@ -142,8 +142,9 @@ impl Finite<'_> {
             check_shape("x_hat_i", first, pairs.yi.shape())?;
             check_shape("x_hat_j", second, pairs.yi.shape())?;
         }
+        let over_atoms = self.law.relation_over_atoms(pairs.observation.relation)?;
         let rows = (0..pairs.r.len())
-            .map(|row| self.jensen_of(pairs, predictions, row))
+            .map(|row| self.jensen_of(pairs, &over_atoms, predictions, row))
             .collect::<Result<Vec<_>, _>>()?;
         let column = |f: fn(&Jensen) -> Rounded| -> Array1<f64> {
             rows.iter().map(|t| f(t).value).collect()
@@ -164,6 +165,7 @@ impl Finite<'_> {
     /// As [`Finite::jensen`].
     pub fn relation_score(&self, pairs: &Pairs<'_>) -> Result<ScoreAnswer, LawError> {
         self.check_pairs(pairs)?;
+        let over_atoms = self.law.relation_over_atoms(pairs.observation.relation)?;
         let zeros = Array2::zeros(pairs.yi.dim());
         let mut answer = ScoreAnswer {
             grad_yi: zeros.clone(),
@@ -175,7 +177,10 @@ impl Finite<'_> {
             let (yi, yj) = (pairs.yi.row(row).to_vec(), pairs.yj.row(row).to_vec());
             let (alpha, sigma) = (self.alpha[row], self.sigma[row]);
             let seen = pairs.observation(row);
-            let exact = self.law.relation_score(&yi, &yj, alpha, sigma, &seen)?;
+            let pair = self.law.pair(&yi, &yj, alpha, sigma)?;
+            let exact = self
+                .law
+                .score_over(&pair, alpha, sigma, &seen, &over_atoms)?;
             let plug_in = self.law.plug_in_score(&yi, &yj, alpha, sigma, &seen)?;
             answer.grad_yi.row_mut(row).assign(&values(&exact.first));
             answer.grad_yj.row_mut(row).assign(&values(&exact.second));
@@ -189,6 +194,7 @@ impl Finite<'_> {
     fn jensen_of(
         &self,
         pairs: &Pairs<'_>,
+        over_atoms: &Array2<Rounded>,
         predictions: Option<(&Array2<f64>, &Array2<f64>)>,
         row: usize,
     ) -> Result<Jensen, LawError> {
@@ -204,9 +210,8 @@ impl Finite<'_> {
         let seen = pairs.observation(row);
         check_vectors(seen.relation, &first, &second)?;
         let pair = self.law.pair(&yi, &yj, alpha, sigma)?;
-        let over_atoms = self.law.relation_over_atoms(seen.relation)?;
         let predicted = relation(seen.relation, &first, &second);
-        Ok(jensen_terms(&pair, &over_atoms, predicted, &seen))
+        Ok(jensen_terms(&pair, over_atoms, predicted, &seen))
     }
 
     fn check_rows(&self, rows: usize) -> Result<(), LawError> {
@@ -259,14 +264,13 @@ fn jensen_terms(
 ) -> Jensen {
     let g = |k: usize, l: usize| seen.density(over_atoms[[k, l]]);
     let plug_in = seen.density(predicted);
-    let gamma4 = Rounded::exact(seen.gamma).square().square();
     let misfit = pair.expectation(|k, l| (over_atoms[[k, l]] - predicted).square());
     Jensen {
         q_r: pair.expectation(g),
         plug_in,
         gap: pair.variance(g),
         total: pair.expectation(|k, l| (g(k, l) - plug_in).square()),
-        bound: misfit / (two_pi() * Rounded::exact(1.0).exp() * gamma4),
+        bound: misfit * tight_weight(seen.gamma),
     }
 }
 

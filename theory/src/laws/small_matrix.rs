@@ -48,6 +48,21 @@ pub fn trace(a: &Matrix) -> Rounded {
     Rounded::sum((0..a.nrows()).map(|i| a[[i, i]]))
 }
 
+/// c A.
+pub fn scaled(a: &Matrix, c: Rounded) -> Matrix {
+    a.mapv(|v| v * c)
+}
+
+/// A + B.
+pub fn plus(a: &Matrix, b: &Matrix) -> Matrix {
+    Matrix::from_shape_fn(a.dim(), |index| a[index] + b[index])
+}
+
+/// x − y.
+pub fn difference(a: &Vector, b: &Vector) -> Vector {
+    Vector::from_shape_fn(a.len(), |i| a[i] - b[i])
+}
+
 /// A positive definite matrix by its factor, S = L Lᵀ.
 #[derive(Debug, Clone)]
 pub struct Cholesky {

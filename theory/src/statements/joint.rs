@@ -129,7 +129,7 @@ impl Statement for RelationByBayes {
 /// `[thm:relation-error-splits]` E[(g − ĝ)² | y_t] = (E[g|y_t] − ĝ)² + Var[g|y_t], for any ĝ.
 ///
 /// The Jensen gap of Eq. 14 is the posterior variance of g: it does not vanish for a perfect denoiser. The
-/// variance on the right is evaluated as ½ Σ w w'(g − g')², which shares no cancellation with the left side.
+/// variance on the right is evaluated about the computed mean, without reference to ĝ.
 pub struct RelationErrorSplits;
 
 /// The terms of the identity.

@@ -3,8 +3,7 @@
 use ndarray::Array2;
 use sadm_reference::relation::Relation;
 
-use super::pair::check_gamma;
-use super::{FiniteLaw, LawError, log_normal_density, softmax};
+use super::{FiniteLaw, LawError, check_gamma, log_normal_density, softmax};
 use crate::rounding::Rounded;
 
 /// Most product atoms N^B that a batch is summed over.

@@ -3,7 +3,9 @@
 mod batch;
 mod density;
 mod error;
+mod observation;
 mod pair;
+mod score;
 
 use ndarray::{Array2, ArrayView1};
 
@@ -12,10 +14,12 @@ use crate::rounding::Rounded;
 pub use batch::{BatchPosterior, BatchTilted, MOST_PRODUCTS};
 pub use density::{log_normal_density, normal_density, two_pi};
 pub use error::LawError;
-pub use pair::{Observation, PairPosterior, PairScore, Tilted};
+pub use observation::Observation;
+pub use pair::{PairPosterior, Tilted};
+pub use score::PairScore;
 
 pub(crate) use density::softmax;
-pub(crate) use pair::{check_gamma, check_vectors};
+pub(crate) use observation::{check_gamma, check_vectors};
 
 /// The law Σ_k p_k δ(a_k) of x_0 in Rⁿ.
 ///

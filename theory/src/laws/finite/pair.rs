@@ -1,22 +1,12 @@
-//! A pair of independent samples on a finite law, and its relation: density, tilted weights, scores.
+//! A pair of independent samples on a finite law: its posterior over pair atoms, before and after its relation is known.
 
-use ndarray::{Array2, ArrayView1};
+use ndarray::Array2;
 use sadm_reference::relation::{Relation, affinity};
 
-use super::{FiniteLaw, LawError, log_normal_density, normal_density, softmax};
-use crate::laws::relation::{dot, exact, relation, relation_grad};
+use super::observation::{Observation, check_gamma};
+use super::{FiniteLaw, LawError, normal_density, softmax};
+use crate::laws::relation::{exact, relation};
 use crate::rounding::Rounded;
-
-/// What is observed of a pair: a relation R(x^i, x^j), its value r, and the standard deviation γ of the observation.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Observation {
-    /// The relation R.
-    pub relation: Relation,
-    /// Its observed value r.
-    pub r: f64,
-    /// Standard deviation γ > 0.
-    pub gamma: f64,
-}
 
 /// The posterior of a pair: independent samples that share t have the product posterior over K² pair atoms.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,58 +26,6 @@ pub struct Tilted {
     pub weights: Array2<Rounded>,
     /// ln q_t(r | y_t).
     pub log_density: Rounded,
-}
-
-/// A gradient with respect to both noised points of a pair.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PairScore {
-    /// With respect to y_i `[n]`.
-    pub first: Vec<Rounded>,
-    /// With respect to y_j `[n]`.
-    pub second: Vec<Rounded>,
-}
-
-impl Observation {
-    /// Refuses an r that is not finite and a γ that is not finite and positive.
-    pub(crate) fn check(&self) -> Result<(), LawError> {
-        check_gamma(self.gamma)?;
-        if self.r.is_finite() {
-            Ok(())
-        } else {
-            Err(LawError::Observed {
-                index: 0,
-                got: self.r,
-            })
-        }
-    }
-
-    /// ln g(r | R = m).
-    pub fn log_density(&self, m: Rounded) -> Rounded {
-        log_normal_density(self.r, m, self.gamma)
-    }
-
-    /// g(r | R = m).
-    pub fn density(&self, m: Rounded) -> Rounded {
-        normal_density(self.r, m, self.gamma)
-    }
-
-    /// ∂ ln g(r | R(a, b))/∂a = (r − R)/γ² · ∂R/∂a.
-    pub(crate) fn log_grad(&self, a: &[Rounded], b: &[Rounded]) -> Vec<Rounded> {
-        let misfit = Rounded::exact(self.r) - relation(self.relation, a, b);
-        let factor = misfit / Rounded::exact(self.gamma).square();
-        relation_grad(self.relation, a, b)
-            .into_iter()
-            .map(|g| factor * g)
-            .collect()
-    }
-}
-
-pub(crate) fn check_gamma(gamma: f64) -> Result<(), LawError> {
-    if gamma.is_finite() && gamma > 0.0 {
-        Ok(())
-    } else {
-        Err(LawError::Gamma { got: gamma })
-    }
 }
 
 impl FiniteLaw {
@@ -135,105 +73,6 @@ impl FiniteLaw {
             relation(kind, &row(k), &row(l))
         }))
     }
-
-    /// Score of the relation of a noised pair, exactly.
-    ///
-    /// # Formula `[eq:relation-score]`
-    /// ```text
-    /// ∇_{y_i} ln q_t(r | y_t) = (α/σ²) (E[x^i | y_t, r] − E[x^i | y_t]) = (α/σ²) Σ_kl π_kl (a_k − x̂_i)
-    /// π_kl ∝ w_k v_l g(r | R(a_k, a_l))
-    /// ```
-    /// The relation moves the denoiser's output to the posterior mean that also knows r.
-    ///
-    /// # Shapes
-    /// y_i, y_j `[n]` → two gradients `[n]`.
-    ///
-    /// # Errors
-    /// As [`FiniteLaw::posterior`]; [`LawError::Relation`], [`LawError::Gamma`], [`LawError::Observed`].
-    ///
-    /// # Source
-    /// SADM (arXiv:2402.17563), Eq. 12–13; derivation in the book.
-    pub fn relation_score(
-        &self,
-        yi: &[f64],
-        yj: &[f64],
-        alpha: f64,
-        sigma: f64,
-        observation: &Observation,
-    ) -> Result<PairScore, LawError> {
-        let pair = self.pair(yi, yj, alpha, sigma)?;
-        let tilted = pair.given(
-            observation,
-            &self.relation_over_atoms(observation.relation)?,
-        )?;
-        let scale = Rounded::exact(alpha) / Rounded::exact(sigma).square();
-        let score = |weights: &[Rounded], tilted: Vec<Rounded>| -> Vec<Rounded> {
-            (0..self.atoms.ncols())
-                .map(|i| {
-                    let mean = self.expectation(weights, |a| a[i].into());
-                    scale * self.expectation(&tilted, |a: ArrayView1<f64>| mean_free(a[i], mean))
-                })
-                .collect()
-        };
-        Ok(PairScore {
-            first: score(&pair.first, tilted.first()),
-            second: score(&pair.second, tilted.second()),
-        })
-    }
-
-    /// Score of the plug-in relation, through the ideal denoiser x̂(y) = E\[x_0|y\].
-    ///
-    /// # Formula `[eq:plug-in-score]`
-    /// ```text
-    /// ∇_{y_i} ln g(r | R(x̂_i, x̂_j)) = (α/σ²) Cov[x^i | y_i] ∇_1R(x̂_i, x̂_j) (r − R(x̂_i, x̂_j))/γ²
-    /// ```
-    /// since the Jacobian of the posterior mean is ∂x̂/∂y = (α/σ²) Cov\[x_0|y\].
-    ///
-    /// # Shapes
-    /// y_i, y_j `[n]` → two gradients `[n]`.
-    ///
-    /// # Errors
-    /// As [`FiniteLaw::relation_score`]; [`LawError::Relation`] also if a posterior mean is zero under cosine.
-    pub fn plug_in_score(
-        &self,
-        yi: &[f64],
-        yj: &[f64],
-        alpha: f64,
-        sigma: f64,
-        observation: &Observation,
-    ) -> Result<PairScore, LawError> {
-        observation.check()?;
-        let (pi, pj) = (
-            self.posterior(yi, alpha, sigma)?,
-            self.posterior(yj, alpha, sigma)?,
-        );
-        check_vectors(observation.relation, &pi.mean, &pj.mean)?;
-        let scale = Rounded::exact(alpha) / Rounded::exact(sigma).square();
-        let through = |covariance: &Array2<Rounded>, grad: Vec<Rounded>| -> Vec<Rounded> {
-            covariance
-                .rows()
-                .into_iter()
-                .map(|row| scale * dot(&row.to_vec(), &grad))
-                .collect()
-        };
-        Ok(PairScore {
-            first: through(&pi.covariance, observation.log_grad(&pi.mean, &pj.mean)),
-            second: through(&pj.covariance, observation.log_grad(&pj.mean, &pi.mean)),
-        })
-    }
-}
-
-/// a − x̂.
-fn mean_free(a: f64, mean: Rounded) -> Rounded {
-    Rounded::exact(a) - mean
-}
-
-/// Refuses two vectors between which the reference does not take this relation.
-pub(crate) fn check_vectors(kind: Relation, a: &[Rounded], b: &[Rounded]) -> Result<(), LawError> {
-    let both = [a, b];
-    let vectors = Array2::from_shape_fn((2, a.len()), |(row, i)| both[row][i].value);
-    affinity(kind, &vectors)?;
-    Ok(())
 }
 
 impl PairPosterior {
@@ -244,13 +83,24 @@ impl PairPosterior {
         Rounded::sum(self.first.iter().enumerate().map(|(k, &w)| w * inner(k)))
     }
 
-    /// Var[f(k, l) | y_t] in the form ½ Σ w w' (f − f')², which is exactly zero for a constant f and shares
-    /// no subtraction with `E[f²] − E[f]²`.
+    /// Var[f(k, l) | y_t] in two passes over the K² pair atoms.
+    ///
+    /// # Formula `[eq:two-pass-variance]`
+    /// ```text
+    /// Var f = E[(f − c)²] − (E[f − c])²      for every number c
+    /// ```
+    /// with c the computed mean, taken as an exact number: the second term is then of the size of a squared rounding,
+    /// and nothing cancels as it does in E[f²] − E[f]² (c = 0).
+    ///
+    /// # Source
+    /// Chan, Golub & LeVeque 1983, The American Statistician 37(3), doi:10.1080/00031305.1983.10483115.
     pub fn variance(&self, f: impl Fn(usize, usize) -> Rounded) -> Rounded {
-        self.expectation(|k, l| {
-            let here = f(k, l);
-            self.expectation(|m, n| (here - f(m, n)).square())
-        }) * 0.5
+        let shape = (self.first.len(), self.second.len());
+        let values = Array2::from_shape_fn(shape, |(k, l)| f(k, l));
+        let pivot = Rounded::exact(self.expectation(|k, l| values[[k, l]]).value);
+        let off = values.mapv(|v| v - pivot);
+        let rest = self.expectation(|k, l| off[[k, l]]);
+        self.expectation(|k, l| off[[k, l]].square()) - rest.square()
     }
 
     /// Density of the relation given the noised pair.
@@ -333,5 +183,75 @@ impl Tilted {
     pub fn second(&self) -> Vec<Rounded> {
         let columns = self.weights.columns().into_iter();
         columns.map(|c| Rounded::sum(c.iter().copied())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Σ over pairs of pair atoms, ½ Σ w w' (f − f')²: K⁴ terms, and exactly 0 for a constant f.
+    fn variance_of_differences(
+        pair: &PairPosterior,
+        f: impl Fn(usize, usize) -> Rounded,
+    ) -> Rounded {
+        pair.expectation(|k, l| {
+            let here = f(k, l);
+            pair.expectation(|m, n| (here - f(m, n)).square())
+        }) * 0.5
+    }
+
+    fn atoms_and_points() -> impl Strategy<Value = (Array2<f64>, Vec<f64>, [f64; 2])> {
+        (1..=5_usize).prop_flat_map(|count| {
+            let atom = (-128..=128_i32).prop_map(|k| f64::from(k) / 64.0);
+            (
+                proptest::collection::vec(atom, count),
+                proptest::collection::vec(0.05..1.0_f64, count),
+                [-3.0..3.0_f64, -3.0..3.0_f64],
+            )
+                .prop_map(move |(atoms, prior, y)| {
+                    (
+                        Array2::from_shape_fn((count, 1), |(k, _)| atoms[k]),
+                        prior,
+                        y,
+                    )
+                })
+        })
+    }
+
+    proptest! {
+        /// Two formulas for one variance agree within their own bounds, which are small: relative to the largest square.
+        #[test]
+        fn the_variance_is_that_of_all_differences(
+            (atoms, prior, y) in atoms_and_points(), sigma in 0.1..2.0_f64, shift in -1e6..1e6_f64
+        ) {
+            let law = FiniteLaw::new(atoms.clone(), prior).expect("a law");
+            let pair = law.pair(&y[..1], &y[1..], 0.75, sigma).expect("a posterior");
+            let at = |k: usize| Rounded::exact(atoms[[k, 0]]);
+            let f = |k: usize, l: usize| at(k) * at(l) + at(l);
+            let (got, want) = (pair.variance(f), variance_of_differences(&pair, f));
+            prop_assert!((got.value - want.value).abs() <= got.error + want.error, "{got:?} {want:?}");
+            prop_assert!(got.error <= 1e-11, "{got:?}");
+            // A shift changes nothing but the roundings of f itself: at most 1e6 u on a spread of at most 12.
+            let shifted = pair.variance(|k, l| f(k, l) + Rounded::exact(shift));
+            prop_assert!((shifted.value - got.value).abs() <= shifted.error + got.error, "{shifted:?} {got:?}");
+            prop_assert!(shifted.error <= 1e-6, "{shifted:?}");
+        }
+    }
+
+    /// Weights ¾, ¼ on each side and f = 0, 1, 0, 1: Var = 3/16.
+    #[test]
+    fn the_variance_is_as_by_hand() {
+        let half = |w: f64| vec![Rounded::exact(w), Rounded::exact(1.0 - w)];
+        let pair = PairPosterior {
+            first: half(0.25),
+            second: half(0.75),
+            logs: [half(0.25), half(0.75)],
+        };
+        let got = pair.variance(|_, l| Rounded::exact(l as f64));
+        assert!((got.value - 0.1875).abs() <= got.error && got.error < 1e-15);
+        let none = pair.variance(|_, _| Rounded::exact(0.1));
+        assert!(none.value.abs() <= none.error && none.error < 1e-15);
     }
 }

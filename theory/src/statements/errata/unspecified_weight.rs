@@ -1,7 +1,8 @@
 //! E4: Eq. 14 ends in a weight w(γ) that the paper leaves unspecified.
 
+use crate::laws::tight_weight;
 use crate::rounding::Rounded;
-use crate::statements::jensen::{near_slope, tight_weight};
+use crate::statements::jensen::near_slope;
 use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
 
 const BOUND: Parameter = Parameter {

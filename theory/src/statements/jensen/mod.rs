@@ -15,7 +15,7 @@ pub use integrated::IntegratedDifference;
 pub use pointwise::DensityDifference;
 pub use several::VectorRelation;
 
-pub(super) use pointwise::{near_slope, tight_weight};
+pub(super) use pointwise::near_slope;
 
 use super::{Parameter, Scale};
 

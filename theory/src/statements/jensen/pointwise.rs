@@ -1,7 +1,8 @@
 //! The constant of Eq. 14 for a scalar relation.
 
 use super::{GAMMA, NEARNESS};
-use crate::laws::finite::{normal_density, two_pi};
+use crate::laws::finite::normal_density;
+use crate::laws::tight_weight;
 use crate::rounding::Rounded;
 use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
 
@@ -43,12 +44,6 @@ const SECOND: Parameter = Parameter {
 /// |g₁ − g₂|² ≥ w(γ) (1 − ¾√e k²)² |m₁ − m₂|² ≥ w(γ) (1 − 3k²) |m₁ − m₂|²    for m₁, m₂ within γk of r + γ
 /// ```
 pub struct DensityDifference;
-
-/// w(γ) = 1/(2πeγ⁴).
-pub fn tight_weight(gamma: f64) -> Rounded {
-    let gamma2 = Rounded::exact(gamma).square();
-    Rounded::exact(1.0) / (two_pi() * Rounded::exact(1.0).exp() * gamma2.square())
-}
 
 /// |g(r;m₁) − g(r;m₂)|² and |m₁ − m₂|².
 fn sides(r: f64, gamma: f64, m: [f64; 2]) -> (Rounded, Rounded) {
@@ -131,13 +126,6 @@ impl Statement for DensityDifference {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// 1/(2πe) = 0.058549831524319…; a sixteenth of it at γ = 2.
-    #[test]
-    fn the_weight_is_as_by_hand() {
-        let w = tight_weight(2.0);
-        assert!((w.value - 0.058_549_831_524_319_17 / 16.0).abs() <= w.error + 1e-18);
-    }
 
     #[test]
     fn sides_are_of_the_points_asked_for() {

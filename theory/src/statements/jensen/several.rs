@@ -2,6 +2,7 @@
 
 use super::NEARNESS;
 use crate::laws::finite::two_pi;
+use crate::laws::tight_weight_of;
 use crate::rounding::Rounded;
 use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
 
@@ -34,13 +35,6 @@ const GAMMA: Parameter = Parameter {
 /// # Values
 /// Takes 3K values: u, v, and the direction of the ray.
 pub struct VectorRelation;
-
-/// w_K(γ).
-fn weight(components: usize, gamma: f64) -> Rounded {
-    let gamma2 = Rounded::exact(gamma).square();
-    let volume = (0..components).fold(Rounded::exact(1.0), |v, _| v * two_pi() * gamma2);
-    Rounded::exact(1.0) / (volume * Rounded::exact(1.0).exp() * gamma2)
-}
 
 /// |g(r;m₁) − g(r;m₂)|² and |m₁ − m₂|² for m = r + γu, in the scale-free variables.
 fn sides(gamma: f64, u: &[f64], v: &[f64]) -> (Rounded, Rounded) {
@@ -95,7 +89,7 @@ impl Statement for VectorRelation {
         let mut values = instance.values();
         let (u, v) = (values.take(count)?, values.take(count)?);
         let (left, distance2) = sides(gamma, &u, &v);
-        let weight = weight(count, gamma);
+        let weight = tight_weight_of(count, gamma);
         let (near, far) = along(&values.take(count)?, k);
         let (slope, step2) = sides(gamma, &near, &far);
         let nearly = Rounded::exact(1.0) - Rounded::exact(k).square() * 3.0;
@@ -121,14 +115,14 @@ impl Statement for VectorRelation {
             claims.push(Evidence::at_most(
                 format!("control: 0.999 w_3 is enough, at γ = {gamma}"),
                 slope,
-                weight(3, gamma) * 0.999 * step2,
+                tight_weight_of(3, gamma) * 0.999 * step2,
             ));
         }
         let (slope, step2) = sides(0.25, &near, &far);
         claims.push(Evidence::at_most(
             "control: the scalar constant w_1 is enough for K = 3, at γ = 1/4",
             slope,
-            weight(1, 0.25) * step2,
+            tight_weight_of(1, 0.25) * step2,
         ));
         Ok(claims)
     }
@@ -136,16 +130,7 @@ impl Statement for VectorRelation {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tight_weight;
     use super::*;
-
-    #[test]
-    fn one_component_is_the_scalar_constant() {
-        for gamma in [0.01, 0.75, 40.0] {
-            let (one, scalar) = (weight(1, gamma), tight_weight(gamma));
-            assert!((one.value - scalar.value).abs() <= one.error + scalar.error);
-        }
-    }
 
     #[test]
     fn the_ray_has_the_asked_radii_in_the_asked_direction() {

@@ -7,8 +7,8 @@ use crate::laws::chain::{Affine, Chain, Data, Parts, Step};
 use crate::laws::small_matrix::{
     Matrix, Vector, apply, congruence, exact, inner, multiple_of_identity, product, trace,
 };
+use crate::laws::tight_weight;
 use crate::rounding::Rounded;
-use crate::statements::jensen::tight_weight;
 use crate::statements::setting::SCHEDULE;
 use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
 

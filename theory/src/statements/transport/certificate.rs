@@ -23,7 +23,7 @@ const CLASSES: Parameter = Parameter {
     scale: Scale::Integer,
 };
 /// Up to here every permutation is tried.
-const BRUTE: usize = 6;
+const BRUTE: usize = 7;
 
 /// `[thm:transport-certificate]` The assignment is optimal: its cost meets the dual bound of its potentials.
 ///
@@ -32,7 +32,7 @@ const BRUTE: usize = 6;
 /// Σ_i c(i, π(i)) ≤ Σ_i u_i + Σ_j v_j + Σ_i min_j (c(i, j) − u_i − v_j) ≤ Σ_i c(i, π'(i)) for every π'
 /// ```
 /// The second inequality is true of any numbers u, v; the first is what is tried, at every size, for all pairs and
-/// within classes. Up to B = 6 the minimum is also found by trying all permutations. As π is a permutation, the
+/// within classes. Up to B = 7 the minimum is also found by trying all permutations. As π is a permutation, the
 /// assigned noise is the drawn noise in another order: its empirical law is untouched, and each n_π(i) has the law of
 /// a draw taken at random from the batch, N(0, I). (It is no longer independent of x_i; that is the purpose.)
 pub struct TransportCertificate;

@@ -1,12 +1,20 @@
 //! A generative chain that is linear and Gaussian: its likelihood, its evidence bound and the gap between them, exactly.
 
+mod bound;
+mod data;
+mod gap;
+
 use ndarray::Array1;
 
 use super::finite::two_pi;
 use super::small_matrix::{
-    Cholesky, Matrix, Vector, apply, congruence, inner, multiple_of_identity, product, trace,
+    Cholesky, Matrix, Vector, apply, congruence, difference, multiple_of_identity, plus, product,
+    scaled, trace,
 };
 use crate::rounding::Rounded;
+
+pub use bound::Parts;
+pub use data::Data;
 
 /// Why a chain, or a question to it, was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -75,59 +83,6 @@ impl Step {
     /// SNR_s − SNR_t in the form α_s² σ²_{t|s}/(σ_s² σ_t²), which does not cancel.
     pub fn snr_drop(&self) -> Rounded {
         (self.to.alpha / (self.to.sigma * self.from.sigma)).square() * self.sigma2_ts
-    }
-}
-
-/// A law N(m, C) of x; C = 0 stands for the point m.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Data {
-    /// m `[n]`.
-    pub mean: Vector,
-    /// C `[n, n]`.
-    pub covariance: Matrix,
-}
-
-impl Data {
-    /// The point x.
-    pub fn point(x: &[f64]) -> Self {
-        Self {
-            mean: x.iter().map(|&v| Rounded::exact(v)).collect(),
-            covariance: multiple_of_identity(0.0.into(), x.len()),
-        }
-    }
-
-    /// Entropy ½(n log 2πe + log det C).
-    ///
-    /// # Errors
-    /// [`ChainError::NotDefinite`] for a singular C.
-    pub fn entropy(&self) -> Result<Rounded, ChainError> {
-        let log_det = factor(&self.covariance, "the data's covariance")?.log_det();
-        let per_dimension = two_pi().ln() + Rounded::exact(1.0);
-        Ok((per_dimension * self.mean.len() as f64 + log_det) * 0.5)
-    }
-
-    /// E‖B x − c‖² over this law.
-    fn squared_norm(&self, b: &Matrix, c: &Vector) -> Rounded {
-        let mean = difference(&apply(b, &self.mean), c);
-        inner(&mean, &mean) + trace(&congruence(b, &self.covariance))
-    }
-}
-
-/// The three parts of the evidence bound, or of its gap.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Parts {
-    /// What z_T owes to the prior.
-    pub prior: Rounded,
-    /// What x owes to the decoder.
-    pub reconstruction: Rounded,
-    /// What the steps owe to the denoiser.
-    pub diffusion: Rounded,
-}
-
-impl Parts {
-    /// Their sum.
-    pub fn total(self) -> Rounded {
-        self.prior + self.reconstruction + self.diffusion
     }
 }
 
@@ -243,157 +198,10 @@ impl Chain {
         let volume = two_pi().ln() * self.dimension as f64 + factor.log_det();
         Ok((volume + factor.quadratic(&difference(&data.mean, &mean)) + spread) * 0.5)
     }
-
-    /// The evidence bound, averaged over the data.
-    ///
-    /// # Formula `[eq:elbo]`
-    /// ```text
-    /// prior           KL(q(z_T|x) ‖ p(z_T)) = ½(n σ_T² + α_T² ‖x‖² − n − n log σ_T²)
-    /// reconstruction  E[−log p(x|z_0)]      = ½ n log(2π σ_0²/α_0²) + ½ n
-    /// diffusion       Σ ½ (SNR_s − SNR_t) E‖x − x̂_θ(z_t, t)‖²
-    /// E‖x − x̂‖² = E‖(I − αA) x − b‖² + σ² ‖A‖²
-    /// ```
-    /// # Errors
-    /// [`ChainError::Dimension`].
-    pub fn objective(&self, data: &Data) -> Result<Parts, ChainError> {
-        self.check(data)?;
-        let n = self.dimension as f64;
-        let (noisy, clean) = self.ends();
-        let one = Rounded::exact(1.0);
-        let identity = multiple_of_identity(one, self.dimension);
-        let zero = data.mean.mapv(|_| Rounded::exact(0.0));
-        let sigma2 = noisy.sigma.square();
-        let signal = noisy.alpha.square() * data.squared_norm(&identity, &zero);
-        let diffusion = self
-            .steps
-            .iter()
-            .map(|s| s.snr_drop() * denoising_error(s, data) * 0.5);
-        Ok(Parts {
-            prior: ((sigma2 - one - sigma2.ln()) * n + signal) * 0.5,
-            reconstruction: ((two_pi() / clean.snr()).ln() + one) * (0.5 * n),
-            diffusion: Rounded::sum(diffusion),
-        })
-    }
-
-    /// By how much the averaged bound exceeds the entropy of the data: three Kullback-Leibler divergences.
-    ///
-    /// # Formula `[eq:elbo-gap]`
-    /// ```text
-    /// E[objective] = H(x) + KL(q(z_T)‖p(z_T)) + Σ E KL(q(z_s|z_t)‖p(z_s|z_t)) + E KL(q(x|z_0)‖p(x|z_0))
-    /// ```
-    /// because both sides are E log q(x, z_0, …, z_T)/p(x, z_0, …, z_T) + H(x), once factored forwards and once backwards.
-    /// With P_t = (C⁻¹ + SNR_t I)⁻¹ = Cov[x|z_t] and D_t = E[x|z_t] = (α_t/σ_t²) P_t z_t + h_t:
-    /// ```text
-    /// step:            ½[(SNR_s − SNR_t)(tr P_t + E‖D_t − x̂‖²) − log det(I + (SNR_s − SNR_t) P_t)]
-    /// reconstruction:  ½[SNR_0 (tr P_0 + E‖D_0 − z_0/α_0‖²) − n − log det(SNR_0 P_0)]
-    /// ```
-    /// # Errors
-    /// [`ChainError::Dimension`], [`ChainError::NotDefinite`] for a singular C.
-    pub fn gap(&self, data: &Data) -> Result<Parts, ChainError> {
-        self.check(data)?;
-        let n = self.dimension;
-        let (noisy, clean) = self.ends();
-        let ideal = |level: Level| Ideal::new(data, level);
-        let last = ideal(noisy)?;
-        let log_det = factor(&last.noised.covariance, "the noised data's covariance")?.log_det();
-        let mean2 = inner(&last.noised.mean, &last.noised.mean);
-        let count = Rounded::exact(n as f64);
-        let first = ideal(clean)?;
-        let (inverse, snr) = (Rounded::exact(1.0) / clean.alpha, clean.snr());
-        let decoder = Affine {
-            matrix: multiple_of_identity(inverse, n),
-            shift: data.mean.mapv(|_| 0.0.into()),
-        };
-        let reconstruction = snr * first.error_of(&decoder)
-            - count
-            - factor(&scaled(&first.spread, snr), "Cov[x|z_0]")?.log_det();
-        let mut diffusion = Rounded::exact(0.0);
-        for step in &self.steps {
-            let (here, drop) = (ideal(step.from)?, step.snr_drop());
-            let growth = plus(
-                &multiple_of_identity(1.0.into(), n),
-                &scaled(&here.spread, drop),
-            );
-            let log_det = factor(&growth, "I + (SNR_s - SNR_t) Cov[x|z_t]")?.log_det();
-            diffusion = diffusion + (drop * here.error_of(&step.denoiser) - log_det) * 0.5;
-        }
-        Ok(Parts {
-            prior: (trace(&last.noised.covariance) + mean2 - count - log_det) * 0.5,
-            reconstruction: reconstruction * 0.5,
-            diffusion,
-        })
-    }
-}
-
-/// E‖x − x̂(z_t)‖² over x and z_t = αx + σε.
-fn denoising_error(step: &Step, data: &Data) -> Rounded {
-    let Affine { matrix, shift } = &step.denoiser;
-    let n = shift.len();
-    let kept = plus(
-        &multiple_of_identity(1.0.into(), n),
-        &scaled(matrix, -step.from.alpha),
-    );
-    let noise = Rounded::sum(matrix.iter().map(|a| a.square()));
-    data.squared_norm(&kept, shift) + step.from.sigma.square() * noise
-}
-
-/// The posterior of Gaussian data at one level.
-struct Ideal {
-    /// The law of z_t.
-    noised: Data,
-    /// E[x|z_t].
-    denoiser: Affine,
-    /// Cov[x|z_t].
-    spread: Matrix,
-}
-
-impl Ideal {
-    fn new(data: &Data, level: Level) -> Result<Self, ChainError> {
-        let n = data.mean.len();
-        let precision = factor(&data.covariance, "the data's covariance")?.inverse();
-        let sharper = plus(&precision, &multiple_of_identity(level.snr(), n));
-        let spread = factor(&sharper, "the posterior precision")?.inverse();
-        let gain = scaled(&spread, level.alpha / level.sigma.square());
-        let explained = apply(&gain, &data.mean.mapv(|v| v * level.alpha));
-        let noised = Data {
-            mean: data.mean.mapv(|v| v * level.alpha),
-            covariance: plus(
-                &scaled(&data.covariance, level.alpha.square()),
-                &multiple_of_identity(level.sigma.square(), n),
-            ),
-        };
-        Ok(Self {
-            noised,
-            denoiser: Affine {
-                matrix: gain,
-                shift: difference(&data.mean, &explained),
-            },
-            spread,
-        })
-    }
-
-    /// E‖x − x̂(z_t)‖² = tr Cov[x|z_t] + E‖E[x|z_t] − x̂(z_t)‖².
-    fn error_of(&self, other: &Affine) -> Rounded {
-        let matrix = plus(&self.denoiser.matrix, &scaled(&other.matrix, (-1.0).into()));
-        let shift = difference(&other.shift, &self.denoiser.shift);
-        trace(&self.spread) + self.noised.squared_norm(&matrix, &shift)
-    }
 }
 
 fn factor(matrix: &Matrix, what: &'static str) -> Result<Cholesky, ChainError> {
     Cholesky::new(matrix).ok_or(ChainError::NotDefinite { what })
-}
-
-fn scaled(a: &Matrix, c: Rounded) -> Matrix {
-    a.mapv(|v| v * c)
-}
-
-fn plus(a: &Matrix, b: &Matrix) -> Matrix {
-    Matrix::from_shape_fn(a.dim(), |index| a[index] + b[index])
-}
-
-fn difference(a: &Vector, b: &Vector) -> Vector {
-    Vector::from_shape_fn(a.len(), |i| a[i] - b[i])
 }
 
 /// a + c b.

@@ -1,9 +1,7 @@
 //! Intervals with outward rounding: enclosures of every value that a formula takes on a whole box.
 
-use std::ops::{Add, Div, Mul, Neg, Sub};
-
-/// Number of Taylor terms of `exp` on [0, ½]; the remainder is relative 2⁻¹⁶/16! < 10⁻¹⁸.
-const TERMS: u32 = 16;
+mod arithmetic;
+mod functions;
 
 /// The closed interval [lo, hi] of real numbers.
 ///
@@ -37,6 +35,12 @@ impl Interval {
     pub const ENTIRE: Self = Self {
         lo: f64::NEG_INFINITY,
         hi: f64::INFINITY,
+    };
+
+    /// π, between two neighbouring numbers.
+    pub const PI: Self = Self {
+        lo: std::f64::consts::PI, // 3.141592653589793116 < π
+        hi: std::f64::consts::PI.next_up(),
     };
 
     /// [lo, hi]; everything if the ends are out of order or NaN.
@@ -110,162 +114,12 @@ impl Interval {
         let squared = Self::outward(a.lo * a.lo, a.hi * a.hi);
         Self::new(squared.lo.max(0.0), squared.hi)
     }
-
-    /// {√x}, of the part that is not negative; everything if there is no such part.
-    #[must_use]
-    pub fn sqrt(self) -> Self {
-        if self.hi < 0.0 {
-            return Self::ENTIRE;
-        }
-        let root = Self::outward(self.lo.max(0.0).sqrt(), self.hi.sqrt());
-        Self::new(root.lo.max(0.0), root.hi)
-    }
-
-    /// {eˣ}.
-    ///
-    /// # Formula `[eq:interval-exp]`
-    /// ```text
-    /// x ∈ [0, ½]:   eˣ = 1 + x(1 + x/2(1 + x/3(… (1 + x/N·θ)))),    θ = Σ_{n≥N} x^{n−N} N!/n! ∈ [1, 2]
-    /// x > ½:        eˣ = (e^{x/2^j})^{2^j}           x < 0:   eˣ = 1/e^{−x}
-    /// ```
-    /// θ ≤ Σ (x/(N+1))^k ≤ 2 is the whole remainder, so the enclosure holds without trust in a library's `exp`. Monotone
-    /// in x: the ends come from the ends.
-    ///
-    /// # Error
-    /// Relative width about 40·2^j·2⁻⁵³ with 2^j ≤ 4|x|.
-    #[must_use]
-    pub fn exp(self) -> Self {
-        Self::new(exp_at(self.lo).lo, exp_at(self.hi).hi)
-    }
-}
-
-/// e^x at one number.
-fn exp_at(x: f64) -> Interval {
-    let one = Interval::point(1.0);
-    if x.is_nan() {
-        return Interval::ENTIRE;
-    }
-    if x < 0.0 {
-        let inverse = one / exp_at(-x);
-        return Interval::new(inverse.lo.max(0.0), inverse.hi.min(1.0));
-    }
-    if x > 710.0 {
-        return Interval::new(f64::MAX, f64::INFINITY); // e^710 > 2^1024
-    }
-    let mut reduced = x;
-    let mut doublings = 0;
-    while reduced > 0.5 {
-        reduced *= 0.5; // exact: x > ½ is far from the subnormal numbers
-        doublings += 1;
-    }
-    let mut sum = Interval::new(1.0, 2.0);
-    for n in (1..=TERMS).rev() {
-        sum = one + Interval::point(reduced) / Interval::point(f64::from(n)) * sum;
-    }
-    (0..doublings).fold(sum, |power, _| power.square())
-}
-
-impl Neg for Interval {
-    type Output = Self;
-    fn neg(self) -> Self {
-        Self::new(-self.hi, -self.lo)
-    }
-}
-
-impl Add for Interval {
-    type Output = Self;
-    fn add(self, b: Self) -> Self {
-        Self::outward(self.lo + b.lo, self.hi + b.hi)
-    }
-}
-
-impl Sub for Interval {
-    type Output = Self;
-    fn sub(self, b: Self) -> Self {
-        Self::outward(self.lo - b.hi, self.hi - b.lo)
-    }
-}
-
-/// Smallest and largest of four candidates; everything if one is NaN.
-fn extremes(candidates: [f64; 4]) -> Interval {
-    if candidates.iter().any(|c| c.is_nan()) {
-        return Interval::ENTIRE;
-    }
-    Interval::outward(
-        candidates.iter().copied().fold(f64::INFINITY, f64::min),
-        candidates.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-    )
-}
-
-impl Mul for Interval {
-    type Output = Self;
-    fn mul(self, b: Self) -> Self {
-        extremes([
-            self.lo * b.lo,
-            self.lo * b.hi,
-            self.hi * b.lo,
-            self.hi * b.hi,
-        ])
-    }
-}
-
-impl Div for Interval {
-    type Output = Self;
-    fn div(self, b: Self) -> Self {
-        if b.contains(0.0) {
-            return Self::ENTIRE;
-        }
-        extremes([
-            self.lo / b.lo,
-            self.lo / b.hi,
-            self.hi / b.lo,
-            self.hi / b.hi,
-        ])
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    /// e to 40 digits, rounded down and up to the neighbouring f64.
-    #[test]
-    fn exp_encloses_known_values_narrowly() {
-        let e = Interval::point(1.0).exp();
-        assert!(
-            e.contains(std::f64::consts::E) && e.width() < 1e-13,
-            "{e:?}"
-        );
-        // e^-20 = 2.061153622438557827965940380155820976…e-9, e^30 = 1.06864745815244621499… e13
-        let small = Interval::point(-20.0).exp();
-        assert!(
-            small.contains(2.061_153_622_438_558e-9) && small.width() < 1e-21,
-            "{small:?}"
-        );
-        let large = Interval::point(30.0).exp();
-        assert!(
-            large.contains(1.068_647_458_152_446_2e13) && large.width() < 10.0,
-            "{large:?}"
-        );
-        assert_eq!(
-            Interval::point(0.0).exp().lo().max(1.0).to_bits(),
-            1.0_f64.to_bits()
-        );
-    }
-
-    #[test]
-    fn exp_of_the_extremes_stays_an_enclosure() {
-        let wide = Interval::ENTIRE.exp();
-        assert!(wide.lo() <= 0.0 && wide.hi().is_infinite(), "{wide:?}");
-        let overflow = Interval::point(1000.0).exp();
-        assert!(overflow.hi().is_infinite() && overflow.lo() <= f64::MAX);
-        let underflow = Interval::point(-1000.0).exp();
-        assert!(
-            underflow.contains(0.0) && underflow.hi() < 1e-300,
-            "{underflow:?}"
-        );
-    }
 
     #[test]
     fn nothing_is_known_after_nan_or_division_by_zero() {
@@ -308,6 +162,8 @@ mod tests {
             Some((Interval::new(-1.0, 0.5), Interval::new(0.5, 2.0)))
         );
         assert_eq!(Interval::new(1.0, 1.0_f64.next_up()).halves(), None);
+        // sin π = 0 lies between the sines of the ends.
+        assert!(Interval::PI.lo().sin() > 0.0 && Interval::PI.hi().sin() < 0.0);
     }
 
     proptest! {
@@ -331,6 +187,7 @@ mod tests {
             prop_assert!(a < 0.0 || x.sqrt().contains(a.sqrt()));
             // The library's exp is within 1 ulp; the enclosure is wider than that.
             prop_assert!(x.exp().contains(a.exp()));
+            prop_assert!(a <= 0.0 || x.ln().contains(a.ln()));
         }
     }
 }
