@@ -4,6 +4,7 @@ mod help;
 mod oracle_errors;
 mod oracle_joint;
 mod oracle_values;
+mod report;
 mod runs;
 mod sample;
 mod support;
