@@ -10,6 +10,9 @@ const puppeteer = createRequire(`${folder}/package.json`)("puppeteer-core");
 const browser = await puppeteer.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   args: ["--no-sandbox", "--disable-gpu"],
+  // A busy machine is slow, not wrong.
+  timeout: 0,
+  protocolTimeout: 0,
 });
 
 /** Relative luminance of `rgb(r, g, b)` (WCAG 2). */
@@ -28,6 +31,7 @@ const contrast = (a, b) => {
 async function look(name, scheme, width) {
   const where = `${name}, ${scheme}, ${width} px`;
   const page = await browser.newPage();
+  page.setDefaultTimeout(0);
   const url = pathToFileURL(`${folder}/${name}`).href;
   const wrong = [];
   page.on("console", (message) => wrong.push(`console: ${message.text()}`));
@@ -37,7 +41,7 @@ async function look(name, scheme, width) {
   });
   await page.setViewport({ width, height: 844, deviceScaleFactor: width < 500 ? 2 : 1, hasTouch: width < 500 });
   await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
-  await page.goto(url, { waitUntil: "networkidle0" });
+  await page.goto(url, { waitUntil: "load" });
 
   const seen = await page.evaluate(() => {
     const style = (element) => getComputedStyle(element);

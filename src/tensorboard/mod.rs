@@ -92,7 +92,8 @@ impl Events {
             .open(&path)
             .with_context(|| format!("cannot create `{}`", path.display()))?;
         let mut events = vec![Event::version(now())];
-        if self.done > 0 {
+        // A run that was killed before its first checkpoint begins anew, after a file that says otherwise.
+        if self.done > 0 || earlier.is_some() {
             events.push(Event::restart(now(), i64::try_from(self.done)? + 1));
         }
         if earlier.is_none() {
@@ -292,6 +293,13 @@ mod tests {
         let start = events.get(1).context("a second event")?;
         assert_eq!((start.step, &start.what), (4, &Event::restart(0.0, 4).what));
         assert_eq!(scalars(&events).len(), 2, "{events:?}");
+
+        // Killed before its first checkpoint: everything is void.
+        let mut third = Events::new(folder.path(), 0, String::new());
+        third.line(&line(1))?;
+        let events = file(folder.path());
+        let start = events.get(1).context("a second event")?;
+        assert_eq!((start.step, &start.what), (1, &Event::restart(0.0, 1).what));
         Ok(())
     }
 

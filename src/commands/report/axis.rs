@@ -104,7 +104,7 @@ impl Axis {
     fn powers(&self) -> Vec<f64> {
         let (first, last) = (self.low.log10().floor(), self.high.log10().ceil());
         let stride = ((last - first) / 6.0).ceil().max(1.0);
-        let between: &[f64] = if last - first > 3.0 {
+        let between: &[f64] = if (self.high / self.low).log10() > 3.0 {
             &[1.0]
         } else {
             &[1.0, 2.0, 5.0]

@@ -248,7 +248,7 @@ fn picture(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Elements of all tensors of a safetensors file, from its header alone.
+/// Elements of all tensors of a safetensors file: its header is JSON after eight bytes of length.
 fn count(path: &Path) -> Result<usize> {
     let mut file = fs::File::open(path)?;
     let size = file.metadata()?.len();
@@ -258,14 +258,31 @@ fn count(path: &Path) -> Result<usize> {
     if length.saturating_add(8) > size {
         bail!("it is cut short");
     }
-    let mut bytes = head.to_vec();
-    file.take(length).read_to_end(&mut bytes)?;
-    let (_, about) = safetensors::SafeTensors::read_metadata(&bytes)?;
-    let sizes = about
-        .tensors()
-        .into_values()
-        .map(|t| t.shape.iter().product::<usize>());
+    let mut header = Vec::new();
+    file.take(length).read_to_end(&mut header)?;
+    let header: BTreeMap<String, Entry> = serde_json::from_slice(&header)?;
+    let end = header.values().map(|entry| entry.data_offsets.1).max();
+    if end.unwrap_or(0).saturating_add(length + 8) != size {
+        bail!("it is cut short");
+    }
+    let sizes = header
+        .values()
+        .map(|entry| entry.shape.iter().product::<usize>());
     Ok(sizes.sum())
+}
+
+/// A tensor in a header; the entry of free text has neither.
+#[derive(serde::Deserialize)]
+struct Entry {
+    #[serde(default = "empty")]
+    shape: Vec<usize>,
+    #[serde(default)]
+    data_offsets: (u64, u64),
+}
+
+/// No element.
+fn empty() -> Vec<usize> {
+    vec![0]
 }
 
 #[cfg(test)]
@@ -284,6 +301,32 @@ mod tests {
                 "{chosen:?}"
             );
         }
+    }
+
+    #[test]
+    fn parameters_are_counted_and_a_truncated_file_is_noticed() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("x.safetensors");
+        let bytes = [0u8; 4 * 7];
+        let view = |shape: Vec<usize>, bytes| {
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, bytes)
+        };
+        let tensors = [
+            ("a", view(vec![2, 3], &bytes[..24])?),
+            ("b", view(vec![], &bytes[24..])?),
+        ];
+        let about = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        let file = safetensors::serialize(tensors, Some(about))?;
+        for (end, whole) in [
+            (file.len(), true),
+            (file.len() - 1, false),
+            (20, false),
+            (3, false),
+        ] {
+            fs::write(&path, &file[..end])?;
+            assert_eq!(count(&path).ok(), whole.then_some(7), "{end} bytes");
+        }
+        Ok(())
     }
 
     #[test]
