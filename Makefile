@@ -9,7 +9,7 @@ PRESET ?= digits
 CASES ?= 1000
 CUDA_PREFIX ?= $(CURDIR)/target-cuda/toolkit
 
-.PHONY: help setup train test verify bench mutants book cuda cuda-bundle cuda-check
+.PHONY: help setup train test verify bench mutants book report-check cuda cuda-bundle cuda-check
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -36,6 +36,9 @@ mutants: setup ## mutation tests of the reference's formulas (needs cargo-mutant
 
 book: setup ## the book, into docs/book (needs mdbook)
 	@scripts/book.sh
+
+report-check: setup ## reports in headless Chromium (needs chromium, node, npm)
+	@scripts/report-check.sh
 
 cuda: setup ## release build for NVIDIA cards, no card needed (about 10 minutes)
 	scripts/cuda-toolkit.sh $(CUDA_PREFIX)

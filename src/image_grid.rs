@@ -25,17 +25,33 @@ const BACKGROUND: Rgb<u8> = Rgb([64, 64, 64]);
 /// # Errors
 /// Another shape, or a file that cannot be written.
 pub fn write(path: &Path, images: &Tensor) -> Result<()> {
-    let picture = draw(images)?;
-    let mut png = Cursor::new(Vec::new());
-    picture
-        .write_to(&mut png, ImageFormat::Png)
-        .context("cannot encode a PNG")?;
-    files::write_atomically(path, |out| Ok(out.write_all(png.get_ref())?))
+    let png = png(images)?;
+    files::write_atomically(path, |out| Ok(out.write_all(&png)?))
 }
 
-fn draw(images: &Tensor) -> Result<RgbImage> {
+/// The same picture as the bytes of a PNG.
+///
+/// # Errors
+/// Another shape.
+pub fn png(images: &Tensor) -> Result<Vec<u8>> {
+    png_of_columns(images, columns(images.dim(0)?))
+}
+
+/// The same with a chosen number of columns.
+///
+/// # Errors
+/// Another shape, or no column.
+pub fn png_of_columns(images: &Tensor, columns: usize) -> Result<Vec<u8>> {
+    let mut png = Cursor::new(Vec::new());
+    draw(images, columns)?
+        .write_to(&mut png, ImageFormat::Png)
+        .context("cannot encode a PNG")?;
+    Ok(png.into_inner())
+}
+
+fn draw(images: &Tensor, columns: usize) -> Result<RgbImage> {
     let (count, channels, height, width) = images.dims4().context("a grid needs [N, C, H, W]")?;
-    if count == 0 || !matches!(channels, 1 | 3) || height == 0 || width == 0 {
+    if count == 0 || columns == 0 || !matches!(channels, 1 | 3) || height == 0 || width == 0 {
         bail!(
             "a grid needs [N, 1 or 3, H, W] with no axis empty, got {:?}",
             images.dims()
@@ -46,7 +62,6 @@ fn draw(images: &Tensor) -> Result<RgbImage> {
         .to_dtype(DType::F32)?
         .flatten_all()?
         .to_vec1::<f32>()?;
-    let columns = columns(count);
     let scale = VISIBLE.div_ceil(height.min(width));
     let (cell_height, cell_width) = (height * scale + GAP, width * scale + GAP);
     let mut picture = RgbImage::from_pixel(
@@ -111,7 +126,7 @@ mod tests {
     fn every_image_stands_in_its_cell_enlarged() -> Result<()> {
         // Two 1×2 images: pixels −1 and 1, then 0 and 3 (clipped).
         let images = Tensor::from_vec(vec![-1f32, 1., 0., 3.], (2, 1, 1, 2), &Device::Cpu)?;
-        let picture = draw(&images)?;
+        let picture = draw(&images, columns(2))?;
         let side = u32::try_from(VISIBLE)?;
         let gap = u32::try_from(GAP)?;
         assert_eq!(
@@ -132,7 +147,7 @@ mod tests {
     #[test]
     fn colours_keep_their_channels() -> Result<()> {
         let images = Tensor::from_vec(vec![1f32, 0., -1.], (1, 3, 1, 1), &Device::Cpu)?;
-        let picture = draw(&images)?;
+        let picture = draw(&images, 1)?;
         let gap = u32::try_from(GAP)?;
         assert_eq!(picture.get_pixel(gap, gap).0, [255, 128, 0]);
         Ok(())

@@ -11,15 +11,18 @@ mod image_grid;
 mod names;
 mod place;
 mod progress;
+mod recorder;
+mod tensorboard;
 mod tensors;
 mod threads;
 
-use commands::{oracle, sample, theory, train, verify};
+use commands::{oracle, report, sample, theory, train, verify};
 
 const EXAMPLE: &str = "\
 Examples:
   sadm train --preset digits --out runs/digits
   sadm sample --run runs/digits --count 16 --class 7 --out sevens.png
+  sadm report runs/digits
   sadm verify --cases 100
   sadm oracle list
   sadm theory check";
@@ -41,6 +44,8 @@ enum Command {
     Train(train::Args),
     /// Draw images from a run
     Sample(sample::Args),
+    /// Write what runs did as one HTML file
+    Report(report::Args),
     /// Hold the training system against the f64 reference
     Verify(verify::Args),
     /// Compute a quantity exactly, for other implementations
@@ -53,6 +58,7 @@ fn main() -> ExitCode {
     failure::exit_code(match Cli::parse().command {
         Command::Train(args) => train::run(&args),
         Command::Sample(args) => sample::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Oracle(args) => oracle::run(&args),
         Command::Theory(args) => theory::run(&args),

@@ -1,21 +1,17 @@
 //! How a run goes, for a person at a terminal or a log file.
 
 use std::io::{IsTerminal, Write, stderr};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use candle_core::Tensor;
 use indicatif::{ProgressBar, ProgressStyle};
 use sadm_gpu::train::{Hooks, StepReport, phases::Phase};
-
-use crate::image_grid;
 
 /// Time between lines where there is no terminal.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Weight of the newest step in the averages of speed.
 const NEWEST: f64 = 0.05;
 
-/// A bar on a terminal, a line every few seconds elsewhere; sample grids as PNG.
+/// A bar on a terminal, a line every few seconds elsewhere.
 #[derive(Debug)]
 pub struct Progress {
     bar: Option<ProgressBar>,
@@ -101,17 +97,6 @@ impl Hooks for Progress {
                 report.phase, report.step, report.steps
             ));
         }
-    }
-
-    fn samples(&mut self, folder: &Path, step: usize, images: &Tensor) -> sadm_gpu::Result<()> {
-        let folder = folder.join("samples");
-        let path = folder.join(format!("{step:08}.png"));
-        std::fs::create_dir_all(&folder)
-            .map_err(anyhow::Error::from)
-            .and_then(|()| image_grid::write(&path, images))
-            .map_err(|reason| sadm_gpu::Error::file(&path, format!("{reason:#}")))?;
-        self.line(&format!("samples after step {step}: {}", path.display()));
-        Ok(())
     }
 
     fn note(&mut self, line: &str) {

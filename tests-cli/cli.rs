@@ -5,6 +5,7 @@ mod oracle_errors;
 mod oracle_joint;
 mod oracle_metrics;
 mod oracle_values;
+mod report;
 mod runs;
 mod sample;
 mod support;

@@ -217,6 +217,50 @@ fn truncated_and_altered_checkpoints_are_named() {
     train(&run, 4, &["--resume"]);
 }
 
+/// The event files of a run, oldest first.
+fn event_files(run: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(run).expect("a folder");
+    let mut files: Vec<_> = entries.map(|e| e.expect("an entry").path()).collect();
+    files.retain(|path| path.to_string_lossy().contains("events.out.tfevents."));
+    files.sort();
+    files
+}
+
+/// Number of whole records of an event file.
+fn records(path: &std::path::Path) -> usize {
+    let bytes = std::fs::read(path).expect("an event file");
+    let (mut at, mut count) = (0, 0);
+    while let Some(head) = bytes.get(at..at + 8) {
+        let length = u64::from_le_bytes(head.try_into().expect("eight bytes"));
+        at += usize::try_from(length).expect("a length") + 16;
+        count += usize::from(at <= bytes.len());
+    }
+    count
+}
+
+#[test]
+fn tensorboard_gets_a_file_for_each_call_that_does_something() {
+    let folder = Folder::new();
+    let run = folder.path("run");
+    train(&run, 12, &[]);
+    // Version, configuration, 12 steps, the encoder's accuracy, the samples of the end.
+    let files = event_files(&run);
+    assert_eq!(files.iter().map(|f| records(f)).collect::<Vec<_>>(), [16]);
+    train(&run, 12, &["--resume"]);
+    assert_eq!(event_files(&run), files, "a finished run got another file");
+
+    let killed = folder.path("killed");
+    let mut child = started(&killed, LONG, 20);
+    child.kill().expect("SIGKILL is sent");
+    child.wait().expect("the program is gone");
+    train(&killed, LONG, &["--resume"]);
+    assert_eq!(event_files(&killed).len(), 2);
+
+    let none = folder.path("none");
+    train(&none, 4, &["--set=train.tensorboard=false"]);
+    assert!(event_files(&none).is_empty());
+}
+
 #[test]
 fn unknown_keys_presets_and_bad_values_are_named() {
     let refused = |args: &[&str]| {
@@ -234,6 +278,14 @@ fn unknown_keys_presets_and_bad_values_are_named() {
         (
             &["--preset=digits", "--set=train.step=60"],
             &["train.step", "did you mean `train.steps`?"],
+        ),
+        (
+            &["--preset=digits", "--set=train.tensorbord=false"],
+            &["train.tensorbord", "did you mean `train.tensorboard`?"],
+        ),
+        (
+            &["--preset=digits", "--set=train.tensorboard=maybe"],
+            &["train.tensorboard must be a boolean"],
         ),
         (
             &["--preset=digits", "--set=train.steps=0"],

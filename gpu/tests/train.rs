@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use sadm_gpu::config::Config;
 use sadm_gpu::train::observer::{Observation, Observer, Player, Verdict};
 use sadm_gpu::train::phases::Phase::{self, Adversarial, Denoise, Encoder, Guided};
-use sadm_gpu::train::{Hooks, Outcome, Silent, StepReport, Trainer, checkpoint};
+use sadm_gpu::train::{Hooks, Outcome, Run, Silent, StepReport, Trainer, checkpoint};
 use sadm_gpu::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -412,6 +412,88 @@ fn every_method_schedule_and_model_trains() {
         let outcome = run(&config, &folder.path().join(index.to_string()), false);
         assert!(outcome.finished, "{sets:?}");
     }
+}
+
+#[test]
+fn the_checkpoint_at_the_end_of_each_phase_is_kept() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let run_folder = folder.path().join("run");
+    run(&tiny(), &run_folder, false);
+    // Phases end at 4, 8, 12 and 16; of the others (every 3 steps) the newest two are kept.
+    let steps = || checkpoint::steps(&run_folder.join("checkpoints")).expect("steps");
+    assert_eq!(steps(), [4, 8, 12, 15, 16]);
+    let (at, newest) = (
+        Run::open_at(&run_folder, 8, &Device::Cpu).expect("it was kept"),
+        Run::open(&run_folder, &Device::Cpu).expect("the newest"),
+    );
+    assert_eq!((at.step(), newest.step()), (8, 16));
+    let x = Tensor::ones((2, 1, 8, 8), DType::F32, &Device::Cpu).expect("images");
+    let x_hat = |run: &Run| -> Vec<f32> {
+        let x_hat = run.denoised(&x, &[0.7, 0.7], &[1, 2]).expect("an answer");
+        assert_eq!(x_hat.dims(), [2, 1, 8, 8]);
+        x_hat
+            .flatten_all()
+            .and_then(|x| x.to_vec1())
+            .expect("values")
+    };
+    assert_ne!(x_hat(&at), x_hat(&newest), "both are one checkpoint");
+    let features = |run: &Run| -> Vec<f32> {
+        let psi = run.encoder().features(&x).expect("features");
+        psi.flatten_all().and_then(|x| x.to_vec1()).expect("values")
+    };
+    assert_ne!(features(&at), features(&newest), "φ did not move");
+    let error = Run::open_at(&run_folder, 9, &Device::Cpu).expect_err("it is gone");
+    assert!(error.to_string().contains("00000009"), "{error}");
+}
+
+#[test]
+fn a_run_from_before_a_key_existed_is_resumed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (whole, old) = (folder.path().join("whole"), folder.path().join("old"));
+    run(&tiny(), &whole, false);
+    run(&tiny(), &old, false);
+    let root = old.join("checkpoints");
+    std::fs::remove_dir_all(root.join("00000016")).expect("removed");
+    let config = old.join("config.toml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    let older = text.replace("tensorboard = true\n", "");
+    assert_ne!(text, older);
+    std::fs::write(&config, &older).expect("written");
+    let state = root.join("00000015/state.json");
+    let json = std::fs::read_to_string(&state).expect("a state");
+    let mut json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    json["config_sha256"] = checkpoint::sha256(older.as_bytes()).into();
+    json.as_object_mut().expect("an object").remove("version");
+    std::fs::write(&state, json.to_string()).expect("written");
+
+    assert!(run(&tiny(), &old, true).finished);
+    assert_eq!(std::fs::read_to_string(&config).expect("text"), older);
+    let (whole, old) = (newest(&whole), newest(&old));
+    assert_eq!(whole["model"], old["model"]);
+}
+
+#[test]
+fn hooks_hear_every_line_of_the_metrics() {
+    #[derive(Default)]
+    struct Lines(String);
+    impl Hooks for Lines {
+        fn metrics(&mut self, line: &serde_json::Value) -> Result<()> {
+            self.0.push_str(&format!("{line}\n"));
+            Ok(())
+        }
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut lines = Lines::default();
+    trainer(&tiny(), folder.path(), false)
+        .expect("a run")
+        .run(&mut lines, &AtomicBool::new(false))
+        .expect("a run");
+    let log = std::fs::read_to_string(folder.path().join("metrics.jsonl")).expect("a log");
+    assert_eq!(lines.0, log);
+    assert!(
+        log.contains("accuracy") && log.lines().count() == 17,
+        "{log}"
+    );
 }
 
 #[test]

@@ -14,6 +14,8 @@ use sadm_gpu::train::observer::Observer;
 use sadm_gpu::train::{Outcome, Trainer};
 
 use crate::progress::{Progress, duration, say};
+use crate::recorder::Recorder;
+use crate::tensorboard::Events;
 use crate::{files, place, threads};
 
 const EXAMPLE: &str = "\
@@ -22,8 +24,9 @@ Examples:
   sadm train --preset digits --set train.steps=60 --set structure.relation=euclidean --out runs/short
   sadm train --resume --out runs/digits
 
-The folder receives config.toml, metrics.jsonl, samples/STEP.png and checkpoints/STEP. Ctrl-C
-saves and stops; --resume continues as if the run had never stopped.";
+The folder receives config.toml, metrics.jsonl, samples/STEP.png, checkpoints/STEP and, unless
+train.tensorboard=false, event files for TensorBoard. Ctrl-C saves and stops; --resume continues
+as if the run had never stopped.";
 
 /// The arguments of `sadm train`.
 #[derive(Debug, clap::Args)]
@@ -69,9 +72,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let shadow = (config.shadow.every > 0).then(|| shadow(&folder));
     let steps = config.train.steps;
     let mut trainer = Trainer::new(config, &folder, &device, shadow, args.resume)?;
-    let mut progress = Progress::new(steps, trainer.step());
-    let outcome = trainer.run(&mut progress, &stop);
-    progress.close();
+    let mut recorder = Recorder {
+        progress: Progress::new(steps, trainer.step()),
+        events: (trainer.config().train.tensorboard)
+            .then(|| Events::new(&folder, trainer.step(), trainer.config().to_toml())),
+    };
+    let outcome = trainer.run(&mut recorder, &stop);
+    recorder.progress.close();
     files::print(&summary(&outcome?, steps, &folder))?;
     Ok(ExitCode::SUCCESS)
 }

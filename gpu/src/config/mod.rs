@@ -265,6 +265,8 @@ pub struct TrainConfig {
     pub ema_ramp: f64,
     /// Steps between lines of `metrics.jsonl`.
     pub log_every: usize,
+    /// Whether `sadm train` writes TensorBoard event files beside `metrics.jsonl`.
+    pub tensorboard: bool,
 }
 
 /// Learning-rate decay.
@@ -339,9 +341,9 @@ pub enum OnFailure {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CheckpointConfig {
-    /// Steps between checkpoints (0: only at the end and when interrupted).
+    /// Steps between checkpoints (0: only at the end of each phase and when interrupted).
     pub every: usize,
-    /// How many of the newest are kept.
+    /// How many of the newest are kept, besides those at the end of a phase.
     pub keep: usize,
 }
 
@@ -466,6 +468,7 @@ impl Default for TrainConfig {
             ema_half_life: 10_000.0,
             ema_ramp: 0.05,
             log_every: 10,
+            tensorboard: true,
         }
     }
 }

@@ -127,7 +127,7 @@ pub fn draw_times(config: &Config, streams: Streams, who: &str, number: u64, n: 
 }
 
 /// Training and held-out images, by a random permutation of the seed.
-pub(super) fn split(all: &Dataset, holdout: f64, streams: Streams) -> Result<(Dataset, Dataset)> {
+pub fn split(all: &Dataset, holdout: f64, streams: Streams) -> Result<(Dataset, Dataset)> {
     let order = streams.permutation("holdout", 0, all.len());
     #[expect(
         clippy::cast_possible_truncation,

@@ -55,6 +55,9 @@ pub struct State {
     pub gains: Vec<(f64, f64)>,
     /// SHA-256 of the configuration's TOML text.
     pub config_sha256: String,
+    /// Version of the program that wrote it; empty for versions that did not say.
+    #[serde(default)]
+    pub version: String,
     /// SHA-256 of each tensor file, filled in when it is written.
     pub sha256: BTreeMap<String, String>,
 }
@@ -80,9 +83,15 @@ pub fn sha256(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Writes the checkpoint of `state.step` under `root`, then deletes all but the newest `keep`.
-/// Returns its folder.
-pub fn write(root: &Path, contents: &Contents, mut state: State, keep: usize) -> Result<PathBuf> {
+/// Writes the checkpoint of `state.step` under `root`, then deletes all but the newest `keep` and
+/// those of the steps in `kept`. Returns its folder.
+pub fn write(
+    root: &Path,
+    contents: &Contents,
+    mut state: State,
+    keep: usize,
+    kept: &[usize],
+) -> Result<PathBuf> {
     fs::create_dir_all(root).map_err(|e| Error::io("create", root, e))?;
     remove_unfinished(root)?;
     let folder = root.join(folder_name(state.step));
@@ -103,7 +112,8 @@ pub fn write(root: &Path, contents: &Contents, mut state: State, keep: usize) ->
     sync(&temporary)?;
     fs::rename(&temporary, &folder).map_err(|e| Error::io("rename to", &folder, e))?;
     sync(root)?;
-    for old in steps(root)?.into_iter().rev().skip(keep.max(1)) {
+    let older = steps(root)?.into_iter().rev().skip(keep.max(1));
+    for old in older.filter(|step| !kept.contains(step)) {
         let path = root.join(folder_name(old));
         fs::remove_dir_all(&path).map_err(|e| Error::io("remove", &path, e))?;
     }
@@ -193,7 +203,8 @@ fn serialise(tensors: &Tensors) -> Result<Vec<u8>> {
         .map_err(|e| Error::invalid("a checkpoint's tensors", "be writable as safetensors", e))
 }
 
-fn folder_name(step: usize) -> String {
+/// Name of a checkpoint's folder under `checkpoints/`.
+pub fn folder_name(step: usize) -> String {
     format!("{step:08}")
 }
 

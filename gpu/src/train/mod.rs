@@ -28,7 +28,7 @@ use observer::{Observer, Verdict};
 use order::Order;
 use phases::{Phase, Span, phases};
 use players::{ImageKind, Players};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ use step::{
     theta_losses,
 };
 
-pub use batches::{dataset, draw_times};
+pub use batches::{dataset, draw_times, split};
 pub use run::{Run, SampleRequest};
 
 /// One step, as reported to a progress bar.
@@ -75,11 +75,18 @@ pub trait Hooks {
     fn samples(&mut self, _folder: &Path, _step: usize, _images: &Tensor) -> Result<()> {
         Ok(())
     }
+    /// A line was appended to `metrics.jsonl`.
+    fn metrics(&mut self, _line: &Value) -> Result<()> {
+        Ok(())
+    }
     /// A checkpoint was written.
     fn checkpoint(&mut self, _folder: &Path) {}
     /// Something worth a line.
     fn note(&mut self, _line: &str) {}
 }
+
+/// What a checkpoint says wrote it.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Hooks for nobody.
 #[derive(Debug, Clone, Copy, Default)]
@@ -150,7 +157,9 @@ impl std::fmt::Debug for Trainer {
 }
 
 impl Trainer {
-    /// A run in `folder`, fresh or, with `resume`, from its newest checkpoint if there is one.
+    /// A run in `folder`, fresh or, with `resume`, from its newest checkpoint if there is one. Besides
+    /// the newest, the checkpoint at the end of each phase is kept: a report compares the players of
+    /// different phases.
     ///
     /// # Errors
     /// A folder that already holds a run, without `resume`; a run with another configuration; bad data.
@@ -162,30 +171,21 @@ impl Trainer {
         resume: bool,
     ) -> Result<Self> {
         let config_path = folder.join("config.toml");
-        let text = config.to_toml();
-        if config_path.exists() {
+        let text = if config_path.exists() {
             if !resume {
                 return Err(Error::file(
                     folder,
                     "already holds a run; continue it with --resume or choose another --out",
                 ));
             }
-            let there =
-                fs::read_to_string(&config_path).map_err(|e| Error::io("read", &config_path, e))?;
-            if there != text {
-                return Err(Error::file(
-                    &config_path,
-                    format!(
-                        "the run was started with another configuration ({}); a resumed run must keep it, choose another --out",
-                        first_difference(&there, &text)
-                    ),
-                ));
-            }
-        }
+            resumed(&config_path, &config)?
+        } else {
+            config.to_toml()
+        };
         let all = dataset(&config)?;
         let images = ImageKind::of(&all)?;
         let streams = Streams::new(config.seed);
-        let (train, holdout) = batches::split(&all, config.data.holdout, streams)?;
+        let (train, holdout) = split(&all, config.data.holdout, streams)?;
         let players = Players::new(&config, images, device)?;
         let t = &config.train;
         let mut trainer = Self {
@@ -287,6 +287,7 @@ impl Trainer {
         let state = State {
             theta_optimizer_steps: self.theta_optimizer.steps(),
             phi_optimizer_steps: self.phi_optimizer.steps(),
+            version: VERSION.to_owned(),
             ..self.state.clone()
         };
         checkpoint::write(
@@ -294,6 +295,7 @@ impl Trainer {
             &contents,
             state,
             self.config.checkpoint.keep,
+            &self.spans.iter().map(|s| s.end).collect::<Vec<_>>(),
         )
     }
 
@@ -381,9 +383,9 @@ impl Trainer {
         if span.phase == Phase::Encoder && !self.holdout.is_empty() {
             let accuracy = self.accuracy()?;
             self.state.encoder_accuracy = Some(accuracy);
-            metrics.write(
-                &json!({"step": self.state.step, "phase": "encoder", "accuracy": accuracy}),
-            )?;
+            let line = json!({"step": self.state.step, "phase": "encoder", "accuracy": accuracy});
+            metrics.write(&line)?;
+            hooks.metrics(&line)?;
             hooks.note(&format!(
                 "Ψ classifies {:.1} % of {} held-out images correctly",
                 100.0 * accuracy,
@@ -424,13 +426,16 @@ impl Trainer {
         };
         hooks.step(&report);
         if step.is_multiple_of(self.config.train.log_every) || step == span.end || self.finished() {
-            metrics.write(&self.metrics_line(&report, &done))?;
+            let line = self.metrics_line(&report, &done);
+            metrics.write(&line)?;
+            hooks.metrics(&line)?;
         }
         if step == span.end || self.finished() {
             self.conclude(span, metrics, hooks)?;
         }
         let every = self.config.checkpoint.every;
-        if every > 0 && step.is_multiple_of(every) && step < self.config.train.steps {
+        let due = (every > 0 && step.is_multiple_of(every)) || step == span.end;
+        if due && step < self.config.train.steps {
             let saved = self.save()?;
             hooks.checkpoint(&saved);
         }
@@ -445,7 +450,7 @@ impl Trainer {
         Ok(())
     }
 
-    fn metrics_line(&self, report: &StepReport, done: &Done) -> serde_json::Value {
+    fn metrics_line(&self, report: &StepReport, done: &Done) -> Value {
         let mut line = json!({
             "step": report.step,
             "phase": report.phase,
@@ -752,9 +757,28 @@ impl State {
             balanced_at: None,
             gains: Vec::new(),
             config_sha256: checkpoint::sha256(config.as_bytes()),
+            version: VERSION.to_owned(),
             sha256: BTreeMap::new(),
         }
     }
+}
+
+/// The text of the configuration a run was started with, which must mean `config`. A key that did not
+/// exist then has its default.
+fn resumed(path: &Path, config: &Config) -> Result<String> {
+    let text = fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+    let there = Config::from_toml(&text, &path.display().to_string())
+        .map_err(|e| Error::file(path, e.to_string()))?;
+    if there == *config {
+        return Ok(text);
+    }
+    Err(Error::file(
+        path,
+        format!(
+            "the run was started with another configuration ({}); a resumed run must keep it, choose another --out",
+            first_difference(&there.to_toml(), &config.to_toml())
+        ),
+    ))
 }
 
 /// The first line in which two texts differ, for a message.

@@ -1,10 +1,10 @@
-//! A finished or unfinished run, opened to draw samples.
+//! A finished or unfinished run, opened to draw samples and to look at its networks.
 
-use super::checkpoint;
+use super::checkpoint::{self, Contents, State};
 use super::players::{self, ImageKind};
 use super::step::{Objective, answer};
 use crate::config::Config;
-use crate::network::Denoiser;
+use crate::network::{Denoiser, Encoder};
 use crate::params::Params;
 use crate::random::Streams;
 use crate::sampler::{SamplerOptions, guided, sample as draw};
@@ -46,13 +46,14 @@ impl SampleRequest {
     }
 }
 
-/// A run's folder, its configuration and the averaged denoiser of its newest checkpoint.
+/// A run's configuration, and the averaged denoiser and the encoder of one of its checkpoints.
 pub struct Run {
     config: Config,
     step: usize,
     images: ImageKind,
     device: Device,
     denoiser: Box<dyn Denoiser>,
+    encoder: Encoder,
 }
 
 impl std::fmt::Debug for Run {
@@ -67,14 +68,29 @@ impl std::fmt::Debug for Run {
 impl Run {
     /// Opens the newest checkpoint of the run in `folder`.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+        let root = folder.join("checkpoints");
+        let checkpoint = checkpoint::read_newest(&root, device)?
+            .ok_or_else(|| Error::file(&root, "holds no checkpoint yet"))?;
+        Self::of(folder, checkpoint, device)
+    }
+
+    /// Opens the checkpoint of the run in `folder` after `step` steps.
+    pub fn open_at(folder: &Path, step: usize, device: &Device) -> Result<Self> {
+        let root = folder.join("checkpoints");
+        let checkpoint = checkpoint::read(&root.join(checkpoint::folder_name(step)), device)?;
+        Self::of(folder, checkpoint, device)
+    }
+
+    fn of(folder: &Path, (contents, state): (Contents, State), device: &Device) -> Result<Self> {
         let path = folder.join("config.toml");
         let text = fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
         let config = Config::from_toml(&text, &path.display().to_string())
             .map_err(|e| Error::file(&path, e.to_string()))?;
-        let root = folder.join("checkpoints");
-        let (contents, state) = checkpoint::read_newest(&root, device)?
-            .ok_or_else(|| Error::file(&root, "holds no checkpoint yet"))?;
         let images = state.images;
+        let features = config.encoder.network(images.channels, images.classes);
+        let phi = Params::new(device, DType::F32, config.seed);
+        let encoder = Encoder::new(&features, phi.frozen())?;
+        phi.load(&contents.encoder)?;
         let params = Params::new(device, DType::F32, config.seed);
         let denoiser = players::denoiser(&config.model, images, params.frozen())?;
         params.load(&contents.ema)?;
@@ -84,6 +100,7 @@ impl Run {
             images,
             device: device.clone(),
             denoiser,
+            encoder,
         })
     }
 
@@ -100,6 +117,18 @@ impl Run {
     /// Shape of the images and number of classes.
     pub fn images(&self) -> ImageKind {
         self.images
+    }
+
+    /// Ψ; no gradient reaches its parameters.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    /// x̂ of noised images: `x_t: [N, C, S, S]`, t and class of each → `[N, C, S, S]`.
+    pub fn denoised(&self, x_t: &Tensor, t: &[f64], labels: &[u32]) -> Result<Tensor> {
+        let objective = Objective::of(&self.config);
+        let answer = answer(self.denoiser.as_ref(), &objective, x_t, t, Some(labels))?;
+        Ok(answer.x_hat)
     }
 
     /// Images `[N, C, S, S]`, about in [−1, 1], one for each label of the request.

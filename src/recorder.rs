@@ -1,0 +1,67 @@
+//! What a run leaves besides its checkpoints: progress, sample grids, event files.
+
+use std::io::Write;
+use std::path::Path;
+
+use candle_core::Tensor;
+use sadm_gpu::train::{Hooks, StepReport, phases::Phase};
+use serde_json::Value;
+
+use crate::progress::Progress;
+use crate::tensorboard::Events;
+use crate::{files, image_grid};
+
+/// Listens to a run for a person, for the folder `samples` and for TensorBoard.
+#[derive(Debug)]
+pub struct Recorder {
+    /// The person's view.
+    pub progress: Progress,
+    /// TensorBoard's view, where it is wanted.
+    pub events: Option<Events>,
+}
+
+impl Recorder {
+    /// Writes `samples/STEP.png`, after the event: a kill between the two repeats an event, and loses nothing.
+    fn draw(&mut self, path: &Path, step: usize, images: &Tensor) -> anyhow::Result<()> {
+        let png = image_grid::png(images)?;
+        if let Some(events) = &mut self.events {
+            events.samples(step, &png, path.exists())?;
+        }
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        files::write_atomically(path, |out| Ok(out.write_all(&png)?))
+    }
+}
+
+impl Hooks for Recorder {
+    fn phase(&mut self, phase: Phase, start: usize, end: usize) {
+        self.progress.phase(phase, start, end);
+    }
+
+    fn step(&mut self, report: &StepReport) {
+        self.progress.step(report);
+    }
+
+    fn metrics(&mut self, line: &Value) -> sadm_gpu::Result<()> {
+        let Some(events) = &mut self.events else {
+            return Ok(());
+        };
+        events.line(line).map_err(|reason| {
+            sadm_gpu::Error::invalid("the event file", "be writable", format!("{reason:#}"))
+        })
+    }
+
+    fn samples(&mut self, folder: &Path, step: usize, images: &Tensor) -> sadm_gpu::Result<()> {
+        let path = folder.join("samples").join(format!("{step:08}.png"));
+        self.draw(&path, step, images)
+            .map_err(|reason| sadm_gpu::Error::file(&path, format!("{reason:#}")))?;
+        self.progress
+            .note(&format!("samples after step {step}: {}", path.display()));
+        Ok(())
+    }
+
+    fn note(&mut self, line: &str) {
+        self.progress.note(line);
+    }
+}
