@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod commands;
 mod failure;
+mod feature_space;
 mod files;
 mod image_grid;
 mod names;
@@ -14,7 +15,7 @@ mod progress;
 mod tensors;
 mod threads;
 
-use commands::{oracle, sample, theory, train, verify};
+use commands::{ablate, oracle, sample, sweep, theory, train, verify};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -41,6 +42,10 @@ enum Command {
     Train(train::Args),
     /// Draw images from a run
     Sample(sample::Args),
+    /// Measure samplers: quality per evaluation, orders of convergence
+    Sweep(sweep::Args),
+    /// Train with and without structure, over several seeds, and compare (SADM Table 5)
+    Ablate(ablate::Args),
     /// Hold the training system against the f64 reference
     Verify(verify::Args),
     /// Compute a quantity exactly, for other implementations
@@ -53,6 +58,8 @@ fn main() -> ExitCode {
     failure::exit_code(match Cli::parse().command {
         Command::Train(args) => train::run(&args),
         Command::Sample(args) => sample::run(&args),
+        Command::Sweep(args) => sweep::run(&args),
+        Command::Ablate(args) => ablate::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Oracle(args) => oracle::run(&args),
         Command::Theory(args) => theory::run(&args),

@@ -1,7 +1,9 @@
 //! One file per subcommand, each with its arguments and its `run`.
 
+pub mod ablate;
 pub mod oracle;
 pub mod sample;
+pub mod sweep;
 pub mod theory;
 pub mod train;
 pub mod verify;
