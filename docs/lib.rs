@@ -56,3 +56,7 @@ mod exercises {}
 #[cfg(doctest)]
 #[doc = include_str!("src/20-metrics.md")]
 mod metrics {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/21-trajectories.md")]
+mod trajectories {}

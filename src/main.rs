@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod commands;
 mod failure;
+mod feature_space;
 mod files;
 mod image_grid;
 mod names;
@@ -16,7 +17,7 @@ mod tensorboard;
 mod tensors;
 mod threads;
 
-use commands::{oracle, report, sample, theory, train, verify};
+use commands::{ablate, oracle, report, sample, sweep, theory, train, verify};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -46,6 +47,10 @@ enum Command {
     Sample(sample::Args),
     /// Write what runs did as one HTML file
     Report(report::Args),
+    /// Measure samplers: quality per evaluation, orders of convergence
+    Sweep(sweep::Args),
+    /// Train with and without structure, over several seeds, and compare (SADM Table 5)
+    Ablate(ablate::Args),
     /// Hold the training system against the f64 reference
     Verify(verify::Args),
     /// Compute a quantity exactly, for other implementations
@@ -59,6 +64,8 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Sweep(args) => sweep::run(&args),
+        Command::Ablate(args) => ablate::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Oracle(args) => oracle::run(&args),
         Command::Theory(args) => theory::run(&args),

@@ -1,5 +1,6 @@
 //! The program as a person runs it: its answers, its files, its error messages, its exit codes.
 
+mod ablate;
 mod help;
 mod oracle_errors;
 mod oracle_joint;
@@ -9,6 +10,7 @@ mod report;
 mod runs;
 mod sample;
 mod support;
+mod sweep;
 mod theory;
 mod train;
 mod verify;

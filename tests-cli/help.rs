@@ -13,7 +13,9 @@ fn every_command_answers_help_with_an_example() {
         .assert()
         .success()
         .stdout(contains("sadm train --preset digits"));
-    for command in ["train", "sample", "report", "verify", "oracle", "theory"] {
+    for command in [
+        "train", "sample", "report", "sweep", "ablate", "verify", "oracle", "theory",
+    ] {
         sadm()
             .args([command, "--help"])
             .assert()

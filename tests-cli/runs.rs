@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::sadm;
 
 /// The digits preset cut down until a step takes milliseconds; every phase, shadow checks, checkpoints.
-const TINY: [&str; 20] = [
+pub const TINY: [&str; 20] = [
     "data.limit=64",
     "model.unet.channels=[8,8]",
     "model.unet.blocks=1",

@@ -86,6 +86,7 @@ fn seed_class_guidance_sampler_and_churn_matter_and_repeat() {
         &["--count=4", "--class=3", "--sampler=euler"],
         &["--count=4", "--class=3", "--sampler=ddim"],
         &["--count=4", "--class=3", "--sampler=ddpm"],
+        &["--count=4", "--class=3", "--sampler=dpmpp-2m"],
         &["--count=4", "--class=3", "--churn=2"],
     ] {
         // The last of two equal options wins in none of these, so --steps comes once.

@@ -3,6 +3,8 @@
 //! All of them work on z = x_t/α_t, in which every schedule looks like EDM's: z = x_0 + σ'ε. The
 //! denoiser is asked at x_t = α_t z and the time t of that level.
 
+mod steps;
+
 use crate::error::{Error, Result};
 use crate::random::Streams;
 use crate::schedule::Schedule;
@@ -10,6 +12,11 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+
+pub use steps::{
+    Previous, ancestral_step, churn_gamma, churn_step, ddim_step, dpmpp_2m_step, euler_step,
+    guided, heun_step, slope,
+};
 
 /// A sampler, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,11 +30,20 @@ pub enum SamplerKind {
     Ddim,
     /// DDPM ancestral sampling from q(x_s | x_t, x̂).
     Ddpm,
+    /// DPM-Solver++(2M): second order for one evaluation a step.
+    #[serde(rename = "dpmpp-2m")]
+    Dpmpp2m,
 }
 
 impl SamplerKind {
     /// Every sampler.
-    pub const ALL: [Self; 4] = [Self::Heun, Self::Euler, Self::Ddim, Self::Ddpm];
+    pub const ALL: [Self; 5] = [
+        Self::Heun,
+        Self::Euler,
+        Self::Ddim,
+        Self::Ddpm,
+        Self::Dpmpp2m,
+    ];
 
     /// The name in configurations.
     pub fn name(self) -> &'static str {
@@ -36,6 +52,23 @@ impl SamplerKind {
             Self::Euler => "euler",
             Self::Ddim => "ddim",
             Self::Ddpm => "ddpm",
+            Self::Dpmpp2m => "dpmpp-2m",
+        }
+    }
+
+    /// Evaluations of the denoiser (NFE) in a run of `steps` ≥ 1 steps: 2·steps − 1 for `heun`, else steps.
+    pub fn evaluations(self, steps: usize) -> usize {
+        match self {
+            Self::Heun => (2 * steps).saturating_sub(1),
+            _ => steps,
+        }
+    }
+
+    /// The most steps that `evaluations` ≥ 1 of the denoiser allow.
+    pub fn steps_within(self, evaluations: usize) -> usize {
+        match self {
+            Self::Heun => evaluations.div_ceil(2),
+            _ => evaluations,
         }
     }
 }
@@ -179,6 +212,26 @@ pub fn sample(
     noise: &Tensor,
     streams: Streams,
 ) -> Result<Tensor> {
+    sample_along(denoise, schedule, options, noise, streams, &mut |_, _| {
+        Ok(())
+    })
+}
+
+/// Who is shown the points of a trajectory: level σ' and z there.
+pub type Visitor<'a> = dyn FnMut(f64, &Tensor) -> Result<()> + 'a;
+
+/// As [`sample`]; `visit` sees z at every level, from the noise to the sample itself at level 0.
+///
+/// # Errors
+/// As [`sample`], and those of `visit`.
+pub fn sample_along(
+    denoise: &DenoiseFn<'_>,
+    schedule: Schedule,
+    options: &SamplerOptions,
+    noise: &Tensor,
+    streams: Streams,
+    visit: &mut Visitor<'_>,
+) -> Result<Tensor> {
     check(options)?;
     let levels = noise_levels(schedule, options)?;
     let walk = Walk {
@@ -188,10 +241,13 @@ pub fn sample(
         streams,
     };
     let mut z = (noise * levels[0])?;
+    let mut previous = None;
+    visit(levels[0], &z)?;
     for (i, pair) in levels.windows(2).enumerate() {
         // Discrete schedules may map neighbouring levels to one step.
         if pair[0] > pair[1] {
-            z = walk.step(&z, i as u64, pair[0], pair[1])?;
+            z = walk.step(&z, &mut previous, i as u64, pair[0], pair[1])?;
+            visit(pair[1], &z)?;
         }
     }
     Ok(z)
@@ -243,7 +299,15 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn step(&self, z: &Tensor, index: u64, from: f64, to: f64) -> Result<Tensor> {
+    /// One step; a multistep sampler keeps in `previous` what its next one needs.
+    fn step(
+        &self,
+        z: &Tensor,
+        previous: &mut Option<Previous>,
+        index: u64,
+        from: f64,
+        to: f64,
+    ) -> Result<Tensor> {
         match self.options.kind {
             SamplerKind::Heun | SamplerKind::Euler => {
                 let (z, from) = self.churned(z, index, from)?;
@@ -267,6 +331,15 @@ impl Walk<'_> {
             SamplerKind::Ddpm => {
                 let noise = self.noise("sampler-noise", index, z)?;
                 ancestral_step(z, &self.denoised(z, from)?, &noise, from, to)
+            }
+            SamplerKind::Dpmpp2m => {
+                let denoised = self.denoised(z, from)?;
+                let next = dpmpp_2m_step(z, &denoised, previous.as_ref(), from, to)?;
+                *previous = Some(Previous {
+                    denoised,
+                    sigma: from,
+                });
+                Ok(next)
             }
         }
     }
@@ -295,105 +368,4 @@ impl Walk<'_> {
         self.streams
             .normal_tensor(purpose, index, like.shape(), like.device(), like.dtype())
     }
-}
-
-/// γ of [`Churn`] at level σ'.
-pub fn churn_gamma(churn: &Churn, steps: usize, sigma: f64) -> f64 {
-    if (churn.sigma_min..=churn.sigma_max).contains(&sigma) {
-        (churn.amount / steps as f64).min(std::f64::consts::SQRT_2 - 1.0)
-    } else {
-        0.0
-    }
-}
-
-/// z at the raised level σ̂: z + √(σ̂² − σ'²) S_noise ε.
-pub fn churn_step(
-    z: &Tensor,
-    noise: &Tensor,
-    noise_scale: f64,
-    sigma: f64,
-    raised: f64,
-) -> Result<Tensor> {
-    let added = ((raised - sigma) * (raised + sigma)).sqrt() * noise_scale;
-    Ok((z + (noise * added)?)?)
-}
-
-/// dz/dσ' = (z − x̂)/σ', the probability-flow ODE.
-pub fn slope(z: &Tensor, denoised: &Tensor, sigma: f64) -> Result<Tensor> {
-    Ok(((z - denoised)? * sigma.recip())?)
-}
-
-/// Euler's step z + (σ'_to − σ'_from) d.
-pub fn euler_step(z: &Tensor, d: &Tensor, from: f64, to: f64) -> Result<Tensor> {
-    Ok((z + (d * (to - from))?)?)
-}
-
-/// Heun's step z + (σ'_to − σ'_from) (d + d_next)/2, with d_next the slope at Euler's point.
-pub fn heun_step(z: &Tensor, d: &Tensor, d_next: &Tensor, from: f64, to: f64) -> Result<Tensor> {
-    Ok((z + ((d + d_next)? * (0.5 * (to - from)))?)?)
-}
-
-/// The DDIM step, written for z = x/α.
-///
-/// # Formula
-/// ```text
-/// ε̂ = (z − x̂)/σ'_from,   v = η² σ'_to² (1 − σ'_to²/σ'_from²)
-/// z ← x̂ + √(σ'_to² − v) ε̂ + √v ε
-/// ```
-/// Without `noise`, ε = 0 (right for η = 0 only).
-/// # Source
-/// Song et al. (arXiv:2010.02502), Eq. 12 and 16.
-pub fn ddim_step(
-    z: &Tensor,
-    denoised: &Tensor,
-    noise: Option<&Tensor>,
-    from: f64,
-    to: f64,
-    eta: f64,
-) -> Result<Tensor> {
-    let added = eta * posterior_std(from, to);
-    let kept = ((to - added) * (to + added)).sqrt();
-    let direction = slope(z, denoised, from)?;
-    let z = (denoised + (direction * kept)?)?;
-    match noise {
-        Some(noise) => Ok((z + (noise * added)?)?),
-        None => Ok(z),
-    }
-}
-
-/// The DDPM step: a draw from q(z_to | z_from, x_0 = x̂).
-///
-/// # Formula
-/// ```text
-/// r = σ'_to²/σ'_from²,   z ← r z + (1 − r) x̂ + σ'_to √(1 − r) ε
-/// ```
-pub fn ancestral_step(
-    z: &Tensor,
-    denoised: &Tensor,
-    noise: &Tensor,
-    from: f64,
-    to: f64,
-) -> Result<Tensor> {
-    let r = (to / from).powi(2);
-    let mean = ((z * r)? + (denoised * (1.0 - r))?)?;
-    Ok((mean + (noise * posterior_std(from, to))?)?)
-}
-
-/// Standard deviation of q(z_to | z_from, x_0): σ'_to √(1 − σ'_to²/σ'_from²).
-fn posterior_std(from: f64, to: f64) -> f64 {
-    let ratio = to / from;
-    to * ((1.0 - ratio) * (1.0 + ratio)).sqrt()
-}
-
-/// Classifier-free guidance.
-///
-/// # Formula
-/// ```text
-/// x̂ = x̂_u + g (x̂_c − x̂_u)
-/// ```
-/// g = 0 is unconditional, g = 1 conditional, beyond it an extrapolation.
-/// # Source
-/// Ho and Salimans (arXiv:2207.12598).
-pub fn guided(unconditional: &Tensor, conditional: &Tensor, g: f64) -> Result<Tensor> {
-    Ok((unconditional + ((conditional - unconditional)? * g)?)?)
 }

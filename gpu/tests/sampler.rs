@@ -147,6 +147,7 @@ fn euler_is_of_order_1_and_heun_of_order_2() {
         (SamplerKind::Euler, 1.0),
         (SamplerKind::Ddim, 1.0),
         (SamplerKind::Heun, 2.0),
+        (SamplerKind::Dpmpp2m, 2.0),
     ] {
         let got = order(|n| walk(Schedule::Edm, &with(kind, n), 1.0) - limit);
         // The next term of the error is of relative size O(ρ/N): under 0.1 in the slope from N = 128.
@@ -157,6 +158,97 @@ fn euler_is_of_order_1_and_heun_of_order_2() {
     }
 }
 
+/// DPM-Solver++(2M) as printed, in x and λ, for a VP schedule: another form of the same walk.
+#[test]
+fn dpmpp_2m_is_algorithm_2_of_the_paper() {
+    let schedule = Schedule::VpLinear;
+    let options = with(SamplerKind::Dpmpp2m, 9);
+    let levels = noise_levels(schedule, &options).expect("good levels");
+    let denoise = gaussian(schedule);
+    let times: Vec<f64> = levels[..9]
+        .iter()
+        .map(|&level| schedule.t_of_sigma_ratio(level))
+        .collect();
+    let x_hat = |x: f64, t: f64| value(&denoise(&scalar(x), t).expect("a denoiser"));
+    let lambda = |t: f64| (schedule.alpha(t) / schedule.sigma(t)).ln();
+    let mut x = 1.7 * levels[0] * schedule.alpha(times[0]);
+    let mut q: Vec<f64> = vec![x_hat(x, times[0])];
+    for i in 1..9 {
+        let (now, next) = (times[i - 1], times[i]);
+        let h = lambda(next) - lambda(now);
+        let d = if i == 1 {
+            q[0]
+        } else {
+            let r = (lambda(now) - lambda(times[i - 2])) / h;
+            (1.0 + 1.0 / (2.0 * r)) * q[i - 1] - q[i - 2] / (2.0 * r)
+        };
+        x = schedule.sigma(next) / schedule.sigma(now) * x
+            - schedule.alpha(next) * (-h).exp_m1() * d;
+        q.push(x_hat(x, next));
+    }
+    let got = walk(schedule, &options, 1.7);
+    assert!(
+        (got - q[8]).abs() < 1e-12 * q[8].abs(),
+        "{got}, not {}",
+        q[8]
+    );
+}
+
+#[test]
+fn evaluations_are_counted_as_they_are_made() {
+    for kind in SamplerKind::ALL {
+        for steps in [1, 2, 7] {
+            let calls = std::cell::Cell::new(0);
+            let exact = gaussian(Schedule::Edm);
+            let denoise = |x: &Tensor, t: f64| {
+                calls.set(calls.get() + 1);
+                exact(x, t)
+            };
+            let options = with(kind, steps);
+            sample(
+                &denoise,
+                Schedule::Edm,
+                &options,
+                &scalar(1.0),
+                Streams::new(0),
+            )
+            .expect("good options");
+            assert_eq!(
+                calls.get(),
+                kind.evaluations(steps),
+                "{kind}, {steps} steps"
+            );
+            assert_eq!(kind.steps_within(calls.get()), steps, "{kind}");
+        }
+    }
+    assert_eq!(SamplerKind::Heun.steps_within(6), 3);
+}
+
+#[test]
+fn a_visitor_sees_every_level_and_the_sample() {
+    let options = with(SamplerKind::Dpmpp2m, 5);
+    let mut seen = Vec::new();
+    let end = sadm_gpu::sampler::sample_along(
+        &gaussian(Schedule::Edm),
+        Schedule::Edm,
+        &options,
+        &scalar(1.0),
+        Streams::new(0),
+        &mut |level, z| {
+            seen.push((level, value(z)));
+            Ok(())
+        },
+    )
+    .expect("good options");
+    let levels: Vec<f64> = seen.iter().map(|point| point.0).collect();
+    assert_eq!(
+        levels,
+        noise_levels(Schedule::Edm, &options).expect("good levels")
+    );
+    assert_eq!(seen[0].1, 80.0);
+    assert_eq!(seen[5].1, value(&end));
+}
+
 /// In z = x/α the schedules differ in names only.
 #[test]
 fn every_schedule_gives_the_same_samples() {
@@ -165,6 +257,7 @@ fn every_schedule_gives_the_same_samples() {
         SamplerKind::Euler,
         SamplerKind::Ddim,
         SamplerKind::Ddpm,
+        SamplerKind::Dpmpp2m,
     ] {
         let want = walk(Schedule::Edm, &with(kind, 12), 1.0);
         for schedule in [

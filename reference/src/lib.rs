@@ -5,11 +5,12 @@
 //!
 //! | part | modules |
 //! |---|---|
-//! | forward process | [`schedule`], [`forward`], [`parametrisation`], [`precondition`], [`sampler`] |
+//! | forward process | [`schedule`], [`forward`], [`parametrisation`], [`precondition`], [`sampler`], [`trajectory`] |
 //! | denoising objective | [`denoise`] |
 //! | structure | [`relation`], [`distance`], [`structure`], [`polarised`] |
 //! | layers and networks | [`nn`], [`network`], [`optim`], [`ema`] |
 //! | how good samples are | [`metrics`] |
+//! | intervals and fits for what was measured | [`statistics`] |
 //! | rounding-error bounds for all of them | [`bound`] |
 //!
 //! Only [`linalg`] sees LAPACK.
@@ -32,6 +33,8 @@ pub mod precondition;
 pub mod relation;
 pub mod sampler;
 pub mod schedule;
+pub mod statistics;
 pub mod structure;
+pub mod trajectory;
 
 pub use name::UnknownName;

@@ -7,6 +7,10 @@ use ndarray::{ArrayD, Zip};
 use crate::forward::{ForwardError, Posterior, posterior};
 use crate::schedule::{Schedule, ScheduleError};
 
+mod multistep;
+
+pub use multistep::{Previous, dpmpp_2m_step};
+
 /// Why a sampling step was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]

@@ -19,7 +19,7 @@ use sadm_reference::parametrisation::{self, Level, Parametrisation, coefficients
 use sadm_reference::polarised::{Form, polarised_loss};
 use sadm_reference::precondition::{self, Sigma};
 use sadm_reference::relation::Relation;
-use sadm_reference::sampler::edm_sigmas;
+use sadm_reference::sampler::{Previous, dpmpp_2m_step, edm_sigmas};
 use sadm_reference::schedule::ScheduleKind;
 use sadm_reference::structure::{Diagonal, StructureOptions, structural_loss};
 use serde_json::Value;
@@ -337,6 +337,35 @@ fn noise_levels_match() {
             [&bound, &still],
             &tensor(&test["output"]["sigmas"]),
         );
+    }
+}
+
+#[test]
+fn multistep_steps_match() {
+    for test in suite!("dpmpp-2m") {
+        let (input, output) = (&test["input"], &test["output"]);
+        let [sigma_before, from, to] = ["before", "from", "to"].map(|k| number(&input[k]));
+        let [z, now, before] = ["z", "denoised", "denoised_before"].map(|k| tensor(&input[k]));
+        let exact = [&z, &now, &before].map(|x| Tracked::exact(x.clone()));
+        let previous = Previous {
+            denoised: &before,
+            sigma: sigma_before,
+        };
+        for (part, previous, history) in [
+            ("z", Some(previous), Some((&exact[2], sigma_before))),
+            ("z_first", None, None),
+        ] {
+            let got = dpmpp_2m_step(&z, &now, previous, from, to).expect("descending levels");
+            let [bound, still] = [F64, EXACT].map(|p| {
+                bound::sampler::dpmpp_2m_step(&exact[0], &exact[1], history, [from, to], p)
+            });
+            keeps(
+                &format!("{} {part}", name(&test["comment"])),
+                got,
+                [&bound, &still],
+                &tensor(&output[part]),
+            );
+        }
     }
 }
 

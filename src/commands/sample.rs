@@ -35,7 +35,7 @@ pub struct Args {
     /// Steps of the sampler
     #[arg(long, value_name = "N")]
     steps: Option<NonZeroUsize>,
-    /// The sampler: heun, euler, ddim or ddpm
+    /// The sampler: heun, euler, ddim, ddpm or dpmpp-2m
     #[arg(long)]
     sampler: Option<SamplerKind>,
     /// Churn of heun and euler: S_churn, 0 for none

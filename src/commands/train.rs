@@ -129,7 +129,7 @@ fn configuration(args: &Args, folder: &Path) -> Result<Config> {
     Ok(args.settings.iter().try_fold(base, apply)?)
 }
 
-fn from_file(path: &Path) -> Result<Config> {
+pub(super) fn from_file(path: &Path) -> Result<Config> {
     let text = String::from_utf8(files::read(path)?)
         .ok()
         .with_context(|| format!("`{}` is not a text file", path.display()))?;
@@ -140,7 +140,7 @@ fn from_file(path: &Path) -> Result<Config> {
 const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 /// A flag that the first Ctrl-C (or SIGTERM) sets; a second one ends the program at once.
-fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
+pub(super) fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     let mut first = None;

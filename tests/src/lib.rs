@@ -22,12 +22,14 @@
 //! | [`compare`], [`ledger`] | the comparison, and the precision each quantity is judged in |
 //! | [`engine`], [`report`], [`mod@replay`] | running, reporting, running again |
 //! | [`shadow`] | the observer of a training run |
+//! | [`mod@convergence`] | orders of the samplers, measured |
 //! | `planted`, `properties`, `candle_traps`, `regressions` | tests: that wrong code is caught, that laws hold |
 
 pub mod case;
 pub mod check;
 pub mod checks;
 pub mod compare;
+pub mod convergence;
 pub mod engine;
 pub mod error;
 pub mod generators;

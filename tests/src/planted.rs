@@ -363,3 +363,32 @@ fn one_unit_in_the_last_place() {
         times(v, "y", 1.0 + 2.0 * f64::EPSILON);
     });
 }
+
+/// The ratio of the two steps upside down, as a reader of r = h₋/h may write it.
+#[test]
+fn a_multistep_sampler_with_its_steps_exchanged() {
+    for dtype in [DType::F32, DType::F64] {
+        caught("sampler.dpmpp-2m", dtype, |check, case, place| {
+            let mut values = check.candle(case, place)?;
+            let [before, from, to] = ["before", "from", "to"].map(|name| case.get_number(name));
+            let (before, from, to) = (before?, from?, to?);
+            let c = 0.5 * (before / from).ln() / (from / to).ln();
+            let denoised = case.get("denoised")?;
+            let middle = denoised + &((denoised - case.get("denoised_next")?) * c);
+            values.insert(
+                "z".to_owned(),
+                &middle + &((case.get("z")? - &middle) * (to / from)),
+            );
+            Ok(values)
+        });
+    }
+}
+
+/// A sampler that never looks back is DDIM.
+#[test]
+fn a_multistep_sampler_without_memory() {
+    caught_after("sampler.dpmpp-2m", DType::F32, |values| {
+        let first = values["z_first"].clone();
+        values.insert("z".to_owned(), first);
+    });
+}

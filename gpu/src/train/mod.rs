@@ -3,7 +3,9 @@
 
 pub mod audit;
 mod batches;
+mod branch;
 pub mod checkpoint;
+mod features;
 mod metrics;
 pub mod observer;
 pub mod order;
@@ -40,7 +42,9 @@ use step::{
 };
 
 pub use batches::{dataset, draw_times, split};
-pub use run::{Run, SampleRequest};
+pub use branch::{branch, common_steps};
+pub use features::Features;
+pub use run::{Along, Run, SampleRequest};
 
 /// One step, as reported to a progress bar.
 #[derive(Debug, Clone)]

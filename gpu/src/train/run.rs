@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::network::{Denoiser, Encoder};
 use crate::params::Params;
 use crate::random::Streams;
-use crate::sampler::{SamplerOptions, guided, sample as draw};
+use crate::sampler::{SamplerOptions, guided, sample_along as draw};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use std::fs;
@@ -52,6 +52,7 @@ pub struct Run {
     step: usize,
     images: ImageKind,
     device: Device,
+    dtype: DType,
     denoiser: Box<dyn Denoiser>,
     encoder: Encoder,
 }
@@ -68,36 +69,47 @@ impl std::fmt::Debug for Run {
 impl Run {
     /// Opens the newest checkpoint of the run in `folder`.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+        Self::open_as(folder, device, DType::F32)
+    }
+
+    /// As [`Run::open`], computing in `dtype`: in f64 a sampler's error is not hidden by rounding.
+    pub fn open_as(folder: &Path, device: &Device, dtype: DType) -> Result<Self> {
         let root = folder.join("checkpoints");
         let checkpoint = checkpoint::read_newest(&root, device)?
             .ok_or_else(|| Error::file(&root, "holds no checkpoint yet"))?;
-        Self::of(folder, checkpoint, device)
+        Self::of(folder, checkpoint, device, dtype)
     }
 
     /// Opens the checkpoint of the run in `folder` after `step` steps.
     pub fn open_at(folder: &Path, step: usize, device: &Device) -> Result<Self> {
         let root = folder.join("checkpoints");
         let checkpoint = checkpoint::read(&root.join(checkpoint::folder_name(step)), device)?;
-        Self::of(folder, checkpoint, device)
+        Self::of(folder, checkpoint, device, DType::F32)
     }
 
-    fn of(folder: &Path, (contents, state): (Contents, State), device: &Device) -> Result<Self> {
+    fn of(
+        folder: &Path,
+        (contents, state): (Contents, State),
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Self> {
         let path = folder.join("config.toml");
         let text = fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
         let config = Config::from_toml(&text, &path.display().to_string())
             .map_err(|e| Error::file(&path, e.to_string()))?;
         let images = state.images;
         let features = config.encoder.network(images.channels, images.classes);
-        let phi = Params::new(device, DType::F32, config.seed);
+        let phi = Params::new(device, dtype, config.seed);
         let encoder = Encoder::new(&features, phi.frozen())?;
         phi.load(&contents.encoder)?;
-        let params = Params::new(device, DType::F32, config.seed);
+        let params = Params::new(device, dtype, config.seed);
         let denoiser = players::denoiser(&config.model, images, params.frozen())?;
         params.load(&contents.ema)?;
         Ok(Self {
             step: state.step,
             config,
             images,
+            dtype,
             device: device.clone(),
             denoiser,
             encoder,
@@ -133,14 +145,38 @@ impl Run {
 
     /// Images `[N, C, S, S]`, about in [−1, 1], one for each label of the request.
     pub fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
-        sample(
+        self.sample_along(request, &mut |_| Ok(()))
+    }
+
+    /// As [`Run::sample`]; `visit` sees every batch at every level, from the noise to the images.
+    ///
+    /// # Errors
+    /// As [`Run::sample`], and those of `visit`.
+    pub fn sample_along(
+        &self,
+        request: &SampleRequest,
+        visit: &mut dyn FnMut(Along<'_>) -> Result<()>,
+    ) -> Result<Tensor> {
+        sample_along(
             self.denoiser.as_ref(),
             &Objective::of(&self.config),
             self.images,
-            &self.device,
+            (&self.device, self.dtype),
             request,
+            visit,
         )
     }
+}
+
+/// A point on the way of a batch from noise to images.
+#[derive(Debug, Clone, Copy)]
+pub struct Along<'a> {
+    /// Number of the batch's first image.
+    pub first: usize,
+    /// Noise level σ' = σ_t/α_t.
+    pub level: f64,
+    /// z = x_t/α_t `[B, C, S, S]`.
+    pub z: &'a Tensor,
 }
 
 /// Images drawn together: bounds the memory of a large request.
@@ -155,6 +191,19 @@ pub(super) fn sample(
     device: &Device,
     request: &SampleRequest,
 ) -> Result<Tensor> {
+    let place = (device, DType::F32);
+    sample_along(denoiser, objective, images, place, request, &mut |_| Ok(()))
+}
+
+/// As [`sample`], in the given element type; `visit` sees every batch at every level.
+fn sample_along(
+    denoiser: &dyn Denoiser,
+    objective: &Objective,
+    images: ImageKind,
+    (device, dtype): (&Device, DType),
+    request: &SampleRequest,
+    visit: &mut dyn FnMut(Along<'_>) -> Result<()>,
+) -> Result<Tensor> {
     let null = images.no_class();
     if let Some(bad) = request.labels.iter().flatten().find(|&&l| l >= null) {
         return Err(Error::invalid("a class", format!("be below {null}"), bad));
@@ -168,7 +217,7 @@ pub(super) fn sample(
         let shape = [images.channels, images.size, images.size];
         let first = number * BATCH;
         let noise = (first..first + labels.len())
-            .map(|k| streams.normal_tensor("sample", k as u64, &shape, device, DType::F32))
+            .map(|k| streams.normal_tensor("sample", k as u64, &shape, device, dtype))
             .collect::<Result<Vec<_>>>()?;
         let noise = Tensor::stack(&noise, 0)?;
         let conditional: Vec<u32> = labels.iter().map(|l| l.unwrap_or(null)).collect();
@@ -197,6 +246,7 @@ pub(super) fn sample(
             &request.options,
             &noise,
             fresh,
+            &mut |level, z| visit(Along { first, level, z }),
         )?);
     }
     Ok(Tensor::cat(&parts, 0)?)

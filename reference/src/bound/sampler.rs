@@ -68,6 +68,46 @@ pub fn heun_correction(
     z.add(&mean.mul(&to.sub(&from, p), p), p)
 }
 
+/// Bound for [`dpmpp_2m_step`](crate::sampler::dpmpp_2m_step) with the step before as (D₋, σ₋), in either form.
+///
+/// The three numbers that depend on the levels alone, σ'/σ, 1 − σ'/σ and h/(2 h₋), are computed in f64, as every
+/// sampler does on the host, and rounded to `p` where they meet the tensors.
+pub fn dpmpp_2m_step(
+    z: &Tracked,
+    denoised: &Tracked,
+    previous: Option<(&Tracked, f64)>,
+    [sigma, sigma_next]: [f64; 2],
+    p: Precision,
+) -> Tracked {
+    let host = if p.unit < Precision::F64.unit {
+        p
+    } else {
+        Precision::F64
+    };
+    let level = |x: f64| Tracked::exact(ndarray::arr0(x).into_dyn());
+    let ratio = level(sigma_next).div(&level(sigma), host);
+    let rest = ratio.neg().add_scalar(1.0, host).stored_as(p);
+    let middle = match previous {
+        Some((before, sigma_before)) if sigma_next > 0.0 => {
+            let log_ratio = |from: f64, to: f64| level(from).div(&level(to), host).ln(host);
+            let c = log_ratio(sigma, sigma_next)
+                .div(&log_ratio(sigma_before, sigma), host)
+                .scale(0.5, host);
+            let by_difference = denoised.sub(before, p).mul(&c.stored_as(p), p);
+            let weight = c.add_scalar(1.0, host).stored_as(p);
+            let by_weights = denoised.mul(&weight, p);
+            by_weights
+                .sub(&before.mul(&c.stored_as(p), p), p)
+                .either(&denoised.add(&by_difference, p))
+        }
+        _ => denoised.clone(),
+    };
+    let ratio = ratio.stored_as(p);
+    let interpolated = middle.add(&z.sub(&middle, p).mul(&ratio, p), p);
+    let weighted = z.mul(&ratio, p).add(&middle.mul(&rest, p), p);
+    weighted.either(&interpolated)
+}
+
 /// Bound for [`ddim_step`](crate::sampler::ddim_step), the levels rounded to `p`; through ε̂ or with σ_s/σ_t first.
 pub fn ddim_step(
     x_t: &Tracked,

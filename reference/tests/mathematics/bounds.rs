@@ -579,6 +579,13 @@ proptest! {
             let mean = ((&z - &d) / a + (&n - &z) / b) * 0.5;
             keeps(&heun, &(&z + &(mean * (b - a))), "Heun");
         }
+        let multistep = bound::sampler::dpmpp_2m_step(&zt, &dt, Some((&nt, 2.0 * from)), [from, to], P);
+        let (c, r) = if to > 0.0 { (0.5 * (from / to).ln() / 2f64.ln(), to / from) } else { (0.0, 0.0) };
+        let middle = &d * narrow(1.0 + c) - &n * narrow(c);
+        keeps(&multistep, &(&z * narrow(r) + &middle * narrow(1.0 - r)), "DPM-Solver++(2M), weights");
+        let middle = &d + &((&d - &n) * narrow(c));
+        keeps(&multistep, &(&middle + &((&z - &middle) * narrow(r))), "DPM-Solver++(2M), differences");
+        is_tight(&multistep, 16.0 * (1.0 + 2.0 * c), 32.0);
         let flow = RectifiedFlow;
         let (s, t) = (0.25 + 0.5 * share / 2.0, 0.6);
         let ddim = bound::sampler::ddim_step(&zt, &dt, &flow, s, t, P);

@@ -13,6 +13,8 @@ mod parametrisation;
 mod polarised;
 mod sampler;
 mod schedule;
+mod statistics;
 mod structure;
 mod support;
 mod tracked;
+mod trajectory;

@@ -2,8 +2,8 @@ use ndarray::{ArrayD, array};
 use proptest::prelude::*;
 use sadm_reference::forward::posterior;
 use sadm_reference::sampler::{
-    Churn, SamplerError, churn_step, ddim_step, ddpm_step, edm_sigmas, euler_step, guide,
-    heun_correction, heun_step,
+    Churn, Previous, SamplerError, churn_step, ddim_step, ddpm_step, dpmpp_2m_step, edm_sigmas,
+    euler_step, guide, heun_correction, heun_step,
 };
 use sadm_reference::schedule::{RectifiedFlow, ScheduleKind};
 
@@ -112,6 +112,20 @@ fn other_shapes_are_refused() {
     assert!(ddpm_step(&z, &z, &other, &flow, 0.25, 0.5).is_err_and(shape));
     assert!(churn_step(&z, &other, 1.0, 0.1, 1.0).is_err_and(shape));
     assert!(guide(&z, &other, 1.0).is_err_and(shape));
+    let before = |denoised, sigma| Some(Previous { denoised, sigma });
+    assert!(dpmpp_2m_step(&z, &other, None, 2.0, 1.0).is_err_and(shape));
+    assert!(dpmpp_2m_step(&z, &z, before(&other, 4.0), 2.0, 1.0).is_err_and(shape));
+    for sigma in [2.0, 1.5, f64::INFINITY, f64::NAN] {
+        assert!(matches!(
+            dpmpp_2m_step(&z, &z, before(&z, sigma), 2.0, 1.0),
+            Err(SamplerError::Step { .. })
+        ));
+    }
+    assert!(matches!(
+        dpmpp_2m_step(&z, &z, before(&z, 4.0), 2.0, 3.0),
+        Err(SamplerError::Step { .. })
+    ));
+
     let time = |error: SamplerError| matches!(error, SamplerError::Forward(_));
     assert!(ddim_step(&z, &z, &flow, 0.5, 0.25).is_err_and(time));
     assert!(ddpm_step(&z, &z, &z, &flow, 0.5, 0.25).is_err_and(time));
@@ -135,6 +149,21 @@ fn steps_by_hand() -> Result<(), SamplerError> {
         |_: &ArrayD<f64>, sigma: f64| array![if sigma > 2.0 { 1.0 } else { 0.5 }].into_dyn();
     assert_eq!(heun_step(&z, 4.0, 1.0, by_level)?, array![0.75].into_dyn());
     assert_eq!(heun_step(&z, 4.0, 0.0, by_level)?, denoised);
+
+    // h = ln 4, h₋ = ln 2: D̄ = 1 + (1 − 0.5) = 1.5; z' = 1.5 + (3 − 1.5)/4. Down to 0: D.
+    let before = Some(Previous {
+        denoised: &denoised_euler,
+        sigma: 8.0,
+    });
+    assert_eq!(
+        dpmpp_2m_step(&z, &denoised, before, 4.0, 1.0)?,
+        array![1.875].into_dyn()
+    );
+    assert_eq!(dpmpp_2m_step(&z, &denoised, before, 4.0, 0.0)?, denoised);
+    assert_eq!(
+        dpmpp_2m_step(&z, &denoised, None, 4.0, 1.0)?,
+        array![1.5].into_dyn()
+    );
 
     // Rectified flow, t = 0.5 to s = 0.25: ε̂ = (3 − 0.5)/0.5 = 5, x = 0.75 + 1.25.
     let flow = RectifiedFlow;
@@ -238,8 +267,57 @@ fn heun_converges_with_order_two() {
     assert!((ratio.log2() - 2.0).abs() < 0.1, "order {}", ratio.log2());
 }
 
+/// The exact z' when the denoised data is linear in ln σ, D = a + b ln σ: of dz/dσ = (z − D)/σ.
+fn exact_for_linear(z: f64, [a, b]: [f64; 2], sigma: f64, next: f64) -> f64 {
+    let particular = |s: f64| a + b + b * s.ln();
+    particular(next) + next / sigma * (z - particular(sigma))
+}
+
+#[test]
+fn dpmpp_2m_has_a_local_error_of_order_three() -> Result<(), SamplerError> {
+    // D linear in ln σ: D̄ is D in the middle of the step, and what is left is O(h³), where DDIM leaves O(h²).
+    let (line, z) = ([0.7, -0.4], array![1.3].into_dyn());
+    let at = |sigma: f64| array![line[0] + line[1] * sigma.ln()].into_dyn();
+    let error = |h: f64, with_memory: bool| -> Result<f64, SamplerError> {
+        let (sigma, next) = (2.0, 2.0 * (-h).exp());
+        let (now, denoised) = (at(sigma), at(sigma * (h / 2.0).exp()));
+        let before = with_memory.then_some(Previous {
+            denoised: &denoised,
+            sigma: sigma * (h / 2.0).exp(),
+        });
+        let got = dpmpp_2m_step(&z, &now, before, sigma, next)?[[0]];
+        Ok((got - exact_for_linear(1.3, line, sigma, next)).abs())
+    };
+    for (with_memory, want) in [(true, 3.0), (false, 2.0)] {
+        let order = (error(0.02, with_memory)? / error(0.01, with_memory)?).log2();
+        // The next term is smaller by h/4 or so.
+        assert!((order - want).abs() < 0.02, "{with_memory}: {order}");
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(house())]
+
+    /// With constant denoised data every step is exact, and memory changes nothing.
+    #[test]
+    fn dpmpp_2m_is_exact_for_constant_data((z, d) in (tensor([2, 1, 2]), tensor([2, 1, 2])), sigma in 0.1f64..10.0, share in 0.0f64..1.0, more in 0.1f64..4.0) {
+        let before = Previous { denoised: &d, sigma: sigma * (1.0 + more) };
+        let got = dpmpp_2m_step(&z, &d, Some(before), sigma, sigma * share).expect("descending");
+        prop_assert_eq!(&got, &euler_step(&z, &d, sigma, sigma * share).expect("descending"));
+    }
+
+    /// Only ratios of levels count, and the step is linear in what it is given.
+    #[test]
+    fn dpmpp_2m_scales((z, d, b) in (tensor([1, 1, 2]), tensor([1, 1, 2]), tensor([1, 1, 2])), sigma in 0.1f64..10.0, share in 0.0f64..1.0) {
+        let step = |k: f64, m: f64| {
+            let before = &b * m;
+            let before = Previous { denoised: &before, sigma: 2.0 * sigma * k };
+            dpmpp_2m_step(&(&z * m), &(&d * m), Some(before), sigma * k, sigma * share * k).expect("descending")
+        };
+        prop_assert_eq!(&step(1.0, 1.0), &step(4.0, 1.0));
+        prop_assert_eq!(&(step(1.0, 1.0) * 2.0), &step(1.0, 2.0));
+    }
 
     /// DDIM is Euler in z-space, whatever the schedule.
     #[test]

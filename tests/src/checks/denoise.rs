@@ -29,6 +29,7 @@ pub(super) fn checks() -> Vec<Box<dyn Check>> {
             heun(),
             ddim(),
             ancestral(),
+            dpmpp_2m(),
             churn(),
             guide(),
         ])
@@ -384,6 +385,65 @@ fn ddim() -> Box<dyn Check> {
             "z",
             Place::array(&gpu_sampler::ddim_step(&z, &denoised, None, from, to, 0.0)?)?,
         )]))
+    })
+    .boxed()
+}
+
+/// Two levels with their samples, and a step before them.
+fn two_steps() -> BoxedStrategy<Case> {
+    (step(), positive())
+        .prop_map(|(case, more)| {
+            let before = case.get_number("from").map_or(more, |from| from + more);
+            case.number("before", before)
+        })
+        .boxed()
+}
+
+/// With a step before it, as the first step, and as the last one, down to σ' = 0.
+fn dpmpp_2m() -> Box<dyn Check> {
+    const NAMES: [&str; 3] = ["z", "z_first", "z_last"];
+    Quantity::new(
+        "sampler.dpmpp-2m",
+        "z' = (σ'/σ) z + (1 − σ'/σ)(x̂ + h/(2 h₋) (x̂ − x̂₋)), h = ln(σ/σ')",
+        "Lu et al. 2022 (arXiv:2211.01095), Alg. 2",
+    )
+    .draws(two_steps)
+    .reference(|case| {
+        let ([from, to], before) = (levels(case)?, case.get_number("before")?);
+        let (z, denoised) = (case.get("z")?, case.get("denoised")?);
+        let previous = Some(sampler::Previous {
+            denoised: case.get("denoised_next")?,
+            sigma: before,
+        });
+        let all = [(previous, to), (None, to), (previous, 0.0)]
+            .map(|(previous, to)| sampler::dpmpp_2m_step(z, denoised, previous, from, to));
+        let named = NAMES.into_iter().zip(all);
+        let all = named.map(|(name, z)| Ok((name.to_owned(), z.map_err(Error::reference)?)));
+        all.collect()
+    })
+    .bound(|case, rule| {
+        let ([from, to], before) = (levels(case)?, case.get_number("before")?);
+        let (z, denoised) = (exact(case, "z")?, exact(case, "denoised")?);
+        let before = (&exact(case, "denoised_next")?, before);
+        let all = [(Some(before), to), (None, to), (Some(before), 0.0)].map(|(previous, to)| {
+            bound::sampler::dpmpp_2m_step(&z, &denoised, previous, [from, to], rule.compute)
+        });
+        Ok(NAMES.map(str::to_owned).into_iter().zip(all).collect())
+    })
+    .candle(|case, place| {
+        let ([from, to], before) = (levels(case)?, case.get_number("before")?);
+        let t = |name: &str| place.tensor(case.get(name)?);
+        let (z, denoised) = (t("z")?, t("denoised")?);
+        let previous = gpu_sampler::Previous {
+            denoised: t("denoised_next")?,
+            sigma: before,
+        };
+        let previous = Some(&previous);
+        let all = [(previous, to), (None, to), (previous, 0.0)]
+            .map(|(previous, to)| gpu_sampler::dpmpp_2m_step(&z, &denoised, previous, from, to));
+        let named = NAMES.into_iter().zip(all);
+        let all = named.map(|(name, z)| Ok((name.to_owned(), Place::array(&z?)?)));
+        all.collect()
     })
     .boxed()
 }

@@ -1,0 +1,99 @@
+//! Intervals and fits: values from scipy, laws of least squares, coverage.
+
+use proptest::prelude::*;
+use sadm_reference::statistics::{StatisticsError, fit_line, mean_interval};
+
+use crate::support::house;
+
+fn close(got: f64, want: f64) {
+    assert!(
+        (got - want).abs() <= 1e-9 * (1.0 + want.abs()),
+        "got {got}, want {want}"
+    );
+}
+
+/// `fixtures/statistics.py` (scipy): t intervals and `linregress`.
+#[test]
+fn intervals_agree_with_scipy() {
+    let suite: serde_json::Value =
+        serde_json::from_str(include_str!("../../../fixtures/statistics.json")).expect("JSON");
+    let list = |value: &serde_json::Value| -> Vec<f64> {
+        let values = value.as_array().expect("a list").iter();
+        values.map(|x| x.as_f64().expect("a number")).collect()
+    };
+    let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+    let tests = suite["tests"].as_array().expect("tests");
+    assert!(tests.len() >= 6);
+    for test in tests {
+        let (level, y) = (number(&test["level"]), list(&test["y"]));
+        let got = mean_interval(&y, level).expect("good values");
+        close(got.mean, number(&test["mean"]));
+        close(got.std, number(&test["std"]));
+        close(got.low, number(&test["low"]));
+        close(got.high, number(&test["high"]));
+        let line = fit_line(&list(&test["x"]), &y, level).expect("good points");
+        close(line.slope, number(&test["slope"]));
+        close(line.intercept, number(&test["intercept"]));
+        close(line.half_width, number(&test["half_width"]));
+    }
+}
+
+#[test]
+fn nonsense_is_refused() {
+    assert!(matches!(
+        mean_interval(&[1.0], 0.95),
+        Err(StatisticsError::TooFew { got: 1, .. })
+    ));
+    assert!(matches!(
+        mean_interval(&[1.0, f64::NAN], 0.95),
+        Err(StatisticsError::NotFinite { index: 1, .. })
+    ));
+    for level in [0.0, 1.0, 95.0, f64::NAN] {
+        assert!(matches!(
+            mean_interval(&[1.0, 2.0], level),
+            Err(StatisticsError::Level(_))
+        ));
+    }
+    assert!(matches!(
+        fit_line(&[1.0, 2.0], &[1.0, 2.0], 0.95),
+        Err(StatisticsError::TooFew { got: 2, .. })
+    ));
+    assert_eq!(
+        fit_line(&[1.0, 2.0, 3.0], &[1.0, 2.0], 0.95),
+        Err(StatisticsError::Lengths { x: 3, y: 2 })
+    );
+    assert_eq!(
+        fit_line(&[2.0; 3], &[1.0, 2.0, 3.0], 0.95),
+        Err(StatisticsError::Vertical(3))
+    );
+}
+
+proptest! {
+    #![proptest_config(house())]
+
+    #[test]
+    fn a_line_is_found_exactly(a in -4.0..4.0f64, b in -4.0..4.0f64, x in prop::collection::vec(-8.0..8.0f64, 3..8)) {
+        prop_assume!(x.iter().any(|v| (v - x[0]).abs() > 0.5));
+        let y: Vec<f64> = x.iter().map(|x| a + b * x).collect();
+        let line = fit_line(&x, &y, 0.95).expect("good points");
+        prop_assert!((line.slope - b).abs() < 1e-10 && (line.intercept - a).abs() < 1e-10, "{line:?}");
+        prop_assert!(line.half_width < 1e-9, "{line:?}");
+    }
+
+    /// Residuals of least squares are orthogonal to 1 and to x.
+    #[test]
+    fn residuals_are_orthogonal(points in prop::collection::vec((-8.0..8.0f64, -8.0..8.0f64), 3..8)) {
+        let (x, y): (Vec<f64>, Vec<f64>) = points.into_iter().unzip();
+        prop_assume!(x.iter().any(|v| (v - x[0]).abs() > 0.5));
+        let line = fit_line(&x, &y, 0.9).expect("good points");
+        let residual: Vec<f64> = x.iter().zip(&y).map(|(x, y)| y - line.intercept - line.slope * x).collect();
+        prop_assert!(residual.iter().sum::<f64>().abs() < 1e-9);
+        prop_assert!(residual.iter().zip(&x).map(|(r, x)| r * x).sum::<f64>().abs() < 1e-8);
+    }
+
+    #[test]
+    fn a_higher_level_is_wider(values in prop::collection::vec(-8.0..8.0f64, 2..8), low in 0.1..0.8f64) {
+        let (narrow, wide) = (mean_interval(&values, low).expect("good"), mean_interval(&values, low + 0.1).expect("good"));
+        prop_assert!(wide.low <= narrow.low && narrow.low <= narrow.mean && narrow.mean <= narrow.high && narrow.high <= wide.high);
+    }
+}

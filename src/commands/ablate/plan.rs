@@ -1,0 +1,329 @@
+//! What is trained: arms and variants with equal numbers of θ-steps, each with every seed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use sadm_gpu::config::{Config, PhaseConfig, StructureMethod};
+use sadm_gpu::train::phases::{Phase, phases};
+
+use crate::names::unknown;
+
+/// A row of SADM's Table 5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Arm {
+    /// Denoising alone, to the last step.
+    Base,
+    /// Then structural guidance with a frozen Ψ.
+    Guided,
+    /// Then adversarial rounds.
+    Adversarial,
+}
+
+impl Arm {
+    const ALL: [Self; 3] = [Self::Base, Self::Guided, Self::Adversarial];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Guided => "guided",
+            Self::Adversarial => "adversarial",
+        }
+    }
+}
+
+impl fmt::Display for Arm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Arm {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|arm| arm.name() == text);
+        found.ok_or_else(|| unknown("arm", text, &Self::ALL.map(Self::name)))
+    }
+}
+
+/// A key with the values it takes, one variant for each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sweep {
+    key: String,
+    values: Vec<String>,
+}
+
+impl FromStr for Sweep {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (key, values) = text
+            .split_once('=')
+            .ok_or_else(|| "must be KEY=A,B, as in relation=cosine,euclidean".to_owned())?;
+        let values: Vec<String> = values.split(',').map(|v| v.trim().to_owned()).collect();
+        if values.iter().any(String::is_empty) {
+            return Err(format!("`{key}` needs a value on each side of a comma"));
+        }
+        Ok(Self {
+            key: key.trim().to_owned(),
+            values,
+        })
+    }
+}
+
+/// The short names of keys, with the arm that a variant is one of.
+const KEYS: [(&str, &str, Arm); 6] = [
+    ("relation", "structure.relation", Arm::Guided),
+    ("distance", "structure.distance", Arm::Guided),
+    ("eta", "structure.eta", Arm::Guided),
+    ("weight", "structure.weight", Arm::Guided),
+    ("update_order", "adversarial.update_order", Arm::Adversarial),
+    ("update-order", "adversarial.update_order", Arm::Adversarial),
+];
+
+/// One run.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// Name of the arm or variant.
+    pub name: String,
+    /// Name of its folder.
+    pub slug: String,
+    /// Its configuration, with its seed.
+    pub config: Config,
+}
+
+/// All runs, in the order in which they are trained.
+#[derive(Debug)]
+pub struct Plan {
+    base: Config,
+    trials: Vec<Trial>,
+}
+
+impl Plan {
+    /// The arms with the first number of seeds, then the variants with the second.
+    ///
+    /// # Errors
+    /// A sweep over an unknown key or a value out of its domain; phases that leave an arm without steps; a
+    /// configuration whose number of θ-steps is not its own to choose (`adversarial.until = "balance"`).
+    pub fn new(
+        config: &Config,
+        arms: &[Arm],
+        sweeps: &[Sweep],
+        [seeds, sweep_seeds]: [usize; 2],
+    ) -> Result<Self> {
+        let base = prepared(config)?;
+        let mut arms = arms.to_vec();
+        arms.sort_unstable();
+        arms.dedup();
+        let mut variants: Vec<(String, Config, usize)> = arms
+            .iter()
+            .map(|&arm| (arm.name().to_owned(), of_arm(&base, arm), seeds))
+            .collect();
+        for sweep in sweeps {
+            for value in &sweep.values {
+                let (name, config) = variant(&base, &sweep.key, value)?;
+                if !variants.iter().any(|(other, ..)| *other == name) {
+                    variants.push((name, config, sweep_seeds));
+                }
+            }
+        }
+        let trials = variants.into_iter().flat_map(|(name, config, seeds)| {
+            (0..seeds).map(move |k| Trial {
+                slug: slug(&name),
+                name: name.clone(),
+                config: Config {
+                    seed: config.seed + k as u64,
+                    ..config.clone()
+                },
+            })
+        });
+        Ok(Self {
+            trials: trials.collect(),
+            base,
+        })
+    }
+
+    /// The configuration that all are made of.
+    pub fn base_config(&self) -> &Config {
+        &self.base
+    }
+
+    /// Every run.
+    pub fn trials(&self) -> &[Trial] {
+        &self.trials
+    }
+}
+
+/// With all four phases in whole steps, and nothing written that an ablation does not read.
+fn prepared(config: &Config) -> Result<Config> {
+    if config.adversarial.until != sadm_gpu::config::AdversarialEnd::Rounds {
+        bail!(
+            "adversarial.until must be \"rounds\" in an ablation: arms are compared after equal numbers of steps"
+        );
+    }
+    let mut config = config.clone();
+    config.structure.method = StructureMethod::Adversarial;
+    let spans = phases(&config);
+    let steps = |phase: Phase| {
+        let found = spans.iter().find(|s| s.phase == phase);
+        found.map_or(0, |s| s.end - s.start) as f64
+    };
+    config.phases = PhaseConfig {
+        encoder: steps(Phase::Encoder),
+        denoise: steps(Phase::Denoise),
+        guided: steps(Phase::Guided),
+        adversarial: steps(Phase::Adversarial),
+    };
+    let p = &config.phases;
+    if [p.encoder, p.denoise, p.guided, p.adversarial].contains(&0.0) {
+        bail!(
+            "every phase needs a step: train.steps = {} gives encoder, denoise, guided, adversarial {} {} {} {}",
+            config.train.steps,
+            p.encoder,
+            p.denoise,
+            p.guided,
+            p.adversarial
+        );
+    }
+    config.sample.every = 0;
+    config.checkpoint.keep = config.checkpoint.keep.max(16);
+    Ok(config)
+}
+
+/// An arm has the steps of all phases after its own in its own last phase.
+fn of_arm(base: &Config, arm: Arm) -> Config {
+    let mut config = base.clone();
+    let p = base.phases.clone();
+    config.phases = match arm {
+        Arm::Base => PhaseConfig {
+            denoise: p.denoise + p.guided + p.adversarial,
+            guided: 0.0,
+            adversarial: 0.0,
+            ..p
+        },
+        Arm::Guided => PhaseConfig {
+            guided: p.guided + p.adversarial,
+            adversarial: 0.0,
+            ..p
+        },
+        Arm::Adversarial => p,
+    };
+    config
+}
+
+fn variant(base: &Config, key: &str, value: &str) -> Result<(String, Config)> {
+    let (arm, config) = if key == "psi" {
+        (Arm::Guided, with_psi(&of_arm(base, Arm::Guided), value)?)
+    } else {
+        let known = KEYS.iter().find(|(short, ..)| *short == key);
+        let (full, arm) = match known {
+            Some(&(_, full, arm)) => (full, arm),
+            None if key.starts_with("adversarial.") => (key, Arm::Adversarial),
+            None if key.contains('.') => (key, Arm::Guided),
+            None => {
+                let mut names: Vec<&str> = KEYS.iter().map(|(short, ..)| *short).collect();
+                names.push("psi");
+                bail!(unknown("sweep", key, &names));
+            }
+        };
+        if full == "seed" || full.starts_with("train.steps") || full.starts_with("phases.") {
+            bail!("`{full}` cannot be swept: arms are compared with equal seeds and steps");
+        }
+        let set = of_arm(base, arm).with_set(&format!("{full}={value}"));
+        (arm, set.with_context(|| format!("--sweep {key}={value}"))?)
+    };
+    Ok((format!("{arm}, {key}={value}"), config))
+}
+
+/// Ψ is `classifier`, as the preset trains it, or `random`: its parameters as they are drawn, with no encoder phase and
+/// as many θ-steps.
+fn with_psi(guided: &Config, value: &str) -> Result<Config> {
+    let mut config = guided.clone();
+    match value {
+        "classifier" => {}
+        "random" => {
+            let encoder = phases(guided)
+                .iter()
+                .find(|s| s.phase == Phase::Encoder)
+                .map_or(0, |s| s.end);
+            config.train.steps -= encoder;
+            config.phases.encoder = 0.0;
+        }
+        other => bail!(unknown("psi", other, &["classifier", "random"])),
+    }
+    Ok(config)
+}
+
+/// A name for a folder: letters, digits, dots, and hyphens for everything else.
+fn slug(name: &str) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '.' {
+            c
+        } else {
+            '-'
+        }
+    };
+    let text: String = name.replace(", ", "-").chars().map(plain).collect();
+    text.trim_matches('-').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digits() -> Config {
+        Config::preset("digits").expect("a preset")
+    }
+
+    fn plan(sweeps: &[&str]) -> Result<Plan> {
+        let sweeps: Vec<Sweep> = sweeps.iter().map(|s| s.parse().expect("a sweep")).collect();
+        Plan::new(&digits(), &Arm::ALL, &sweeps, [2, 1])
+    }
+
+    fn theta_steps(config: &Config) -> usize {
+        let of_theta = phases(config)
+            .into_iter()
+            .filter(|s| s.phase != Phase::Encoder);
+        of_theta.map(|s| s.end - s.start).sum()
+    }
+
+    #[test]
+    fn every_run_makes_as_many_theta_steps() -> Result<()> {
+        let plan = plan(&[
+            "relation=euclidean,rbf(2.0)",
+            "psi=random",
+            "update_order=phi-first",
+            "objective.label_dropout=0.2",
+        ])?;
+        assert_eq!(plan.trials().len(), 3 * 2 + 5);
+        for trial in plan.trials() {
+            assert_eq!(theta_steps(&trial.config), 810, "{}", trial.name);
+        }
+        let names: Vec<&str> = plan.trials().iter().map(|t| t.name.as_str()).collect();
+        assert_eq!(names[..3], ["base", "base", "guided"]);
+        assert!(names.contains(&"adversarial, update_order=phi-first"));
+        let slugs: Vec<&str> = plan.trials().iter().map(|t| t.slug.as_str()).collect();
+        assert!(slugs.contains(&"guided-relation-rbf-2.0"), "{slugs:?}");
+        assert_eq!(plan.trials()[1].config.seed, 1);
+        Ok(())
+    }
+
+    #[test]
+    fn what_cannot_be_swept_is_refused() {
+        for (sweep, part) in [
+            ("relatoin=cosine", "did you mean `relation`?"),
+            ("relation=cosin", "--sweep relation=cosin"),
+            ("psi=inception", "unknown psi `inception`"),
+            ("train.steps=60,90", "cannot be swept"),
+            ("structure.relatoin=cosine", "unknown key"),
+        ] {
+            let message = format!("{:#}", plan(&[sweep]).expect_err(sweep));
+            assert!(message.contains(part), "{sweep}: {message}");
+        }
+        assert!("relation".parse::<Sweep>().is_err());
+        assert!("relation=cosine,".parse::<Sweep>().is_err());
+        let balance = digits()
+            .with_set("adversarial.until=balance")
+            .expect("a known value");
+        assert!(Plan::new(&balance, &Arm::ALL, &[], [1, 1]).is_err());
+    }
+}
