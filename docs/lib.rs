@@ -1,8 +1,9 @@
 //! Runs every Rust block of the book against this workspace (`cargo test -p sadm-docs --doc`).
 //!
 //! The chapters lie in `docs/src`; `docs/tests/book.rs` checks that their labels and the code's agree, that every
-//! formula parses, and that no chapter with Rust blocks is missing here. [`tables`] generates the tables of statements.
+//! formula parses, and that no chapter with Rust blocks is missing here. [`tables`] generates the tables of statements, [`figures`] the pictures.
 
+pub mod figures;
 pub mod tables;
 
 #[cfg(doctest)]

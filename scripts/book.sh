@@ -7,4 +7,6 @@ command -v mdbook >/dev/null || cargo install --locked mdbook@0.5.4
 if grep -q 'preprocessor.katex' docs/book.toml; then
     command -v mdbook-katex >/dev/null || cargo install --locked --version "^0.10" mdbook-katex
 fi
+# The figures first: the chapters include them.
+cargo run --quiet --package sadm-docs --example figures
 mdbook build docs

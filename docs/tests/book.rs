@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use sadm_docs::figures::{self, Figure};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -208,11 +211,19 @@ fn the_tables_are_what_the_registry_generates() {
     );
 }
 
+/// What a chapter includes: a part of a committed file, or a figure that is drawn when the book is built.
+fn included(text: &str) -> Vec<&str> {
+    let pieces = text.split("{{#include ").skip(1);
+    pieces.filter_map(|p| p.split("}}").next()).collect()
+}
+
 #[test]
 fn what_a_chapter_includes_exists() {
     for (path, text) in with_text(chapters()) {
-        for piece in text.split("{{#include ").skip(1) {
-            let target = piece.split("}}").next().expect("a first piece");
+        for target in included(&text) {
+            if target.starts_with(FIGURES) {
+                continue; // see `every_figure_is_shown_once`
+            }
             let (file, anchor) = target.split_once(':').expect("a file and an anchor");
             let included = read(&path.parent().expect("a directory").join(file));
             assert!(
@@ -221,6 +232,58 @@ fn what_a_chapter_includes_exists() {
                 path.display()
             );
         }
+    }
+}
+
+/// The figures, drawn once for all tests.
+static DRAWN: LazyLock<Vec<Figure>> =
+    LazyLock::new(|| figures::all().expect("every figure is drawn"));
+
+/// The figures' folder as a chapter names it.
+const FIGURES: &str = "../generated/figures/";
+
+#[test]
+fn every_figure_is_shown_once() {
+    let chapters = with_text(chapters());
+    let mut shown: Vec<String> = chapters
+        .iter()
+        .flat_map(|(_, text)| included(text))
+        .filter_map(|target| target.strip_prefix(FIGURES)?.strip_suffix(".html"))
+        .map(str::to_owned)
+        .collect();
+    shown.sort();
+    let mut drawn: Vec<String> = DRAWN.iter().map(|f| f.name.to_owned()).collect();
+    drawn.sort();
+    assert_eq!(shown, drawn, "shown by the chapters, drawn by docs/figures");
+}
+
+#[test]
+fn a_figure_is_one_block_of_html_that_can_be_heard() {
+    for figure in DRAWN.iter() {
+        let (name, html) = (figure.name, figure.html());
+        assert!(
+            !html.contains("\n\n"),
+            "{name}: an empty line ends the block"
+        );
+        assert!(
+            !html.contains(['$', '\\', '`']),
+            "{name}: Markdown or KaTeX would read it"
+        );
+        assert!(!html.contains("NaN"), "{name}: not a number");
+        assert!(
+            !html.contains("#010101") && !html.contains("#0201"),
+            "{name}: a marker"
+        );
+        assert!(
+            !html.contains("href") && !html.contains("url("),
+            "{name}: a request"
+        );
+        let pictures = html.matches("<svg ").count();
+        assert!(pictures > 0 && pictures == html.matches(" aria-label=\"").count());
+        assert!(
+            !html.contains("aria-label=\"\""),
+            "{name}: a picture without words"
+        );
     }
 }
 

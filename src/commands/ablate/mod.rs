@@ -6,11 +6,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use sadm_crosscheck::Place;
 use sadm_gpu::config::Config;
 
 use crate::progress::{duration, say};
-use crate::{files, threads};
+use crate::{files, place, threads};
 
 mod compare;
 mod evaluate;
@@ -94,7 +93,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if args.out.is_file() {
         bail!("--out must be a folder, `{}` is a file", args.out.display());
     }
-    let device = Place::open(&args.device, "f32")?.device;
+    let device = place::open(&args.device, "f32")?.device;
     let interrupt = super::train::stop_on_interrupt()?;
     let trials = Trials::new(&args.out, &plan, &device, interrupt);
     let Some(evaluator) = Evaluator::new(args, plan.base_config(), &trials, &device)? else {

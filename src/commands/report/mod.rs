@@ -17,9 +17,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use sadm_crosscheck::Place;
 
-use crate::{files, threads};
+use crate::{files, place, threads};
 use page::page;
 use relations::relations;
 use run::{Run, distinguish};
@@ -61,7 +60,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if out.is_dir() {
         bail!("--out must be a file, and `{}` is a folder", out.display());
     }
-    let device = Place::open(&args.device, "f32")?.device;
+    let device = place::open(&args.device, "f32")?.device;
     let mut runs = args
         .runs
         .iter()

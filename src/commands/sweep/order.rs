@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use candle_core::DType;
-use sadm_crosscheck::Place;
+use candle_core::{DType, Device};
 use sadm_crosscheck::convergence::{
     Convergence, LEVEL, Solve, claimed_order, convergence, solve_mixture,
 };
@@ -64,7 +63,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             convergence(&args.samplers, &steps, args.fine.get(), &solve_mixture)?,
         ),
         Some(folder) => {
-            let run = Run::open_as(folder, &Place::open("cpu", "f32")?.device, DType::F64)?;
+            let run = Run::open_as(folder, &Device::Cpu, DType::F64)?;
             let name = format!(
                 "{} after {} steps of training, {} images, f64",
                 folder.display(),

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 use ndarray::{Array1, Array2, Axis};
-use sadm_crosscheck::Place;
 use sadm_crosscheck::convergence::claimed_order;
 use sadm_gpu::config::Config;
 use sadm_gpu::sampler::SamplerKind;
@@ -19,7 +18,7 @@ use serde::Serialize;
 use super::{Out, plot};
 use crate::feature_space::{Reality, encoder, rows};
 use crate::progress::say;
-use crate::{files, threads};
+use crate::{files, place, threads};
 
 /// The arguments of `sadm sweep sampler`.
 #[derive(Debug, clap::Args)]
@@ -113,7 +112,7 @@ struct Report {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let out = Out::of(&args.out)?;
     threads::limit(args.threads)?;
-    let device = Place::open(&args.device, "f32")?.device;
+    let device = place::open(&args.device, "f32")?.device;
     let run = Run::open(&args.run, &device)?;
     let report = measure(args, &run, &device)?;
     let table = table(&report);

@@ -27,6 +27,7 @@ use sadm_reference::structure::StructureError;
 pub use coupling_entropy::CouplingEntropy;
 pub use diffusion_gan::{
     Controller, ControllerStaysInRange, GradientsEverywhere, KnownNoise, Priority, PriorityLaw,
+    jensen_shannon, jensen_shannon_grad,
 };
 pub use errata::{
     DiagonalIncluded, InverseTimeWeight, PrintedFid, UnboundedRelation, UnitWeight,
@@ -35,9 +36,9 @@ pub use errata::{
 pub use evidence::{Comparison, Evidence, Verdict};
 pub use forward::{BayesPosterior, ChapmanKolmogorov, Tweedie};
 pub use instance::{Instance, Parameter, Scale, VALUES, Values};
-pub use jensen::{DensityDifference, IntegratedDifference, VectorRelation, proofs};
+pub use jensen::{DensityDifference, IntegratedDifference, VectorRelation, proofs, tight_weight};
 pub use joint::{RelationByBayes, RelationErrorSplits};
-pub use likelihood::{ContinuousLimit, EvidenceBound, PairBound};
+pub use likelihood::{ContinuousLimit, EvidenceBound, PairBound, structural_part};
 pub use plug_in_score::PlugInScore;
 pub use relation_score::RelationScore;
 pub use sweep::{Sweep, sweep, swept_by_default};

@@ -7,6 +7,7 @@ mod known_noise;
 mod priority;
 
 pub use controller::{Controller, ControllerStaysInRange};
+pub use divergence::{jensen_shannon, jensen_shannon_grad};
 pub use gradients::GradientsEverywhere;
 pub use known_noise::KnownNoise;
 pub use priority::{Priority, PriorityLaw};

@@ -7,7 +7,7 @@ use crate::laws::finite::two_pi;
 use crate::laws::small_matrix::multiple_of_identity;
 use crate::laws::tight_weight;
 use crate::rounding::Rounded;
-use crate::statements::likelihood::{ideal_chain, level_at, structure};
+use crate::statements::likelihood::{ideal_chain, level_at, structural_part};
 use crate::statements::setting::Clock;
 use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
 
@@ -80,7 +80,7 @@ fn corrected(gamma: f64, steps: usize) -> Result<(Rounded, Rounded), StatementEr
         covariance: multiple_of_identity(1.0.into(), 2),
         ..Data::point(&[0.0, 0.0])
     };
-    let objective = chain.objective(&data)?.total() + structure(&chain, &data, gamma);
+    let objective = chain.objective(&data)?.total() + structural_part(&chain, &data, gamma);
     Ok((objective, chain.nll(&data)?))
 }
 

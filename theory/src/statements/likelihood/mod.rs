@@ -7,7 +7,6 @@ mod setting;
 
 pub use continuous::ContinuousLimit;
 pub use elbo::EvidenceBound;
-pub use pair::PairBound;
+pub use pair::{PairBound, structural_part};
 
-pub(super) use pair::structure;
 pub(super) use setting::{ideal_chain, level_at};

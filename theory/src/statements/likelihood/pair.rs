@@ -106,8 +106,8 @@ fn relation_error(step: &Step, data: &Data) -> Rounded {
     difference.second_moment(&covariance)
 }
 
-/// Σ ½(SNR_s − SNR_t) w(γ) E|R(y_0) − R(ŷ_0)|².
-pub fn structure(chain: &Chain, data: &Data, gamma: f64) -> Rounded {
+/// The structural part of Eq. 15, `Σ ½(SNR_s − SNR_t) w(γ) E|R(y_0) − R(ŷ_0)|²` with R(y) = x^i x^j: a part of `[eq:pair-objective]`.
+pub fn structural_part(chain: &Chain, data: &Data, gamma: f64) -> Rounded {
     let terms = chain.steps().iter();
     Rounded::sum(terms.map(|s| s.snr_drop() * relation_error(s, data) * 0.5)) * tight_weight(gamma)
 }
@@ -144,8 +144,8 @@ impl Statement for PairBound {
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (chain, pair, data) = setting(instance)?;
         let gamma = instance.get(GAMMA.name)?;
-        let at_pair = chain.objective(&pair)?.total() + structure(&chain, &pair, gamma);
-        let slack = structure(&chain, &data, gamma);
+        let at_pair = chain.objective(&pair)?.total() + structural_part(&chain, &pair, gamma);
+        let slack = structural_part(&chain, &data, gamma);
         let objective = chain.objective(&data)?.total() + slack;
         let (nll, entropy) = (chain.nll(&data)?, data.entropy()?);
         let Parts {
@@ -171,9 +171,9 @@ impl Statement for PairBound {
     fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
         let (tight, standard) = tight_chain(2)?;
         let (parts, nll) = (tight.objective(&standard)?, tight.nll(&standard)?);
-        let structural = structure(&tight, &standard, 3.0);
+        let structural = structural_part(&tight, &standard, 3.0);
         let (full, _, law) = setting(&self.default_instance())?;
-        let objective = full.objective(&law)?.total() + structure(&full, &law, GAMMA.default);
+        let objective = full.objective(&law)?.total() + structural_part(&full, &law, GAMMA.default);
         Ok(vec![
             Evidence::at_most(
                 "control: prior and reconstruction can be dropped",
