@@ -41,7 +41,8 @@ const SPREAD: Parameter = Parameter {
 /// ```
 /// Z is noised alike on both sides and drops out. J and J' are `[eq:jsd]` and `[eq:jsd-grad]`. As J' > 0 for δ > 0
 /// by its formula, JSD increases in |θ| and, through δ, falls as the noise grows: both are proved on the whole
-/// half-line by a sign, and tried here at pairs of points.
+/// half-line by a sign, tried here at pairs of points, and proved without that formula on boxes by
+/// [`super::MonotoneOnBoxes`].
 pub struct GradientsEverywhere;
 
 /// P_r and P_g after noise.
