@@ -56,6 +56,12 @@ fn box_of(instance: &Instance) -> Result<[Interval; 2], StatementError> {
     Ok([side(THETA)?, side(SIGMA)?])
 }
 
+/// δ at the middle of the box.
+fn centre(theta: Interval, sigma: Interval) -> f64 {
+    let middle = |x: Interval| x.lo() + 0.5 * x.width();
+    middle(theta) / middle(sigma)
+}
+
 /// An enclosure as a number with a bound.
 fn rounded(x: Interval) -> Rounded {
     let middle = x.lo() + 0.5 * x.width();
@@ -82,8 +88,7 @@ impl Statement for MonotoneOnBoxes {
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let [theta, sigma] = box_of(instance)?;
-        let middle = |x: Interval| x.lo() + 0.5 * x.width();
-        let delta = middle(theta) / middle(sigma);
+        let delta = centre(theta, sigma);
         let (enclosed, closed) = (slopes(Interval::point(delta)), jensen_shannon_grad(delta));
         Ok(vec![
             Evidence::covered(
@@ -140,6 +145,8 @@ mod tests {
         let half = instance.with(MonotoneOnBoxes.parameters(), "part", 0.5);
         let half = box_of(&half.expect("within the range")).expect("a box");
         assert_eq!(half, [Interval::new(0.5, 1.75), Interval::new(0.5, 1.25)]);
+        let centre = centre(Interval::new(0.5, 1.5), Interval::new(1.0, 3.0));
+        assert_eq!(centre.to_bits(), 0.5_f64.to_bits());
     }
 
     #[test]
