@@ -7,9 +7,10 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 RUN ?= runs/digits
 PRESET ?= digits
 CASES ?= 1000
+SHARD ?= 0/12
 CUDA_PREFIX ?= $(CURDIR)/target-cuda/toolkit
 
-.PHONY: help setup train test verify bench mutants book report-check cuda cuda-bundle cuda-check
+.PHONY: help setup train test verify bench mutants mutants-theory book report-check cuda cuda-bundle cuda-check
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -33,6 +34,10 @@ bench: setup ## time the structural loss and one training step
 
 mutants: setup ## mutation tests of the reference's formulas (needs cargo-mutants)
 	NEXTEST_PROFILE=mutants cargo mutants --package sadm-reference  # reads .cargo/mutants.toml
+
+mutants-theory: setup ## a sample of the theory's mutants, SHARD=0/12 (needs cargo-mutants)
+	NEXTEST_PROFILE=mutants cargo mutants --config .cargo/mutants-theory.toml --package sadm-theory \
+	    --shard $(SHARD) --sharding round-robin
 
 book: setup ## the book, into docs/book (needs mdbook)
 	@scripts/book.sh

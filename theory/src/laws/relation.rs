@@ -128,6 +128,22 @@ mod tests {
         Ok(())
     }
 
+    /// [0, 2] at the edge, and [−½, 3/2], whose root lies in [0, √(3/2)].
+    #[test]
+    fn a_square_that_may_be_zero_has_a_root_with_a_bound() {
+        let edge = root(Rounded::within(1.0, 1.0));
+        assert!(
+            edge.error >= 2.0_f64.sqrt() && edge.error < 1.415,
+            "{edge:?}"
+        );
+        let across = root(Rounded::within(0.5, 1.0));
+        assert!(
+            across.error >= 1.5_f64.sqrt() && across.error < 1.225,
+            "{across:?}"
+        );
+        assert!((root(Rounded::within(4.0, 0.5)).error - 0.129).abs() < 1e-3);
+    }
+
     #[test]
     fn coincident_points_have_the_zero_subgradient() {
         let a = exact([0.3, 1.0]);

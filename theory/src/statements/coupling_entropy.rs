@@ -81,6 +81,11 @@ impl Coupled {
     }
 }
 
+/// The correlation of the largest variance, −min(σ, 1/σ), a millionth short of it.
+fn worst(sigma: f64) -> f64 {
+    -sigma.min(1.0 / sigma) * 0.999_999
+}
+
 /// 2 × 2 matrices by rows.
 type Square = [[Rounded; 2]; 2];
 
@@ -168,7 +173,7 @@ impl Statement for CouplingEntropy {
         };
         let transport = product(&transposed(&k), &k);
         let gained = determinants(sigma, &transport, false).0;
-        let worst = Coupled::new(sigma, -sigma.min(1.0 / sigma) * 0.999_999);
+        let worst = Coupled::new(sigma, worst(sigma));
         let least = Rounded::exact(sigma.min(1.0)).square();
         Ok(vec![
             Evidence::equal("Var[x_0|x] = σ²(1-ρ²)/V", c.by_projection(), coupled),
@@ -229,6 +234,13 @@ mod tests {
     use super::*;
 
     /// x_0, n with ρ = −0.6 and σ = 2: Cov(x_0, x) = −0.2, V = 2.6, so 1 − 0.04/2.6 = 4·0.64/2.6; independent 4/5.
+    #[test]
+    fn the_worst_correlation_is_the_smaller_of_both() {
+        for sigma in [4.0, 0.25] {
+            assert!((worst(sigma) + 0.25 * 0.999_999).abs() < 1e-15);
+        }
+    }
+
     #[test]
     fn one_case_by_hand() {
         let c = Coupled::new(2.0, -0.6);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::branch_and_bound::Outcome;
 use crate::rounding::Rounded;
 
 /// How the two sides of a claim are related.
@@ -56,6 +57,18 @@ impl Evidence {
     /// The claim lhs ≤ rhs.
     pub fn at_most(claim: impl Into<String>, lhs: Rounded, rhs: Rounded) -> Self {
         Self::new(claim.into(), lhs, Comparison::AtMost, rhs)
+    }
+
+    /// The claim that a cover has settled on a whole box: 1 = 1 where it is proved, 0 = 1 where a piece is a counter-example,
+    /// undecided where the cover gave up.
+    pub fn covered(claim: impl Into<String>, outcome: &Outcome) -> Self {
+        let truth = match outcome {
+            Outcome::Proved { .. } => Rounded::exact(1.0),
+            Outcome::CounterExample { .. } => Rounded::exact(0.0),
+            Outcome::Undecided { .. } => Rounded::within(f64::NAN, f64::INFINITY),
+        };
+        let claim = format!("{}, on {} pieces", claim.into(), outcome.boxes());
+        Self::equal(claim, truth, Rounded::exact(1.0))
     }
 
     fn new(claim: String, lhs: Rounded, comparison: Comparison, rhs: Rounded) -> Self {
@@ -158,6 +171,26 @@ mod tests {
             Evidence::equal("", a, Rounded::within(1.5, 0.25)).verdict(),
             Verdict::Holds
         );
+    }
+
+    #[test]
+    fn a_cover_is_evidence_of_its_outcome() {
+        let at = Vec::new();
+        for (outcome, verdict) in [
+            (Outcome::Proved { boxes: 7 }, Verdict::Holds),
+            (
+                Outcome::CounterExample {
+                    at: at.clone(),
+                    boxes: 7,
+                },
+                Verdict::Refuted,
+            ),
+            (Outcome::Undecided { at, boxes: 7 }, Verdict::Undecided),
+        ] {
+            let evidence = Evidence::covered("a claim", &outcome);
+            assert_eq!(evidence.verdict(), verdict);
+            assert_eq!(evidence.claim, "a claim, on 7 pieces");
+        }
     }
 
     #[test]

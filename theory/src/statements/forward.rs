@@ -97,24 +97,38 @@ fn log_normal(x: Rounded, mean: Rounded, variance: Rounded) -> Rounded {
     -((x - mean).square() / variance + (variance * two_pi()).ln()) * 0.5
 }
 
+/// x_s and x_t at a distance of a few standard deviations from (α, σ) of x_0, so that no side is hopelessly unlikely.
+fn noised([alpha_s, sigma_s]: [f64; 2], [alpha_t, sigma_t]: [f64; 2], x: [f64; 3]) -> [f64; 2] {
+    [
+        alpha_s * x[0] + sigma_s * x[1],
+        alpha_t * x[0] + sigma_t * (0.5 * x[1] + 0.5 * x[2]),
+    ]
+}
+
+/// A coefficient of the reference, known as well as the same quotient of tracked levels: twice, as it may multiply in another
+/// order. Nothing is known of a coefficient that is not that quotient.
+fn known(value: f64, by: Rounded) -> Rounded {
+    let near = (value - by.value).abs() <= 3.0 * by.error;
+    Rounded::within(value, if near { 2.0 * by.error } else { f64::INFINITY })
+}
+
 /// The two sides, with the posterior as the reference gives it times `spread` in its variance.
 fn bayes_sides(instance: &Instance, spread: f64) -> Result<(Rounded, Rounded), StatementError> {
     let (clock, [_, s, t]) = times(instance)?;
     let ((alpha_s, sigma_s), (alpha_t, sigma_t)) = (clock.levels(s)?, clock.levels(t)?);
     let noise = instance.values().take(3)?;
     let x0 = Rounded::exact(noise[0]);
-    // Points at a distance of a few standard deviations, so that no side is hopelessly unlikely.
-    let xs = Rounded::exact(alpha_s.value * noise[0] + sigma_s.value * noise[1]);
-    let xt = Rounded::exact(
-        alpha_t.value * noise[0] + sigma_t.value * (0.5 * noise[1] + 0.5 * noise[2]),
-    );
+    let values = |(alpha, sigma): (Rounded, Rounded)| [alpha.value, sigma.value];
+    let [xs, xt] = noised(
+        values((alpha_s, sigma_s)),
+        values((alpha_t, sigma_t)),
+        [noise[0], noise[1], noise[2]],
+    )
+    .map(Rounded::exact);
     let (scale, var) = clock.step(s, t)?;
     let forward = log_normal(xs, alpha_s * x0, sigma_s.square()) + log_normal(xt, scale * xs, var);
-    // The reference's coefficients, known as well as the same quotients of tracked levels; twice, as it may
-    // multiply in another order.
     let back = posterior(clock.schedule(), s, t)?;
     let ratio = (sigma_s / sigma_t).square();
-    let known = |value: f64, by: Rounded| Rounded::within(value, 2.0 * by.error);
     let coef_xt = known(back.coef_xt, scale * ratio);
     let coef_x0 = known(back.coef_x0, alpha_s * (var / sigma_t.square()));
     let variance = known(back.var * spread, var * ratio * spread);
@@ -169,6 +183,23 @@ impl Statement for BayesPosterior {
 /// (|E(X − μ)³| ≤ L·Var X ≤ L·L²/4). So the allowance is a theorem too.
 pub struct Tweedie;
 
+/// L = α (max a − min a)/σ² over the atoms' coordinates, which bounds the derivatives of log q_t.
+fn range(alpha: f64, sigma: f64, atoms: impl Iterator<Item = f64>) -> f64 {
+    let ends = |(l, h): (f64, f64), a: f64| (l.min(a), h.max(a));
+    let (low, high) = atoms.fold((f64::MAX, f64::MIN), ends);
+    alpha * (high - low) / (sigma * sigma)
+}
+
+/// 1/σ² + L²/4 ≥ |∂² log q_t|.
+fn curvature(range: f64, sigma: f64) -> f64 {
+    1.0 / (sigma * sigma) + range * range / 4.0
+}
+
+/// A step small beside σ and beside 1/L.
+fn step(range: f64, sigma: f64) -> f64 {
+    sigma / 4096.0 / (1.0 + range * sigma)
+}
+
 /// The score by differences of log q and from the denoiser; the latter with α, σ² scaled by `wrong`.
 fn scores(instance: &Instance, wrong: f64) -> Result<Vec<(Rounded, Rounded)>, StatementError> {
     let setting = noised_law(instance, 1)?;
@@ -178,11 +209,8 @@ fn scores(instance: &Instance, wrong: f64) -> Result<Vec<(Rounded, Rounded)>, St
     let mut sides = Vec::new();
     for (i, &x_i) in x.iter().enumerate() {
         let column = setting.law.atoms().column(i);
-        let (low, high) = column
-            .iter()
-            .fold((f64::MAX, f64::MIN), |(l, h), &a| (l.min(a), h.max(a)));
-        let range = alpha * (high - low) / (sigma * sigma);
-        let step = sigma / 4096.0 / (1.0 + range * sigma);
+        let range = range(alpha, sigma, column.iter().copied());
+        let step = step(range, sigma);
         let at = |value: f64| -> Result<Rounded, StatementError> {
             let mut point = x.clone();
             point[i] = value;
@@ -193,8 +221,7 @@ fn scores(instance: &Instance, wrong: f64) -> Result<Vec<(Rounded, Rounded)>, St
         let quotient = (at(up)? - at(down)?) / width;
         let truncation = (0.51 * (up - down)).powi(2) / 6.0 * range.powi(3) / 4.0;
         // x ± h are rounded, so the quotient belongs to a point within u(|x| + h) of x; |∂² log q| ≤ 1/σ² + L²/4.
-        let shift =
-            f64::EPSILON * (x_i.abs() + step) * (1.0 / (sigma * sigma) + range * range / 4.0);
+        let shift = f64::EPSILON * (x_i.abs() + step) * curvature(range, sigma);
         let left = quotient + Rounded::within(0.0, truncation + shift);
         // The reference's conversion, known as well as the same formula on tracked numbers; twice, as it may
         // divide in another order.
@@ -255,5 +282,32 @@ impl Statement for Tweedie {
             .into_iter()
             .map(|(left, right)| Evidence::equal("control: α off by a thousandth", left, right))
             .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_are_as_by_hand() {
+        let got = noised([0.5, 2.0], [0.25, 3.0], [4.0, 1.0, -2.0]);
+        assert_eq!(got.map(f64::to_bits), [4.0_f64, -0.5].map(f64::to_bits));
+    }
+
+    #[test]
+    fn ranges_and_steps_are_as_by_hand() {
+        let got = range(0.75, 0.5, [1.0, -0.5, 2.5].into_iter());
+        assert_eq!(got.to_bits(), 9.0_f64.to_bits()); // ¾·3/¼
+        assert_eq!(curvature(3.0, 0.5).to_bits(), 6.25_f64.to_bits());
+        assert_eq!(step(3.0, 0.5).to_bits(), (0.2 / 4096.0_f64).to_bits()); // ½/(1 + 3/2)
+    }
+
+    #[test]
+    fn a_coefficient_is_known_only_as_the_quotient_it_is() {
+        let by = Rounded::within(2.0, 0.125);
+        assert_eq!(known(2.25, by), Rounded::within(2.25, 0.25));
+        assert_eq!(known(1.625, by), Rounded::within(1.625, 0.25));
+        assert!(known(2.5, by).error.is_infinite() && known(1.5, by).error.is_infinite());
     }
 }

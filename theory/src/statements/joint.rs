@@ -210,3 +210,49 @@ impl Statement for RelationErrorSplits {
         ])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relations_are_named_by_their_numbers() {
+        let want = [
+            Relation::Cosine,
+            Relation::InnerProduct,
+            Relation::SquaredEuclidean,
+            Relation::Euclidean,
+            Relation::Rbf { bandwidth: 1.25 },
+        ];
+        for (k, want) in want.into_iter().enumerate() {
+            let instance = RelationErrorSplits.default_instance();
+            let known = RelationErrorSplits.parameters();
+            let named = instance
+                .with(known, "relation", k as f64)
+                .expect("a relation");
+            assert_eq!(relation(&named), Ok(want));
+        }
+    }
+
+    /// A prediction is `bias` times the posterior mean: with one atom, which is its own mean, nothing errs at bias 1, and
+    /// something at another.
+    #[test]
+    fn predictions_are_scaled_means() {
+        let known = RelationErrorSplits.parameters();
+        let error = |bias: f64, atoms: f64| {
+            let mut instance = RelationErrorSplits.default_instance();
+            for (name, value) in [("relation", 1.0), ("atoms", atoms), ("bias", bias)] {
+                instance = instance.with(known, name, value).expect("in range");
+            }
+            RelationErrorSplits::terms(&instance).expect("terms")
+        };
+        let exact = error(1.0, 1.0);
+        assert!(
+            exact.bias.value.abs() <= exact.bias.error + 1e-30,
+            "{:?}",
+            exact.bias
+        );
+        let biased = error(1.25, 1.0);
+        assert!(biased.bias.value > biased.bias.error, "{:?}", biased.bias);
+    }
+}

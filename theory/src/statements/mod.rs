@@ -26,8 +26,8 @@ use sadm_reference::structure::StructureError;
 
 pub use coupling_entropy::CouplingEntropy;
 pub use diffusion_gan::{
-    Controller, ControllerStaysInRange, GradientsEverywhere, KnownNoise, Priority, PriorityLaw,
-    jensen_shannon, jensen_shannon_grad,
+    Controller, ControllerStaysInRange, GradientsEverywhere, KnownNoise, MonotoneOnBoxes, Priority,
+    PriorityLaw, jensen_shannon, jensen_shannon_grad, proofs as monotone_proofs,
 };
 pub use errata::{
     DiagonalIncluded, InverseTimeWeight, PrintedFid, UnboundedRelation, UnitWeight,
@@ -36,7 +36,7 @@ pub use errata::{
 pub use evidence::{Comparison, Evidence, Verdict};
 pub use forward::{BayesPosterior, ChapmanKolmogorov, Tweedie};
 pub use instance::{Instance, Parameter, Scale, VALUES, Values};
-pub use jensen::{DensityDifference, IntegratedDifference, VectorRelation, proofs};
+pub use jensen::{CoveredBounds, DensityDifference, IntegratedDifference, VectorRelation, proofs};
 pub use joint::{RelationByBayes, RelationErrorSplits};
 pub use likelihood::{ContinuousLimit, EvidenceBound, PairBound, structural_part};
 pub use plug_in_score::PlugInScore;
@@ -171,6 +171,7 @@ pub fn registry() -> Vec<Box<dyn Statement>> {
         Box::new(DensityDifference),
         Box::new(VectorRelation),
         Box::new(IntegratedDifference),
+        Box::new(CoveredBounds),
         Box::new(EvidenceBound),
         Box::new(PairBound),
         Box::new(ContinuousLimit),
@@ -184,6 +185,7 @@ pub fn registry() -> Vec<Box<dyn Statement>> {
         Box::new(Variants),
         Box::new(PrintedFid),
         Box::new(GradientsEverywhere),
+        Box::new(MonotoneOnBoxes),
         Box::new(ControllerStaysInRange),
         Box::new(KnownNoise),
         Box::new(PriorityLaw),

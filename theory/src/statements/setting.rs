@@ -213,3 +213,17 @@ impl Clock {
         Ok((Rounded::within(step.alpha_ts, scale.error), variance))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Half of the way from 0.002 to 80 is 0.4 on a geometric scale; the other schedules run over [0, 1].
+    #[test]
+    fn clocks_read_the_schedules_own_time() {
+        for kind in ScheduleKind::ALL {
+            let want = if kind == ScheduleKind::Edm { 0.4 } else { 0.5 };
+            assert!((Clock::new(kind).time(0.5) - want).abs() < 1e-15);
+        }
+    }
+}

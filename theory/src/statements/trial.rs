@@ -222,6 +222,40 @@ mod tests {
         assert!((rounding - 0.25).abs() < 1e-9, "{rounding}");
     }
 
+    /// Instances fill the ranges: a draw that only ever gave the ends would try nothing between them.
+    #[test]
+    fn drawn_parameters_fill_their_ranges() {
+        use proptest::strategy::ValueTree;
+        let statement = crate::statements::find("eq-13").expect("a statement");
+        let mut runner = TestRunner::deterministic();
+        let drawn: Vec<Instance> = (0..200)
+            .map(|_| instances(statement.as_ref()).new_tree(&mut runner))
+            .map(|tree| tree.expect("an instance").current())
+            .collect();
+        for p in statement.parameters() {
+            let at = |i: &Instance| i.get(p.name).expect("a parameter");
+            assert!(drawn.iter().all(|i| p.accepts(at(i))), "{}", p.name);
+            let thirds: std::collections::BTreeSet<u32> = drawn
+                .iter()
+                .filter_map(|i| {
+                    (0..3)
+                        .find(|&k| at(i) <= between(p.low, p.high, p.scale, f64::from(k + 1) / 3.0))
+                })
+                .collect();
+            assert!(
+                thirds.len() == 3 || p.high - p.low < 2.0,
+                "{}: {thirds:?}",
+                p.name
+            );
+            let inside = drawn.iter().filter(|i| p.low < at(i) && at(i) < p.high);
+            assert!(
+                p.scale == Scale::Integer || inside.count() > 100,
+                "{}",
+                p.name
+            );
+        }
+    }
+
     #[test]
     fn scales_are_walked_evenly() {
         assert_eq!(

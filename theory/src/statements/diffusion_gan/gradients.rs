@@ -1,7 +1,8 @@
 //! Theorem 1's example, made exact: noise turns a jump into a smooth divergence.
 
 use super::divergence::{
-    discrete_jensen_shannon, jensen_shannon, jensen_shannon_grad, third_derivative_bound,
+    discrete_jensen_shannon, jensen_shannon, jensen_shannon_grad, second_derivative_bound,
+    third_derivative_bound,
 };
 use crate::rounding::Rounded;
 use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
@@ -41,7 +42,8 @@ const SPREAD: Parameter = Parameter {
 /// ```
 /// Z is noised alike on both sides and drops out. J and J' are `[eq:jsd]` and `[eq:jsd-grad]`. As J' > 0 for δ > 0
 /// by its formula, JSD increases in |θ| and, through δ, falls as the noise grows: both are proved on the whole
-/// half-line by a sign, and tried here at pairs of points.
+/// half-line by a sign, tried here at pairs of points, and proved without that formula on boxes by
+/// [`super::MonotoneOnBoxes`].
 pub struct GradientsEverywhere;
 
 /// P_r and P_g after noise.
@@ -77,7 +79,7 @@ impl Noised {
     /// dJSD/dθ by the formula; J' is evaluated at the computed δ, and |J''| ≤ (1 + δ²)/4 + 1.
     fn slope(&self) -> Rounded {
         let delta = self.delta();
-        let curve = (1.0 + (delta.value + delta.error).powi(2)) / 4.0 + 1.0;
+        let curve = second_derivative_bound(delta.value + delta.error);
         let at = jensen_shannon_grad(delta.value);
         self.scale * (at + Rounded::within(0.0, 1.01 * curve * delta.error))
     }
@@ -93,7 +95,7 @@ impl Noised {
         let end = 1.01 * scale * up;
         let remainder =
             (0.51 * scale * (up - down)).powi(2) / 6.0 * scale * third_derivative_bound(end);
-        let shift = f64::EPSILON * up * scale * scale * ((1.0 + end * end) / 4.0 + 1.0);
+        let shift = f64::EPSILON * up * scale * scale * second_derivative_bound(end);
         quotient + Rounded::within(0.0, remainder + shift)
     }
 }

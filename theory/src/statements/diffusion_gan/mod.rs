@@ -4,10 +4,14 @@ mod controller;
 mod divergence;
 mod gradients;
 mod known_noise;
+mod monotone;
 mod priority;
+pub mod proofs;
+mod quadrature;
 
 pub use controller::{Controller, ControllerStaysInRange};
 pub use divergence::{jensen_shannon, jensen_shannon_grad};
 pub use gradients::GradientsEverywhere;
 pub use known_noise::KnownNoise;
+pub use monotone::MonotoneOnBoxes;
 pub use priority::{Priority, PriorityLaw};

@@ -6,11 +6,13 @@
 //! ```
 //! so γ and r drop out, and a proof over a box of (u, v) is a proof for every γ.
 
+mod covered;
 mod integrated;
 mod pointwise;
 pub mod proofs;
 mod several;
 
+pub use covered::CoveredBounds;
 pub use integrated::IntegratedDifference;
 pub use pointwise::DensityDifference;
 pub use several::VectorRelation;

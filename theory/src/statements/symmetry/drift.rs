@@ -222,6 +222,13 @@ impl Statement for DriftUpToInvisibleFields {
 mod tests {
     use super::*;
 
+    /// ∫_0^2 e^{s/2} ds = 2(e − 1).
+    #[test]
+    fn diffusion_adds_the_integral() {
+        let got = diffused(0.25, 2.0);
+        assert!((got.value - 2.0 * (std::f64::consts::E - 1.0)).abs() <= got.error + 1e-15);
+    }
+
     /// A quarter turn in time π/2 at ω = 1, with growth e^{cπ/2}.
     #[test]
     fn the_flow_turns_and_grows() {
