@@ -7,9 +7,10 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 RUN ?= runs/digits
 PRESET ?= digits
 CASES ?= 1000
+PYTHON ?= python3
 CUDA_PREFIX ?= $(CURDIR)/target-cuda/toolkit
 
-.PHONY: help setup train test verify bench mutants book report-check cuda cuda-bundle cuda-check
+.PHONY: help setup train test verify bench mutants book book-check report-check cuda cuda-bundle cuda-check
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -34,8 +35,11 @@ bench: setup ## time the structural loss and one training step
 mutants: setup ## mutation tests of the reference's formulas (needs cargo-mutants)
 	NEXTEST_PROFILE=mutants cargo mutants --package sadm-reference  # reads .cargo/mutants.toml
 
-book: setup ## the book, into docs/book (needs mdbook)
+book: setup ## the book with its figures and rustdoc, into docs/book
 	@scripts/book.sh
+
+book-check: ## look at every page of the book in headless Chromium (needs make book, Chromium, playwright)
+	$(PYTHON) scripts/book-check.py docs/book
 
 report-check: setup ## reports in headless Chromium (needs chromium, node, npm)
 	@scripts/report-check.sh
