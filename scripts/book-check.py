@@ -124,12 +124,14 @@ def main():
                 for page_file in pages:
                     shot = given.shots and str(given.shots / f"{page_file.stem}-{way}-{theme}.png")
                     wrong, seen = look_at(context, page_file, book, theme, shot)
-                    found += [f"{page_file.name}, {way}, {theme}: {w}" for w in wrong]
+                    wrong = [f"{page_file.name}, {way}, {theme}: {w}" for w in wrong]
+                    found += wrong
+                    for fault in wrong:
+                        print(fault, flush=True)
                     if (way, theme) == ("desktop", "light"):
                         formulas, figures = formulas + seen["formulas"], figures + seen["figures"]
                 context.close()
         browser.close()
-    print("\n".join(found))
     if not formulas or not figures:
         sys.exit(f"saw {formulas} formulas and {figures} figures: this is not the book")
     print(f"{len(pages)} pages, {formulas} formulas, {figures} figures, {len(WAYS) * len(THEMES)} ways: {len(found)} faults")
