@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use sadm_theory::laws::finite::normal_density;
-use sadm_theory::statements::tight_weight;
+use sadm_theory::laws::tight_weight;
 
 use super::chart::{Axis, Panel, Series, number};
 use super::svg::{Colour, Stroke};

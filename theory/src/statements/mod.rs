@@ -36,7 +36,7 @@ pub use errata::{
 pub use evidence::{Comparison, Evidence, Verdict};
 pub use forward::{BayesPosterior, ChapmanKolmogorov, Tweedie};
 pub use instance::{Instance, Parameter, Scale, VALUES, Values};
-pub use jensen::{DensityDifference, IntegratedDifference, VectorRelation, proofs, tight_weight};
+pub use jensen::{DensityDifference, IntegratedDifference, VectorRelation, proofs};
 pub use joint::{RelationByBayes, RelationErrorSplits};
 pub use likelihood::{ContinuousLimit, EvidenceBound, PairBound, structural_part};
 pub use plug_in_score::PlugInScore;

@@ -12,7 +12,7 @@ pub mod proofs;
 mod several;
 
 pub use integrated::IntegratedDifference;
-pub use pointwise::{DensityDifference, tight_weight};
+pub use pointwise::DensityDifference;
 pub use several::VectorRelation;
 
 pub(super) use pointwise::near_slope;
