@@ -8,9 +8,11 @@ RUN ?= runs/digits
 PRESET ?= digits
 CASES ?= 1000
 SHARD ?= 0/12
+PYTHON ?= python3
 CUDA_PREFIX ?= $(CURDIR)/target-cuda/toolkit
 
-.PHONY: help setup train test verify bench mutants mutants-theory book report-check cuda cuda-bundle cuda-check
+.PHONY: help setup train test verify bench mutants mutants-theory book book-check report-check \
+    cuda cuda-bundle cuda-check
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -39,8 +41,11 @@ mutants-theory: setup ## a sample of the theory's mutants, SHARD=0/12 (needs car
 	NEXTEST_PROFILE=mutants cargo mutants --config .cargo/mutants-theory.toml --package sadm-theory \
 	    --shard $(SHARD) --sharding round-robin
 
-book: setup ## the book, into docs/book (needs mdbook)
+book: setup ## the book with its figures and rustdoc, into docs/book
 	@scripts/book.sh
+
+book-check: ## look at every page of the book in headless Chromium (needs make book, Chromium, playwright)
+	$(PYTHON) scripts/book-check.py docs/book
 
 report-check: setup ## reports in headless Chromium (needs chromium, node, npm)
 	@scripts/report-check.sh

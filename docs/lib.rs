@@ -1,9 +1,11 @@
 //! Runs every Rust block of the book against this workspace (`cargo test -p sadm-docs --doc`).
 //!
 //! The chapters lie in `docs/src`; `docs/tests/book.rs` checks that their labels and the code's agree, that every
-//! formula parses, and that no chapter with Rust blocks is missing here. [`tables`] generates the tables of statements, [`figures`] the pictures.
+//! formula parses, and that no chapter with Rust blocks is missing here. [`tables`] generates the tables of statements, [`figures`] the pictures,
+//! [`links`] the links between formulas and code.
 
 pub mod figures;
+pub mod links;
 pub mod tables;
 
 #[cfg(doctest)]
@@ -13,6 +15,14 @@ mod structure {}
 #[cfg(doctest)]
 #[doc = include_str!("src/03-statements.md")]
 mod statements {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/06-bounds.md")]
+mod bounds {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/07-neighbours.md")]
+mod neighbours {}
 
 #[cfg(doctest)]
 #[doc = include_str!("src/10-idea.md")]

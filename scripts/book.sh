@@ -1,12 +1,27 @@
 #!/usr/bin/env bash
-# Builds the book in docs/; the tools are installed by cargo where they are missing.
+# Builds the book in docs/ with its figures and its rustdoc; the tools are installed by cargo where they are missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 command -v mdbook >/dev/null || cargo install --locked mdbook@0.5.4
-if grep -q 'preprocessor.katex' docs/book.toml; then
-    command -v mdbook-katex >/dev/null || cargo install --locked --version "^0.10" mdbook-katex
-fi
+command -v mdbook-katex >/dev/null || cargo install --locked --version "^0.10" mdbook-katex
+
 # The figures first: the chapters include them.
 cargo run --quiet --package sadm-docs --example figures
 mdbook build docs
+
+# The rustdoc of these two crates alone, so that its search knows no page that the book lacks; what other `cargo doc`
+# runs have left is put back.
+target=${CARGO_TARGET_DIR:-target}
+rm -rf "$target/doc.kept"
+put_back() {
+    rm -rf "$target/doc"
+    if [ -d "$target/doc.kept" ]; then mv "$target/doc.kept" "$target/doc"; fi
+}
+trap put_back EXIT
+if [ -d "$target/doc" ]; then mv "$target/doc" "$target/doc.kept"; fi
+cargo doc --quiet --no-deps --package sadm-reference --package sadm-theory
+cp -r "$target/doc" docs/book/api
+
+cargo run --quiet --package sadm-docs --example links -- docs/book
+echo "the book: docs/book/index.html"

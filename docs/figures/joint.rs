@@ -4,8 +4,7 @@ use anyhow::{Result, anyhow};
 use ndarray::{Array2, array};
 use sadm_reference::relation::{Relation, affinity};
 use sadm_theory::laws::finite::normal_density;
-use sadm_theory::laws::tight_weight;
-use sadm_theory::laws::{FiniteLaw, Observation, PairPosterior};
+use sadm_theory::laws::{FiniteLaw, Observation, PairPosterior, tight_weight};
 
 use super::chart::{Axis, Panel, Series};
 use super::svg::{Colour, Stroke};

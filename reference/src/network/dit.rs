@@ -110,7 +110,7 @@ impl Dit {
     }
 
     /// Fixed positions `[B, T, dim]`: the first half of a token's vector from its row r, the second from its column,
-    /// each `[sin(r ω_k) …, cos(r ω_k) …]` with `ω_k = 10000^{−k/(dim/4)}`.
+    /// each `[sin(r ω_k) …, cos(r ω_k) …]` with `ω_k = 10000^{−k/(dim/4)}`. `[eq:position-features]`
     fn positions(&self, batch: usize) -> ArrayD<f64> {
         let (n, quarter) = (self.grid(), self.dim / 4);
         Array3::from_shape_fn((batch, n * n, self.dim), |(_, token, i)| {

@@ -7,7 +7,7 @@ use std::f64::consts::FRAC_2_PI;
 /// The cubic coefficient of the tanh form of GELU.
 pub(crate) const GELU_CUBIC: f64 = 0.044_715;
 
-/// SiLU (swish), `x s(x)` with the logistic `s(x) = 1/(1 + e^{−x})`.
+/// SiLU (swish), `x s(x)` with the logistic `s(x) = 1/(1 + e^{−x})`. `[eq:silu]`
 ///
 /// # Range
 /// ≥ −0.2785; → x as x → ∞, → 0 as x → −∞.
@@ -30,7 +30,7 @@ pub fn silu_vjp(x: &ArrayD<f64>, grad: &ArrayD<f64>) -> Result<ArrayD<f64>, NnEr
     }))
 }
 
-/// GELU in its tanh form, `½ x (1 + tanh u)` with `u = √(2/π) (x + 0.044715 x³)`.
+/// GELU in its tanh form, `½ x (1 + tanh u)` with `u = √(2/π) (x + 0.044715 x³)`. `[eq:gelu]`
 ///
 /// # Range
 /// ≥ −0.171; → x as x → ∞, → 0 as x → −∞. Within 5e-4 of the exact `x Φ(x)`.

@@ -5,7 +5,7 @@ use ndarray::{Array2, Array3, ArrayD, ArrayView1, ArrayView3, Axis, Ix3};
 
 const LAYER: &str = "attention";
 
-/// Softmax of the last axis.
+/// Softmax of the last axis. `[eq:softmax]`
 ///
 /// # Formula
 /// ```text
@@ -60,7 +60,7 @@ pub struct AttentionGrad {
     pub v: ArrayD<f64>,
 }
 
-/// Scaled dot-product attention, one head per leading index.
+/// Scaled dot-product attention, one head per leading index. `[eq:attention]`
 ///
 /// # Formula
 /// ```text

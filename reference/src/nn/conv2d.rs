@@ -48,7 +48,7 @@ pub struct Conv2dGrad {
     pub bias: ArrayD<f64>,
 }
 
-/// Cross-correlation with zero padding.
+/// Cross-correlation with zero padding. `[eq:conv2d]`
 ///
 /// # Formula
 /// ```text

@@ -15,7 +15,7 @@ pub struct CrossEntropy {
     pub grad_logits: ArrayD<f64>,
 }
 
-/// Softmax cross-entropy, averaged over the batch.
+/// Softmax cross-entropy, averaged over the batch. `[eq:cross-entropy]`
 ///
 /// # Formula
 /// ```text

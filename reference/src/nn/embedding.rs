@@ -56,7 +56,7 @@ fn rows(index: &[u32], limit: usize) -> Result<Vec<usize>, NnError> {
         .collect()
 }
 
-/// Sinusoidal features of a noise level.
+/// Sinusoidal features of a noise level. `[eq:time-features]`
 ///
 /// # Formula
 /// ```text

@@ -20,7 +20,7 @@ pub struct GroupNormGrad {
     pub beta: ArrayD<f64>,
 }
 
-/// Normalises each of `groups` blocks of neighbouring channels over channels and pixels, then scales each channel.
+/// Normalises each of `groups` blocks of neighbouring channels over channels and pixels, then scales each channel. `[eq:group-norm]`
 ///
 /// # Formula
 /// ```text

@@ -18,7 +18,7 @@ pub struct LayerNormGrad {
     pub affine: Option<(ArrayD<f64>, ArrayD<f64>)>,
 }
 
-/// Normalises the last axis, then scales each coordinate if gain and offset are given.
+/// Normalises the last axis, then scales each coordinate if gain and offset are given. `[eq:layer-norm]`
 ///
 /// # Formula
 /// ```text

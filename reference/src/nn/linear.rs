@@ -16,7 +16,7 @@ pub struct LinearGrad {
     pub bias: ArrayD<f64>,
 }
 
-/// Affine map of the last axis.
+/// Affine map of the last axis. `[eq:linear]`
 ///
 /// # Formula
 /// ```text

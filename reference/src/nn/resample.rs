@@ -3,7 +3,7 @@
 use super::{NnError, ranked, require, require_shape};
 use ndarray::{Array4, ArrayD, ArrayView4, Axis, Ix2, Ix4};
 
-/// Repeats every pixel in a 2×2 block.
+/// Repeats every pixel in a 2×2 block. `[eq:upsample-nearest2x]`
 ///
 /// # Shapes
 /// `x: [B, C, H, W]` → `[B, C, 2H, 2W]`, `y[…, i, j] = x[…, ⌊i/2⌋, ⌊j/2⌋]`.
@@ -25,7 +25,7 @@ pub fn upsample_nearest2x_vjp(grad: &ArrayD<f64>) -> Result<ArrayD<f64>, NnError
     block_sum("upsample_nearest2x", "grad", grad, 1.0)
 }
 
-/// Mean over each 2×2 block.
+/// Mean over each 2×2 block. `[eq:avg-pool2x]`
 ///
 /// # Shapes
 /// `x: [B, C, 2H, 2W]` → `[B, C, H, W]`.

@@ -4,7 +4,7 @@ use crate::bound::{Precision, Tracked};
 use crate::nn::{self, NnError};
 use ndarray::{ArrayD, Axis, IxDyn};
 
-/// [`nn::embedding`]: exact.
+/// Bound of [`nn::embedding`], which is exact.
 ///
 /// # Errors
 /// Those of [`nn::embedding`].

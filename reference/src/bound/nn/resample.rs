@@ -4,7 +4,7 @@ use crate::bound::{Precision, Tracked};
 use crate::nn::{self, NnError};
 use ndarray::ArrayD;
 
-/// [`nn::upsample_nearest2x`]: exact.
+/// Bound of [`nn::upsample_nearest2x`], which is exact.
 ///
 /// # Errors
 /// Those of [`nn::upsample_nearest2x`].
