@@ -10,7 +10,12 @@ use crate::support::{Folder, error_of, sadm};
 /// A tiny run with samples.
 fn trained(folder: &Folder, name: &str, more: &[&str]) -> PathBuf {
     let run = folder.path(name);
-    let mut settings = vec!["--set=sample.every=10"];
+    // Enough held-out images for four of each of four classes.
+    let mut settings = vec![
+        "--set=sample.every=10",
+        "--set=data.limit=300",
+        "--set=data.holdout=0.5",
+    ];
     settings.extend(more);
     train(&run, 40, &settings);
     run
@@ -150,7 +155,11 @@ fn a_finished_run_has_every_figure() {
 fn the_default_place_is_the_run_s_folder_and_the_report_repeats() {
     let folder = Folder::new();
     let run = trained(&folder, "run", &[]);
-    let output = sadm().arg("report").arg(&run).assert().success();
+    let output = sadm()
+        .args(["report", "--threads=1"])
+        .arg(&run)
+        .assert()
+        .success();
     let said = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
     let path = run.join("report.html");
     assert!(
@@ -282,7 +291,7 @@ fn several_runs_share_their_charts_and_show_their_differences() {
     assert!(texts(&page, "p").contains(&"Without evaluation numbers: b.".to_owned()));
 
     // The same name twice: paths instead. Another objective: a warning.
-    let c = trained(&folder, "deep/a", &["--set=objective.weight=snr"]);
+    let c = trained(&folder, "deep/a", &["--set=objective.weight=constant"]);
     let text = report(&out, &[&a, &c]);
     assert!(text.contains(&c.display().to_string()) && text.contains("cannot be compared"));
 }
@@ -294,9 +303,10 @@ fn everything_printed_is_escaped() {
     let log = run.join("metrics.jsonl");
     let mut text = std::fs::read_to_string(&log).expect("metrics");
     for step in [41, 42] {
-        text += &format!(
+        let line = format!(
             "{{\"step\":{step},\"phase\":\"<script>\",\"<i>\":1,\"shadow\":9,\"shadow_quantity\":\"</td><script>\"}}\n"
         );
+        text.push_str(&line);
     }
     std::fs::write(&log, text).expect("writable");
     let text = report(&folder.path("report.html"), &[&run]);

@@ -478,7 +478,8 @@ fn hooks_hear_every_line_of_the_metrics() {
     struct Lines(String);
     impl Hooks for Lines {
         fn metrics(&mut self, line: &serde_json::Value) -> Result<()> {
-            self.0.push_str(&format!("{line}\n"));
+            self.0 += &line.to_string();
+            self.0.push('\n');
             Ok(())
         }
     }

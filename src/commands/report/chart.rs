@@ -27,6 +27,8 @@ pub struct Series {
     pub index: usize,
     /// The curve.
     pub points: Points,
+    /// Places that no mean is taken across: the phases' ends.
+    pub breaks: Vec<f64>,
 }
 
 /// Curves over one horizontal axis.
@@ -74,7 +76,7 @@ impl Chart {
                 figcaption {
                     b { (self.title) }
                     @if y.logarithmic { span.quiet { ", logarithmic" } }
-                    @if !self.about.is_empty() { " " span.quiet { (self.about) } }
+                    @if !self.about.is_empty() { span.quiet { ", " (self.about) } }
                 }
                 svg viewBox=(format!("0 0 {} {}", SIZE.0, SIZE.1)) role="img" aria-label=(self.title)
                     data-x=(pair(x.ends())) data-plot=(format!("{},{}", PLOT[0], PLOT[1])) {
@@ -82,7 +84,7 @@ impl Chart {
                     (marks(&x, &y))
                     @if let Some((value, name)) = self.line {
                         line.limit x1=(PLOT[0]) x2=(PLOT[1]) y1=(place(y.at(value))) y2=(place(y.at(value))) {}
-                        text.limit x=(PLOT[1] - 4.0) y=(place(y.at(value) - 5.0)) text-anchor="end" { (name) }
+                        text.limit x=(PLOT[1] - 4.0) y=(place(y.at(value) + 15.0)) text-anchor="end" { (name) }
                     }
                     @for series in &drawn { (self.curve(series, &x, &y)) }
                     text x=(0.5 * (PLOT[0] + PLOT[1])) y=(SIZE.1 - 6.0) text-anchor="middle" { (self.x) }
@@ -116,12 +118,12 @@ impl Chart {
         );
         let raw = thinned(&series.points);
         let window = series.points.len() / WINDOW;
-        let mean = (self.noisy && window > 1).then(|| thinned(&means(&series.points, window)));
+        let mean = (self.noisy && window > 1).then(|| series.means(window));
         html! {
             g class=(class) data-name=(series.name) data-points=(data(&raw)) {
                 @if let Some(mean) = mean {
                     polyline.raw points=(path(&raw, x, y)) {}
-                    polyline points=(path(&mean, x, y)) {}
+                    @for part in &mean { polyline points=(path(part, x, y)) {} }
                 } @else {
                     polyline points=(path(&raw, x, y)) {}
                     @if raw.len() <= FEW {
@@ -130,6 +132,17 @@ impl Chart {
                 }
             }
         }
+    }
+}
+
+impl Series {
+    /// The curve's mean, in a part for each stretch between breaks.
+    fn means(&self, window: usize) -> Vec<Points> {
+        let stretch = |x: f64| self.breaks.iter().filter(|end| **end < x).count();
+        self.points
+            .chunk_by(|a, b| stretch(a.0) == stretch(b.0))
+            .map(|part| thinned(&means(part, window)))
+            .collect()
     }
 }
 
@@ -234,6 +247,31 @@ mod tests {
     }
 
     #[test]
+    fn no_mean_is_taken_across_a_phase_s_end() {
+        let value = |i: u32| if i <= 50 { 1.0 } else { 9.0 };
+        let series = Series {
+            name: String::new(),
+            index: 0,
+            points: (1..=100).map(|i| (f64::from(i), value(i))).collect(),
+            breaks: vec![50.0, 100.0],
+        };
+        let means = series.means(5);
+        let ends: Vec<(f64, f64)> = means
+            .iter()
+            .map(|part| (part[0].0, part[part.len() - 1].0))
+            .collect();
+        assert_eq!(ends, [(1.0, 50.0), (51.0, 100.0)]);
+        assert!(
+            means[0].iter().all(|p| (p.1 - 1.0).abs() < 1e-12),
+            "{means:?}"
+        );
+        assert!(
+            means[1].iter().all(|p| (p.1 - 9.0).abs() < 1e-12),
+            "{means:?}"
+        );
+    }
+
+    #[test]
     fn names_are_escaped_and_nothing_is_no_figure() {
         let mut chart = Chart {
             title: "a < b".to_owned(),
@@ -243,6 +281,7 @@ mod tests {
                 name: "\"><script>".to_owned(),
                 index: 9,
                 points: vec![(1.0, 2.0)],
+                breaks: Vec::new(),
             }],
             noisy: true,
             line: None,

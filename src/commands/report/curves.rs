@@ -25,6 +25,7 @@ fn chart(runs: &[Run], title: &str, about: &str, points: impl Fn(&Run) -> Points
         name: run.name.clone(),
         index,
         points: points(run),
+        breaks: run.spans().into_iter().map(|s| s.end as f64).collect(),
     });
     Chart {
         title: title.to_owned(),
@@ -162,11 +163,16 @@ fn over_seconds(runs: &[Run], title: &str, points: impl Fn(&Run) -> Points) -> C
             .filter_map(|(step, value)| Some((seconds_at(&elapsed, step)?, value)))
             .collect()
     };
-    Chart {
+    let mut chart = Chart {
         x: "seconds of training",
         bands: Vec::new(),
         ..chart(runs, title, "", timed)
-    }
+    };
+    chart
+        .series
+        .iter_mut()
+        .for_each(|series| series.breaks.clear());
+    chart
 }
 
 /// Seconds until a step, on the line between the logged steps around it.

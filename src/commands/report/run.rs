@@ -76,7 +76,7 @@ impl Run {
             .map_err(|reason| {
                 problems.push(format!(
                     "{reason}; what needs the configuration is left out"
-                ))
+                ));
             })
             .ok();
         // With defaults for keys that did not exist when the run was made.
@@ -214,7 +214,7 @@ fn keys(text: &str, problems: &mut Vec<String>) -> BTreeMap<String, String> {
             match value {
                 toml::Value::Table(inner) => walk(inner, &format!("{prefix}{key}."), out),
                 toml::Value::String(text) => {
-                    drop(out.insert(format!("{prefix}{key}"), text.clone()))
+                    drop(out.insert(format!("{prefix}{key}"), text.clone()));
                 }
                 other => drop(out.insert(format!("{prefix}{key}"), other.to_string())),
             }

@@ -12,7 +12,7 @@ const LAST: usize = 20;
 /// Characters of a hash that are shown.
 const HASH: usize = 12;
 /// A log that was written this recently belongs to a run that goes on.
-const RECENT: Duration = Duration::from_mins(2);
+const RECENT: Duration = Duration::from_secs(120);
 
 /// What a row is, and its entry for a run.
 type Row = (&'static str, fn(&Run) -> String);
