@@ -82,7 +82,9 @@ pub fn branch(parent: &Path, step: usize, config: &Config, folder: &Path) -> Res
             format!("trains as the new run would for {common} steps, not for {step}"),
         ));
     }
-    let from = parent.join("checkpoints").join(format!("{step:08}"));
+    let from = parent
+        .join("checkpoints")
+        .join(checkpoint::folder_name(step));
     let (contents, mut state) = checkpoint::read(&from, &candle_core::Device::Cpu)?;
     let text = config.to_toml();
     state.config_sha256 = checkpoint::sha256(text.as_bytes());
@@ -92,6 +94,7 @@ pub fn branch(parent: &Path, step: usize, config: &Config, folder: &Path) -> Res
         &contents,
         state,
         config.checkpoint.keep,
+        &[],
     )?;
     // Last: a folder with a configuration is a run, and by now there is what it continues from.
     checkpoint::write_atomically(&config_path, text.as_bytes())
