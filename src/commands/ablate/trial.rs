@@ -10,9 +10,12 @@ use sadm_crosscheck::{Shadow, ShadowOptions};
 use sadm_gpu::config::Config;
 use sadm_gpu::train::phases::{Phase, phases};
 use sadm_gpu::train::{Hooks, StepReport, Trainer, branch, checkpoint, common_steps};
+use serde_json::Value;
 
 use super::plan::{Plan, Trial};
 use crate::progress::{Progress, say};
+use crate::recorder::Recorder;
+use crate::tensorboard::Events;
 
 /// The runs of an ablation in their folder.
 pub struct Trials<'a> {
@@ -71,23 +74,27 @@ impl<'a> Trials<'a> {
         let steps = config.train.steps;
         let mut trainer = Trainer::new(config.clone(), folder, &self.device, shadow, true)
             .context("an ablation keeps the configurations of its runs; choose another --out")?;
-        let mut progress = Progress::new(steps, trainer.step());
+        let mut recorder = Recorder {
+            progress: Progress::new(steps, trainer.step()),
+            events: (config.train.tensorboard)
+                .then(|| Events::new(folder, trainer.step(), config.to_toml())),
+        };
         while !trainer.finished() {
             if self.interrupt.load(Ordering::SeqCst) {
-                progress.close();
+                recorder.progress.close();
                 return Ok(false);
             }
             let next = milestones.iter().copied().find(|&m| m > trainer.step());
             let stop = AtomicBool::new(false);
             let mut hooks = Watched {
-                progress: &mut progress,
+                recorder: &mut recorder,
                 pause: next.unwrap_or(steps),
                 stop: &stop,
                 interrupt: &self.interrupt,
             };
             trainer.run(&mut hooks, &stop)?;
         }
-        progress.close();
+        recorder.progress.close();
         Ok(true)
     }
 
@@ -132,9 +139,9 @@ impl<'a> Trials<'a> {
     }
 }
 
-/// Progress for the person; a pause at a milestone, and at once when asked.
+/// Everything that a run leaves; a pause at a milestone, and at once when asked.
 struct Watched<'a> {
-    progress: &'a mut Progress,
+    recorder: &'a mut Recorder,
     pause: usize,
     stop: &'a AtomicBool,
     interrupt: &'a AtomicBool,
@@ -142,21 +149,25 @@ struct Watched<'a> {
 
 impl Hooks for Watched<'_> {
     fn phase(&mut self, phase: Phase, start: usize, end: usize) {
-        self.progress.phase(phase, start, end);
+        self.recorder.phase(phase, start, end);
     }
 
     fn step(&mut self, report: &StepReport) {
-        self.progress.step(report);
+        self.recorder.step(report);
         if report.step == self.pause || self.interrupt.load(Ordering::SeqCst) {
             self.stop.store(true, Ordering::SeqCst);
         }
     }
 
+    fn metrics(&mut self, line: &Value) -> sadm_gpu::Result<()> {
+        self.recorder.metrics(line)
+    }
+
     fn samples(&mut self, folder: &Path, step: usize, images: &Tensor) -> sadm_gpu::Result<()> {
-        self.progress.samples(folder, step, images)
+        self.recorder.samples(folder, step, images)
     }
 
     fn note(&mut self, line: &str) {
-        self.progress.note(line);
+        self.recorder.note(line);
     }
 }
