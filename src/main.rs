@@ -9,23 +9,25 @@ mod failure;
 mod files;
 mod image_grid;
 mod names;
+mod npz;
 mod progress;
 mod tensors;
 mod threads;
 
-use commands::{oracle, sample, theory, train, verify};
+use commands::{evaluate, oracle, sample, theory, train, verify};
 
 const EXAMPLE: &str = "\
 Examples:
   sadm train --preset digits --out runs/digits
   sadm sample --run runs/digits --count 16 --class 7 --out sevens.png
+  sadm evaluate --run runs/digits --reference digits --features encoder
   sadm verify --cases 100
   sadm oracle list
   sadm theory check";
 
 /// Structure-guided adversarial training of diffusion models, with its arithmetic checked
 ///
-/// `train` and `sample` run the training system; `verify` holds every quantity of it against the exact f64
+/// `train` and `sample` run the training system; `evaluate` says how good samples are; `verify` holds every quantity of it against the exact f64
 /// reference; `oracle` gives the reference's numbers to other programs; `theory` runs the theorems and errata.
 #[derive(Debug, Parser)]
 #[command(name = "sadm", version, after_help = EXAMPLE)]
@@ -40,6 +42,8 @@ enum Command {
     Train(train::Args),
     /// Draw images from a run
     Sample(sample::Args),
+    /// Say how far samples are from the data
+    Evaluate(evaluate::Args),
     /// Hold the training system against the f64 reference
     Verify(verify::Args),
     /// Compute a quantity exactly, for other implementations
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
     failure::exit_code(match Cli::parse().command {
         Command::Train(args) => train::run(&args),
         Command::Sample(args) => sample::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Oracle(args) => oracle::run(&args),
         Command::Theory(args) => theory::run(&args),

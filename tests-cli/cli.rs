@@ -1,5 +1,6 @@
 //! The program as a person runs it: its answers, its files, its error messages, its exit codes.
 
+mod evaluate;
 mod help;
 mod oracle_errors;
 mod oracle_joint;

@@ -13,7 +13,7 @@ fn every_command_answers_help_with_an_example() {
         .assert()
         .success()
         .stdout(contains("sadm train --preset digits"));
-    for command in ["train", "sample", "verify", "oracle", "theory"] {
+    for command in ["train", "sample", "evaluate", "verify", "oracle", "theory"] {
         sadm()
             .args([command, "--help"])
             .assert()

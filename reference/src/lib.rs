@@ -9,7 +9,7 @@
 //! | denoising objective | [`denoise`] |
 //! | structure | [`relation`], [`distance`], [`structure`], [`polarised`] |
 //! | layers and networks | [`nn`], [`network`], [`optim`], [`ema`] |
-//! | how good samples are | [`metrics`] |
+//! | how good samples are | [`metrics`], [`likelihood`] |
 //! | rounding-error bounds for all of them | [`bound`] |
 //!
 //! Only [`linalg`] sees LAPACK.
@@ -20,6 +20,7 @@ pub mod denoise;
 pub mod distance;
 pub mod ema;
 pub mod forward;
+pub mod likelihood;
 pub mod linalg;
 pub mod metrics;
 mod name;

@@ -4,7 +4,7 @@ use super::checkpoint;
 use super::players::{self, ImageKind};
 use super::step::{Objective, answer};
 use crate::config::Config;
-use crate::network::Denoiser;
+use crate::network::{Denoiser, Encoder};
 use crate::params::Params;
 use crate::random::Streams;
 use crate::sampler::{SamplerOptions, guided, sample as draw};
@@ -46,13 +46,15 @@ impl SampleRequest {
     }
 }
 
-/// A run's folder, its configuration and the averaged denoiser of its newest checkpoint.
+/// A run's folder, its configuration, and the averaged denoiser and the encoder of its newest checkpoint.
 pub struct Run {
     config: Config,
     step: usize,
     images: ImageKind,
     device: Device,
     denoiser: Box<dyn Denoiser>,
+    encoder: Encoder,
+    encoder_accuracy: Option<f64>,
 }
 
 impl std::fmt::Debug for Run {
@@ -78,13 +80,29 @@ impl Run {
         let params = Params::new(device, DType::F32, config.seed);
         let denoiser = players::denoiser(&config.model, images, params.frozen())?;
         params.load(&contents.ema)?;
+        let phi = Params::new(device, DType::F32, config.seed);
+        let features = config.encoder.network(images.channels, images.classes);
+        let encoder = Encoder::new(&features, phi.frozen())?;
+        phi.load(&contents.encoder)?;
         Ok(Self {
             step: state.step,
             config,
             images,
             device: device.clone(),
             denoiser,
+            encoder,
+            encoder_accuracy: state.encoder_accuracy,
         })
+    }
+
+    /// Ψ, as the checkpoint has it.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    /// Accuracy of Ψ on held-out images; none if it was never trained.
+    pub fn encoder_accuracy(&self) -> Option<f64> {
+        self.encoder_accuracy
     }
 
     /// The run's configuration.
