@@ -10,6 +10,7 @@ mod feature_space;
 mod files;
 mod image_grid;
 mod names;
+mod npz;
 mod place;
 mod progress;
 mod recorder;
@@ -17,20 +18,21 @@ mod tensorboard;
 mod tensors;
 mod threads;
 
-use commands::{ablate, oracle, report, sample, sweep, theory, train, verify};
+use commands::{ablate, evaluate, oracle, report, sample, sweep, theory, train, verify};
 
 const EXAMPLE: &str = "\
 Examples:
   sadm train --preset digits --out runs/digits
   sadm sample --run runs/digits --count 16 --class 7 --out sevens.png
   sadm report runs/digits
+  sadm evaluate --run runs/digits --reference digits --features encoder
   sadm verify --cases 100
   sadm oracle list
   sadm theory check";
 
 /// Structure-guided adversarial training of diffusion models, with its arithmetic checked
 ///
-/// `train` and `sample` run the training system; `verify` holds every quantity of it against the exact f64
+/// `train` and `sample` run the training system; `evaluate` says how good samples are; `verify` holds every quantity of it against the exact f64
 /// reference; `oracle` gives the reference's numbers to other programs; `theory` runs the theorems and errata.
 #[derive(Debug, Parser)]
 #[command(name = "sadm", version, after_help = EXAMPLE)]
@@ -51,6 +53,8 @@ enum Command {
     Sweep(sweep::Args),
     /// Train with and without structure, over several seeds, and compare (SADM Table 5)
     Ablate(ablate::Args),
+    /// Say how far samples are from the data
+    Evaluate(evaluate::Args),
     /// Hold the training system against the f64 reference
     Verify(verify::Args),
     /// Compute a quantity exactly, for other implementations
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::Ablate(args) => ablate::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Oracle(args) => oracle::run(&args),
         Command::Theory(args) => theory::run(&args),

@@ -65,6 +65,16 @@ fn bar(steps: usize, done: usize) -> ProgressBar {
     bar
 }
 
+/// A bar over `count` things on a terminal, nothing elsewhere.
+pub fn count_bar(count: usize, what: &str) -> ProgressBar {
+    if !stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = bar(count, 0);
+    bar.set_message(what.to_owned());
+    bar
+}
+
 /// A line on standard error; a reader that went away does not stop the run.
 pub fn say(text: &str) {
     let _ = writeln!(stderr(), "{text}");

@@ -1,6 +1,7 @@
 //! The program as a person runs it: its answers, its files, its error messages, its exit codes.
 
 mod ablate;
+mod evaluate;
 mod help;
 mod oracle_errors;
 mod oracle_joint;

@@ -14,7 +14,7 @@ fn every_command_answers_help_with_an_example() {
         .success()
         .stdout(contains("sadm train --preset digits"));
     for command in [
-        "train", "sample", "report", "sweep", "ablate", "verify", "oracle", "theory",
+        "train", "sample", "evaluate", "report", "sweep", "ablate", "verify", "oracle", "theory",
     ] {
         sadm()
             .args([command, "--help"])

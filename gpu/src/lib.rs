@@ -18,6 +18,7 @@ pub mod params;
 pub mod random;
 pub mod sampler;
 pub mod schedule;
+pub mod statistics;
 pub mod structure;
 pub mod train;
 

@@ -9,7 +9,7 @@
 //! | denoising objective | [`denoise`] |
 //! | structure | [`relation`], [`distance`], [`structure`], [`polarised`] |
 //! | layers and networks | [`nn`], [`network`], [`optim`], [`ema`] |
-//! | how good samples are | [`metrics`] |
+//! | how good samples are | [`metrics`], [`likelihood`] |
 //! | intervals and fits for what was measured | [`statistics`] |
 //! | rounding-error bounds for all of them | [`bound`] |
 //!
@@ -21,6 +21,7 @@ pub mod denoise;
 pub mod distance;
 pub mod ema;
 pub mod forward;
+pub mod likelihood;
 pub mod linalg;
 pub mod metrics;
 mod name;

@@ -1,6 +1,7 @@
 //! One file per subcommand, each with its arguments and its `run`.
 
 pub mod ablate;
+pub mod evaluate;
 pub mod oracle;
 pub mod report;
 pub mod sample;

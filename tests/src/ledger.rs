@@ -97,6 +97,7 @@ pub struct Override {
 }
 
 const HOST: &str = "scalars are computed in f64 on the host and never rounded to the element type";
+const ACCUMULATED: &str = "features are widened to f64, exactly, before anything is added; every sum runs in f64 on the host";
 const FUSED: &str =
     "own kernels: f32 and f64 natively, narrower types in f32 with one rounding at the end";
 const COMPOSED: &str = "a chain of candle operations, each of which rounds to the element type";
@@ -137,6 +138,7 @@ pub const ENTRIES: &[Entry] = &[
     entry("adamw", Arithmetic::Element, COMPOSED),
     entry("clip", Arithmetic::Element, COMPOSED),
     entry("ema", Arithmetic::Element, COMPOSED),
+    entry("feature-statistics", Arithmetic::Host, ACCUMULATED),
     Entry {
         family: "network",
         arithmetic: Arithmetic::Element,

@@ -331,6 +331,38 @@ fn a_clip_that_never_clips() {
     });
 }
 
+/// Each part centred by its own mean, and the distance of the two means lost.
+#[test]
+fn a_merge_that_forgets_how_far_the_means_are_apart() {
+    for dtype in [DType::F32, DType::F64] {
+        caught("feature-statistics", dtype, |check, case, place| {
+            let (mut x, cut) = (case.get2("x")?, case.get_count("cut")?);
+            let mean =
+                |part: ndarray::ArrayView2<f64>| part.sum_axis(Axis(0)) / part.nrows() as f64;
+            let (first, mut second) = x.view_mut().split_at(Axis(0), cut);
+            second += &(mean(first.view()) - mean(second.view()));
+            let mut values = check.candle(&case.clone().tensor("x", x), place)?;
+            let right = check.candle(case, place)?;
+            values.insert("mean".to_owned(), right["mean"].clone());
+            Ok(values)
+        });
+    }
+}
+
+#[test]
+fn a_covariance_over_n_and_one_summed_in_f32() {
+    caught("feature-statistics", DType::F32, |check, case, place| {
+        let n = case.get("x")?.shape()[0] as f64;
+        let mut values = check.candle(case, place)?;
+        times(&mut values, "covariance", (n - 1.0) / n);
+        Ok(values)
+    });
+    caught_after("feature-statistics", DType::F64, |v| {
+        let covariance = v.get_mut("covariance").expect("a covariance");
+        covariance.mapv_inplace(|x| Place::cpu(DType::F32).round(x));
+    });
+}
+
 #[test]
 fn nan_and_a_missing_quantity() {
     let report = caught_after("nn.softmax", DType::F32, |v| times(v, "y", f64::NAN));

@@ -55,6 +55,7 @@ pub struct Run {
     dtype: DType,
     denoiser: Box<dyn Denoiser>,
     encoder: Encoder,
+    encoder_accuracy: Option<f64>,
 }
 
 impl std::fmt::Debug for Run {
@@ -113,7 +114,13 @@ impl Run {
             device: device.clone(),
             denoiser,
             encoder,
+            encoder_accuracy: state.encoder_accuracy,
         })
+    }
+
+    /// Accuracy of Ψ on held-out images; none if it was never trained.
+    pub fn encoder_accuracy(&self) -> Option<f64> {
+        self.encoder_accuracy
     }
 
     /// The run's configuration.
@@ -131,7 +138,7 @@ impl Run {
         self.images
     }
 
-    /// Ψ; no gradient reaches its parameters.
+    /// Ψ, as the checkpoint has it; no gradient reaches its parameters.
     pub fn encoder(&self) -> &Encoder {
         &self.encoder
     }

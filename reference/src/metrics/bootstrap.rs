@@ -134,6 +134,48 @@ pub fn basic_interval(
     })
 }
 
+/// Interval of a share, which does not collapse where none or all are counted. `[eq:wilson-interval]`
+///
+/// # Formula
+/// ```text
+/// (p + z²/2n ± z √(p(1−p)/n + z²/4n²))/(1 + z²/n),      p = counted/n
+/// ```
+/// with z the standard normal quantile of (1+level)/2: 1.96 for 95 %.
+///
+/// # Errors
+/// [`MetricError::Values`] if n = 0; [`MetricError::Index`] if more are counted than there are;
+/// [`MetricError::Value`] for a z that is not finite and > 0.
+///
+/// # Source
+/// Wilson 1927.
+pub fn wilson_interval(counted: usize, n: usize, z: f64) -> Result<Interval, MetricError> {
+    if n == 0 {
+        return Err(MetricError::Values {
+            what: "a share",
+            least: 1,
+            got: 0,
+        });
+    }
+    if counted > n {
+        return Err(MetricError::Index {
+            what: "a share",
+            samples: n + 1,
+            got: counted,
+        });
+    }
+    if !(z.is_finite() && z > 0.0) {
+        return Err(refused("a normal quantile", "finite and > 0", z));
+    }
+    let (p, n) = (counted as f64 / n as f64, n as f64);
+    let centre = p + z * z / (2.0 * n);
+    let reach = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
+    let total = 1.0 + z * z / n;
+    Ok(Interval {
+        low: ((centre - reach) / total).max(0.0),
+        high: ((centre + reach) / total).min(1.0),
+    })
+}
+
 fn refused(what: &'static str, must: &'static str, got: f64) -> MetricError {
     MetricError::Value { what, must, got }
 }

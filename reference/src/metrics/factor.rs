@@ -1,13 +1,13 @@
 //! Mean and covariance of a set of features, and a factor R with covariance RᵀR.
 
-use ndarray::{Array1, Array2, ArrayView2, Axis, Slice, concatenate};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, Slice, Zip, concatenate};
 
 use super::error::{MetricError, check};
 use crate::check::first_non_finite;
 use crate::linalg::{singular_vectors, triangular_factor};
 
 /// Rows that enter one triangular factorisation; the peak of memory is a few times this many rows.
-const BLOCK: usize = 4096;
+const BLOCK: usize = 1024;
 
 /// Mean and covariance of a set of features.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,15 +34,27 @@ pub struct Factor {
 
 /// Mean of the rows, `[d]`, corrected once by the mean of what it leaves. `[eq:feature-mean]`
 fn mean(x: ArrayView2<f64>) -> Array1<f64> {
-    let n = x.nrows() as f64;
-    let mean = x.sum_axis(Axis(0)) / n;
-    let left = x
-        .rows()
-        .into_iter()
-        .fold(Array1::zeros(x.ncols()), |sum: Array1<f64>, row| {
-            sum + row - &mean
-        });
-    mean + left / n
+    mean_of(&|| x.rows().into_iter(), x.dim())
+}
+
+/// The same of `n` rows of `d` columns that can be gone through twice.
+fn mean_of<'a, I: Iterator<Item = ArrayView1<'a, f64>>>(
+    rows: &dyn Fn() -> I,
+    (n, d): (usize, usize),
+) -> Array1<f64> {
+    let mut mean = Array1::<f64>::zeros(d);
+    for row in rows() {
+        mean += &row;
+    }
+    mean /= n as f64;
+    let mut left = Array1::<f64>::zeros(d);
+    for row in rows() {
+        Zip::from(&mut left)
+            .and(&row)
+            .and(&mean)
+            .for_each(|left, x, mean| *left += x - mean);
+    }
+    mean + left / n as f64
 }
 
 /// Mean and covariance over N−1. `[eq:feature-covariance]`
@@ -73,18 +85,66 @@ impl Factor {
     /// As [`moments`]; [`MetricError::Overflow`]; [`MetricError::Linalg`].
     pub fn of_features(what: &'static str, x: ArrayView2<f64>) -> Result<Self, MetricError> {
         check(what, x, 2, "a covariance")?;
-        let mean = mean(x);
-        let scale = (x.nrows() as f64 - 1.0).sqrt();
+        let size = BLOCK.max(x.ncols());
+        let blocks = x
+            .axis_chunks_iter(Axis(0), size)
+            .map(|rows| rows.to_owned());
+        Self::of_blocks(mean(x), x.nrows(), blocks)
+    }
+
+    /// From some rows of the features, each as often as its index occurs: a resample that is never laid out.
+    ///
+    /// # Errors
+    /// As [`Factor::of_features`]; [`MetricError::Index`].
+    pub fn of_rows(
+        what: &'static str,
+        x: ArrayView2<f64>,
+        rows: &[usize],
+    ) -> Result<Self, MetricError> {
+        check(what, x, 2, "a covariance")?;
+        if let Some(&got) = rows.iter().find(|row| **row >= x.nrows()) {
+            return Err(MetricError::Index {
+                what,
+                samples: x.nrows(),
+                got,
+            });
+        }
+        if rows.len() < 2 {
+            return Err(MetricError::TooFew {
+                what,
+                least: 2,
+                metric: "a covariance",
+                got: rows.len(),
+            });
+        }
         let d = x.ncols();
+        let mean = mean_of(
+            &|| rows.iter().map(|row| x.index_axis_move(Axis(0), *row)),
+            (rows.len(), d),
+        );
+        let blocks = rows
+            .chunks(BLOCK.max(d))
+            .map(|rows| x.select(Axis(0), rows));
+        Self::of_blocks(mean, rows.len(), blocks)
+    }
+
+    fn of_blocks(
+        mean: Array1<f64>,
+        samples: usize,
+        blocks: impl Iterator<Item = Array2<f64>>,
+    ) -> Result<Self, MetricError> {
+        let scale = (samples as f64 - 1.0).sqrt();
+        let d = mean.len();
         let mut root = Array2::zeros((0, d));
-        for rows in x.axis_chunks_iter(Axis(0), BLOCK.max(2 * d)) {
-            let centred = (&rows - &mean) / scale;
-            if first_non_finite(&centred).is_some() {
+        for mut block in blocks {
+            block -= &mean;
+            block /= scale;
+            if first_non_finite(&block).is_some() {
                 return Err(MetricError::Overflow {
                     metric: "the covariance",
                 });
             }
-            root = concatenate![Axis(0), root, centred];
+            root = concatenate![Axis(0), root, block];
             if root.nrows() > d {
                 root = triangular_factor(&root)?;
             }
@@ -92,7 +152,7 @@ impl Factor {
         Ok(Self {
             mean,
             root,
-            samples: Some(x.nrows()),
+            samples: Some(samples),
         })
     }
 

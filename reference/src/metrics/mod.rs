@@ -7,12 +7,12 @@
 //! |---|---|
 //! | Fréchet distance (FID, sFID in the features of these names) | [`frechet`], [`frechet_of_moments`] |
 //! | its limit for infinitely many samples | [`extrapolate`] |
-//! | kernel distance (KID) | [`kid`], [`kid_of_subsets`] |
+//! | kernel distance (KID) | [`kid`], [`kid_estimate`], [`kid_of_subsets`] |
 //! | inception score | [`inception_score`] |
 //! | precision, recall, density, coverage | [`prdc`] |
 //! | copies of training samples | [`nearest`], [`mann_whitney`] |
 //! | diversity | [`mean_pairwise_distance`] |
-//! | confidence intervals | [`bootstrap_means`], [`percentile_interval`], [`basic_interval`] |
+//! | confidence intervals | [`bootstrap_means`], [`percentile_interval`], [`basic_interval`], [`wilson_interval`] |
 
 mod bootstrap;
 mod diversity;
@@ -26,14 +26,16 @@ mod memorisation;
 mod neighbours;
 mod prdc;
 
-pub use bootstrap::{Interval, basic_interval, bootstrap_means, percentile_interval, quantile};
+pub use bootstrap::{
+    Interval, basic_interval, bootstrap_means, percentile_interval, quantile, wilson_interval,
+};
 pub use diversity::mean_pairwise_distance;
 pub use error::MetricError;
 pub use extrapolation::{Extrapolation, extrapolate};
 pub use factor::{Factor, Moments, moments};
 pub use frechet::{Frechet, frechet, frechet_of_factors, frechet_of_moments};
 pub use inception_score::{InceptionScore, inception_score, inception_score_of_splits};
-pub use kid::{KidSubsets, kid, kid_of_subsets};
+pub use kid::{KidEstimate, KidSubsets, kid, kid_estimate, kid_of_subsets};
 pub use memorisation::{MannWhitney, mann_whitney};
 pub use neighbours::{Nearest, nearest, neighbour_radii};
 pub use prdc::{Ball, Prdc, PrdcSamples, prdc, prdc_samples};

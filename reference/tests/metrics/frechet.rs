@@ -183,6 +183,21 @@ fn the_large_path_agrees_with_the_printed_formula() {
     );
 }
 
+/// Rows by index, repeated and in another order, are the set laid out.
+#[test]
+fn rows_by_index_are_the_set_laid_out() {
+    let x = hashed(9, 4, 6);
+    let rows = [8, 0, 3, 3, 1, 8, 5];
+    let by_index = Factor::of_rows("x", x.view(), &rows).expect("rows");
+    let laid_out = x.select(Axis(0), &rows);
+    assert_eq!(
+        by_index,
+        Factor::of_features("x", laid_out.view()).expect("a set")
+    );
+    assert!(Factor::of_rows("x", x.view(), &[0, 9]).is_err());
+    assert!(Factor::of_rows("x", x.view(), &[0]).is_err());
+}
+
 #[test]
 fn factors_may_be_kept_and_compared_again() {
     let (a, b) = (hashed(9, 3, 4), hashed(8, 3, 5));

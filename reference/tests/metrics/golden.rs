@@ -4,7 +4,7 @@
 use ndarray::{Array1, Array2};
 use sadm_reference::metrics::{
     Ball, Moments, extrapolate, frechet, frechet_of_moments, inception_score, kid, kid_of_subsets,
-    mann_whitney, prdc, quantile,
+    mann_whitney, prdc, quantile, wilson_interval,
 };
 use serde_json::Value;
 
@@ -257,6 +257,16 @@ fn statistics_are_scipys() {
         agrees("slope", got.slope, &test["output"]["slope"]);
         let error = got.standard_error.expect("five points");
         agrees("standard error", error, &test["output"]["standard_error"]);
+    }
+    assert_eq!(of("Wilson").len(), 4);
+    for test in of("Wilson") {
+        let input = &test["input"];
+        let z = number(&input["z"]);
+        let got =
+            wilson_interval(count(&input["counted"]), count(&input["n"]), z).expect("a share");
+        // Ends of order 1 from some ten operations; scipy has exactly 0 and 1 at the ends, and so have we to rounding.
+        assert_within("low", got.low, number(&test["output"]["low"]), 64.0 * U);
+        assert_within("high", got.high, number(&test["output"]["high"]), 64.0 * U);
     }
     assert_eq!(of("Mann").len(), 2);
     for test in of("Mann") {

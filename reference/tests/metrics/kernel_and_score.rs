@@ -2,7 +2,7 @@
 
 use ndarray::{Array2, Axis, concatenate};
 use proptest::prelude::*;
-use sadm_reference::metrics::{inception_score, kid};
+use sadm_reference::metrics::{inception_score, kid, kid_estimate};
 
 use crate::support::{U, house, matrix, sets, shuffled};
 
@@ -62,6 +62,30 @@ proptest! {
             }
         }
         prop_assert!((sum / splits).abs() <= 64.0 * U * largest(&[&pool]));
+    }
+
+    /// Every row left out and the distance computed anew.
+    #[test]
+    fn the_jackknife_leaves_out_every_row_once([a, b] in sets().prop_map(|[a, b]: [Array2<f64>; 2]| {
+        [&a, &b].map(|x| concatenate![Axis(0), x.view(), x.view()])
+    })) {
+        let got = kid_estimate(a.view(), b.view()).expect("two sets");
+        prop_assert_eq!(got.value, distance(&a, &b));
+        let spread = |x: &Array2<f64>, of: &dyn Fn(&Array2<f64>) -> f64| {
+            let n = x.nrows();
+            let left: Vec<f64> = (0..n)
+                .map(|out| {
+                    let kept: Vec<usize> = (0..n).filter(|i| *i != out).collect();
+                    of(&x.select(Axis(0), &kept))
+                })
+                .collect();
+            let mean = left.iter().sum::<f64>() / n as f64;
+            (n as f64 - 1.0) / n as f64 * left.iter().map(|v| (v - mean).powi(2)).sum::<f64>()
+        };
+        let want = spread(&a, &|x| distance(x, &b)) + spread(&b, &|x| distance(&a, x));
+        let kernel = largest(&[&a, &b]);
+        let slack = 4096.0 * U * kernel * (kernel + want.sqrt());
+        prop_assert!((got.standard_error.powi(2) - want).abs() <= slack);
     }
 
     #[test]

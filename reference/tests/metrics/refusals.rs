@@ -5,7 +5,7 @@ use sadm_reference::metrics::{
     Ball, MetricError, Moments, basic_interval, bootstrap_means, extrapolate, frechet,
     frechet_of_moments, inception_score, inception_score_of_splits, kid, kid_of_subsets,
     mann_whitney, mean_pairwise_distance, nearest, neighbour_radii, percentile_interval, prdc,
-    quantile,
+    quantile, wilson_interval,
 };
 
 #[track_caller]
@@ -194,6 +194,9 @@ fn statistics_of_nothing_are_refused() {
     says(quantile(&[f64::INFINITY], 0.5), &["finite", "inf"]);
     says(percentile_interval(&[1.0], 1.0), &["between 0 and 1"]);
     says(basic_interval(f64::NAN, &[1.0], 0.9), &["finite", "NaN"]);
+    says(wilson_interval(0, 0, 2.0), &["at least 1"]);
+    says(wilson_interval(4, 3, 2.0), &["below 4", "got 4"]);
+    says(wilson_interval(1, 3, 0.0), &["> 0"]);
     says(mann_whitney(&[], &[1.0]), &["first", "at least 1"]);
     says(mann_whitney(&[1.0], &[f64::NAN]), &["second", "NaN"]);
     says(extrapolate(&[(5, 1.0), (5, 2.0)]), &["at least 2", "got 1"]);

@@ -5,6 +5,7 @@ pub(crate) mod forward;
 mod layers;
 pub(crate) mod networks;
 mod optim;
+mod statistics;
 mod step;
 pub(crate) mod structure;
 
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Vec<Box<dyn Check>> {
         optim::checks(),
         networks::checks(),
         step::checks(),
+        statistics::checks(),
     ];
     parts.into_iter().flatten().collect()
 }

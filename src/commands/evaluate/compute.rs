@@ -1,0 +1,404 @@
+//! The metrics of two sets, each with its convention and an interval.
+
+use anyhow::{Context, Result, bail};
+use ndarray::{Array2, ArrayView2, Axis, CowArray};
+use rand::Rng;
+use sadm_gpu::random::Streams;
+use sadm_reference::metrics::{
+    Ball, Factor, Interval, Moments, basic_interval, bootstrap_means, extrapolate,
+    frechet_of_factors, inception_score, kid_estimate, kid_of_subsets, mann_whitney, nearest,
+    percentile_interval, prdc_samples, wilson_interval,
+};
+
+use super::report::Line;
+use super::{Args, Divisor, Metric};
+use crate::progress::{self, say};
+
+/// Confidence level of every interval.
+pub const LEVEL: f64 = 0.95;
+/// A nearest neighbour this much nearer than the second is suspicious (Yoon et al. 2023).
+const RATIO: f64 = 1.0 / 3.0;
+/// Quantile of the standard normal law that leaves 2.5 % above.
+const NORMAL: f64 = 1.959_963_984_540_054;
+
+/// What samples are held against.
+pub enum Reference {
+    /// Features of real samples.
+    Samples(Array2<f64>),
+    /// Their mean and covariance alone.
+    Moments(Moments),
+}
+
+/// Everything a metric may need.
+pub struct Sets<'a> {
+    /// Features of the generated samples.
+    pub generated: ArrayView2<'a, f64>,
+    /// Their class probabilities, where a classifier gave them.
+    pub probabilities: Option<ArrayView2<'a, f64>>,
+    /// What they are held against.
+    pub reference: &'a Reference,
+    /// Features of real samples that the model was not trained on.
+    pub held_out: Option<ArrayView2<'a, f64>>,
+    /// Name of the features.
+    pub features: &'a str,
+}
+
+impl<'a> Sets<'a> {
+    /// The features of the real samples; stored moments are not enough for `metric`.
+    fn real(&self, metric: &str) -> Result<ArrayView2<'a, f64>> {
+        match self.reference {
+            Reference::Samples(x) => Ok(x.view()),
+            Reference::Moments(_) => bail!(
+                "{metric} needs the reference's samples or features; its stored mean and covariance serve fd alone"
+            ),
+        }
+    }
+
+    /// The lines of one metric.
+    pub fn compute(&self, metric: Metric, args: &Args) -> Result<Vec<Line>> {
+        match metric {
+            Metric::Fd => self.fd(args, format!("fd-{}", self.features)),
+            Metric::Fid if self.features == "inception" => self.fd(args, "fid".to_owned()),
+            Metric::Fid => bail!(
+                "fid is the Fréchet distance in the pooled Inception features; in `{}` it is fd-{}: ask for fd",
+                self.features,
+                self.features
+            ),
+            Metric::FdInf => self.fd_inf(args),
+            Metric::Kid => self.kid(args),
+            Metric::Is => self.inception(args),
+            Metric::Pr => Ok(self.prdc(args)?.into_iter().take(2).collect()),
+            Metric::Dc => Ok(self.prdc(args)?.into_iter().skip(2).collect()),
+            Metric::Nn => self.neighbours(),
+        }
+    }
+
+    fn reference_factor(&self, args: &Args) -> Result<Factor> {
+        Ok(match self.reference {
+            Reference::Samples(x) => factor("reference", x.view(), None, args)?,
+            Reference::Moments(moments) => Factor::of_moments("reference", moments, None)?,
+        })
+    }
+
+    fn fd(&self, args: &Args, name: String) -> Result<Vec<Line>> {
+        let reference = self.reference_factor(args)?;
+        let own = factor("generated", self.generated, None, args)?;
+        let answer = frechet_of_factors(&own, &reference)?;
+        let bar = progress::count_bar(args.resamples, "resamples of fd");
+        let mut replicates = Vec::new();
+        for r in 0..args.resamples {
+            let drawn = |what, x: ArrayView2<f64>| {
+                let rows = draws(x.nrows(), args.seed, what, r);
+                factor(what, x, Some(&rows), args)
+            };
+            let own = drawn("generated", self.generated)?;
+            let distance = match self.reference {
+                Reference::Samples(x) => frechet_of_factors(&own, &drawn("reference", x.view())?)?,
+                Reference::Moments(_) => frechet_of_factors(&own, &reference)?,
+            };
+            replicates.push(distance.distance());
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        let interval = match replicates.as_slice() {
+            [] | [_] => None,
+            many => Some(basic_interval(answer.distance(), many, LEVEL)?),
+        };
+        let mut line = Line::new(name, answer.distance())
+            .with_interval(interval.map(|i| Interval {
+                low: i.low.max(0.0),
+                ..i
+            }))
+            .with_convention(format!("covariance over {}", args.covariance.name()))
+            .with_part("mean_term", answer.mean_term)
+            .with_part("trace_term", answer.trace_term);
+        if answer.rank_deficient {
+            line.note = Some(self.too_few());
+        }
+        Ok(vec![line])
+    }
+
+    /// Why a Fréchet distance of so few samples says little.
+    fn too_few(&self) -> String {
+        let real = match self.reference {
+            Reference::Samples(x) => format!(" and {} real", x.nrows()),
+            Reference::Moments(_) => String::new(),
+        };
+        format!(
+            "{} generated{real} samples do not suffice for covariances of full rank in {} features: \
+             the distance is biased upwards, and comparable only at the same numbers of samples",
+            self.generated.nrows(),
+            self.generated.ncols()
+        )
+    }
+
+    fn fd_inf(&self, args: &Args) -> Result<Vec<Line>> {
+        const POINTS: usize = 10;
+        let (n, d) = self.generated.dim();
+        let least = (n / POINTS).max(d + 1);
+        if n < least + POINTS {
+            bail!(
+                "fd-inf needs more generated samples than features by {POINTS} at least ({}), got {n}",
+                d + 1 + POINTS
+            );
+        }
+        let reference = self.reference_factor(args)?;
+        let order = Streams::new(args.seed).permutation("fd-inf", 0, n);
+        let mut points = Vec::new();
+        for k in 0..POINTS {
+            let size = least + (n - least) * k / (POINTS - 1);
+            // Cyclic stretches of one random order: different samples for different sizes, as far as they go.
+            let chosen: Vec<usize> = (0..size).map(|i| order[(k * n / POINTS + i) % n]).collect();
+            let own = factor("generated", self.generated, Some(&chosen), args)?;
+            points.push((size, frechet_of_factors(&own, &reference)?.distance()));
+        }
+        let line = extrapolate(&points)?;
+        let interval = line.standard_error.map(|error| Interval {
+            low: line.intercept - NORMAL * error,
+            high: line.intercept + NORMAL * error,
+        });
+        Ok(vec![
+            Line::new(format!("fd-inf-{}", self.features), line.intercept)
+                .with_interval(interval)
+                .with_convention(format!("line in 1/N through {POINTS} sizes from {least}"))
+                .with_part("slope", line.slope),
+        ])
+    }
+
+    fn kid(&self, args: &Args) -> Result<Vec<Line>> {
+        let real = self.real("kid")?;
+        let answer = kid_estimate(self.generated, real)?;
+        let error = NORMAL * answer.standard_error;
+        let name = format!("kid-{}", self.features);
+        let mut lines = vec![
+            Line::new(name.clone(), answer.value)
+                .with_interval(Some(Interval {
+                    low: answer.value - error,
+                    high: answer.value + error,
+                }))
+                .with_convention("one block of all samples; jackknife".to_owned()),
+        ];
+        if let Some(size) = args.kid_subset_size {
+            let draw = |what: &str, n: usize, r: usize| -> Result<Vec<usize>> {
+                if size > n {
+                    bail!(
+                        "--kid-subset-size must be at most the {n} samples of {what}, got {size}"
+                    );
+                }
+                let order = Streams::new(args.seed).permutation(what, r as u64, n);
+                Ok(order.into_iter().take(size).collect())
+            };
+            let of = |what: &str, n: usize| {
+                (0..args.kid_subsets)
+                    .map(|r| draw(what, n, r))
+                    .collect::<Result<Vec<_>>>()
+            };
+            let (a, b) = (
+                of("generated", self.generated.nrows())?,
+                of("reference", real.nrows())?,
+            );
+            let answer = kid_of_subsets(self.generated, real, &a, &b)?;
+            lines.push(
+                Line::new(format!("{name}-subsets"), answer.mean)
+                    .with_convention(format!(
+                        "mean of {} subsets of {size}, std over n",
+                        args.kid_subsets
+                    ))
+                    .with_part("std", answer.std),
+            );
+        }
+        Ok(lines)
+    }
+
+    fn inception(&self, args: &Args) -> Result<Vec<Line>> {
+        let p = self.probabilities.context(
+            "is needs class probabilities: --features encoder, or an array `probabilities`",
+        )?;
+        let order: Vec<usize> = match args.shuffle {
+            Some(seed) => Streams::new(seed).permutation("is", 0, p.nrows()),
+            None => (0..p.nrows()).collect(),
+        };
+        let answer = inception_score(p.select(Axis(0), &order).view(), args.splits)?;
+        let mut replicates = Vec::new();
+        for r in 0..args.resamples {
+            let drawn = resampled(p, args.seed, "is", r);
+            replicates.push(inception_score(drawn.view(), args.splits)?.mean);
+        }
+        let interval = match replicates.as_slice() {
+            [] | [_] => None,
+            many => Some(basic_interval(answer.mean, many, LEVEL)?),
+        };
+        let shuffled = args.shuffle.map_or("in order".to_owned(), |seed| {
+            format!("shuffled with seed {seed}")
+        });
+        Ok(vec![
+            Line::new(format!("is-{}", self.features), answer.mean)
+                .with_interval(interval)
+                .with_convention(format!("{} splits, {shuffled}; std over n", args.splits))
+                .with_part("std", answer.std),
+        ])
+    }
+
+    fn prdc(&self, args: &Args) -> Result<Vec<Line>> {
+        let rounded = |x: ArrayView2<'a, f64>| {
+            if args.half {
+                CowArray::from(x.mapv(|x| half::f16::from_f64(x).to_f64()))
+            } else {
+                CowArray::from(x)
+            }
+        };
+        let (real, generated) = (rounded(self.real("pr")?), rounded(self.generated));
+        let ball = if args.open_balls {
+            Ball::Open
+        } else {
+            Ball::Closed
+        };
+        let samples = prdc_samples(real.view(), generated.view(), args.k, ball)?;
+        let means = samples.means();
+        let kind = if args.open_balls { "open" } else { "closed" };
+        let half = if args.half {
+            ", features rounded to f16"
+        } else {
+            ""
+        };
+        let line = |name: &str, value: f64, interval: Option<Interval>, kind: &str| {
+            Line::new(format!("{name}-{}", self.features), value)
+                .with_interval(interval)
+                .with_convention(format!(
+                    "k = {}, {kind} balls{half}; interval given the balls",
+                    args.k
+                ))
+        };
+        let each: Vec<f64> = samples
+            .holders
+            .iter()
+            .map(|n| *n as f64 / args.k as f64)
+            .collect();
+        let density = mean_interval(&each, args, "density")?;
+        Ok(vec![
+            line(
+                "precision",
+                means.precision,
+                share_interval(&samples.precise)?,
+                kind,
+            ),
+            line(
+                "recall",
+                means.recall,
+                share_interval(&samples.recalled)?,
+                kind,
+            ),
+            line("density", means.density, density, "open"),
+            line(
+                "coverage",
+                means.coverage,
+                share_interval(&samples.covered)?,
+                "open",
+            ),
+        ])
+    }
+
+    fn neighbours(&self) -> Result<Vec<Line>> {
+        let real = self.real("nn")?;
+        let found = nearest(self.generated, real)?;
+        let close: Vec<bool> = found.iter().map(|near| near.ratio() < RATIO).collect();
+        let share = close.iter().filter(|near| **near).count() as f64 / close.len() as f64;
+        let distances: Vec<f64> = found.iter().map(|near| near.distance).collect();
+        let median = sadm_reference::metrics::quantile(&distances, 0.5)?;
+        let nearest_one = found
+            .iter()
+            .enumerate()
+            .min_by(|a, b| a.1.distance.total_cmp(&b.1.distance))
+            .context("there are no generated samples")?;
+        let mut lines = vec![
+            Line::new(format!("nn-copies-{}", self.features), share)
+                .with_interval(share_interval(&close)?)
+                .with_convention("share with nearest < 1/3 of second nearest".to_owned()),
+            Line::new(format!("nn-distance-{}", self.features), median)
+                .with_convention("median distance to the nearest reference sample".to_owned())
+                .with_part("least", nearest_one.1.distance)
+                .with_part("least_of_sample", nearest_one.0 as f64)
+                .with_part("least_at_reference", nearest_one.1.index as f64),
+        ];
+        if let Some(held_out) = self.held_out {
+            let control = nearest(held_out, real)?;
+            let control: Vec<f64> = control.iter().map(|near| near.distance).collect();
+            let test = mann_whitney(&distances, &control)?;
+            lines.push(
+                Line::new(format!("nn-copying-z-{}", self.features), test.z)
+                    .with_convention(format!(
+                        "rank test against {} held-out samples; above 3: copies",
+                        control.len()
+                    ))
+                    .with_part("below", test.below),
+            );
+        }
+        Ok(lines)
+    }
+}
+
+/// Factor of the covariance over the chosen divisor, of all rows or of some.
+fn factor(
+    what: &'static str,
+    x: ArrayView2<f64>,
+    rows: Option<&[usize]>,
+    args: &Args,
+) -> Result<Factor> {
+    let (mut factor, n) = match rows {
+        Some(rows) => (Factor::of_rows(what, x, rows)?, rows.len() as f64),
+        None => (Factor::of_features(what, x)?, x.nrows() as f64),
+    };
+    if args.covariance == Divisor::N {
+        factor.root *= ((n - 1.0) / n).sqrt();
+    }
+    Ok(factor)
+}
+
+/// Wilson's interval of the share of flags that are set.
+fn share_interval(flags: &[bool]) -> Result<Option<Interval>> {
+    let counted = flags.iter().filter(|flag| **flag).count();
+    Ok(Some(wilson_interval(counted, flags.len(), NORMAL)?))
+}
+
+/// Percentile interval of a mean over samples.
+fn mean_interval(each: &[f64], args: &Args, purpose: &str) -> Result<Option<Interval>> {
+    if args.resamples < 2 {
+        return Ok(None);
+    }
+    let mut indices = Array2::zeros((args.resamples, each.len()));
+    for (r, mut row) in indices.rows_mut().into_iter().enumerate() {
+        row.assign(&ndarray::Array1::from(draws(
+            each.len(),
+            args.seed,
+            purpose,
+            r,
+        )));
+    }
+    let means = bootstrap_means(each, indices.view())?;
+    Ok(Some(percentile_interval(&means, LEVEL)?))
+}
+
+/// `n` indices below `n`, drawn with replacement.
+fn draws(n: usize, seed: u64, purpose: &str, r: usize) -> Vec<usize> {
+    let mut rng = Streams::new(seed).rng(&format!("bootstrap-{purpose}"), r as u64);
+    let below = n as u128;
+    // The bias of a product of 64 bits is below n/2⁶⁴.
+    #[expect(clippy::cast_possible_truncation, reason = "the high half is below n")]
+    let index = move |_| ((u128::from(rng.next_u64()) * below) >> 64) as usize;
+    (0..n).map(index).collect()
+}
+
+fn resampled(x: ArrayView2<f64>, seed: u64, purpose: &str, r: usize) -> Array2<f64> {
+    x.select(Axis(0), &draws(x.nrows(), seed, purpose, r))
+}
+
+/// Says which metric is being computed, where that takes long.
+pub fn announce(metric: Metric, sets: &Sets) {
+    if sets.generated.len() > 10_000_000 {
+        say(&format!(
+            "computing {} of {:?} features",
+            metric.name(),
+            sets.generated.dim()
+        ));
+    }
+}

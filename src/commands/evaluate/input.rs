@@ -1,0 +1,308 @@
+//! What can be evaluated: pictures, arrays of images or features, stored statistics.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use ndarray::{Array1, Array2, ArrayD, Ix1, Ix2};
+use sadm_gpu::config::{Config, DatasetKind};
+use sadm_gpu::data::Dataset;
+use sadm_gpu::train;
+use sadm_reference::metrics::Moments;
+use safetensors::tensor::{Dtype, SafeTensors};
+
+use crate::npz::{self, Numbers};
+use crate::{files, tensors};
+
+/// Images in [−1, 1], one after the other.
+#[derive(Debug, Clone)]
+pub struct Images {
+    /// Channels, height and width.
+    pub shape: [usize; 3],
+    /// Pixels, each image `[C, H, W]` in row-major order.
+    pub pixels: Vec<f32>,
+}
+
+impl Images {
+    /// Pixels of an image.
+    pub fn size(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Number of images.
+    pub fn count(&self) -> usize {
+        self.pixels.len() / self.size()
+    }
+}
+
+/// What a path holds.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// Images, from which features are taken.
+    Images(Images),
+    /// Features `[N, d]`, and class probabilities `[N, C]` where the file has them.
+    Features {
+        /// The features.
+        features: Array2<f64>,
+        /// The probabilities.
+        probabilities: Option<Array2<f64>>,
+    },
+    /// Mean and covariance.
+    Statistics(Moments),
+}
+
+/// Names of `.npz` arrays that hold mean and covariance: pooled features, and the spatial ones of ADM's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Stored {
+    /// `mu` and `sigma`.
+    Pooled,
+    /// `mu_s` and `sigma_s`.
+    Spatial,
+}
+
+impl Stored {
+    /// The names of the two arrays.
+    pub fn names(self) -> [&'static str; 2] {
+        match self {
+            Self::Pooled => ["mu", "sigma"],
+            Self::Spatial => ["mu_s", "sigma_s"],
+        }
+    }
+}
+
+/// The built-in data sets.
+const DATASETS: [(&str, DatasetKind); 3] = [
+    ("digits", DatasetKind::Digits),
+    ("mnist", DatasetKind::Mnist),
+    ("cifar10", DatasetKind::Cifar10),
+];
+
+/// Reads a folder, a file, or a data set by name.
+///
+/// # Errors
+/// Neither a path nor a name; an empty folder; a file that holds nothing of use.
+pub fn read(source: &str, stored: Stored) -> Result<Content> {
+    let path = Path::new(source);
+    if path.is_dir() {
+        return Ok(Content::Images(folder(path)?));
+    }
+    if path.exists() {
+        return file(path, stored);
+    }
+    if let Some((_, kind)) = DATASETS.iter().find(|(name, _)| *name == source) {
+        return dataset(*kind);
+    }
+    let names: Vec<_> = DATASETS.iter().map(|(name, _)| *name).collect();
+    bail!(
+        "there is no file or folder `{source}`, and it is none of the data sets {}",
+        names.join(", ")
+    )
+}
+
+fn dataset(kind: DatasetKind) -> Result<Content> {
+    let mut config = Config::default();
+    config.data.dataset = kind;
+    let Dataset { shape, images, .. } = train::dataset(&config)?;
+    Ok(Content::Images(Images {
+        shape,
+        pixels: images,
+    }))
+}
+
+fn file(path: &Path, stored: Stored) -> Result<Content> {
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("npy") => {
+            let arrays = BTreeMap::from([("arr_0".to_owned(), npz::read_npy(path)?)]);
+            content(arrays, stored)
+        }
+        Some("npz") => content(npz::read_npz(path)?, stored),
+        Some("safetensors") => content(safetensors(path)?, stored),
+        _ => Err(anyhow!(
+            "it must end in .npy, .npz or .safetensors, or be a folder of PNG pictures"
+        )),
+    }
+    .with_context(|| format!("in `{}`", path.display()))
+}
+
+/// The tensors of a safetensors file that have a meaning here.
+fn safetensors(path: &Path) -> Result<BTreeMap<String, Numbers>> {
+    let bytes = files::read(path)?;
+    let file = SafeTensors::deserialize(&bytes)
+        .map_err(|reason| anyhow!("it is not a whole safetensors file: {reason}"))?;
+    let mut arrays = BTreeMap::new();
+    let mut wide = Vec::new();
+    for name in NAMES {
+        let Ok(view) = file.tensor(name) else {
+            continue;
+        };
+        if view.dtype() == Dtype::U8 {
+            let x = ArrayD::from_shape_vec(view.shape().to_vec(), view.data().to_vec())?;
+            arrays.insert(name.to_owned(), Numbers::Bytes(x));
+        } else {
+            wide.push(name);
+        }
+    }
+    let read = tensors::read(path, wide, [])?;
+    arrays.extend(read.into_iter().map(|(name, x)| (name, Numbers::Reals(x))));
+    Ok(arrays)
+}
+
+/// Names of arrays that are looked at; `arr_0` is what numpy calls an array without name.
+const NAMES: [&str; 8] = [
+    "images",
+    "features",
+    "probabilities",
+    "arr_0",
+    "mu",
+    "sigma",
+    "mu_s",
+    "sigma_s",
+];
+
+fn content(mut arrays: BTreeMap<String, Numbers>, stored: Stored) -> Result<Content> {
+    let [mu, sigma] = stored.names();
+    if arrays.contains_key(mu) && arrays.contains_key(sigma) {
+        let mut take = |name: &str| take_reals(&mut arrays, name);
+        let (mean, covariance) = (take(mu)?, take(sigma)?);
+        return Ok(Content::Statistics(Moments {
+            mean: into_vector(mean, mu)?,
+            covariance: into_matrix(covariance, sigma)?,
+        }));
+    }
+    for name in ["images", "arr_0", "features"] {
+        let Some(array) = arrays.remove(name) else {
+            continue;
+        };
+        return match array.shape().len() {
+            4 => Ok(Content::Images(images(name, array)?)),
+            2 => Ok(Content::Features {
+                features: into_matrix(array.into_reals(), name)?,
+                probabilities: match arrays.remove("probabilities") {
+                    Some(p) => Some(into_matrix(p.into_reals(), "probabilities")?),
+                    None => None,
+                },
+            }),
+            _ => bail!(
+                "array `{name}` must be images of four axes or features of two, got shape {:?}",
+                array.shape()
+            ),
+        };
+    }
+    if let Some(p) = arrays.remove("probabilities") {
+        let p = into_matrix(p.into_reals(), "probabilities")?;
+        return Ok(Content::Features {
+            features: p.clone(),
+            probabilities: Some(p),
+        });
+    }
+    let there: Vec<_> = arrays.keys().map(String::as_str).collect();
+    bail!(
+        "there must be `images`, `features`, `probabilities`, `arr_0`, or `{mu}` and `{sigma}`; the file holds {}",
+        if there.is_empty() {
+            "nothing of these".to_owned()
+        } else {
+            there.join(", ")
+        }
+    )
+}
+
+fn take_reals(arrays: &mut BTreeMap<String, Numbers>, name: &str) -> Result<ArrayD<f64>> {
+    let array = arrays
+        .remove(name)
+        .with_context(|| format!("array `{name}` is missing"))?;
+    Ok(array.into_reals())
+}
+
+fn into_vector(x: ArrayD<f64>, name: &str) -> Result<Array1<f64>> {
+    let shape = x.shape().to_vec();
+    x.into_dimensionality::<Ix1>()
+        .map_err(|_| anyhow!("array `{name}` must have one axis, got shape {shape:?}"))
+}
+
+fn into_matrix(x: ArrayD<f64>, name: &str) -> Result<Array2<f64>> {
+    let shape = x.shape().to_vec();
+    x.into_dimensionality::<Ix2>()
+        .map_err(|_| anyhow!("array `{name}` must have two axes, got shape {shape:?}"))
+}
+
+/// Bytes are `[N, H, W, C]` from 0 to 255 as ADM's samples, reals `[N, C, H, W]` in [−1, 1] as those of `sadm sample`.
+fn images(name: &str, array: Numbers) -> Result<Images> {
+    let shape = array.shape().to_vec();
+    match array {
+        Numbers::Bytes(x) => {
+            if !matches!(shape[3], 1 | 3) {
+                bail!("bytes of `{name}` must be [N, H, W, 1 or 3], got {shape:?}");
+            }
+            let x = x.permuted_axes(vec![0, 3, 1, 2]);
+            Ok(Images {
+                shape: [shape[3], shape[1], shape[2]],
+                pixels: x.iter().map(|v| f32::from(*v) / 127.5 - 1.0).collect(),
+            })
+        }
+        Numbers::Reals(x) => {
+            if !matches!(shape[1], 1 | 3) {
+                bail!("images of `{name}` must be [N, 1 or 3, H, W], got {shape:?}");
+            }
+            if let Some((at, value)) = tensors::first_non_finite(&x) {
+                bail!("images of `{name}` must be finite, got {value} at {at}");
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "pixels are kept as f32")]
+            let pixels = x.iter().map(|v| *v as f32).collect();
+            Ok(Images {
+                shape: [shape[1], shape[2], shape[3]],
+                pixels,
+            })
+        }
+    }
+}
+
+/// The `.png` pictures of a folder in the order of their names.
+fn folder(path: &Path) -> Result<Images> {
+    let listed = || format!("cannot list `{}`", path.display());
+    let mut pictures = Vec::<PathBuf>::new();
+    for entry in fs::read_dir(path).with_context(listed)? {
+        let file = entry.with_context(listed)?.path();
+        if file
+            .extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case("png"))
+        {
+            pictures.push(file);
+        }
+    }
+    pictures.sort();
+    let mut images = Images {
+        shape: [0; 3],
+        pixels: Vec::new(),
+    };
+    for file in &pictures {
+        let picture = image::open(file)
+            .with_context(|| format!("`{}` is not a whole PNG", file.display()))?;
+        let (height, width) = (picture.height() as usize, picture.width() as usize);
+        let channels = if picture.color().has_color() { 3 } else { 1 };
+        let bytes = if channels == 3 {
+            picture.into_rgb8().into_raw()
+        } else {
+            picture.into_luma8().into_raw()
+        };
+        let shape = [channels, height, width];
+        if images.pixels.is_empty() {
+            images.shape = shape;
+        } else if images.shape != shape {
+            bail!(
+                "pictures must be of one kind, but `{}` is {shape:?} (channels, height, width) after {:?}",
+                file.display(),
+                images.shape
+            );
+        }
+        let pixels = height * width;
+        let planes = (0..channels).flat_map(|c| (0..pixels).map(move |i| i * channels + c));
+        images
+            .pixels
+            .extend(planes.map(|at| f32::from(bytes[at]) / 127.5 - 1.0));
+    }
+    if images.pixels.is_empty() {
+        bail!("folder `{}` holds no .png picture", path.display());
+    }
+    Ok(images)
+}

@@ -1,0 +1,173 @@
+//! The answer of `sadm evaluate`: a table for people, JSON for programs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use sadm_reference::metrics::Interval;
+use serde::Serialize;
+
+/// One number with what it takes to compare it with another.
+#[derive(Debug, Clone, Serialize)]
+pub struct Line {
+    /// Its name, which says the features.
+    pub metric: String,
+    /// The number.
+    pub value: f64,
+    /// Ends of the confidence interval.
+    pub interval: Option<[f64; 2]>,
+    /// Which of several conventions it follows.
+    pub convention: String,
+    /// Numbers beside it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<&'static str, f64>,
+    /// What a reader must know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+impl Line {
+    /// A number without anything else yet.
+    pub fn new(metric: String, value: f64) -> Self {
+        Self {
+            metric,
+            value,
+            interval: None,
+            convention: String::new(),
+            parts: BTreeMap::new(),
+            note: None,
+        }
+    }
+
+    /// With a confidence interval.
+    #[must_use]
+    pub fn with_interval(mut self, interval: Option<Interval>) -> Self {
+        self.interval = interval.map(|i| [i.low, i.high]);
+        self
+    }
+
+    /// With its convention.
+    #[must_use]
+    pub fn with_convention(mut self, convention: String) -> Self {
+        self.convention = convention;
+        self
+    }
+
+    /// With a number beside it.
+    #[must_use]
+    pub fn with_part(mut self, name: &'static str, value: f64) -> Self {
+        self.parts.insert(name, value);
+        self
+    }
+}
+
+/// One of the two sets.
+#[derive(Debug, Clone, Serialize)]
+pub struct Side {
+    /// Where it comes from.
+    pub source: String,
+    /// How many samples; unknown for stored statistics.
+    pub samples: Option<usize>,
+}
+
+/// Everything that is answered.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Name of the features.
+    pub features: String,
+    /// How many there are.
+    pub dimension: usize,
+    /// What is judged.
+    pub generated: Side,
+    /// What it is held against.
+    pub reference: Side,
+    /// Confidence level of the intervals.
+    pub level: f64,
+    /// The numbers.
+    pub metrics: Vec<Line>,
+}
+
+impl Report {
+    /// For a person.
+    pub fn table(&self) -> String {
+        let widths = self.metrics.iter().map(|line| line.metric.len());
+        let width = widths.max().unwrap_or(0).max(6);
+        let level = format!("{:.0} % interval", 100.0 * self.level);
+        let mut lines = vec![
+            format!("features   {} ({} of them)", self.features, self.dimension),
+            format!("generated  {}", self.generated),
+            format!("reference  {}", self.reference),
+            String::new(),
+            format!(
+                "{:width$}  {:>12}  {level:>26}  convention",
+                "metric", "value"
+            ),
+        ];
+        lines.extend(self.metrics.iter().map(|line| line.row(width)));
+        let notes = self.metrics.iter().filter_map(|line| line.note.as_ref());
+        lines.extend(notes.map(|note| format!("\nnote: {note}")));
+        lines.join("\n") + "\n"
+    }
+}
+
+impl Line {
+    /// Its row of the table.
+    fn row(&self, width: usize) -> String {
+        let interval = self.interval.map_or("–".to_owned(), |[low, high]| {
+            format!("[{}, {}]", number(low), number(high))
+        });
+        let parts = self.parts.iter();
+        let parts: Vec<String> = parts
+            .map(|(name, value)| format!("; {name} {}", number(*value)))
+            .collect();
+        let value = number(self.value);
+        let rest = self.convention.clone() + &parts.concat();
+        format!(
+            "{:width$}  {value:>12}  {interval:>26}  {rest}",
+            self.metric
+        )
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.samples {
+            Some(n) => write!(f, "{n} samples of {}", self.source),
+            None => write!(f, "stored mean and covariance in {}", self.source),
+        }
+    }
+}
+
+/// Six significant digits.
+fn number(x: f64) -> String {
+    if x == 0.0 || (1e-4..1e6).contains(&x.abs()) {
+        #[expect(clippy::cast_possible_truncation, reason = "between −4 and 5")]
+        let before = if x == 0.0 {
+            0
+        } else {
+            x.abs().log10().floor() as i32
+        };
+        let after = usize::try_from(5 - before).unwrap_or(0);
+        let text = format!("{x:.after$}");
+        if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            text
+        }
+    } else {
+        format!("{x:.5e}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_six_digits() {
+        let said = [0.0, 1.0, 0.000_123_456_78, 1_234.567_89, -3.5e-9, 999_999.6].map(number);
+        assert_eq!(
+            said,
+            ["0", "1", "0.000123457", "1234.57", "-3.50000e-9", "1000000"]
+        );
+    }
+}

@@ -1,0 +1,437 @@
+//! `sadm evaluate` on folders, arrays, stored statistics and a run.
+
+use ndarray::{Array2, ArrayD, array};
+use serde_json::Value;
+
+use crate::runs;
+use crate::support::{Folder, error_of, sadm, write_f64};
+
+/// Features of full rank without a generator: a hash of the place in [−1, 1), exact in f64.
+fn hashed(rows: usize, columns: usize, salt: u64) -> ArrayD<f64> {
+    Array2::from_shape_fn((rows, columns), |(i, j)| {
+        let mut h = (i * columns + j) as u64 + salt * 0x9E37_79B9;
+        for _ in 0..2 {
+            h = h.wrapping_add(1).wrapping_mul(0xD6E8_FEB8_6659_FD93);
+            h ^= h >> 32;
+        }
+        (h >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+    })
+    .into_dyn()
+}
+
+fn save(folder: &Folder, name: &str, features: &ArrayD<f64>) -> String {
+    let path = folder.path(name);
+    write_f64(&path, &[("features", features.clone())]);
+    path.display().to_string()
+}
+
+/// Runs `sadm evaluate` with a JSON answer; the answer and the table.
+fn evaluated(folder: &Folder, args: &[&str]) -> (Value, String) {
+    let json = folder.path("answer.json");
+    let output = sadm()
+        .arg("evaluate")
+        .args(args)
+        .arg("--json")
+        .arg(&json)
+        .assert()
+        .success()
+        .get_output()
+        .clone();
+    let text = std::fs::read_to_string(&json).expect("the answer was written");
+    (
+        serde_json::from_str(&text).expect("JSON"),
+        String::from_utf8(output.stdout).expect("UTF-8"),
+    )
+}
+
+fn metric<'a>(answer: &'a Value, name: &str) -> &'a Value {
+    let lines = answer["metrics"].as_array().expect("metrics");
+    let found = lines.iter().find(|line| line["metric"] == name);
+    found.unwrap_or_else(|| panic!("no {name} in {answer}"))
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().expect("a number")
+}
+
+#[test]
+fn given_features_get_the_oracles_numbers() {
+    let folder = Folder::new();
+    let (a, b) = (hashed(60, 3, 1), hashed(50, 3, 2) * 1.25);
+    let (generated, reference) = (
+        save(&folder, "a.safetensors", &a),
+        save(&folder, "b.safetensors", &b),
+    );
+    let (answer, table) = evaluated(
+        &folder,
+        &[
+            "--generated",
+            &generated,
+            "--reference",
+            &reference,
+            "--features",
+            "given",
+            "--name",
+            "toy",
+            "--metrics",
+            "fd,kid,pr,dc,nn",
+            "--resamples",
+            "20",
+        ],
+    );
+    let fd = folder.oracle("frechet", &[("a", a.clone()), ("b", b.clone())], &[]);
+    let kid = folder.oracle("kid", &[("a", a.clone()), ("b", b.clone())], &[]);
+    let prdc = folder.oracle("precision-recall", &[("real", b), ("generated", a)], &[]);
+    for (name, want) in [
+        ("fd-toy", &fd.json["scalars"]["frechet"]),
+        ("kid-toy", &kid.json["scalars"]["kid"]),
+        ("precision-toy", &prdc.json["scalars"]["precision"]),
+        ("recall-toy", &prdc.json["scalars"]["recall"]),
+        ("density-toy", &prdc.json["scalars"]["density"]),
+        ("coverage-toy", &prdc.json["scalars"]["coverage"]),
+    ] {
+        assert_eq!(&metric(&answer, name)["value"], want, "{name}");
+        assert!(table.contains(name), "{name} is not in {table}");
+    }
+    let named: [&str; 6] = [
+        "--generated",
+        &generated,
+        "--reference",
+        &reference,
+        "--name",
+        "inception",
+    ];
+    let more: [&str; 6] = [
+        "--features",
+        "given",
+        "--metrics",
+        "fid",
+        "--resamples",
+        "0",
+    ];
+    let fid = evaluated(&folder, &[named, more].concat()).0;
+    assert_eq!(metric(&fid, "fid")["value"], fd.json["scalars"]["frechet"]);
+    assert_eq!(answer["generated"]["samples"], 60);
+    assert_eq!(answer["reference"]["samples"], 50);
+    assert!(
+        !table.contains("FID") && !table.contains("note:"),
+        "{table}"
+    );
+    let interval = &metric(&answer, "precision-toy")["interval"];
+    assert!(number(&interval[0]) <= number(&interval[1]));
+    let again = evaluated(
+        &folder,
+        &[
+            "--generated",
+            &generated,
+            "--reference",
+            &reference,
+            "--features",
+            "given",
+            "--name",
+            "toy",
+            "--metrics",
+            "fd,kid,pr,dc,nn",
+            "--resamples",
+            "20",
+        ],
+    );
+    assert_eq!(again.0, answer, "the same seed gives the same answer");
+}
+
+#[test]
+fn conventions_move_the_numbers_and_are_said() {
+    let folder = Folder::new();
+    let a = save(&folder, "a.safetensors", &hashed(30, 2, 1));
+    let b = save(&folder, "b.safetensors", &(hashed(30, 2, 2) + 0.5));
+    let base = [
+        "--generated",
+        &a,
+        "--reference",
+        &b,
+        "--features",
+        "given",
+        "--resamples",
+        "0",
+    ];
+    let with = |more: &[&str]| evaluated(&folder, &[&base[..], more].concat()).0;
+    let fd = |answer: &Value| number(&metric(answer, "fd-given")["value"]);
+    let (unbiased, biased) = (
+        with(&["--metrics", "fd"]),
+        with(&["--metrics", "fd", "--covariance", "n"]),
+    );
+    // Only the trace term scales, by 29/30.
+    let part = |name: &str| number(&metric(&unbiased, "fd-given")["parts"][name]);
+    let want = part("mean_term") + part("trace_term") * 29.0 / 30.0;
+    assert!(
+        (fd(&biased) - want).abs() <= 1e-13,
+        "{} {want}",
+        fd(&biased)
+    );
+    let said = metric(&biased, "fd-given")["convention"]
+        .as_str()
+        .expect("text");
+    assert_eq!(said, "covariance over N");
+    assert!(metric(&unbiased, "fd-given")["interval"].is_null());
+    let subsets = with(&[
+        "--metrics",
+        "kid",
+        "--kid-subset-size",
+        "10",
+        "--kid-subsets",
+        "7",
+    ]);
+    let line = metric(&subsets, "kid-given-subsets");
+    assert_eq!(line["convention"], "mean of 7 subsets of 10, std over n");
+    assert!(number(&line["parts"]["std"]) > 0.0);
+    let limit = with(&["--metrics", "fd-inf"]);
+    assert!(metric(&limit, "fd-inf-given")["interval"].is_array());
+}
+
+#[test]
+fn stored_statistics_serve_as_reference_and_numpy_names_are_kept() {
+    let folder = Folder::new();
+    let (a, b) = (hashed(40, 3, 1), hashed(50, 3, 2) * 1.5);
+    let (generated, real) = (
+        save(&folder, "a.safetensors", &a),
+        save(&folder, "b.safetensors", &b),
+    );
+    let stored = folder.path("real.npz").display().to_string();
+    sadm()
+        .args(["evaluate", "--features", "given", "--generated", &real])
+        .args(["--save-statistics", &stored])
+        .assert()
+        .success();
+    let by = |reference: &str| {
+        let args = [
+            "--generated",
+            &generated,
+            "--reference",
+            reference,
+            "--features",
+            "given",
+        ];
+        evaluated(
+            &folder,
+            &[&args[..], &["--metrics", "fd", "--resamples", "0"]].concat(),
+        )
+        .0
+    };
+    let (direct, stored_answer) = (by(&real), by(&stored));
+    let value = |answer: &Value| number(&metric(answer, "fd-given")["value"]);
+    assert!((value(&direct) - value(&stored_answer)).abs() <= 1e-13);
+    assert!(stored_answer["reference"]["samples"].is_null());
+    let message = error_of(sadm().args([
+        "evaluate",
+        "--generated",
+        &generated,
+        "--reference",
+        &stored,
+        "--features",
+        "given",
+        "--metrics",
+        "kid",
+    ]));
+    assert!(
+        message.contains("kid needs the reference's samples"),
+        "{message}"
+    );
+}
+
+#[test]
+fn too_few_samples_are_said() {
+    let folder = Folder::new();
+    let a = save(&folder, "a.safetensors", &hashed(5, 6, 1));
+    let b = save(&folder, "b.safetensors", &hashed(50, 6, 2));
+    let (answer, table) = evaluated(
+        &folder,
+        &[
+            "--generated",
+            &a,
+            "--reference",
+            &b,
+            "--features",
+            "given",
+            "--metrics",
+            "fd",
+            "--resamples",
+            "0",
+        ],
+    );
+    assert!(
+        table.contains("note: 5 generated and 50 real samples do not suffice"),
+        "{table}"
+    );
+    assert!(metric(&answer, "fd-given")["note"].is_string());
+}
+
+#[test]
+fn pictures_of_a_folder_are_their_pixels() {
+    let folder = Folder::new();
+    let pictures = folder.path("pictures");
+    std::fs::create_dir(&pictures).expect("a folder");
+    let mut rows = Vec::new();
+    for k in 0..12_u8 {
+        let bytes: Vec<u8> = (0..6)
+            .map(|i| k.wrapping_mul(37).wrapping_add(i * 51))
+            .collect();
+        rows.extend(bytes.iter().map(|b| f64::from(f32::from(*b) / 127.5 - 1.0)));
+        let picture = image::GrayImage::from_raw(3, 2, bytes).expect("3 × 2");
+        picture
+            .save(pictures.join(format!("{k:02}.png")))
+            .expect("a file");
+    }
+    let same = ArrayD::from_shape_vec(vec![12, 1, 2, 3], rows).expect("12 pictures");
+    let tensors = folder.path("same.safetensors");
+    write_f64(&tensors, &[("images", same)]);
+    let source = pictures.display().to_string();
+    let (answer, _) = evaluated(
+        &folder,
+        &[
+            "--generated",
+            &source,
+            "--reference",
+            &tensors.display().to_string(),
+            "--metrics",
+            "fd,nn",
+            "--resamples",
+            "0",
+        ],
+    );
+    assert_eq!(answer["dimension"], 6);
+    assert!(number(&metric(&answer, "fd-pixels")["value"]) <= 1e-20);
+    assert_eq!(metric(&answer, "nn-copies-pixels")["value"], 1.0);
+    let odd = image::GrayImage::from_raw(2, 2, vec![0; 4]).expect("2 × 2");
+    odd.save(pictures.join("odd.png")).expect("a file");
+    let message =
+        error_of(sadm().args(["evaluate", "--generated", &source, "--reference", "digits"]));
+    assert!(
+        message.contains("odd.png") && message.contains("[1, 2, 2]"),
+        "{message}"
+    );
+    std::fs::write(pictures.join("00.png"), b"no picture").expect("a file");
+    let message =
+        error_of(sadm().args(["evaluate", "--generated", &source, "--reference", "digits"]));
+    assert!(message.contains("00.png` is not a whole PNG"), "{message}");
+}
+
+#[test]
+fn a_run_is_judged_by_its_own_encoder() {
+    let folder = Folder::new();
+    let run = folder.path("run");
+    runs::train(&run, 8, &[]);
+    let run = run.display().to_string();
+    let (answer, _) = evaluated(
+        &folder,
+        &[
+            "--run",
+            &run,
+            "--count",
+            "20",
+            "--reference",
+            "digits",
+            "--features",
+            "encoder",
+            "--metrics",
+            "fd,is,pr",
+            "--resamples",
+            "5",
+            "--splits",
+            "2",
+        ],
+    );
+    assert_eq!(answer["generated"]["samples"], 20);
+    assert_eq!(answer["reference"]["samples"], 1797);
+    assert_eq!(answer["dimension"], 8);
+    assert!(number(&metric(&answer, "fd-encoder")["value"]) > 0.0);
+    assert!(number(&metric(&answer, "is-encoder")["value"]) >= 1.0);
+}
+
+#[track_caller]
+fn says(args: &[&str], parts: &[&str]) {
+    let message = error_of(sadm().arg("evaluate").args(args));
+    for part in parts {
+        assert!(message.contains(part), "`{part}` is not in: {message}");
+    }
+}
+
+#[test]
+fn sources_that_cannot_be_judged_are_named() {
+    let folder = Folder::new();
+    let path = |name: &str| folder.path(name).display().to_string();
+    let a = save(&folder, "a.safetensors", &hashed(5, 2, 1));
+    says(
+        &["--generated", "nowhere", "--reference", "digits"],
+        &["no file or folder `nowhere`", "digits, mnist, cifar10"],
+    );
+    says(&["--generated", &a], &["nothing to do", "--reference"]);
+    let mixed = ["--generated", &a, "--reference", "digits"];
+    says(&mixed, &["generated holds features", "--features given"]);
+    let mixed = [
+        "--generated",
+        "digits",
+        "--reference",
+        &a,
+        "--features",
+        "given",
+    ];
+    says(&mixed, &["holds images"]);
+    let no_run = [
+        "--generated",
+        "digits",
+        "--reference",
+        "digits",
+        "--features",
+        "encoder",
+    ];
+    says(&no_run, &["--run DIR"]);
+    says(
+        &["--run", &path("none"), "--reference", "digits"],
+        &["none", "config.toml"],
+    );
+    std::fs::write(folder.path("a.txt"), b"text").expect("a file");
+    says(
+        &["--generated", &path("a.txt"), "--reference", "digits"],
+        &["a.txt", ".npy, .npz or .safetensors"],
+    );
+    std::fs::create_dir(folder.path("empty")).expect("a folder");
+    let empty = ["--generated", &path("empty"), "--reference", "digits"];
+    says(&empty, &["holds no .png picture"]);
+}
+
+#[test]
+fn features_that_cannot_be_compared_are_named() {
+    let folder = Folder::new();
+    let a = save(&folder, "a.safetensors", &hashed(5, 2, 1));
+    let given = |generated: &str, reference: &str, more: &[&str], parts: &[&str]| {
+        let args = [
+            "--generated",
+            generated,
+            "--features",
+            "given",
+            "--reference",
+            reference,
+        ];
+        says(&[&args[..], more].concat(), parts);
+    };
+    let cut = folder.path("cut.npz");
+    std::fs::write(&cut, b"PK\x03\x04").expect("a file");
+    let cut = cut.display().to_string();
+    given(&a, &cut, &[], &["cut.npz` is not a whole .npz file"]);
+    let wide = save(&folder, "wide.safetensors", &hashed(5, 3, 1));
+    given(&a, &wide, &[], &["generated set's 2 features, got 3"]);
+    let fid = ["--metrics", "fid"];
+    given(&a, &a, &fid, &["fid is the Fréchet distance", "fd-given"]);
+    given(&a, &a, &["--metrics", "is"], &["class probabilities"]);
+    let mut two = array![[0.0, 1.0], [1.0, f64::NAN]].into_dyn();
+    let nan = save(&folder, "nan.safetensors", &two);
+    given(&nan, &a, &[], &["NaN", "[1, 1]"]);
+    two[[1, 1]] = 3.0;
+    let two = save(&folder, "two.safetensors", &two);
+    given(
+        &two,
+        &a,
+        &["--metrics", "pr"],
+        &["k must be from 1 to 1", "got 3"],
+    );
+}
