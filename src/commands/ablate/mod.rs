@@ -100,6 +100,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return stopped(&args.out);
     };
     let mut results = Results::new(&plan, evaluator.settings());
+    // What an earlier call left counts from the beginning, whatever is trained first now.
+    for trial in plan.trials() {
+        if let Some(done) = Evaluation::read(&trials.folder(trial), evaluator.settings())? {
+            results.add(trial, done);
+        }
+    }
     let total = plan.trials().len();
     let begun = Instant::now();
     for (number, trial) in plan.trials().iter().enumerate() {
