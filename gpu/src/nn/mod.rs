@@ -24,6 +24,7 @@ mod group_norm;
 mod layer_norm;
 mod linear;
 mod loss;
+mod product;
 mod real;
 mod resample;
 mod softmax;
