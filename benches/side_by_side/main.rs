@@ -1,16 +1,20 @@
 //! Ours and PyTorch, side by side: steps, layers and losses on the same shapes, in turns.
 //!
 //! ```text
-//! cargo bench --bench side_by_side -- [--python PATH] [--rounds 5] [--seconds 0.5] [--compile] [FILTER…]
+//! cargo bench --bench side_by_side -- [--python PATH] [--threads 2] [--rounds 5] [--seconds 0.5] [--compile]
+//!                                     [--clock wall|cpu] [FILTER…]
 //! ```
+//! `--clock cpu` counts the processor time of all threads: on a machine that others use too, with one thread, it is
+//! the time that the work would take alone. With more threads it also counts their waiting.
+//!
 //! Without `--python` only our side is timed. `scripts/bench.sh` installs PyTorch and calls this.
 
+mod clock;
 mod items;
 mod ours;
 mod theirs;
 
-use std::time::Instant;
-
+use clock::Clock;
 use items::{Item, items};
 use ours::Work;
 use theirs::Python;
@@ -24,6 +28,8 @@ struct Options {
     rounds: usize,
     seconds: f64,
     compile: bool,
+    clock: Clock,
+    threads: usize,
     filters: Vec<String>,
 }
 
@@ -34,6 +40,8 @@ impl Options {
             rounds: 5,
             seconds: 0.5,
             compile: false,
+            clock: Clock::Wall,
+            threads: 2,
             filters: Vec::new(),
         };
         let mut arguments = std::env::args().skip(1);
@@ -47,9 +55,11 @@ impl Options {
                 "--python" => options.python = Some(value()?),
                 "--rounds" => options.rounds = value()?.parse::<usize>()?.max(1),
                 "--seconds" => options.seconds = value()?.parse()?,
+                "--threads" => options.threads = value()?.parse::<usize>()?.max(1),
+                "--clock" => options.clock = value()?.parse()?,
                 "--compile" => options.compile = true,
                 flag if flag.starts_with('-') => {
-                    return Err(format!("unknown option {flag}; known: --python PATH, --rounds N, --seconds S, --compile").into());
+                    return Err(format!("unknown option {flag}; known: --python PATH, --threads N, --rounds N, --seconds S, --compile, --clock wall|cpu").into());
                 }
                 filter => options.filters.push(filter.to_owned()),
             }
@@ -72,17 +82,19 @@ struct Row {
 
 fn main() -> Outcome<()> {
     let options = Options::parse()?;
+    clock::with_threads(options.threads)?;
     let mut python = options.python.as_deref().map(Python::start).transpose()?;
     match &python {
         Some(python) => println!("PyTorch {}, {} threads", python.version, python.threads),
         None => println!("PyTorch: not there; our side alone"),
     }
     println!(
-        "sadm: {} threads; {} rounds of {} s for each side; milliseconds, median (least); ratio = ours / PyTorch: \
+        "sadm: {} threads; {} rounds of {} s for each side; milliseconds of {} time, median (least); ratio = ours / PyTorch: \
          median of the rounds [least – largest]",
         candle_core::utils::get_num_threads(),
         options.rounds,
-        options.seconds
+        options.seconds,
+        options.clock
     );
     println!(
         "{:<44}{:>22}{:>22}{:>24}{:>22}{:>24}",
@@ -121,10 +133,14 @@ fn measure(item: Item, options: &Options, mut python: Option<&mut Python>) -> Ou
     let mut ours = Vec::new();
     let mut theirs = vec![Vec::new(); modes.len()];
     for _ in 0..options.rounds {
-        ours.push(timed(&mut work, options.seconds)?);
+        ours.push(timed(&mut work, options)?);
         for (mode, times) in modes.iter().zip(&mut theirs) {
             if let Some(python) = python.as_deref_mut() {
-                times.push(python.time(&format!("{mode}:{}", item.name), options.seconds)?);
+                times.push(python.time(
+                    &format!("{mode}:{}", item.name),
+                    options.seconds,
+                    options.clock,
+                )?);
             }
         }
     }
@@ -159,13 +175,13 @@ fn same_parameters(name: &str, work: &Work, theirs: Option<usize>) -> Outcome<()
     Ok(())
 }
 
-/// Times of single calls, at least 3, until `seconds` are over.
-fn timed(work: &mut Work, seconds: f64) -> Outcome<Vec<f64>> {
-    let (mut times, start) = (Vec::new(), Instant::now());
-    while times.len() < 3 || start.elapsed().as_secs_f64() < seconds {
-        let call = Instant::now();
+/// Times of single calls, at least 3, until the seconds are over.
+fn timed(work: &mut Work, options: &Options) -> Outcome<Vec<f64>> {
+    let (mut times, start) = (Vec::new(), Clock::Wall.now()?);
+    while times.len() < 3 || Clock::Wall.now()? - start < options.seconds {
+        let call = options.clock.now()?;
         (work.call)()?;
-        times.push(call.elapsed().as_secs_f64());
+        times.push(options.clock.now()? - call);
     }
     Ok(times)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Outcome;
+use super::clock::Clock;
 
 /// A running `pytorch.py`.
 pub struct Python {
@@ -75,8 +76,10 @@ impl Python {
     }
 
     /// Times of single calls, for `seconds`.
-    pub fn time(&mut self, name: &str, seconds: f64) -> Outcome<Vec<f64>> {
-        let answer = self.ask(&json!({"do": "time", "name": name, "seconds": seconds}))?;
+    pub fn time(&mut self, name: &str, seconds: f64, clock: Clock) -> Outcome<Vec<f64>> {
+        let request =
+            json!({"do": "time", "name": name, "seconds": seconds, "cpu": clock == Clock::Cpu});
+        let answer = self.ask(&request)?;
         // OpenMP's threads spin for a moment after their work; they must not do it in our time.
         std::thread::sleep(Duration::from_millis(250));
         let times: Option<Vec<f64>> = answer["times"]

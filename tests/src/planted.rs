@@ -276,6 +276,21 @@ fn a_naive_difference_where_the_polarised_one_is_meant() {
     );
 }
 
+/// The gradient in Ψ̂ taken for that in −Ψ: right to first order at Ψ̂ ≈ Ψ, in both forms of the own operation.
+#[test]
+fn the_other_batchs_gradient() {
+    for form in ["batch", "feature"] {
+        caught_after(
+            &format!("structural-loss.polarised.inner-product.{form}"),
+            DType::F32,
+            |v| {
+                let real = v.get("grad_real").expect("a gradient").mapv(|x| -x);
+                v.insert("grad_generated".to_owned(), real);
+            },
+        );
+    }
+}
+
 #[test]
 fn noise_by_variance() {
     caught("forward", DType::F32, |check, case, place| {

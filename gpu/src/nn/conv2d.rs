@@ -139,7 +139,10 @@ impl Geometry {
     /// Images whose share of ∂L/∂w is summed up separately: at most [`PARTIALS`] parts, of whole groups.
     fn part(&self) -> usize {
         let group = self.group();
-        let images = self.batch.div_ceil(PARTIALS).max(PART.div_ceil(self.pixels()));
+        let images = self
+            .batch
+            .div_ceil(PARTIALS)
+            .max(PART.div_ceil(self.pixels()));
         images.div_ceil(group) * group
     }
     /// Elements of one padded input image.
@@ -454,7 +457,11 @@ impl<R: Real> Partial<R> {
     /// with the row's part of their patches.
     fn add(&mut self, x: &[R], grad: &[R], images: usize, geometry: &Geometry) {
         let (height, width) = geometry.out();
-        let (back, outputs, row) = (geometry.transposed(), geometry.outputs, geometry.kernel_row());
+        let (back, outputs, row) = (
+            geometry.transposed(),
+            geometry.outputs,
+            geometry.kernel_row(),
+        );
         let rows = Left::Columns {
             stride: outputs,
             count: outputs,
@@ -483,7 +490,11 @@ impl<R: Real> Partial<R> {
     fn add_bias(&mut self, grad: &[R], geometry: &Geometry) {
         vectorised(|| {
             for image in grad.chunks_exact(geometry.out_image()) {
-                for (total, plane) in self.bias.iter_mut().zip(image.chunks_exact(geometry.pixels())) {
+                for (total, plane) in self
+                    .bias
+                    .iter_mut()
+                    .zip(image.chunks_exact(geometry.pixels()))
+                {
                     *total += sum(plane, |g| g);
                 }
             }

@@ -106,7 +106,11 @@ impl CustomOp3 for Linear {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let sizes = Sizes::new(x.dims(), weight.dims(), bias.dims())?;
-        by_dtype!(x.dtype(), "linear", backward([x, weight, bias], grad, sizes))
+        by_dtype!(
+            x.dtype(),
+            "linear",
+            backward([x, weight, bias], grad, sizes)
+        )
     }
 }
 
@@ -223,17 +227,23 @@ fn weight_gradient<R: Real>(x: &[R], grad: &[R], sizes: Sizes) -> Vec<R> {
         .par_chunks_mut(ROWS * inputs)
         .enumerate()
         .for_each(|(block, total)| {
-            let rows = Left::Columns {
-                stride: outputs,
-                count: total.len() / inputs,
-            };
+            let count = total.len() / inputs;
+            let mut turned = vec![R::default(); count * INNER.min(sizes.rows)];
             for first in (0..sizes.rows).step_by(INNER) {
+                let len = INNER.min(sizes.rows - first);
+                let part = &grad[first * outputs..][..len * outputs];
+                for (p, row) in part.chunks_exact(outputs).enumerate() {
+                    for (i, &g) in row[block * ROWS..][..count].iter().enumerate() {
+                        turned[i * len + p] = g;
+                    }
+                }
+                let starts: Vec<usize> = (0..count).map(|i| i * len).collect();
                 let run = Run {
-                    left: first * outputs + block * ROWS,
+                    left: 0,
                     right: first * right.stride,
-                    len: INNER.min(sizes.rows - first),
+                    len,
                 };
-                multiply(grad, rows, right, &[run], |tile| {
+                multiply(&turned, Left::Rows(&starts), right, &[run], |tile| {
                     for (i, values) in tile.rows().enumerate() {
                         let at = (tile.row + i) * inputs + tile.column;
                         accumulate(&mut total[at..], values);

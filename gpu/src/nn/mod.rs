@@ -28,6 +28,7 @@ mod product;
 mod real;
 mod resample;
 mod softmax;
+mod structural;
 
 use candle_core::Tensor;
 
@@ -42,6 +43,7 @@ pub use linear::linear;
 pub use loss::cross_entropy;
 pub use resample::{avg_pool2x, concat_channels, global_avg_pool, upsample_nearest2x};
 pub use softmax::softmax_last;
+pub(crate) use structural::polarised_squared_loss;
 
 /// Which implementation of an operation runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

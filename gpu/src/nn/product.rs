@@ -194,7 +194,11 @@ impl<R: Real, F: FnMut(Tile<'_, R>)> WithSimd for Multiply<'_, R, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let pitch = VECTORS * R::lanes::<S>();
-        let most = if S::REGISTER_COUNT >= 32 { ROWS } else { ROWS / 2 };
+        let most = if S::REGISTER_COUNT >= 32 {
+            ROWS
+        } else {
+            ROWS / 2
+        };
         let (count, columns) = (self.rows.count(), self.right.columns);
         let mut values = [R::default(); TILE];
         for panel in 0..columns.div_ceil(pitch) {
@@ -229,64 +233,91 @@ impl<R: Real, F> Multiply<'_, R, F> {
     #[inline(always)]
     fn tile<S: Simd, const M: usize>(&self, simd: S, row: usize, right: &[R], to: &mut [R]) {
         let mut sums = [[R::splat(simd, R::default()); VECTORS]; M];
-        match self.rows {
-            Left::Rows(starts) => {
-                let mut at = [0; M];
-                at.copy_from_slice(&starts[row..][..M]);
-                for run in self.runs {
-                    let left = at.map(|at| &self.left[at + run.left..][..run.len]);
-                    let right = rows_of::<R, S>(right, run, self.right.stride);
-                    for (p, right) in (0..run.len).zip(right) {
-                        add::<R, S, M>(simd, &mut sums, std::array::from_fn(|i| left[i][p]), right);
+        for run in self.runs {
+            sums = match self.rows {
+                Left::Rows(starts) => {
+                    let starts = &starts[row..][..M];
+                    let mut left: [&[R]; M] = [&[]; M];
+                    for (left, start) in left.iter_mut().zip(starts) {
+                        *left = &self.left[start + run.left..][..run.len];
                     }
+                    add_rows::<R, S, M>(simd, sums, left, right, run, self.right.stride)
                 }
-            }
-            Left::Columns { stride, .. } => {
-                for run in self.runs {
-                    let left = self.left[run.left + row..].chunks(stride);
-                    let right = rows_of::<R, S>(right, run, self.right.stride);
-                    for (left, right) in left.zip(right) {
-                        let mut column = [R::default(); M];
-                        column.copy_from_slice(&left[..M]);
-                        add::<R, S, M>(simd, &mut sums, column, right);
-                    }
+                Left::Columns { stride, .. } => {
+                    let left = &self.left[run.left + row..];
+                    add_columns::<R, S, M>(simd, sums, left, stride, right, run, self.right.stride)
                 }
-            }
+            };
         }
+        // Element by element: a copy of whole arrays would keep the sums in memory.
         let (to, _) = R::vectors_mut::<S>(to);
-        for (to, sums) in to.chunks_exact_mut(VECTORS).zip(&sums) {
-            to.copy_from_slice(sums);
+        for i in 0..M {
+            for v in 0..VECTORS {
+                to[i * VECTORS + v] = sums[i][v];
+            }
         }
     }
 }
 
-/// The vectors of the right operand, one row of a panel after another.
+type Sums<R, S, const M: usize> = [[<R as Real>::Vector<S>; VECTORS]; M];
+
+/// Adds a run to the sums of a tile whose left rows are contiguous.
 #[inline(always)]
-fn rows_of<'a, R: Real, S: Simd>(
-    right: &'a [R],
+fn add_rows<R: Real, S: Simd, const M: usize>(
+    simd: S,
+    mut sums: Sums<R, S, M>,
+    left: [&[R]; M],
+    right: &[R],
     run: &Run,
     stride: usize,
-) -> impl Iterator<Item = [R::Vector<S>; VECTORS]> {
-    let width = VECTORS * R::lanes::<S>();
-    let first = run.right;
-    (0..run.len).map(move |p| {
-        let (vectors, _) = R::vectors::<S>(&right[first + p * stride..][..width]);
-        std::array::from_fn(|v| vectors[v])
-    })
+) -> Sums<R, S, M> {
+    let len = run.len;
+    let mut at = run.right;
+    for p in 0..len {
+        let row = vectors_at::<R, S>(right, at);
+        for i in 0..M {
+            // Each row was cut to `len` elements, so this is not looked at again.
+            let x = R::splat(simd, left[i][..len][p]);
+            for v in 0..VECTORS {
+                sums[i][v] = R::mul_add(simd, x, row[v], sums[i][v]);
+            }
+        }
+        at += stride;
+    }
+    sums
 }
 
-/// `sums[i][v] += left[i] · right[v]`.
+/// Adds a run to the sums of a tile whose left columns are contiguous.
 #[inline(always)]
-fn add<R: Real, S: Simd, const M: usize>(
+fn add_columns<R: Real, S: Simd, const M: usize>(
     simd: S,
-    sums: &mut [[R::Vector<S>; VECTORS]; M],
-    left: [R; M],
-    right: [R::Vector<S>; VECTORS],
-) {
-    for (sums, left) in sums.iter_mut().zip(left) {
-        let left = R::splat(simd, left);
-        for (sum, right) in sums.iter_mut().zip(right) {
-            *sum = R::mul_add(simd, left, right, *sum);
+    mut sums: Sums<R, S, M>,
+    left: &[R],
+    left_stride: usize,
+    right: &[R],
+    run: &Run,
+    stride: usize,
+) -> Sums<R, S, M> {
+    let (mut at, mut left_at) = (run.right, 0);
+    for _ in 0..run.len {
+        let row = vectors_at::<R, S>(right, at);
+        let column = &left[left_at..][..M];
+        for i in 0..M {
+            let x = R::splat(simd, column[i]);
+            for v in 0..VECTORS {
+                sums[i][v] = R::mul_add(simd, x, row[v], sums[i][v]);
+            }
         }
+        at += stride;
+        left_at += left_stride;
     }
+    sums
+}
+
+/// One row of a panel.
+#[inline(always)]
+fn vectors_at<R: Real, S: Simd>(right: &[R], at: usize) -> [R::Vector<S>; VECTORS] {
+    let width = VECTORS * R::lanes::<S>();
+    let (vectors, _) = R::vectors::<S>(&right[at..][..width]);
+    [vectors[0], vectors[1]]
 }

@@ -48,6 +48,8 @@ pub(super) trait Real:
 
     /// The nearest number to `x`.
     fn of(x: f64) -> Self;
+    /// The number itself.
+    fn wide(self) -> f64;
     /// √x.
     fn sqrt(self) -> Self;
     /// |x|.
@@ -99,6 +101,10 @@ impl Real for f64 {
     #[inline(always)]
     fn of(x: f64) -> Self {
         x
+    }
+    #[inline(always)]
+    fn wide(self) -> f64 {
+        self
     }
     #[inline(always)]
     fn sqrt(self) -> Self {
@@ -172,6 +178,10 @@ impl Real for f32 {
     #[expect(clippy::cast_possible_truncation, reason = "rounding is the purpose")]
     fn of(x: f64) -> Self {
         x as f32
+    }
+    #[inline(always)]
+    fn wide(self) -> f64 {
+        f64::from(self)
     }
     #[inline(always)]
     fn sqrt(self) -> Self {
