@@ -340,6 +340,17 @@ fn moments_from_the_last_gradient_only() {
 }
 
 #[test]
+fn a_gate_of_the_wrong_sample() {
+    caught("nn.gated-sum", DType::F32, |check, case, place| {
+        let mut gate = case.get("gate")?.clone();
+        gate.invert_axis(Axis(0));
+        let gate = gate.as_standard_layout().into_owned();
+        check.candle(&case.clone().tensor("gate", gate), place)
+    });
+    caught_after("nn.gated-sum", DType::F32, |v| times(v, "grad_gate", 2.0));
+}
+
+#[test]
 fn a_clip_that_never_clips() {
     caught("clip", DType::F32, |check, case, place| {
         check.candle(&case.clone().number("max", 1e9), place)

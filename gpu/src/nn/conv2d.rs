@@ -269,21 +269,6 @@ fn backward<R: Real>(
     ))
 }
 
-/// `w[o,c,k,l]` → `w[c,o,kh−1−k,kw−1−l]`.
-fn flip<R: Real>(weight: &[R], geometry: &Geometry) -> Vec<R> {
-    let taps = geometry.kernel.0 * geometry.kernel.1;
-    let mut flipped = vec![R::default(); weight.len()];
-    for (o, row) in weight.chunks_exact(geometry.patch()).enumerate() {
-        for (c, kernel) in row.chunks_exact(taps).enumerate() {
-            let to = &mut flipped[(c * geometry.outputs + o) * taps..][..taps];
-            for (to, &from) in to.iter_mut().zip(kernel.iter().rev()) {
-                *to = from;
-            }
-        }
-    }
-    flipped
-}
-
 /// Padded images with the channels of a pixel side by side: a patch is then one contiguous run for each row of the
 /// kernel, and no patch matrix is needed.
 struct Padded<R> {
@@ -342,12 +327,28 @@ struct Convolution<'a, R> {
 }
 
 impl<'a, R: Real> Convolution<'a, R> {
+    /// The convolution with `w[o,c,k,l]`.
     fn new(geometry: &'a Geometry, weight: &[R]) -> Self {
-        let (taps, row) = (geometry.kernel.0 * geometry.kernel.1, geometry.kernel_row());
+        let taps = geometry.kernel.0 * geometry.kernel.1;
         let panels = pack(geometry.patch(), geometry.outputs, |p| {
             let (tap, c) = (p / geometry.channels, p % geometry.channels);
             move |o| weight[(o * geometry.channels + c) * taps + tap]
         });
+        Self::with(geometry, panels)
+    }
+
+    /// The one that maps ∂L/∂y to ∂L/∂x, with `w[c,o,kh−1−k,kw−1−l]`; its channels are the outputs o of the other.
+    fn back(geometry: &'a Geometry, weight: &[R]) -> Self {
+        let taps = geometry.kernel.0 * geometry.kernel.1;
+        let panels = pack(geometry.patch(), geometry.outputs, |p| {
+            let (tap, o) = (p / geometry.channels, p % geometry.channels);
+            move |c| weight[(o * geometry.outputs + c) * taps + taps - 1 - tap]
+        });
+        Self::with(geometry, panels)
+    }
+
+    fn with(geometry: &'a Geometry, panels: Vec<R>) -> Self {
+        let row = geometry.kernel_row();
         let runs = (0..geometry.kernel.0).map(|k| Run {
             left: k * geometry.pitch(),
             right: k * row * panel_width::<R>(),
@@ -403,7 +404,7 @@ fn gradients<R: Real>(
     (wants_x, wants_parameters): (bool, bool),
 ) -> (Option<Vec<R>>, Option<(Vec<R>, Vec<R>)>) {
     let transposed = geometry.transposed();
-    let back = Convolution::new(&transposed, &flip(weight, geometry));
+    let back = Convolution::back(&transposed, weight);
     let part = geometry.part();
     let mut x_grad = vec![R::default(); if wants_x { x.len() } else { 0 }];
     let mut x_parts: Vec<&mut [R]> = x_grad.chunks_mut(part * geometry.image()).collect();

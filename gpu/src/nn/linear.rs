@@ -1,5 +1,7 @@
 //! Affine maps of vectors.
 
+use std::ops::Range;
+
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
@@ -228,30 +230,53 @@ fn weight_gradient<R: Real>(x: &[R], grad: &[R], sizes: Sizes) -> Vec<R> {
         .enumerate()
         .for_each(|(block, total)| {
             let count = total.len() / inputs;
-            let mut turned = vec![R::default(); count * INNER.min(sizes.rows)];
+            let mut strips = vec![R::default(); count.next_multiple_of(STRIP) * INNER];
             for first in (0..sizes.rows).step_by(INNER) {
                 let len = INNER.min(sizes.rows - first);
                 let part = &grad[first * outputs..][..len * outputs];
-                for (p, row) in part.chunks_exact(outputs).enumerate() {
-                    for (i, &g) in row[block * ROWS..][..count].iter().enumerate() {
-                        turned[i * len + p] = g;
-                    }
-                }
-                let starts: Vec<usize> = (0..count).map(|i| i * len).collect();
+                cut_into_strips(
+                    &mut strips,
+                    part,
+                    block * ROWS..block * ROWS + count,
+                    outputs,
+                );
                 let run = Run {
                     left: 0,
                     right: first * right.stride,
                     len,
                 };
-                multiply(&turned, Left::Rows(&starts), right, &[run], |tile| {
-                    for (i, values) in tile.rows().enumerate() {
-                        let at = (tile.row + i) * inputs + tile.column;
-                        accumulate(&mut total[at..], values);
-                    }
-                });
+                let rows = strips
+                    .chunks(len * STRIP)
+                    .zip(total.chunks_mut(STRIP * inputs));
+                for (strip, total) in rows {
+                    let left = Left::Columns {
+                        stride: STRIP,
+                        count: total.len() / inputs,
+                    };
+                    multiply(strip, left, right, &[run], |tile| {
+                        for (i, values) in tile.rows().enumerate() {
+                            let at = (tile.row + i) * inputs + tile.column;
+                            accumulate(&mut total[at..], values);
+                        }
+                    });
+                }
             }
         });
     weight_grad
+}
+
+/// Columns of ∂L/∂y that are copied side by side: as many as a tile has rows. Read where they lie they would be a
+/// whole row apart, which for some widths is always the same place in the cache.
+const STRIP: usize = 8;
+
+/// Cuts some columns of a matrix into strips of [`STRIP`], one below the other.
+fn cut_into_strips<R: Real>(strips: &mut [R], x: &[R], columns: Range<usize>, width: usize) {
+    let rows = x.len() / width;
+    for (p, row) in x.chunks_exact(width).enumerate() {
+        for (i, from) in row[columns.clone()].chunks(STRIP).enumerate() {
+            strips[(i * rows + p) * STRIP..][..from.len()].copy_from_slice(from);
+        }
+    }
 }
 
 /// The sum of the rows of a matrix: partial sums over at most [`PARTIALS`] parts, added in order.
