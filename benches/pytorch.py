@@ -398,6 +398,8 @@ def timed(call, seconds, clock):
 
 
 def main():
+    if sys.stdin.isatty():
+        sys.exit("pytorch.py answers requests of the bench side_by_side; start it with make bench")
     torch.manual_seed(0)
     torch.set_num_threads(THREADS)
     out, made = os.fdopen(os.dup(1), "w"), {}
