@@ -11,7 +11,7 @@ SHARD ?= 0/12
 PYTHON ?= python3
 CUDA_PREFIX ?= $(CURDIR)/target-cuda/toolkit
 
-.PHONY: help setup train test verify bench mutants mutants-theory book book-check report-check \
+.PHONY: help setup train test verify bench bench-growth mutants mutants-theory book book-check report-check \
     cuda cuda-bundle cuda-check
 
 help: ## this list
@@ -31,8 +31,11 @@ verify: setup ## hold the training system against the f64 reference, CASES=1000
 	cargo build --release
 	target/release/sadm verify --cases $(CASES)
 
-bench: setup ## time the structural loss and one training step
-	cargo bench --bench structural_loss --bench training_step
+bench: setup ## ours and PyTorch side by side: steps, layers, losses (BENCH='--threads 1 step')
+	@scripts/bench.sh $(BENCH)
+
+bench-growth: setup ## a step's time and memory against |B|, image size, depth and d
+	cargo bench --bench growth
 
 mutants: setup ## mutation tests of the reference's formulas (needs cargo-mutants)
 	NEXTEST_PROFILE=mutants cargo mutants --package sadm-reference  # reads .cargo/mutants.toml

@@ -16,6 +16,8 @@
 //! assert!((snr - 9.0).abs() < 1e-12);
 //! ```
 
+pub mod environment;
+
 pub use sadm_crosscheck as crosscheck;
 pub use sadm_gpu as gpu;
 pub use sadm_reference as reference;

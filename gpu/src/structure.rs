@@ -4,9 +4,12 @@
 //! Everything is composed of candle operations whose gradients are right (three traps are stepped
 //! around: `sqrt` at 0 has an infinite gradient, `abs` at 0 has gradient +1, and a difference of
 //! two affinity matrices cancels), so the loss can be differentiated with respect to both batches.
+//! The usual choice (an inner product, the squared distance, diagonal included) is one operation of its own on the
+//! CPU, from two matrix products.
 
 use crate::error::{Error, Result};
 use crate::forward::{loss_dtype, upload};
+use crate::nn::{Path, polarised_squared_loss};
 use crate::schedule::Schedule;
 use candle_core::{D, DType, Tensor};
 use serde::{Deserialize, Serialize};
@@ -202,6 +205,43 @@ pub fn affinity(psi: &Tensor, relation: Relation) -> Result<Tensor> {
 /// Shapes other than above, η negative or not finite, B = 1 with the diagonal excluded. A zero row
 /// under `cosine` gives NaN rather than an error, since looking for it would wait for the device.
 pub fn structural_loss(
+    real: &Tensor,
+    generated: &Tensor,
+    eta: &[f64],
+    options: &StructureOptions,
+) -> Result<Tensor> {
+    let (batch, width) = real.dims2()?;
+    if generated.dims() != real.dims() {
+        let must = format!("{:?} as the real features have", real.dims());
+        return Err(Error::shape("generated features", must, generated.dims()));
+    }
+    check_eta(eta, batch)?;
+    check_pairs(batch, options.diagonal)?;
+
+    let inner_product = matches!(options.relation, Relation::Cosine | Relation::InnerProduct);
+    if Path::of(real) == Path::Fused
+        && inner_product
+        && options.distance == Distance::Squared
+        && options.diagonal == Diagonal::Include
+        && width > 0
+    {
+        let own = |psi: &Tensor| psi.to_dtype(loss_dtype(real.dtype()))?.contiguous();
+        let cosine = options.relation == Relation::Cosine;
+        return Ok(polarised_squared_loss(
+            &own(real)?,
+            &own(generated)?,
+            eta,
+            cosine,
+        )?);
+    }
+    structural_loss_composed(real, generated, eta, options)
+}
+
+/// [`structural_loss`] as a chain of candle operations: what devices without an own operation run.
+///
+/// # Errors
+/// As [`structural_loss`].
+pub fn structural_loss_composed(
     real: &Tensor,
     generated: &Tensor,
     eta: &[f64],

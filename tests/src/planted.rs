@@ -276,6 +276,21 @@ fn a_naive_difference_where_the_polarised_one_is_meant() {
     );
 }
 
+/// The gradient in Ψ̂ taken for that in −Ψ: right to first order at Ψ̂ ≈ Ψ, in both forms of the own operation.
+#[test]
+fn the_other_batchs_gradient() {
+    for form in ["batch", "feature"] {
+        caught_after(
+            &format!("structural-loss.polarised.inner-product.{form}"),
+            DType::F32,
+            |v| {
+                let real = v.get("grad_real").expect("a gradient").mapv(|x| -x);
+                v.insert("grad_generated".to_owned(), real);
+            },
+        );
+    }
+}
+
 #[test]
 fn noise_by_variance() {
     caught("forward", DType::F32, |check, case, place| {
@@ -322,6 +337,17 @@ fn moments_from_the_last_gradient_only() {
         let zero = ArrayD::zeros(case.get("first")?.raw_dim());
         check.candle(&case.clone().tensor("first", zero), place)
     });
+}
+
+#[test]
+fn a_gate_of_the_wrong_sample() {
+    caught("nn.gated-sum", DType::F32, |check, case, place| {
+        let mut gate = case.get("gate")?.clone();
+        gate.invert_axis(Axis(0));
+        let gate = gate.as_standard_layout().into_owned();
+        check.candle(&case.clone().tensor("gate", gate), place)
+    });
+    caught_after("nn.gated-sum", DType::F32, |v| times(v, "grad_gate", 2.0));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blocks::{Condition, Linear, check_heads, like};
 use super::{Denoiser, is_zero};
-use crate::nn::{self, from_f64, gelu, layer_norm};
+use crate::nn::{self, from_f64, gated_sum, gelu, layer_norm};
 use crate::params::Builder;
 use crate::{Error, Result};
 
@@ -206,18 +206,13 @@ impl Block {
         let h = nn::self_attention(&qkv, self.heads, nn::Packing::Tokens)?;
         let x = gated_sum(x, gate1, &self.proj.forward(&h)?)?;
         let h = gelu(&self.mlp[0].forward(&modulated_norm(&x, scale2, shift2)?)?)?;
-        gated_sum(&x, gate2, &self.mlp[1].forward(&h)?)
+        Ok(gated_sum(&x, gate2, &self.mlp[1].forward(&h)?)?)
     }
 }
 
 /// `LN(x) (1 + scale) + shift` with one scale and shift for each sample.
 fn modulated_norm(x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor> {
     Ok(layer_norm(x, Some((&(scale + 1.0)?, shift)))?)
-}
-
-/// `x + gate · h` with one gate for each sample.
-fn gated_sum(x: &Tensor, gate: &Tensor, h: &Tensor) -> Result<Tensor> {
-    Ok((x + h.broadcast_mul(&gate.unsqueeze(1)?)?)?)
 }
 
 /// `[B, N D]` → N times `[B, D]`.

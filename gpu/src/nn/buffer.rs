@@ -140,6 +140,7 @@ fn wrong_dtype<R: Real>(got: DType) -> Error {
 }
 
 /// Adds `term` to `total`, element by element.
+#[inline(always)]
 pub(super) fn accumulate<R: Real>(total: &mut [R], term: &[R]) {
     for (total, &term) in total.iter_mut().zip(term) {
         *total += term;

@@ -113,6 +113,12 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
     })
 }
 
+/// See [`gated_sum`](super::gated_sum).
+pub fn gated_sum(x: &Tensor, gate: &Tensor, h: &Tensor) -> Result<Tensor> {
+    super::gated_sum::sizes(x.dims(), gate.dims(), h.dims())?;
+    x + h.broadcast_mul(&gate.unsqueeze(1)?)?
+}
+
 /// See [`softmax_last`](super::softmax_last).
 pub fn softmax_last(x: &Tensor) -> Result<Tensor> {
     widened(x, |x| {

@@ -4,17 +4,18 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::buffer::{
-    Matrix, PARTIALS, accumulate, by_dtype, load, matmul, slice_mut, tensor, with,
-};
+use super::buffer::{PARTIALS, accumulate, by_dtype, load, tensor, with};
 use super::linear::bias_or_zeros;
+use super::product::{Left, Right, Run, multiply, pack, panel_width};
 use super::real::{Real, sum, vectorised};
 use super::{Path, composed};
 use crate::Error;
 
-/// Columns of the patch matrix that one product works on: large enough for the matrix kernel, small
-/// enough for the matrix to stay in the second-level cache.
-const COLUMNS: usize = 256;
+/// Pixels that one product works on: enough to use each panel of weights several times while it is in the
+/// first-level cache.
+const PIXELS: usize = 128;
+/// Fewest pixels whose share of ∂L/∂w is summed up separately: its matrix must be worth zeroing.
+const PART: usize = 128;
 
 /// Convolution (cross-correlation, as in every deep-learning library) with stride 1.
 ///
@@ -130,10 +131,43 @@ impl Geometry {
     fn patch(&self) -> usize {
         self.channels * self.kernel.0 * self.kernel.1
     }
-    /// Images whose patches are worked on together.
+    /// Images that are worked on together.
     #[inline(always)]
     fn group(&self) -> usize {
-        (COLUMNS / self.pixels()).max(1)
+        (PIXELS / self.pixels()).max(1)
+    }
+    /// Images whose share of ∂L/∂w is summed up separately: at most [`PARTIALS`] parts, of whole groups.
+    fn part(&self) -> usize {
+        let group = self.group();
+        let images = self
+            .batch
+            .div_ceil(PARTIALS)
+            .max(PART.div_ceil(self.pixels()));
+        images.div_ceil(group) * group
+    }
+    /// Elements of one padded input image.
+    #[inline(always)]
+    fn padded_image(&self) -> usize {
+        self.channels * self.padded().0 * self.padded().1
+    }
+    /// Contiguous elements of a padded image, channels last, under one row of the kernel.
+    fn kernel_row(&self) -> usize {
+        self.kernel.1 * self.channels
+    }
+    /// Distance of two rows of pixels in a padded image, channels last.
+    #[inline(always)]
+    fn pitch(&self) -> usize {
+        self.padded().1 * self.channels
+    }
+    /// Where, in a row of padded images, the patch of each output pixel of `images` images begins.
+    fn patches(&self, images: usize) -> Vec<usize> {
+        let (height, width) = self.out();
+        let start = |n: usize, y: usize, x: usize| {
+            n * self.padded_image() + y * self.pitch() + x * self.channels
+        };
+        (0..images)
+            .flat_map(|n| (0..height).flat_map(move |y| (0..width).map(move |x| start(n, y, x))))
+            .collect()
     }
     /// The convolution that maps ∂L/∂y to ∂L/∂x.
     fn transposed(&self) -> Self {
@@ -199,7 +233,16 @@ fn forward<R: Real>(
     geometry: &Geometry,
 ) -> Result<CpuStorage> {
     let [x, weight, bias] = inputs.map(|(storage, layout)| load::<R>(storage, layout));
-    let y = convolve(&x?, weight?.into_owned(), Some(&bias?), geometry)?;
+    let (x, bias) = (x?, bias?);
+    let convolution = Convolution::new(geometry, &weight?);
+    let mut y = vec![R::default(); geometry.batch * geometry.out_image()];
+    let group = geometry.group();
+    y.par_chunks_mut(group * geometry.out_image())
+        .zip(x.par_chunks(group * geometry.image()))
+        .for_each_init(
+            || Padded::new(geometry),
+            |padded, (y, x)| convolution.apply(y, padded.fill(x, geometry), Some(&bias)),
+        );
     Ok(R::store(y, inputs[0].0.dtype()))
 }
 
@@ -212,249 +255,270 @@ fn backward<R: Real>(
 ) -> Result<Gradients> {
     let [x, weight, bias] = inputs;
     let dtype = x.dtype();
-    with::<R, _>(grad, |grad| {
-        let x_grad = if x.track_op() {
-            let flipped = with(weight, |weight| Ok(flip(weight, geometry)))?;
-            let values = convolve(grad, flipped, None, &geometry.transposed())?;
-            Some(tensor(values, x.shape(), dtype))
-        } else {
-            None
-        };
-        if !(weight.track_op() || bias.track_op()) {
-            return Ok((x_grad, None, None));
-        }
-        let (weight_grad, bias_grad) = with(x, |x| parameter_gradients(x, grad, geometry))?;
-        let weight_grad = tensor(weight_grad, weight.shape(), dtype);
-        let bias_grad = tensor(bias_grad, bias.shape(), dtype);
-        Ok((x_grad, Some(weight_grad), Some(bias_grad)))
-    })
+    let wants = (x.track_op(), weight.track_op() || bias.track_op());
+    let (x_grad, parameters) = with::<R, _>(grad, |grad| {
+        with(weight, |weight| {
+            with(x, |x| Ok(gradients(x, weight, grad, geometry, wants)))
+        })
+    })?;
+    let (weight_grad, bias_grad) = parameters.unzip();
+    Ok((
+        x_grad.map(|values| tensor(values, x.shape(), dtype)),
+        weight_grad.map(|values| tensor(values, weight.shape(), dtype)),
+        bias_grad.map(|values| tensor(values, bias.shape(), dtype)),
+    ))
 }
 
-/// `w[o,c,k,l]` → `w[c,o,kh−1−k,kw−1−l]`.
-fn flip<R: Real>(weight: &[R], geometry: &Geometry) -> Vec<R> {
-    let taps = geometry.kernel.0 * geometry.kernel.1;
-    let mut flipped = vec![R::default(); weight.len()];
-    for (o, row) in weight.chunks_exact(geometry.patch()).enumerate() {
-        for (c, kernel) in row.chunks_exact(taps).enumerate() {
-            let to = &mut flipped[(c * geometry.outputs + o) * taps..][..taps];
-            for (to, &from) in to.iter_mut().zip(kernel.iter().rev()) {
-                *to = from;
-            }
-        }
-    }
-    flipped
+/// Padded images with the channels of a pixel side by side: a patch is then one contiguous run for each row of the
+/// kernel, and no patch matrix is needed.
+struct Padded<R> {
+    values: Vec<R>,
 }
 
-/// Workspace of one task: a padded image and the patch matrix of a group of images.
-struct Patches<R> {
-    padded: Vec<R>,
-    matrix: CpuStorage,
-}
-
-impl<R: Real> Patches<R> {
+impl<R: Real> Padded<R> {
+    /// Room for a group of images, and for a panel that is read beyond the last of them.
     fn new(geometry: &Geometry) -> Self {
-        let (height, width) = geometry.padded();
-        let columns = geometry.group() * geometry.pixels();
+        let length = geometry.group() * geometry.padded_image() + panel_width::<R>();
         Self {
-            padded: vec![R::default(); geometry.channels * height * width],
-            matrix: R::store(vec![R::default(); geometry.patch() * columns], R::DTYPE),
+            values: vec![R::default(); length],
         }
     }
 
-    /// Fills the patch matrix `[C kh kw, images · pixels]` of the images in `x`.
-    fn fill(&mut self, x: &[R], geometry: &Geometry) -> Result<Matrix<'_>> {
-        let images = x.len() / geometry.image();
-        let columns = images * geometry.pixels();
-        let matrix = slice_mut::<R>(&mut self.matrix)?;
+    /// Copies images into the middle of their frames, which stay 0.
+    fn fill(&mut self, x: &[R], geometry: &Geometry) -> &[R] {
+        let frames = self.values.chunks_exact_mut(geometry.padded_image());
         vectorised(|| {
-            for (i, image) in x.chunks_exact(geometry.image()).enumerate() {
-                pad(&mut self.padded, image, geometry);
-                gather(
-                    &mut matrix[i * geometry.pixels()..],
-                    columns,
-                    &self.padded,
-                    geometry,
-                );
+            for (to, from) in frames.zip(x.chunks_exact(geometry.image())) {
+                channels_last(to, from, geometry);
             }
         });
-        Ok(Matrix::rows(&self.matrix, 0, (geometry.patch(), columns)))
+        &self.values
     }
 }
 
-/// Copies an image into the middle of `padded`, whose border stays 0.
+/// Copies an image `[C, H, W]` into the middle of `[padded H, padded W, C]`.
 #[inline(always)]
-fn pad<R: Real>(padded: &mut [R], image: &[R], geometry: &Geometry) {
-    let (height, width) = geometry.padded();
-    let planes = padded.chunks_exact_mut(height * width);
-    for (to, from) in planes.zip(image.chunks_exact(geometry.side.0 * geometry.side.1)) {
-        let rows = to.chunks_exact_mut(width).skip(geometry.padding.0);
-        for (to, from) in rows.zip(from.chunks_exact(geometry.side.1)) {
-            to[geometry.padding.1..][..from.len()].copy_from_slice(from);
-        }
-    }
-}
-
-/// Writes one image's patches: row `(c, k, l)` of the matrix is the image moved by `(k, l)`.
-#[inline(always)]
-fn gather<R: Real>(matrix: &mut [R], columns: usize, padded: &[R], geometry: &Geometry) {
-    let (height, width) = geometry.padded();
-    let ((_, out_width), pixels) = (geometry.out(), geometry.pixels());
-    let mut rows = matrix.chunks_mut(columns);
-    for plane in padded.chunks_exact(height * width) {
-        for k in 0..geometry.kernel.0 {
-            let taps = rows.by_ref().take(geometry.kernel.1);
-            for (l, row) in taps.enumerate() {
-                copy_window(
-                    &mut row[..pixels],
-                    out_width,
-                    &plane[k * width + l..],
-                    width,
-                );
+fn channels_last<R: Real>(to: &mut [R], image: &[R], geometry: &Geometry) {
+    let (channels, (height, width)) = (geometry.channels, geometry.side);
+    let rows = to
+        .chunks_exact_mut(geometry.pitch())
+        .skip(geometry.padding.0)
+        .take(height);
+    for (y, row) in rows.enumerate() {
+        let row = &mut row[geometry.padding.1 * channels..][..width * channels];
+        for (c, plane) in image.chunks_exact(height * width).enumerate() {
+            let from = &plane[y * width..][..width];
+            for (pixel, &from) in row.chunks_exact_mut(channels).zip(from) {
+                pixel[c] = from;
             }
         }
     }
 }
 
-/// Copies the first `width` elements of every `pitch` elements of `from`.
-#[inline(always)]
-fn copy_window<R: Real>(to: &mut [R], width: usize, from: &[R], pitch: usize) {
-    match width {
-        4 => copy_window_of::<R, 4>(to, from, pitch),
-        8 => copy_window_of::<R, 8>(to, from, pitch),
-        16 => copy_window_of::<R, 16>(to, from, pitch),
-        32 => copy_window_of::<R, 32>(to, from, pitch),
-        _ => {
-            for (to, from) in to.chunks_exact_mut(width).zip(from.chunks(pitch)) {
-                to.copy_from_slice(&from[..width]);
+/// A convolution with its weights laid out for it.
+struct Convolution<'a, R> {
+    geometry: &'a Geometry,
+    /// The weights as a matrix of kernel rows, columns and channels by outputs.
+    panels: Vec<R>,
+    /// The patches of a group of images.
+    patches: Vec<usize>,
+    /// The rows of the kernel.
+    runs: Vec<Run>,
+}
+
+impl<'a, R: Real> Convolution<'a, R> {
+    /// The convolution with `w[o,c,k,l]`.
+    fn new(geometry: &'a Geometry, weight: &[R]) -> Self {
+        let taps = geometry.kernel.0 * geometry.kernel.1;
+        let panels = pack(geometry.patch(), geometry.outputs, |p| {
+            let (tap, c) = (p / geometry.channels, p % geometry.channels);
+            move |o| weight[(o * geometry.channels + c) * taps + tap]
+        });
+        Self::with(geometry, panels)
+    }
+
+    /// The one that maps ∂L/∂y to ∂L/∂x, with `w[c,o,kh−1−k,kw−1−l]`; its channels are the outputs o of the other.
+    fn back(geometry: &'a Geometry, weight: &[R]) -> Self {
+        let taps = geometry.kernel.0 * geometry.kernel.1;
+        let panels = pack(geometry.patch(), geometry.outputs, |p| {
+            let (tap, o) = (p / geometry.channels, p % geometry.channels);
+            move |c| weight[(o * geometry.outputs + c) * taps + taps - 1 - tap]
+        });
+        Self::with(geometry, panels)
+    }
+
+    fn with(geometry: &'a Geometry, panels: Vec<R>) -> Self {
+        let row = geometry.kernel_row();
+        let runs = (0..geometry.kernel.0).map(|k| Run {
+            left: k * geometry.pitch(),
+            right: k * row * panel_width::<R>(),
+            len: row,
+        });
+        Self {
+            geometry,
+            panels,
+            patches: geometry.patches(geometry.group()),
+            runs: runs.collect(),
+        }
+    }
+
+    /// The convolution of padded images.
+    fn apply(&self, y: &mut [R], padded: &[R], bias: Option<&[R]>) {
+        let geometry = self.geometry;
+        let pixels = geometry.pixels();
+        let right = Right::packed(&self.panels, geometry.patch(), geometry.outputs);
+        // A tile must not reach from one image into the next.
+        for (column, panel) in right.panels() {
+            for (n, y) in y.chunks_exact_mut(geometry.out_image()).enumerate() {
+                let rows = Left::Rows(&self.patches[n * pixels..][..pixels]);
+                multiply(padded, rows, panel, &self.runs, |tile| {
+                    tile.transpose_into(&mut y[column * pixels..], tile.row, pixels);
+                });
             }
+        }
+        if let Some(bias) = bias {
+            add_bias(y, bias, pixels);
         }
     }
 }
 
-/// [`copy_window`] with a width that the compiler knows.
-#[inline(always)]
-fn copy_window_of<R: Real, const WIDTH: usize>(to: &mut [R], from: &[R], pitch: usize) {
-    let (rows, _) = to.as_chunks_mut::<WIDTH>();
-    for (to, from) in rows.iter_mut().zip(from.chunks(pitch)) {
-        to.copy_from_slice(&from[..WIDTH]);
-    }
+/// Adds to every plane its channel's bias.
+fn add_bias<R: Real>(y: &mut [R], bias: &[R], pixels: usize) {
+    vectorised(|| {
+        for (plane, &bias) in y.chunks_exact_mut(pixels).zip(bias.iter().cycle()) {
+            for y in plane {
+                *y += bias;
+            }
+        }
+    });
 }
 
-/// The convolution of every image, one group of images per task.
-fn convolve<R: Real>(
+/// ∂L/∂x and (∂L/∂w, ∂L/∂b), as far as they are wanted.
+///
+/// Each part of the batch makes its share of ∂L/∂x and a partial sum of the others, which are added in order.
+fn gradients<R: Real>(
     x: &[R],
-    weight: Vec<R>,
-    bias: Option<&[R]>,
-    geometry: &Geometry,
-) -> Result<Vec<R>> {
-    let weight = R::store(weight, R::DTYPE);
-    let weight = Matrix::rows(&weight, 0, (geometry.outputs, geometry.patch()));
-    let group = geometry.group();
-    let mut y = vec![R::default(); geometry.batch * geometry.out_image()];
-    y.par_chunks_mut(group * geometry.out_image())
-        .zip(x.par_chunks(group * geometry.image()))
-        .try_for_each_init(
-            || Patches::new(geometry),
-            |patches, (y, x)| {
-                let product = matmul(weight, patches.fill(x, geometry)?)?;
-                vectorised(|| scatter(y, &product, bias, geometry));
-                Ok::<_, candle_core::Error>(())
-            },
-        )?;
-    Ok(y)
-}
-
-/// `[O, images, pixels]` → `[images, O, pixels]`, adding the bias.
-#[inline(always)]
-fn scatter<R: Real>(y: &mut [R], product: &[R], bias: Option<&[R]>, geometry: &Geometry) {
-    let pixels = geometry.pixels();
-    let images = y.len() / geometry.out_image();
-    for (i, image) in y.chunks_exact_mut(geometry.out_image()).enumerate() {
-        for (o, plane) in image.chunks_exact_mut(pixels).enumerate() {
-            let from = &product[(o * images + i) * pixels..][..pixels];
-            match bias {
-                Some(bias) => {
-                    for (y, &from) in plane.iter_mut().zip(from) {
-                        *y = from + bias[o];
-                    }
-                }
-                None => plane.copy_from_slice(from),
-            }
-        }
-    }
-}
-
-/// The transpose of a matrix with `columns` columns.
-fn transposed<R: Real>(x: &[R], columns: usize) -> Vec<R> {
-    (0..columns)
-        .flat_map(|j| x.iter().skip(j).step_by(columns).copied())
-        .collect()
-}
-
-/// ∂L/∂w and ∂L/∂b: a partial sum for each of at most [`PARTIALS`] parts of the batch, added in
-/// order.
-fn parameter_gradients<R: Real>(
-    x: &[R],
+    weight: &[R],
     grad: &[R],
     geometry: &Geometry,
-) -> Result<(Vec<R>, Vec<R>)> {
-    let group = geometry.group();
-    let part = geometry.batch.div_ceil(group).div_ceil(PARTIALS) * group;
-    let partials: Vec<(Vec<R>, Vec<R>)> = x
-        .par_chunks(part * geometry.image())
+    (wants_x, wants_parameters): (bool, bool),
+) -> (Option<Vec<R>>, Option<(Vec<R>, Vec<R>)>) {
+    let transposed = geometry.transposed();
+    let back = Convolution::back(&transposed, weight);
+    let part = geometry.part();
+    let mut x_grad = vec![R::default(); if wants_x { x.len() } else { 0 }];
+    let mut x_parts: Vec<&mut [R]> = x_grad.chunks_mut(part * geometry.image()).collect();
+    x_parts.resize_with(geometry.batch.div_ceil(part), Default::default);
+    let partials: Vec<Partial<R>> = x_parts
+        .into_par_iter()
+        .zip(x.par_chunks(part * geometry.image()))
         .zip(grad.par_chunks(part * geometry.out_image()))
-        .map(|(x, grad)| partial_gradients(x, grad, geometry))
-        .collect::<Result<_>>()?;
-    let mut weight_grad = vec![R::default(); geometry.outputs * geometry.patch()];
-    let mut bias_grad = vec![R::default(); geometry.outputs];
-    for (weight, bias) in &partials {
-        accumulate(&mut weight_grad, weight);
-        accumulate(&mut bias_grad, bias);
-    }
-    Ok((transposed(&weight_grad, geometry.outputs), bias_grad))
+        .map(|((x_grad, x), grad)| {
+            let mut partial = Partial::new(geometry, wants_parameters);
+            let (mut padded_x, mut padded_grad) = (Padded::new(geometry), Padded::new(&transposed));
+            let group = geometry.group();
+            let mut x_grads = x_grad.chunks_mut(group * geometry.image());
+            let groups = x
+                .chunks(group * geometry.image())
+                .zip(grad.chunks(group * geometry.out_image()));
+            for (x, grad) in groups {
+                let padded_grad = padded_grad.fill(grad, &transposed);
+                if let Some(x_grad) = x_grads.next() {
+                    back.apply(x_grad, padded_grad, None);
+                }
+                if wants_parameters {
+                    let images = x.len() / geometry.image();
+                    partial.add(padded_x.fill(x, geometry), padded_grad, images, geometry);
+                    partial.add_bias(grad, geometry);
+                }
+            }
+            partial
+        })
+        .collect();
+    let parameters = wants_parameters.then(|| Partial::total(&partials, geometry));
+    (wants_x.then_some(x_grad), parameters)
 }
 
-/// (∂L/∂w)ᵀ, `[C kh kw, O]`, and ∂L/∂b of some images. In this order the product reads the large
-/// patch matrix as it lies and only the small factor has to be turned.
-fn partial_gradients<R: Real>(
-    x: &[R],
-    grad: &[R],
-    geometry: &Geometry,
-) -> Result<(Vec<R>, Vec<R>)> {
-    let group = geometry.group();
-    let mut patches = Patches::new(geometry);
-    let mut rows = R::store(vec![R::default(); group * geometry.out_image()], R::DTYPE);
-    let mut weight_grad = vec![R::default(); geometry.outputs * geometry.patch()];
-    let mut bias_grad = vec![R::default(); geometry.outputs];
-    let groups = x
-        .chunks(group * geometry.image())
-        .zip(grad.chunks(group * geometry.out_image()));
-    for (x, grad) in groups {
-        let columns = grad.len() / geometry.outputs;
-        let values = slice_mut::<R>(&mut rows)?;
+/// A partial sum of ∂L/∂w, `[kh, O, kw C]`, and of ∂L/∂b.
+struct Partial<R> {
+    weight: Vec<R>,
+    bias: Vec<R>,
+}
+
+impl<R: Real> Partial<R> {
+    fn new(geometry: &Geometry, wanted: bool) -> Self {
+        let size = |n: usize| vec![R::default(); if wanted { n } else { 0 }];
+        Self {
+            weight: size(geometry.outputs * geometry.patch()),
+            bias: size(geometry.outputs),
+        }
+    }
+
+    /// Adds the images' share of ∂L/∂w: for each row k of the kernel the product over the pixels of their ∂L/∂y
+    /// with the row's part of their patches.
+    fn add(&mut self, x: &[R], grad: &[R], images: usize, geometry: &Geometry) {
+        let (height, width) = geometry.out();
+        let (back, outputs, row) = (
+            geometry.transposed(),
+            geometry.outputs,
+            geometry.kernel_row(),
+        );
+        let rows = Left::Columns {
+            stride: outputs,
+            count: outputs,
+        };
+        for k in 0..geometry.kernel.0 {
+            let pixel_rows = |n: usize| {
+                (0..height).map(move |y| Run {
+                    left: n * back.padded_image()
+                        + (y + back.padding.0) * back.pitch()
+                        + back.padding.1 * outputs,
+                    right: n * geometry.padded_image() + (y + k) * geometry.pitch(),
+                    len: width,
+                })
+            };
+            let runs: Vec<Run> = (0..images).flat_map(pixel_rows).collect();
+            let total = &mut self.weight[k * outputs * row..][..outputs * row];
+            let right = Right::rows(x, geometry.channels, row);
+            multiply(grad, rows, right, &runs, |tile| {
+                for (i, values) in tile.rows().enumerate() {
+                    accumulate(&mut total[(tile.row + i) * row + tile.column..], values);
+                }
+            });
+        }
+    }
+
+    fn add_bias(&mut self, grad: &[R], geometry: &Geometry) {
         vectorised(|| {
-            collect_rows(values, grad, geometry);
-            for (total, row) in bias_grad.iter_mut().zip(values.chunks_exact(columns)) {
-                *total += sum(row, |x| x);
+            for image in grad.chunks_exact(geometry.out_image()) {
+                for (total, plane) in self
+                    .bias
+                    .iter_mut()
+                    .zip(image.chunks_exact(geometry.pixels()))
+                {
+                    *total += sum(plane, |g| g);
+                }
             }
         });
-        let rows = Matrix::rows(&rows, 0, (geometry.outputs, columns));
-        accumulate(
-            &mut weight_grad,
-            &matmul(patches.fill(x, geometry)?, rows.t())?,
-        );
     }
-    Ok((weight_grad, bias_grad))
-}
 
-/// `[images, O, pixels]` → `[O, images, pixels]`.
-#[inline(always)]
-fn collect_rows<R: Real>(rows: &mut [R], grad: &[R], geometry: &Geometry) {
-    let pixels = geometry.pixels();
-    let images = grad.len() / geometry.out_image();
-    for (i, image) in grad.chunks_exact(geometry.out_image()).enumerate() {
-        for (o, plane) in image.chunks_exact(pixels).enumerate() {
-            rows[(o * images + i) * pixels..][..pixels].copy_from_slice(plane);
+    /// The sum in order, as `[O, C, kh, kw]` and `[O]`.
+    fn total(partials: &[Self], geometry: &Geometry) -> (Vec<R>, Vec<R>) {
+        let mut sum = Self::new(geometry, true);
+        for partial in partials {
+            accumulate(&mut sum.weight, &partial.weight);
+            accumulate(&mut sum.bias, &partial.bias);
         }
+        let (channels, (kh, kw), outputs) = (geometry.channels, geometry.kernel, geometry.outputs);
+        let mut weight = Vec::with_capacity(sum.weight.len());
+        for o in 0..outputs {
+            for c in 0..channels {
+                for k in 0..kh {
+                    let row = &sum.weight[(k * outputs + o) * kw * channels..];
+                    weight.extend((0..kw).map(|l| row[l * channels + c]));
+                }
+            }
+        }
+        (weight, sum.bias)
     }
 }

@@ -1,10 +1,13 @@
 //! Affine maps of vectors.
 
+use std::ops::Range;
+
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::buffer::{CHUNK, Matrix, PARTIALS, accumulate, by_dtype, load, matmul, tensor, with};
+use super::buffer::{PARTIALS, accumulate, by_dtype, load, tensor, with};
+use super::product::{Left, Right, Run, multiply, pack, panel_width};
 use super::real::{Real, vectorised};
 use super::{Path, composed};
 use crate::Error;
@@ -105,89 +108,185 @@ impl CustomOp3 for Linear {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let sizes = Sizes::new(x.dims(), weight.dims(), bias.dims())?;
-        let dtype = x.dtype();
-        let grad = widened(grad)?.reshape((sizes.rows, sizes.outputs))?;
+        by_dtype!(
+            x.dtype(),
+            "linear",
+            backward([x, weight, bias], grad, sizes)
+        )
+    }
+}
+
+/// Rows that one task multiplies.
+const ROWS: usize = 64;
+/// Length of the parts in which a long inner dimension is summed up, so that they stay in the cache.
+const INNER: usize = 512;
+
+fn forward<R: Real>(inputs: [(&CpuStorage, &Layout); 3], sizes: Sizes) -> Result<CpuStorage> {
+    let [x, weight, bias] = inputs.map(|(storage, layout)| load::<R>(storage, layout));
+    let (x, weight, bias) = (x?, weight?, bias?);
+    let (width, outputs) = (sizes.inputs, sizes.outputs);
+    let panels = pack(width, outputs, |p| {
+        let weight = &weight;
+        move |j| weight[j * width + p]
+    });
+    let right = Right::packed(&panels, width, outputs);
+    let mut y = vec![R::default(); sizes.rows * outputs];
+    rows_times(&x, width, right, &mut y, Some(&bias));
+    Ok(R::store(y, inputs[0].0.dtype()))
+}
+
+/// `y = x B (+ bias)` for row-major x with rows of `inner` elements.
+fn rows_times<R: Real>(
+    x: &[R],
+    inner: usize,
+    right: Right<'_, R>,
+    y: &mut [R],
+    bias: Option<&[R]>,
+) {
+    let columns = right.columns;
+    let starts: Vec<usize> = (0..ROWS).map(|i| i * inner).collect();
+    let run = Run {
+        left: 0,
+        right: 0,
+        len: inner,
+    };
+    y.par_chunks_mut(ROWS * columns)
+        .zip(x.par_chunks(ROWS * inner))
+        .for_each(|(y, x)| {
+            let rows = Left::Rows(&starts[..x.len() / inner]);
+            multiply(x, rows, right, &[run], |tile| {
+                for (i, values) in tile.rows().enumerate() {
+                    let y = &mut y[(tile.row + i) * columns + tile.column..][..tile.width];
+                    match bias {
+                        None => y.copy_from_slice(values),
+                        Some(bias) => {
+                            let bias = &bias[tile.column..][..tile.width];
+                            for (y, (&x, &bias)) in y.iter_mut().zip(values.iter().zip(bias)) {
+                                *y = x + bias;
+                            }
+                        }
+                    }
+                }
+            });
+        });
+}
+
+/// A row-major matrix as a right operand: as it lies, or packed into `own` where its last panel is not full.
+fn right_of<'a, R: Real>(
+    values: &'a [R],
+    rows: usize,
+    columns: usize,
+    own: &'a mut Vec<R>,
+) -> Right<'a, R> {
+    if columns.is_multiple_of(panel_width::<R>()) {
+        return Right::rows(values, columns, columns);
+    }
+    *own = pack(rows, columns, |p| {
+        let row = &values[p * columns..][..columns];
+        move |j| row[j]
+    });
+    Right::packed(own, rows, columns)
+}
+
+type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
+
+fn backward<R: Real>(inputs: [&Tensor; 3], grad: &Tensor, sizes: Sizes) -> Result<Gradients> {
+    let [x, weight, bias] = inputs;
+    let dtype = x.dtype();
+    with::<R, _>(grad, |grad| {
         let x_grad = if x.track_op() {
-            let x_grad = grad.matmul(&widened(weight)?)?;
-            Some(x_grad.reshape(x.shape())?.to_dtype(dtype)?)
+            let values = with(weight, |weight| Ok(input_gradient(weight, grad, sizes)))?;
+            Some(tensor(values, x.shape(), dtype))
         } else {
             None
         };
         if !(weight.track_op() || bias.track_op()) {
             return Ok((x_grad, None, None));
         }
-        let x = widened(x)?.reshape((sizes.rows, sizes.inputs))?;
-        let weight_grad = grad.t()?.matmul(&x)?.to_dtype(dtype)?;
-        let bias_grad = by_dtype!(grad.dtype(), "linear", column_sums(&grad, dtype))?;
+        let weight_grad = with(x, |x| Ok(weight_gradient(x, grad, sizes)))?;
+        let weight_grad = tensor(weight_grad, weight.shape(), dtype);
+        let bias_grad = tensor(column_sums(grad, sizes.outputs), bias.shape(), dtype);
         Ok((x_grad, Some(weight_grad), Some(bias_grad)))
-    }
-}
-
-fn forward<R: Real>(inputs: [(&CpuStorage, &Layout); 3], sizes: Sizes) -> Result<CpuStorage> {
-    let Sizes {
-        rows,
-        inputs: width,
-        outputs,
-    } = sizes;
-    let [x, weight, bias] = inputs;
-    let dtype = x.0.dtype();
-    let (mut x_own, mut weight_own) = (None, None);
-    let x = matrix::<R>(x, (rows, width), &mut x_own)?;
-    let weight = matrix::<R>(weight, (outputs, width), &mut weight_own)?;
-    let bias = load::<R>(bias.0, bias.1)?;
-    let mut y = matmul::<R>(x, weight.t())?;
-    y.par_chunks_mut(outputs * CHUNK.div_ceil(outputs))
-        .for_each(|y| {
-            vectorised(|| {
-                for y in y.chunks_exact_mut(outputs) {
-                    accumulate(y, &bias);
-                }
-            });
-        });
-    Ok(R::store(y, dtype))
-}
-
-/// The matrix of a contiguous operand; `own` keeps the widened elements of a half-precision one.
-fn matrix<'a, R: Real>(
-    (storage, layout): (&'a CpuStorage, &Layout),
-    shape: (usize, usize),
-    own: &'a mut Option<CpuStorage>,
-) -> Result<Matrix<'a>> {
-    if R::slice(storage).is_some() {
-        return Ok(Matrix::rows(storage, layout.start_offset(), shape));
-    }
-    let widened = load::<R>(storage, layout)?.into_owned();
-    Ok(Matrix::rows(
-        own.insert(R::store(widened, R::DTYPE)),
-        0,
-        shape,
-    ))
-}
-
-/// The tensor without its graph, bf16 and f16 widened to f32.
-fn widened(x: &Tensor) -> Result<Tensor> {
-    match x.dtype() {
-        DType::BF16 | DType::F16 => x.detach().to_dtype(DType::F32)?.contiguous(),
-        _ => x.detach().contiguous(),
-    }
-}
-
-/// The sum of the rows of a matrix, rounded to `dtype`: partial sums over at most [`PARTIALS`]
-/// parts, added in order.
-fn column_sums<R: Real>(x: &Tensor, dtype: DType) -> Result<Tensor> {
-    let (rows, columns) = x.dims2()?;
-    with::<R, _>(x, |x| {
-        let part = rows.div_ceil(PARTIALS).max(1) * columns;
-        let partials: Vec<Vec<R>> = x
-            .par_chunks(part)
-            .map(|x| vectorised(|| sum_of_rows(x, columns)))
-            .collect();
-        Ok(tensor(
-            sum_of_rows(&partials.concat(), columns),
-            columns,
-            dtype,
-        ))
     })
+}
+
+/// g W.
+fn input_gradient<R: Real>(weight: &[R], grad: &[R], sizes: Sizes) -> Vec<R> {
+    let mut own = Vec::new();
+    let right = right_of(weight, sizes.outputs, sizes.inputs, &mut own);
+    let mut x_grad = vec![R::default(); sizes.rows * sizes.inputs];
+    rows_times(grad, sizes.outputs, right, &mut x_grad, None);
+    x_grad
+}
+
+/// gᵀ x.
+fn weight_gradient<R: Real>(x: &[R], grad: &[R], sizes: Sizes) -> Vec<R> {
+    let (inputs, outputs) = (sizes.inputs, sizes.outputs);
+    let mut own = Vec::new();
+    let right = right_of(x, sizes.rows, inputs, &mut own);
+    let mut weight_grad = vec![R::default(); outputs * inputs];
+    weight_grad
+        .par_chunks_mut(ROWS * inputs)
+        .enumerate()
+        .for_each(|(block, total)| {
+            let count = total.len() / inputs;
+            let mut strips = vec![R::default(); count.next_multiple_of(STRIP) * INNER];
+            for first in (0..sizes.rows).step_by(INNER) {
+                let len = INNER.min(sizes.rows - first);
+                let part = &grad[first * outputs..][..len * outputs];
+                cut_into_strips(
+                    &mut strips,
+                    part,
+                    block * ROWS..block * ROWS + count,
+                    outputs,
+                );
+                let run = Run {
+                    left: 0,
+                    right: first * right.stride,
+                    len,
+                };
+                let rows = strips
+                    .chunks(len * STRIP)
+                    .zip(total.chunks_mut(STRIP * inputs));
+                for (strip, total) in rows {
+                    let left = Left::Columns {
+                        stride: STRIP,
+                        count: total.len() / inputs,
+                    };
+                    multiply(strip, left, right, &[run], |tile| {
+                        for (i, values) in tile.rows().enumerate() {
+                            let at = (tile.row + i) * inputs + tile.column;
+                            accumulate(&mut total[at..], values);
+                        }
+                    });
+                }
+            }
+        });
+    weight_grad
+}
+
+/// Columns of ∂L/∂y that are copied side by side: as many as a tile has rows. Read where they lie they would be a
+/// whole row apart, which for some widths is always the same place in the cache.
+const STRIP: usize = 8;
+
+/// Cuts some columns of a matrix into strips of [`STRIP`], one below the other.
+fn cut_into_strips<R: Real>(strips: &mut [R], x: &[R], columns: Range<usize>, width: usize) {
+    let rows = x.len() / width;
+    for (p, row) in x.chunks_exact(width).enumerate() {
+        for (i, from) in row[columns.clone()].chunks(STRIP).enumerate() {
+            strips[(i * rows + p) * STRIP..][..from.len()].copy_from_slice(from);
+        }
+    }
+}
+
+/// The sum of the rows of a matrix: partial sums over at most [`PARTIALS`] parts, added in order.
+fn column_sums<R: Real>(x: &[R], columns: usize) -> Vec<R> {
+    let part = (x.len() / columns).div_ceil(PARTIALS).max(1) * columns;
+    let partials: Vec<Vec<R>> = x
+        .par_chunks(part)
+        .map(|x| vectorised(|| sum_of_rows(x, columns)))
+        .collect();
+    sum_of_rows(&partials.concat(), columns)
 }
 
 #[inline(always)]

@@ -20,13 +20,16 @@ mod buffer;
 pub mod composed;
 mod conv2d;
 mod embedding;
+mod gated_sum;
 mod group_norm;
 mod layer_norm;
 mod linear;
 mod loss;
+mod product;
 mod real;
 mod resample;
 mod softmax;
+mod structural;
 
 use candle_core::Tensor;
 
@@ -35,12 +38,14 @@ pub use attention::{Packing, attention, self_attention};
 pub use conv2d::conv2d;
 pub(crate) use embedding::from_f64;
 pub use embedding::{embedding, time_features};
+pub use gated_sum::gated_sum;
 pub use group_norm::{GROUP_NORM_EPS, group_norm, group_norm_silu};
 pub use layer_norm::{LAYER_NORM_EPS, layer_norm};
 pub use linear::linear;
 pub use loss::cross_entropy;
 pub use resample::{avg_pool2x, concat_channels, global_avg_pool, upsample_nearest2x};
 pub use softmax::softmax_last;
+pub(crate) use structural::polarised_squared_loss;
 
 /// Which implementation of an operation runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::ops::{Add, AddAssign, Div, Mul, Neg, Range, Sub};
 
 use candle_core::{CpuStorage, DType};
 use half::{bf16, f16};
+use pulp::Simd;
 
 /// Independent partial sums of a reduction: enough for two AVX2 registers, and the same number on
 /// every machine, so that a sum does not depend on the processor.
@@ -26,9 +27,29 @@ pub(super) trait Real:
 {
     /// The type's own storage type.
     const DTYPE: DType;
+    /// As many numbers as one register holds.
+    type Vector<S: Simd>: Copy + Send + Sync;
+
+    /// Numbers in a vector.
+    fn lanes<S: Simd>() -> usize;
+    /// The vectors that a slice begins with, wherever it begins.
+    fn vectors<S: Simd>(x: &[Self]) -> (&[Self::Vector<S>], &[Self]);
+    /// [`vectors`](Self::vectors), to write.
+    fn vectors_mut<S: Simd>(x: &mut [Self]) -> (&mut [Self::Vector<S>], &mut [Self]);
+    /// A vector of one number.
+    fn splat<S: Simd>(simd: S, x: Self) -> Self::Vector<S>;
+    /// a b + c, rounded once where the processor can.
+    fn mul_add<S: Simd>(
+        simd: S,
+        a: Self::Vector<S>,
+        b: Self::Vector<S>,
+        c: Self::Vector<S>,
+    ) -> Self::Vector<S>;
 
     /// The nearest number to `x`.
     fn of(x: f64) -> Self;
+    /// The number itself.
+    fn wide(self) -> f64;
     /// √x.
     fn sqrt(self) -> Self;
     /// |x|.
@@ -49,10 +70,41 @@ pub(super) trait Real:
 
 impl Real for f64 {
     const DTYPE: DType = DType::F64;
+    type Vector<S: Simd> = S::f64s;
+
+    #[inline(always)]
+    fn lanes<S: Simd>() -> usize {
+        S::F64_LANES
+    }
+    #[inline(always)]
+    fn vectors<S: Simd>(x: &[Self]) -> (&[Self::Vector<S>], &[Self]) {
+        S::as_simd_f64s(x)
+    }
+    #[inline(always)]
+    fn vectors_mut<S: Simd>(x: &mut [Self]) -> (&mut [Self::Vector<S>], &mut [Self]) {
+        S::as_mut_simd_f64s(x)
+    }
+    #[inline(always)]
+    fn splat<S: Simd>(simd: S, x: Self) -> Self::Vector<S> {
+        simd.splat_f64s(x)
+    }
+    #[inline(always)]
+    fn mul_add<S: Simd>(
+        simd: S,
+        a: Self::Vector<S>,
+        b: Self::Vector<S>,
+        c: Self::Vector<S>,
+    ) -> Self::Vector<S> {
+        simd.mul_add_e_f64s(a, b, c)
+    }
 
     #[inline(always)]
     fn of(x: f64) -> Self {
         x
+    }
+    #[inline(always)]
+    fn wide(self) -> f64 {
+        self
     }
     #[inline(always)]
     fn sqrt(self) -> Self {
@@ -94,11 +146,42 @@ impl Real for f64 {
 
 impl Real for f32 {
     const DTYPE: DType = DType::F32;
+    type Vector<S: Simd> = S::f32s;
+
+    #[inline(always)]
+    fn lanes<S: Simd>() -> usize {
+        S::F32_LANES
+    }
+    #[inline(always)]
+    fn vectors<S: Simd>(x: &[Self]) -> (&[Self::Vector<S>], &[Self]) {
+        S::as_simd_f32s(x)
+    }
+    #[inline(always)]
+    fn vectors_mut<S: Simd>(x: &mut [Self]) -> (&mut [Self::Vector<S>], &mut [Self]) {
+        S::as_mut_simd_f32s(x)
+    }
+    #[inline(always)]
+    fn splat<S: Simd>(simd: S, x: Self) -> Self::Vector<S> {
+        simd.splat_f32s(x)
+    }
+    #[inline(always)]
+    fn mul_add<S: Simd>(
+        simd: S,
+        a: Self::Vector<S>,
+        b: Self::Vector<S>,
+        c: Self::Vector<S>,
+    ) -> Self::Vector<S> {
+        simd.mul_add_e_f32s(a, b, c)
+    }
 
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "rounding is the purpose")]
     fn of(x: f64) -> Self {
         x as f32
+    }
+    #[inline(always)]
+    fn wide(self) -> f64 {
+        f64::from(self)
     }
     #[inline(always)]
     fn sqrt(self) -> Self {
@@ -276,10 +359,14 @@ pub(super) fn moments<R: Real>(x: &[R], eps: f64) -> (R, R) {
     (mean, R::of(1.0) / (variance + R::of(eps)).sqrt())
 }
 
-/// Runs `f` compiled for AVX2 where the processor has it; its results do not depend on that, since
-/// multiplications and additions are never contracted and every sum has a fixed order.
+/// Runs `f` compiled for AVX-512 or AVX2 where the processor has it; its results do not depend on that,
+/// since multiplications and additions are never contracted and every sum has a fixed order.
 #[inline(always)]
 pub(super) fn vectorised<T>(f: impl FnOnce() -> T) -> T {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = pulp::x86::V4::try_new() {
+        return simd.vectorize(f);
+    }
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = pulp::x86::V3::try_new() {
         return simd.vectorize(f);

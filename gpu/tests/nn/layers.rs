@@ -69,6 +69,8 @@ fn cases() -> Vec<Case> {
         case!("layer norm without affine map", 200.0, [t(&[4, 18])],
             x => layer_norm(&x[0], None)),
         case!("silu", 30.0, [t(&[3, 7])], x => silu(&x[0])),
+        case!("gated sum", 20.0, [t(&[2, 3, 5]), t(&[2, 5]), t(&[2, 3, 5])],
+            x => gated_sum(&x[0], &x[1], &x[2])),
         case!("gelu", 60.0, [t(&[3, 7])], x => gelu(&x[0])),
         case!("softmax", 60.0, [t(&[2, 2, 19])], x => softmax_last(&x[0])),
         case!("attention", 150.0, [t(&[2, 3, 4]), t(&[2, 5, 4]), t(&[2, 5, 2])],
@@ -253,6 +255,44 @@ fn large_batches_are_split_without_losing_an_image() {
                 &want,
                 2.0 * 515.0 * 515.0 * 64.0 * 2_f64.powi(-53),
             );
+        }
+    }
+}
+
+#[test]
+fn products_of_many_tiles_agree() {
+    // More rows, columns and inner terms than a tile, a panel, a strip, a task and a part have, and a rest of each.
+    let mut draw = Draw::new(6);
+    let conv = [vec![9, 19, 6, 7], vec![41, 19, 3, 3], vec![41]].map(|dims| draw.tensor(dims));
+    let linear = [vec![1100, 43], vec![77, 43], vec![77]].map(|dims| draw.tensor(dims));
+    // Terms below 4; the longest sums are over the pixels of the batch and over the rows.
+    let cases: [(&str, Op<'_>, Op<'_>, _, f64); 2] = [
+        (
+            "conv2d",
+            &|x| nn::conv2d(&x[0], &x[1], Some(&x[2]), 1),
+            &|x| composed::conv2d(&x[0], &x[1], Some(&x[2]), 1),
+            conv,
+            9.0 * 42.0,
+        ),
+        (
+            "linear",
+            &|x| nn::linear(&x[0], &x[1], Some(&x[2])),
+            &|x| composed::linear(&x[0], &x[1], Some(&x[2])),
+            linear,
+            1100.0,
+        ),
+    ];
+    for (name, fused, composed, inputs, terms) in cases {
+        for (dtype, u) in [(DType::F64, 2_f64.powi(-53)), (DType::F32, U32)] {
+            let inputs = cast(&inputs, dtype);
+            let allowance = 2.0 * terms * terms * 4.0 * u;
+            let y = (fused(&inputs), composed(&inputs));
+            let (got, want) = (y.0.expect("fused"), y.1.expect("composed"));
+            assert_close(name, &got, &want, allowance);
+            let want = gradients(composed, &inputs);
+            for (got, want) in gradients(fused, &inputs).iter().zip(want) {
+                assert_close(name, got, &want, allowance);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The layers, forward and backward, on the fused and on the composed path.
 
 use candle_core::{Result as CandleResult, Tensor};
-use ndarray::ArrayD;
+use ndarray::{ArrayD, Axis};
 use proptest::prelude::*;
 use sadm_gpu::nn::{self as gpu, composed};
 use sadm_reference::{
@@ -25,6 +25,7 @@ pub(super) fn checks() -> Vec<Box<dyn Check>> {
         group_norm(),
         layer_norm(),
         layer_norm_affine(),
+        gated_sum(),
         silu(),
         gelu(),
         softmax(),
@@ -396,6 +397,48 @@ fn layer_norm_affine() -> Layer {
         },
         fused: |_, t| gpu::layer_norm(&t[0], Some((&t[1], &t[2]))),
         composed: Some(|_, t| composed::layer_norm(&t[0], Some((&t[1], &t[2])))),
+    }
+}
+
+fn gated_sum() -> Layer {
+    Layer {
+        name: "gated-sum",
+        about: "y = x + γ h with one γ for each sample",
+        inputs: &["x", "gate", "h"],
+        draws: || {
+            (1..=3_usize, 1..=4_usize, 1..=5_usize)
+                .prop_flat_map(|(n, t, d)| {
+                    drawn(vec![
+                        ("x", vec![n, t, d]),
+                        ("gate", vec![n, d]),
+                        ("h", vec![n, t, d]),
+                        ("g", vec![n, t, d]),
+                    ])
+                })
+                .boxed()
+        },
+        reference: |case| {
+            let [x, gate, h, g] = get(case, ["x", "gate", "h", "g"])?;
+            let gate = gate.clone().insert_axis(Axis(1));
+            Ok(values([
+                ("y", x + &(&gate * h)),
+                ("grad_x", g.clone()),
+                ("grad_gate", (g * h).sum_axis(Axis(1))),
+                ("grad_h", &gate * g),
+            ]))
+        },
+        bound: |case, p| {
+            let [x, gate, h, g] = tracked(case, ["x", "gate", "h", "g"])?;
+            let gate = gate.insert_axis(1);
+            Ok(bounds([
+                ("y", x.add(&gate.mul(&h, p), p)),
+                ("grad_x", g.clone()),
+                ("grad_gate", g.mul(&h, p).sum_axis(1, false, p)),
+                ("grad_h", gate.mul(&g, p)),
+            ]))
+        },
+        fused: |_, t| gpu::gated_sum(&t[0], &t[1], &t[2]),
+        composed: Some(|_, t| composed::gated_sum(&t[0], &t[1], &t[2])),
     }
 }
 

@@ -31,8 +31,22 @@ pub(super) fn checks() -> Vec<Box<dyn Check>> {
     relations
         .map(affinity)
         .chain(pairs.map(|(relation, distance)| structural_loss(relation, distance)))
-        .chain(forms.map(|(relation, form)| polarised_loss(relation, form)))
+        .chain(
+            forms
+                .clone()
+                .map(|(r, form)| polarised_loss(r, form, Path::Own)),
+        )
+        .chain(forms.map(|(r, form)| polarised_loss(r, form, Path::Composed)))
         .collect()
+}
+
+/// Which of the training system's two implementations of the squared loss of inner products is meant.
+#[derive(Clone, Copy, PartialEq)]
+enum Path {
+    /// What the device takes by itself.
+    Own,
+    /// The chain of candle operations.
+    Composed,
 }
 
 /// Every relation, with a bandwidth that is replaced by the case's.
@@ -358,7 +372,7 @@ pub(crate) fn candle_loss(
 
 /// Batches that differ by a millionth: the naive bound says nothing there, the polarised one holds the
 /// training system to the accuracy it was polarised for.
-fn polarised_loss(relation: Relation, form: Form) -> Box<dyn Check> {
+fn polarised_loss(relation: Relation, form: Form, path: Path) -> Box<dyn Check> {
     let options = StructureOptions {
         relation,
         distance: Distance::Squared,
@@ -369,7 +383,10 @@ fn polarised_loss(relation: Relation, form: Form) -> Box<dyn Check> {
         Form::Feature => "feature",
     };
     Quantity::new(
-        format!("structural-loss.polarised.{relation}.{name}"),
+        match path {
+            Path::Own => format!("structural-loss.polarised.{relation}.{name}"),
+            Path::Composed => format!("structural-loss.composed.{relation}.{name}"),
+        },
         "S at Ψ̂ ≈ Ψ: η/|B|² ‖½(PSᵀ + SPᵀ)‖², or ½[⟨PᵀP, SᵀS⟩ + tr((PᵀS)²)]",
         "mathematics.md §3, polarised form",
     )
@@ -421,6 +438,15 @@ fn polarised_loss(relation: Relation, form: Form) -> Box<dyn Check> {
             ("grad_generated", s.grad_generated),
         ]))
     })
-    .candle(move |case, place| candle_loss(&options, case, place))
+    .candle(move |case, place| {
+        let loss = match path {
+            Path::Own => gpu::structural_loss,
+            Path::Composed => gpu::structural_loss_composed,
+        };
+        let (eta, options) = (case.get_numbers("eta")?, gpu_options(&options)?);
+        differentiated(case, place, &["real", "generated"], |inputs| {
+            Ok(loss(&inputs[0], &inputs[1], eta, &options)?)
+        })
+    })
     .boxed()
 }

@@ -1,0 +1,244 @@
+//! Ours and PyTorch, side by side: steps, layers and losses on the same shapes, in turns.
+//!
+//! ```text
+//! cargo bench --bench side_by_side -- [--python PATH] [--threads 2] [--rounds 5] [--seconds 0.5] [--compile]
+//!                                     [--clock wall|cpu] [FILTER…]
+//! ```
+//! `--clock cpu` counts the processor time of all threads: on a machine that others use too, with one thread, it is
+//! the time that the work would take alone. With more threads it also counts their waiting.
+//!
+//! Without `--python` only our side is timed. `scripts/bench.sh` installs PyTorch and calls this.
+
+mod clock;
+mod items;
+mod ours;
+mod theirs;
+
+use clock::Clock;
+use items::{Item, items};
+use ours::Work;
+use theirs::Python;
+
+/// A bench says what failed and stops.
+pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// What the command line asks for.
+struct Options {
+    python: Option<String>,
+    rounds: usize,
+    seconds: f64,
+    compile: bool,
+    clock: Clock,
+    threads: usize,
+    filters: Vec<String>,
+}
+
+impl Options {
+    fn parse() -> Outcome<Self> {
+        let mut options = Self {
+            python: None,
+            rounds: 5,
+            seconds: 0.5,
+            compile: false,
+            clock: Clock::Wall,
+            threads: 2,
+            filters: Vec::new(),
+        };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            let mut value = || {
+                let missing = format!("{argument} needs a value");
+                arguments.next().ok_or(missing)
+            };
+            match argument.as_str() {
+                "--bench" => {} // from cargo
+                "--python" => options.python = Some(value()?),
+                "--rounds" => options.rounds = value()?.parse::<usize>()?.max(1),
+                "--seconds" => options.seconds = value()?.parse()?,
+                "--threads" => options.threads = value()?.parse::<usize>()?.max(1),
+                "--clock" => options.clock = value()?.parse()?,
+                "--compile" => options.compile = true,
+                flag if flag.starts_with('-') => {
+                    return Err(format!("unknown option {flag}; known: --python PATH, --threads N, --rounds N, --seconds S, --compile, --clock wall|cpu").into());
+                }
+                filter => options.filters.push(filter.to_owned()),
+            }
+        }
+        Ok(options)
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter))
+    }
+}
+
+/// Times of one item: for each round the calls of each side.
+struct Row {
+    name: String,
+    ours: Vec<Vec<f64>>,
+    eager: Option<Vec<Vec<f64>>>,
+    compiled: Option<Vec<Vec<f64>>>,
+}
+
+fn main() -> Outcome<()> {
+    let options = Options::parse()?;
+    clock::with_threads(options.threads)?;
+    let mut python = options.python.as_deref().map(Python::start).transpose()?;
+    match &python {
+        Some(python) => println!("PyTorch {}, {} threads", python.version, python.threads),
+        None => println!("PyTorch: not there; our side alone"),
+    }
+    println!(
+        "sadm: {} threads; {} rounds of {} s for each side; milliseconds of {} time, median (least); ratio = ours / PyTorch: \
+         median of the rounds [least – largest]",
+        candle_core::utils::get_num_threads(),
+        options.rounds,
+        options.seconds,
+        options.clock
+    );
+    println!(
+        "{:<44}{:>22}{:>22}{:>24}{:>22}{:>24}",
+        "", "sadm", "PyTorch eager", "ratio", "torch.compile", "ratio"
+    );
+    for item in items()?
+        .into_iter()
+        .filter(|item| options.wants(&item.name))
+    {
+        println!("{}", line(&measure(item, &options, python.as_mut())?));
+    }
+    Ok(())
+}
+
+fn measure(item: Item, options: &Options, mut python: Option<&mut Python>) -> Outcome<Row> {
+    let mut work = (item.make)()?;
+    for _ in 0..2 {
+        (work.call)()?;
+    }
+    let mut modes = Vec::new();
+    if let Some(python) = python.as_deref_mut() {
+        modes.push("eager");
+        if options.compile && item.compilable {
+            modes.push("compile");
+        }
+        for mode in modes.clone() {
+            match python.make(&format!("{mode}:{}", item.name), &item.what, mode)? {
+                Ok(parameters) => same_parameters(&item.name, &work, parameters)?,
+                Err(error) => {
+                    eprintln!("{} ({mode}): {error}", item.name);
+                    modes.retain(|m| *m != mode);
+                }
+            }
+        }
+    }
+    let mut ours = Vec::new();
+    let mut theirs = vec![Vec::new(); modes.len()];
+    for _ in 0..options.rounds {
+        ours.push(timed(&mut work, options)?);
+        for (mode, times) in modes.iter().zip(&mut theirs) {
+            if let Some(python) = python.as_deref_mut() {
+                times.push(python.time(
+                    &format!("{mode}:{}", item.name),
+                    options.seconds,
+                    options.clock,
+                )?);
+            }
+        }
+    }
+    let mut row = Row {
+        name: item.name.clone(),
+        ours,
+        eager: None,
+        compiled: None,
+    };
+    for (mode, times) in modes.iter().zip(theirs) {
+        if let Some(python) = python.as_deref_mut() {
+            python.drop_item(&format!("{mode}:{}", item.name))?;
+        }
+        let slot = if *mode == "eager" {
+            &mut row.eager
+        } else {
+            &mut row.compiled
+        };
+        *slot = Some(times);
+    }
+    Ok(row)
+}
+
+fn same_parameters(name: &str, work: &Work, theirs: Option<usize>) -> Outcome<()> {
+    if work.parameters != theirs {
+        let message = format!(
+            "{name}: the networks differ: {:?} parameters here, {theirs:?} in PyTorch",
+            work.parameters
+        );
+        return Err(message.into());
+    }
+    Ok(())
+}
+
+/// Times of single calls, at least 3, until the seconds are over.
+fn timed(work: &mut Work, options: &Options) -> Outcome<Vec<f64>> {
+    let (mut times, start, first) = (Vec::new(), Clock::Wall.now()?, options.clock.now()?);
+    while times.len() < 3 || Clock::Wall.now()? - start < options.seconds {
+        let call = options.clock.now()?;
+        (work.call)()?;
+        times.push(options.clock.now()? - call);
+    }
+    if options.clock == Clock::Cpu {
+        // The system brings a running thread's account up to date only now and then: short calls are told from
+        // their mean alone.
+        let mean = (options.clock.now()? - first) / times.len() as f64;
+        return Ok(vec![mean]);
+    }
+    Ok(times)
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
+
+fn least(values: impl Iterator<Item = f64>) -> f64 {
+    values.fold(f64::INFINITY, f64::min)
+}
+
+fn line(row: &Row) -> String {
+    let time = |rounds: &[Vec<f64>]| {
+        let all = rounds.concat();
+        format!(
+            "{:.2} ({:.2})",
+            1e3 * median(&all),
+            1e3 * least(all.iter().copied())
+        )
+    };
+    let pair = |rounds: &Option<Vec<Vec<f64>>>| match rounds {
+        None => ("–".to_owned(), "–".to_owned()),
+        Some(rounds) => (time(rounds), ratio(&row.ours, rounds)),
+    };
+    let (eager, compiled) = (pair(&row.eager), pair(&row.compiled));
+    format!(
+        "{:<44}{:>22}{:>22}{:>24}{:>22}{:>24}",
+        row.name,
+        time(&row.ours),
+        eager.0,
+        eager.1,
+        compiled.0,
+        compiled.1
+    )
+}
+
+/// Median, least and largest of the rounds' ratios of medians.
+fn ratio(ours: &[Vec<f64>], theirs: &[Vec<f64>]) -> String {
+    let ratios: Vec<f64> = ours
+        .iter()
+        .zip(theirs)
+        .map(|(ours, theirs)| median(ours) / median(theirs))
+        .collect();
+    let largest = ratios.iter().copied().fold(0.0, f64::max);
+    format!(
+        "{:.2} [{:.2} – {:.2}]",
+        median(&ratios),
+        least(ratios.iter().copied()),
+        largest
+    )
+}

@@ -1,0 +1,236 @@
+//! Our side of every line.
+
+use candle_core::{DType, Device, Tensor, Var};
+use sadm::gpu::config::Config;
+use sadm::gpu::ema::Ema;
+use sadm::gpu::nn;
+use sadm::gpu::optim::{AdamW, clip_grad_norm};
+use sadm::gpu::params::{Init, Params};
+use sadm::gpu::random::Streams;
+use sadm::gpu::structure::{StructureOptions, structural_loss};
+use sadm::gpu::train::draw_times;
+use sadm::gpu::train::players::{ImageKind, Players};
+use sadm::gpu::train::step::{Batch, Objective, StructureTerm, theta_losses};
+use serde_json::Value;
+
+use super::Outcome;
+
+/// Something that can be called again and again.
+pub struct Work {
+    /// Trained scalars, for a network.
+    pub parameters: Option<usize>,
+    /// One call.
+    pub call: Box<dyn FnMut() -> Outcome<()>>,
+}
+
+fn normal(name: &str, shape: &[usize]) -> Outcome<Tensor> {
+    Ok(Streams::new(1).normal_tensor(name, 0, shape, &Device::Cpu, DType::F32)?)
+}
+
+/// One guided update of θ: both losses, backward pass, clipping, AdamW, EMA.
+pub fn step(config: &Config, image: ImageKind) -> Outcome<Work> {
+    let n = config.train.batch;
+    let players = Players::new(config, image, &Device::Cpu)?;
+    let shape = [n, image.channels, image.size, image.size];
+    let batch = Batch {
+        x0: normal("x0", &shape)?.tanh()?,
+        eps: normal("eps", &shape)?,
+        t: draw_times(config, Streams::new(config.seed), "bench", 0, n),
+        labels: Some(
+            (0..n)
+                .map(|i| u32::try_from(i % image.classes))
+                .collect::<Result<_, _>>()?,
+        ),
+    };
+    let train = &config.train;
+    let mut optimizer = AdamW::default();
+    let mut ema = Ema::new(&players.theta, train.ema_half_life, train.ema_ramp)?;
+    let (objective, term) = (Objective::of(config), StructureTerm::of(config));
+    let clip = train.clip_norm;
+    Ok(Work {
+        parameters: Some(players.theta.len_elements()),
+        call: Box::new(move || {
+            let losses = theta_losses(
+                players.denoiser.as_ref(),
+                Some(&players.encoder_frozen),
+                &objective,
+                &term,
+                &batch,
+                None,
+            )?;
+            let mut grads = losses.total.backward()?;
+            clip_grad_norm(&players.theta, &mut grads, clip)?;
+            optimizer.step(&players.theta, &grads, 1.0)?;
+            ema.update(&players.theta, n as f64, n as f64)?;
+            Ok(())
+        }),
+    })
+}
+
+/// y = f(inputs) and the gradients of ⟨g, y⟩ with respect to every input.
+fn differentiated(
+    inputs: Vec<Tensor>,
+    f: impl Fn(&[Var]) -> candle_core::Result<Tensor> + 'static,
+) -> Outcome<Work> {
+    let inputs: Vec<Var> = inputs
+        .iter()
+        .map(Var::from_tensor)
+        .collect::<Result<_, _>>()?;
+    let g = normal("g", f(&inputs)?.dims())?;
+    Ok(Work {
+        parameters: None,
+        call: Box::new(move || {
+            // Σ y·g with g constant; its gradient reaches the layer as g.
+            Inner(g.clone()).of(&f(&inputs)?)?.backward()?;
+            Ok(())
+        }),
+    })
+}
+
+/// ⟨g, y⟩ as one operation whose gradient is g, so that the layer alone is timed.
+struct Inner(Tensor);
+
+impl Inner {
+    fn of(self, y: &Tensor) -> candle_core::Result<Tensor> {
+        y.apply_op1(self)
+    }
+}
+
+impl candle_core::CustomOp1 for Inner {
+    fn name(&self) -> &'static str {
+        "inner"
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &candle_core::CpuStorage,
+        _: &candle_core::Layout,
+    ) -> candle_core::Result<(candle_core::CpuStorage, candle_core::Shape)> {
+        // The value is not looked at.
+        Ok((candle_core::CpuStorage::F32(vec![0.0]), ().into()))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        Ok(Some(self.0.clone()))
+    }
+}
+
+/// A layer as `items` describes it.
+pub fn layer(what: &Value) -> Outcome<Work> {
+    let shape: Vec<usize> = serde_json::from_value(what["shape"].clone())?;
+    let number = |name: &str| {
+        let value = what[name].as_u64().ok_or(format!("{name} is missing"))?;
+        Outcome::Ok(usize::try_from(value)?)
+    };
+    let x = normal("x", &shape)?;
+    let (channels, width) = (shape[1], shape[shape.len() - 1]);
+    match what["op"].as_str().unwrap_or_default() {
+        "conv2d" => {
+            let (o, k) = (number("outputs")?, number("kernel")?);
+            let weight = normal("weight", &[o, channels, k, k])?;
+            differentiated(vec![x, weight, normal("bias", &[o])?], move |t| {
+                nn::conv2d(&t[0], &t[1], Some(&t[2]), k / 2)
+            })
+        }
+        "linear" => {
+            let o = number("outputs")?;
+            let inputs = vec![x, normal("weight", &[o, width])?, normal("bias", &[o])?];
+            differentiated(inputs, |t| nn::linear(&t[0], &t[1], Some(&t[2])))
+        }
+        "group_norm_silu" => {
+            let groups = number("groups")?;
+            let inputs = vec![
+                x,
+                normal("gamma", &[channels])?,
+                normal("beta", &[channels])?,
+            ];
+            differentiated(inputs, move |t| {
+                nn::group_norm_silu(&t[0], groups, &t[1], &t[2])
+            })
+        }
+        "modulated_layer_norm" => {
+            let affine = [shape[0], width];
+            let inputs = vec![x, normal("gamma", &affine)?, normal("beta", &affine)?];
+            differentiated(inputs, |t| nn::layer_norm(&t[0], Some((&t[1], &t[2]))))
+        }
+        "self_attention" => {
+            let heads = number("heads")?;
+            differentiated(vec![x], move |t| {
+                nn::self_attention(&t[0], heads, nn::Packing::Tokens)
+            })
+        }
+        "silu" => differentiated(vec![x], |t| nn::silu(&t[0])),
+        "gelu" => differentiated(vec![x], |t| nn::gelu(&t[0])),
+        "softmax" => differentiated(vec![x], |t| nn::softmax_last(&t[0])),
+        "upsample" => differentiated(vec![x], |t| nn::upsample_nearest2x(&t[0])),
+        "avg_pool" => differentiated(vec![x], |t| nn::avg_pool2x(&t[0])),
+        other => Err(format!("no layer called {other}").into()),
+    }
+}
+
+/// AdamW and EMA of parameters of given sizes.
+pub fn optimizer(sizes: &[usize]) -> Outcome<Work> {
+    let params = Params::new(&Device::Cpu, DType::F32, 0);
+    let mut sum = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+    for (i, &size) in sizes.iter().enumerate() {
+        let p = params
+            .builder()
+            .get(size, &format!("p{i}"), Init::Normal { std: 1.0 })?;
+        sum = (sum + p.sqr()?.sum_all()?)?;
+    }
+    let grads = sum.backward()?;
+    let mut optimizer = AdamW::default();
+    let mut ema = Ema::new(&params, 1000.0, f64::INFINITY)?;
+    Ok(Work {
+        parameters: None,
+        call: Box::new(move || {
+            optimizer.step(&params, &grads, 1.0)?;
+            ema.update(&params, 64.0, 64.0)?;
+            Ok(())
+        }),
+    })
+}
+
+/// The structural loss (cosine, squared, diagonal included) with its gradient with respect to the generated
+/// features, as guidance needs it.
+pub fn structure(batch: usize, dim: usize) -> Outcome<Work> {
+    let real = normal("real", &[batch, dim])?;
+    let generated = Var::from_tensor(&normal("generated", &[batch, dim])?)?;
+    let options = StructureOptions::default();
+    Ok(Work {
+        parameters: None,
+        call: Box::new(move || {
+            structural_loss(&real, generated.as_tensor(), &[2.0], &options)?.backward()?;
+            Ok(())
+        }),
+    })
+}
+
+/// (m, k, n) of the two products that the loss and its gradient need at least, in the smaller of its two forms.
+///
+/// For |B| ≤ d: P Sᵀ, and E Ψ̂ with E = M − M̂. For d < |B|: the Gram matrix of `[P S]`, and `[P S]` times a
+/// 2d×d matrix.
+pub fn products_of_loss(batch: usize, dim: usize) -> [(usize, usize, usize); 2] {
+    if batch <= dim {
+        [(batch, dim, batch), (batch, batch, dim)]
+    } else {
+        [(2 * dim, batch, 2 * dim), (batch, 2 * dim, dim)]
+    }
+}
+
+/// Matrix products and nothing else.
+pub fn products(shapes: &[(usize, usize, usize)]) -> Outcome<Work> {
+    let pairs = shapes
+        .iter()
+        .map(|&(m, k, n)| Ok((normal("a", &[m, k])?, normal("b", &[k, n])?)))
+        .collect::<Outcome<Vec<_>>>()?;
+    Ok(Work {
+        parameters: None,
+        call: Box::new(move || {
+            for (a, b) in &pairs {
+                a.matmul(b)?;
+            }
+            Ok(())
+        }),
+    })
+}
