@@ -145,7 +145,7 @@ fn main() -> Outcome<()> {
             println!(
                 "{value:<32}{:>12.2}{:>12.1}",
                 1e3 * seconds,
-                bytes / (1 << 20) as f64
+                bytes / f64::from(1 << 20)
             );
             points.push((value as f64, seconds, bytes));
         }

@@ -81,7 +81,7 @@ impl<'a, R: Real> Right<'a, R> {
     }
 }
 
-impl<'a, R: Real> Right<'a, R> {
+impl<R: Real> Right<'_, R> {
     /// Each panel by itself.
     pub(super) fn panels(self) -> impl Iterator<Item = (usize, Self)> {
         let width = panel_width::<R>();
@@ -263,6 +263,10 @@ type Sums<R, S, const M: usize> = [[<R as Real>::Vector<S>; VECTORS]; M];
 
 /// Adds a run to the sums of a tile whose left rows are contiguous.
 #[inline(always)]
+#[expect(
+    clippy::needless_range_loop,
+    reason = "p indexes each of the M rows, the loop over which is unrolled"
+)]
 fn add_rows<R: Real, S: Simd, const M: usize>(
     simd: S,
     mut sums: Sums<R, S, M>,
