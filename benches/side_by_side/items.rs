@@ -121,10 +121,10 @@ fn layer(mut what: Value) -> Item {
         dims.join("×")
     );
     if let Some(outputs) = what["outputs"].as_u64() {
-        name += &format!(" → {outputs}");
+        name = format!("{name} → {outputs}");
     }
     if let Some(kernel) = what["kernel"].as_u64() {
-        name += &format!(", {kernel}×{kernel}");
+        name = format!("{name}, {kernel}×{kernel}");
     }
     what["type"] = "layer".into();
     let ours = what.clone();
