@@ -10,7 +10,7 @@ stage=$target/sadm-cuda
 limit=$((60 * 1024 * 1024))
 
 rm -rf "$stage"
-mkdir -p "$stage/bin" "$stage/lib" "$stage/benches"
+mkdir -p "$stage/bin" "$stage/lib"
 
 # The newest executable of each benchmark: cargo says which it made.
 benches=$(cd "$root" && cargo bench --no-run --features cuda --target-dir "$target" --message-format json |
@@ -26,7 +26,6 @@ strip -o "$stage/bin/sadm" "$target/release/sadm"
 
 # OpenBLAS and the Fortran it was built with; everything else it links is part of every Linux.
 ldd "$stage/bin/sadm" | awk '/openblas|gfortran|quadmath/ { print $3 }' | xargs -I{} cp -L {} "$stage/lib/"
-cp "$root"/benches/*.py "$stage/benches/" 2>/dev/null || true
 cp "$root/scripts/cuda-run.sh" "$stage/run.sh"
 cp "$root/LICENSE-MIT" "$root/LICENSE-APACHE" "$stage/"
 {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # usage: run.sh [OUT]
-# On a machine with an NVIDIA card: holds every quantity against the reference on the card, trains every preset for
-# a while, times it, and times PyTorch where python3 has it. Results go to OUT (default: results, beside this file).
+# On a machine with an NVIDIA card: holds every quantity against the reference on the card, trains two presets on it,
+# and times the program beside PyTorch where python3 has it. Results go to OUT (default: results, beside this file).
 # CASES=10000 and STEPS=200 say how much; DEVICE=cuda:0 says where. Without a card the program says so and computes
 # on the processor.
 set -uo pipefail
@@ -43,12 +43,10 @@ for preset in digits digits-dit; do
             --out "$out/runs/$preset-$compute" --set train.steps="$steps" --set train.compute="$compute"
     done
 done
-for bench in "$here"/bin/bench-*; do
-    step "$(basename "$bench")" env SADM_DEVICE="$device" "$bench" --bench
-done
-for script in "$here"/benches/*.py; do
-    [[ -e $script ]] && python3 -c 'import torch' 2>/dev/null && step "$(basename "$script" .py)" python3 "$script"
-done
+# On the processors of this machine; benchmarks on the card itself are still to be written.
+python=$(python3 -c 'import sys, torch; print(sys.executable)' 2>/dev/null)
+step side-by-side "$here/bin/bench-side_by_side" --bench ${python:+--python "$python"}
+step growth "$here/bin/bench-growth" --bench
 
 if ((${#failed[@]})); then
     echo "failed: ${failed[*]} (see $out)"

@@ -25,7 +25,7 @@ impl Python {
     pub fn start(interpreter: &str) -> Outcome<Self> {
         let threads = candle_core::utils::get_num_threads();
         let mut child = Command::new(interpreter)
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/pytorch.py"))
+            .args(["-c", include_str!("../pytorch.py")])
             .env("SADM_BENCH_THREADS", threads.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

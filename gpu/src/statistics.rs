@@ -7,7 +7,7 @@ use crate::{Error, Result};
 /// Rows that are centred and multiplied together.
 const BLOCK: usize = 256;
 
-/// Count, mean and scatter of a stream of features.
+/// Count, mean and co-moment of a stream of features.
 ///
 /// # Formula `[eq:merged-moments]`
 /// ```text
@@ -27,7 +27,7 @@ pub struct FeatureStatistics {
     block: usize,
     count: usize,
     mean: Vec<f64>,
-    scatter: Vec<f64>,
+    comoment: Vec<f64>,
     pending: Vec<f64>,
 }
 
@@ -44,7 +44,7 @@ impl FeatureStatistics {
             block: block.max(1),
             count: 0,
             mean: vec![0.0; dimension],
-            scatter: vec![0.0; dimension * dimension],
+            comoment: vec![0.0; dimension * dimension],
             pending: Vec::new(),
         }
     }
@@ -109,7 +109,7 @@ impl FeatureStatistics {
         }
         self.settle()?;
         other.settle()?;
-        self.absorb(other.count, &other.mean, &other.scatter);
+        self.absorb(other.count, &other.mean, &other.comoment);
         Ok(())
     }
 
@@ -125,7 +125,7 @@ impl FeatureStatistics {
             return Err(Error::invalid(what, "be at least 2", settled.count));
         }
         let divisor = settled.count as f64 - 1.0;
-        let covariance = settled.scatter.iter().map(|s| s / divisor).collect();
+        let covariance = settled.comoment.iter().map(|s| s / divisor).collect();
         Ok((settled.mean, covariance))
     }
 
@@ -152,13 +152,13 @@ impl FeatureStatistics {
             }
         }
         let centred = Tensor::from_vec(centred, (rows, d), &Device::Cpu)?;
-        let scatter = centred.t()?.matmul(&centred)?.flatten_all()?;
-        self.absorb(rows, &mean, &scatter.to_vec1::<f64>()?);
+        let comoment = centred.t()?.matmul(&centred)?.flatten_all()?;
+        self.absorb(rows, &mean, &comoment.to_vec1::<f64>()?);
         Ok(())
     }
 
-    /// Merges count, mean and scatter of other rows.
-    fn absorb(&mut self, count: usize, mean: &[f64], scatter: &[f64]) {
+    /// Merges count, mean and co-moment of other rows.
+    fn absorb(&mut self, count: usize, mean: &[f64], comoment: &[f64]) {
         if count == 0 {
             return;
         }
@@ -166,8 +166,8 @@ impl FeatureStatistics {
         let share = count as f64 / total;
         let weight = self.count as f64 * share;
         let delta: Vec<f64> = mean.iter().zip(&self.mean).map(|(b, a)| b - a).collect();
-        let rows = self.scatter.chunks_exact_mut(self.dimension);
-        for ((row, other), left) in rows.zip(scatter.chunks_exact(self.dimension)).zip(&delta) {
+        let rows = self.comoment.chunks_exact_mut(self.dimension);
+        for ((row, other), left) in rows.zip(comoment.chunks_exact(self.dimension)).zip(&delta) {
             for ((sum, other), right) in row.iter_mut().zip(other).zip(&delta) {
                 *sum += other + left * right * weight;
             }

@@ -305,8 +305,9 @@ mod tests {
         let judged = |check: &dyn Check| rule(check, &place).expect("the entry exists").compute;
         let checks = registry();
         for product in PRODUCTS {
-            let named = |c: &&Box<dyn Check>| c.family() == *product || c.name() == *product;
-            let check = checks.iter().find(named);
+            let check = checks
+                .iter()
+                .find(|c| c.family() == *product || c.name() == *product);
             let check = check.unwrap_or_else(|| panic!("no check is called `{product}`"));
             assert_eq!(judged(check.as_ref()), TF32, "`{product}`");
         }

@@ -2,6 +2,7 @@
 
 use super::checkpoint;
 use super::phases::{Phase, Span, phases};
+use super::run::configuration;
 use crate::config::Config;
 use crate::{Error, Result};
 use std::fs;
@@ -71,10 +72,7 @@ pub fn branch(parent: &Path, step: usize, config: &Config, folder: &Path) -> Res
     if config_path.exists() {
         return Err(Error::file(folder, "already holds a run"));
     }
-    let path = parent.join("config.toml");
-    let text = fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
-    let other = Config::from_toml(&text, &path.display().to_string())
-        .map_err(|e| Error::file(&path, e.to_string()))?;
+    let other = configuration(parent)?;
     let common = common_steps(&other, config);
     if common < step {
         return Err(Error::file(

@@ -2,12 +2,11 @@
 
 use super::checkpoint;
 use super::players::ImageKind;
-use crate::config::Config;
+use super::run::configuration;
 use crate::network::Encoder;
 use crate::params::Params;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
-use std::fs;
 use std::path::Path;
 
 /// The encoder of a run's newest checkpoint; nothing trains it any more.
@@ -29,10 +28,7 @@ impl Features {
     /// # Errors
     /// No run or no checkpoint there; a run whose encoder was never trained (`structure.method = "none"`).
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
-        let path = folder.join("config.toml");
-        let text = fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
-        let config = Config::from_toml(&text, &path.display().to_string())
-            .map_err(|e| Error::file(&path, e.to_string()))?;
+        let config = configuration(folder)?;
         let root = folder.join("checkpoints");
         let (contents, state) = checkpoint::read_newest(&root, device)?
             .ok_or_else(|| Error::file(&root, "holds no checkpoint yet"))?;

@@ -67,6 +67,14 @@ impl std::fmt::Debug for Run {
     }
 }
 
+/// The configuration of the run in `folder`.
+pub(super) fn configuration(folder: &Path) -> Result<Config> {
+    let path = folder.join("config.toml");
+    let text = fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
+    Config::from_toml(&text, &path.display().to_string())
+        .map_err(|e| Error::file(&path, e.to_string()))
+}
+
 impl Run {
     /// Opens the newest checkpoint of the run in `folder`.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
@@ -75,29 +83,27 @@ impl Run {
 
     /// As [`Run::open`], computing in `dtype`: in f64 a sampler's error is not hidden by rounding.
     pub fn open_as(folder: &Path, device: &Device, dtype: DType) -> Result<Self> {
+        let config = configuration(folder)?;
         let root = folder.join("checkpoints");
         let checkpoint = checkpoint::read_newest(&root, device)?
             .ok_or_else(|| Error::file(&root, "holds no checkpoint yet"))?;
-        Self::of(folder, checkpoint, device, dtype)
+        Self::of(config, checkpoint, device, dtype)
     }
 
     /// Opens the checkpoint of the run in `folder` after `step` steps.
     pub fn open_at(folder: &Path, step: usize, device: &Device) -> Result<Self> {
+        let config = configuration(folder)?;
         let root = folder.join("checkpoints");
         let checkpoint = checkpoint::read(&root.join(checkpoint::folder_name(step)), device)?;
-        Self::of(folder, checkpoint, device, DType::F32)
+        Self::of(config, checkpoint, device, DType::F32)
     }
 
     fn of(
-        folder: &Path,
+        config: Config,
         (contents, state): (Contents, State),
         device: &Device,
         dtype: DType,
     ) -> Result<Self> {
-        let path = folder.join("config.toml");
-        let text = fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
-        let config = Config::from_toml(&text, &path.display().to_string())
-            .map_err(|e| Error::file(&path, e.to_string()))?;
         let images = state.images;
         let features = config.encoder.network(images.channels, images.classes);
         let phi = Params::new(device, dtype, config.seed);
