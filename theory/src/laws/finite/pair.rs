@@ -90,7 +90,7 @@ impl PairPosterior {
     /// Var f = E[(f − c)²] − (E[f − c])²      for every number c
     /// ```
     /// with c the computed mean, taken as an exact number: the second term is then of the size of a squared rounding,
-    /// and nothing cancels as it does in E[f²] − E[f]² (c = 0).
+    /// and nothing cancels as it does in `E[f²] − E[f]²` (c = 0).
     ///
     /// # Source
     /// Chan, Golub & LeVeque 1983, The American Statistician 37(3), doi:10.1080/00031305.1983.10483115.

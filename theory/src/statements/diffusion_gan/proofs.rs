@@ -20,7 +20,7 @@ pub enum Along {
 /// σ ∂JSD/∂θ ≥ c (δ/4) e^{−δ²/8}     and     −σ ∂JSD/∂σ ≥ c (δ²/4) e^{−δ²/8},      δ = θ/σ
 /// ```
 /// With c > 0 that is strict monotonicity with a rate. The left sides come from the definition of the divergence by rigorous
-/// quadrature, [`slopes`]; the closed form of J', whose sign can be read off, is not used. Both sides depend on θ and σ
+/// quadrature, `slopes`; the closed form of J', whose sign can be read off, is not used. Both sides depend on θ and σ
 /// through δ alone, so the box is covered along δ ∈ [θ_low/σ_high, θ_high/σ_low], in mean-value form: with G the difference
 /// of the sides, G(δ) ∈ G(m) + G'(Δ)(Δ − m) on a piece Δ with middle m.
 ///
