@@ -104,12 +104,19 @@ impl<'a> Sets<'a> {
             [] | [_] => None,
             many => Some(basic_interval(answer.distance(), many, LEVEL)?),
         };
+        let debiased = match interval {
+            Some(_) => "; the interval takes off the bias of few samples",
+            None => "",
+        };
         let mut line = Line::new(name, answer.distance())
             .with_interval(interval.map(|i| Interval {
                 low: i.low.max(0.0),
                 ..i
             }))
-            .with_convention(format!("covariance over {}", args.covariance.name()))
+            .with_convention(format!(
+                "covariance over {}{debiased}",
+                args.covariance.name()
+            ))
             .with_part("mean_term", answer.mean_term)
             .with_part("trace_term", answer.trace_term);
         if answer.rank_deficient {
