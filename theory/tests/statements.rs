@@ -67,6 +67,7 @@ holds! {
     invariance_is_equivariance: "invariance-equivariance",
     noise_moves_with_the_image: "equivariant-noise",
     drift_up_to_invisible_fields: "e10",
+    flows_keep_invariant_laws: "invariant-flow",
     tying_leaves_what_burnside_counts: "e14",
     assignments_are_certified: "transport-certificate",
     costs_choose_differently: "e13",

@@ -43,8 +43,8 @@ pub use plug_in_score::PlugInScore;
 pub use relation_score::RelationScore;
 pub use sweep::{Sweep, sweep, swept_by_default};
 pub use symmetry::{
-    DriftUpToInvisibleFields, EquivariantNoise, Group, InvarianceIsEquivariance, PixelMap,
-    WeightTying,
+    DriftUpToInvisibleFields, EquivariantNoise, Group, InvarianceIsEquivariance, InvariantFlow,
+    PixelMap, WeightTying,
 };
 pub use transport::{
     CostsDiffer, CoupledDenoiserIsNoScore, CouplingStraightens, CouplingVelocity,
@@ -192,6 +192,7 @@ pub fn registry() -> Vec<Box<dyn Statement>> {
         Box::new(InvarianceIsEquivariance),
         Box::new(EquivariantNoise),
         Box::new(DriftUpToInvisibleFields),
+        Box::new(InvariantFlow),
         Box::new(WeightTying),
         Box::new(TransportCertificate),
         Box::new(CostsDiffer),

@@ -111,7 +111,7 @@ impl Statement for PriorityLaw {
         Kind::Erratum
     }
     fn summary(&self) -> &'static str {
-        "paper and code draw t from different laws, 1/(2T) apart in total variation"
+        "paper and code draw t from different laws, about 1/(2T) apart in total variation (exactly for odd T)"
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[LENGTH]

@@ -57,7 +57,7 @@ const J: [[f64; 2]; 2] = [[0.0, -1.0], [1.0, 0.0]];
 /// ```text
 /// d/dt (RΣR − Σ) = v(B + Bᵀ)          Σ' = AΣ + ΣAᵀ + I,  Σ = vI
 /// ```
-/// so to this order the condition is also necessary.
+/// so to this order the condition is also necessary. For any drift, and both ways: `[thm:invariant-flow]`.
 pub struct DriftUpToInvisibleFields;
 
 fn multiply(a: &Matrix, b: &Matrix) -> Matrix {

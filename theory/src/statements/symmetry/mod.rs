@@ -1,6 +1,7 @@
 //! Structure preserving diffusion (arXiv:2402.19369): laws and maps under groups of pixel permutations.
 
 mod drift;
+mod flow;
 mod group;
 mod invariance;
 mod noise;
@@ -8,6 +9,7 @@ mod rank;
 mod tying;
 
 pub use drift::DriftUpToInvisibleFields;
+pub use flow::InvariantFlow;
 pub use group::{Group, PixelMap};
 pub use invariance::InvarianceIsEquivariance;
 pub use noise::EquivariantNoise;
