@@ -1,7 +1,7 @@
 //! Relative error of three forms of the structural loss as Ψ̂ comes close to Ψ, as a table and a figure.
 //!
 //! ```text
-//! cargo run --release --example structural_accuracy -- docs/src/img/structural-accuracy.svg
+//! cargo run --release --example structural_accuracy -- accuracy.svg
 //! ```
 //! Inner products, squared distance, |B| = 64, d = 32. Both sides are given the same f32 features; their entries
 //! have many magnitudes, so that f32 can hold a Ψ̂ at any of the distances. The truth is the polarised form in f64.
