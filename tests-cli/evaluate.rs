@@ -347,6 +347,108 @@ fn a_run_is_judged_by_its_own_encoder() {
     assert!(number(&metric(&answer, "is-encoder")["value"]) >= 1.0);
 }
 
+#[test]
+fn a_runs_likelihood_is_measured_and_kept() {
+    let folder = Folder::new();
+    let run = folder.path("run");
+    runs::train(&run, 8, &[]);
+    let place = run.display().to_string();
+    let nll = |more: &[&str]| {
+        let args = ["--run", &place, "--reference", "digits", "--metrics", "nll"];
+        let few = ["--nll-samples", "6", "--nll-steps", "12"];
+        let (answer, table) = evaluated(&folder, &[&args[..], &few, more].concat());
+        let line = metric(&answer, "nll").clone();
+        (number(&line["value"]), line, table)
+    };
+    let (exact, line, table) = nll(&["--nll-probes", "0"]);
+    // Hardly trained, the model is worth little more than 17 equally likely values, log₂ 17 = 4.1 bits.
+    assert!((1.0..6.0).contains(&exact), "{exact}");
+    assert!(number(&line["parts"]["change_at_half_the_steps"]).abs() < 0.5);
+    let convention = line["convention"].as_str().expect("a text");
+    for part in [
+        "given the class",
+        "1 in 17",
+        "6 images",
+        "12 steps",
+        "exact trace",
+    ] {
+        assert!(convention.contains(part), "{convention}");
+    }
+    assert!(
+        table.contains("step 8") && !table.contains("stored mean"),
+        "{table}"
+    );
+    // The same images and dequantisation, so the probes alone make a difference.
+    let (estimated, _, _) = nll(&["--nll-probes", "16"]);
+    assert!((estimated - exact).abs() < 0.05, "{estimated}, not {exact}");
+    assert_ne!(estimated.to_bits(), exact.to_bits());
+    let (other, _, _) = nll(&["--nll-probes", "0", "--seed", "1"]);
+    assert_ne!(other.to_bits(), exact.to_bits());
+
+    let kept = || std::fs::read_to_string(run.join("evaluation.jsonl")).expect("it was written");
+    let lines = kept();
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|l| serde_json::from_str(l).expect("JSON"))
+        .collect();
+    assert_eq!(
+        lines.len(),
+        1,
+        "measured again, a line is replaced: {lines:?}"
+    );
+    assert_eq!(lines[0]["step"], 8);
+    assert_eq!(number(&lines[0]["nll"]).to_bits(), other.to_bits());
+
+    let earlier = [
+        "--step",
+        "6",
+        "--count",
+        "20",
+        "--metrics",
+        "fd",
+        "--resamples",
+        "0",
+    ];
+    let args = [&["--run", &place, "--reference", "digits"][..], &earlier].concat();
+    evaluated(&folder, &args);
+    let lines = kept();
+    let first: Value = serde_json::from_str(lines.lines().next().expect("a line")).expect("JSON");
+    assert_eq!(
+        (lines.lines().count(), &first["step"]),
+        (2, &Value::from(6))
+    );
+    assert!(number(&first["fd-pixels"]) > 0.0 && first["of"] == "20 samples");
+
+    std::fs::write(run.join("evaluation.jsonl"), "half a li").expect("a file");
+    let output = sadm().arg("evaluate").args(&args).assert().success();
+    let said = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
+    assert!(
+        said.contains("line 1 of") && said.contains("evaluation.jsonl"),
+        "{said}"
+    );
+    assert_eq!(kept(), "half a li");
+    says(
+        &["--run", &place, "--step", "5", "--reference", "digits"],
+        &["checkpoint"],
+    );
+    let reals = save(&folder, "reals.safetensors", &hashed(5, 2, 1));
+    says(
+        &["--run", &place, "--reference", &reals, "--metrics", "nll"],
+        &["nll needs images"],
+    );
+    says(
+        &[
+            "--generated",
+            "digits",
+            "--reference",
+            "digits",
+            "--metrics",
+            "nll",
+        ],
+        &["--run DIR", "--metrics nll"],
+    );
+}
+
 #[track_caller]
 fn says(args: &[&str], parts: &[&str]) {
     let message = error_of(sadm().arg("evaluate").args(args));

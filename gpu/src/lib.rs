@@ -10,6 +10,7 @@ pub mod denoise;
 pub mod ema;
 pub mod error;
 pub mod forward;
+pub mod likelihood;
 pub mod network;
 pub mod nn;
 pub mod optim;

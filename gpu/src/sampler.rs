@@ -195,6 +195,17 @@ pub fn edm_sigmas(steps: usize, rho: f64, sigma_min: f64, sigma_max: f64) -> Res
 /// A denoiser as a sampler sees it: x̂ from x_t and t.
 pub type DenoiseFn<'a> = dyn Fn(&Tensor, f64) -> Result<Tensor> + 'a;
 
+/// x̂ at z = x_t/α_t and level σ' = σ_t/α_t, in the element type of z.
+pub fn denoised_at(
+    denoise: &DenoiseFn<'_>,
+    schedule: Schedule,
+    z: &Tensor,
+    sigma: f64,
+) -> Result<Tensor> {
+    let t = schedule.t_of_sigma_ratio(sigma);
+    Ok(denoise(&(z * schedule.alpha(t))?, t)?.to_dtype(z.dtype())?)
+}
+
 /// Draws a batch of samples.
 ///
 /// `noise` is standard normal and sets shape, device and dtype (the dtype of the sampler's state);
@@ -346,9 +357,7 @@ impl Walk<'_> {
 
     /// x̂ at z and level σ'.
     fn denoised(&self, z: &Tensor, sigma: f64) -> Result<Tensor> {
-        let t = self.schedule.t_of_sigma_ratio(sigma);
-        let x_t = (z * self.schedule.alpha(t))?;
-        Ok((self.denoise)(&x_t, t)?.to_dtype(z.dtype())?)
+        denoised_at(self.denoise, self.schedule, z, sigma)
     }
 
     /// z and its level after churn.

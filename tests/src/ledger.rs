@@ -133,6 +133,7 @@ pub const ENTRIES: &[Entry] = &[
     entry("affinity", Arithmetic::Wide, REDUCED),
     entry("structural-loss", Arithmetic::Wide, REDUCED),
     entry("sampler", Arithmetic::Element, COMPOSED),
+    entry("likelihood", Arithmetic::Element, COMPOSED),
     entry("nn", Arithmetic::Wide, FUSED),
     entry("composed", Arithmetic::Element, COMPOSED),
     entry("adamw", Arithmetic::Element, COMPOSED),

@@ -450,3 +450,20 @@ fn a_multistep_sampler_without_memory() {
         values.insert("z".to_owned(), first);
     });
 }
+
+/// The divergence of z − x̂ taken for that of x̂: the sign of the trace.
+#[test]
+fn a_density_that_changes_the_wrong_way() {
+    for (dtype, name) in [(DType::F32, "change"), (DType::F64, "change_estimated")] {
+        caught_after("likelihood.flow", dtype, |values| times(values, name, -1.0));
+    }
+}
+
+/// Probes whose mean is not the trace: the sum of a row instead of the product on both sides.
+#[test]
+fn a_trace_estimated_on_one_side_only() {
+    caught("likelihood.flow", DType::F64, |check, case, place| {
+        let ones = case.get("signs")?.mapv(|_| 1.0);
+        check.candle(&case.clone().tensor("signs", ones), place)
+    });
+}

@@ -4,6 +4,7 @@ use super::checkpoint::{self, Contents, State};
 use super::players::{self, ImageKind};
 use super::step::{Objective, answer};
 use crate::config::Config;
+use crate::likelihood::{Trace, probability_flow, terminal_log_density};
 use crate::network::{Denoiser, Encoder};
 use crate::params::Params;
 use crate::random::Streams;
@@ -154,6 +155,31 @@ impl Run {
         let objective = Objective::of(&self.config);
         let answer = answer(self.denoiser.as_ref(), &objective, x_t, t, Some(labels))?;
         Ok(answer.x_hat)
+    }
+
+    /// ln p of images `[N, C, S, S]` given their classes, by the probability flow between the schedule's (or EDM's) ends.
+    ///
+    /// # Errors
+    /// As [`probability_flow`], and a class that the run does not know.
+    pub fn log_likelihood(
+        &self,
+        images: &Tensor,
+        labels: &[u32],
+        steps: usize,
+        trace: &Trace,
+    ) -> Result<Vec<f64>> {
+        let objective = Objective::of(&self.config);
+        let sample = &self.config.sample;
+        let (lowest, highest) = objective.schedule.sigma_ratio_range();
+        let levels = [sample.sigma_min.max(lowest), sample.sigma_max.min(highest)];
+        let denoise = |x_t: &Tensor, t: f64| self.denoised(x_t, &vec![t; labels.len()], labels);
+        let flow = probability_flow(&denoise, objective.schedule, images, levels, steps, trace)?;
+        let terminal = terminal_log_density(&flow.z, levels[1])?;
+        let changes = flow.log_density_change.iter();
+        Ok(changes
+            .zip(terminal)
+            .map(|(change, end)| change + end)
+            .collect())
     }
 
     /// Images `[N, C, S, S]`, about in [−1, 1], one for each label of the request.

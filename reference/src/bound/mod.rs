@@ -6,6 +6,7 @@
 
 pub mod denoise;
 pub mod forward;
+pub mod likelihood;
 pub mod metrics;
 pub mod nn;
 pub mod optim;

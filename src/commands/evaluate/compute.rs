@@ -10,6 +10,7 @@ use sadm_reference::metrics::{
     percentile_interval, prdc_samples, wilson_interval,
 };
 
+use super::draws::RandomState;
 use super::report::Line;
 use super::{Args, Divisor, Metric};
 use crate::progress::{self, say};
@@ -19,7 +20,7 @@ pub const LEVEL: f64 = 0.95;
 /// A nearest neighbour this much nearer than the second is suspicious (Yoon et al. 2023).
 const RATIO: f64 = 1.0 / 3.0;
 /// Quantile of the standard normal law that leaves 2.5 % above.
-const NORMAL: f64 = 1.959_963_984_540_054;
+pub const NORMAL: f64 = 1.959_963_984_540_054;
 
 /// What samples are held against.
 pub enum Reference {
@@ -70,6 +71,7 @@ impl<'a> Sets<'a> {
             Metric::Pr => Ok(self.prdc(args)?.into_iter().take(2).collect()),
             Metric::Dc => Ok(self.prdc(args)?.into_iter().skip(2).collect()),
             Metric::Nn => self.neighbours(),
+            Metric::Nll => bail!("nll is of a model, not of samples"),
         }
     }
 
@@ -186,30 +188,19 @@ impl<'a> Sets<'a> {
                 .with_convention("one block of all samples; jackknife".to_owned()),
         ];
         if let Some(size) = args.kid_subset_size {
-            let draw = |what: &str, n: usize, r: usize| -> Result<Vec<usize>> {
-                if size > n {
-                    bail!(
-                        "--kid-subset-size must be at most the {n} samples of {what}, got {size}"
-                    );
-                }
-                let order = Streams::new(args.seed).permutation(what, r as u64, n);
-                Ok(order.into_iter().take(size).collect())
-            };
-            let of = |what: &str, n: usize| {
-                (0..args.kid_subsets)
-                    .map(|r| draw(what, n, r))
-                    .collect::<Result<Vec<_>>>()
-            };
-            let (a, b) = (
-                of("generated", self.generated.nrows())?,
-                of("reference", real.nrows())?,
-            );
+            let sizes = [self.generated.nrows(), real.nrows()];
+            let (a, b) = subsets(sizes, size, args)?;
             let answer = kid_of_subsets(self.generated, real, &a, &b)?;
             lines.push(
                 Line::new(format!("{name}-subsets"), answer.mean)
                     .with_convention(format!(
-                        "mean of {} subsets of {size}, std over n",
-                        args.kid_subsets
+                        "mean of {} subsets of {size}{}, std over n",
+                        args.kid_subsets,
+                        if args.torch_fidelity_draws {
+                            " as torch-fidelity draws them"
+                        } else {
+                            ""
+                        }
                     ))
                     .with_part("std", answer.std),
             );
@@ -223,6 +214,9 @@ impl<'a> Sets<'a> {
         )?;
         let order: Vec<usize> = match args.shuffle {
             Some(seed) => Streams::new(seed).permutation("is", 0, p.nrows()),
+            None if args.torch_fidelity_draws => {
+                RandomState::torch_fidelity().permutation(p.nrows())
+            }
             None => (0..p.nrows()).collect(),
         };
         let answer = inception_score(p.select(Axis(0), &order).view(), args.splits)?;
@@ -235,9 +229,11 @@ impl<'a> Sets<'a> {
             [] | [_] => None,
             many => Some(basic_interval(answer.mean, many, LEVEL)?),
         };
-        let shuffled = args.shuffle.map_or("in order".to_owned(), |seed| {
-            format!("shuffled with seed {seed}")
-        });
+        let shuffled = match args.shuffle {
+            Some(seed) => format!("shuffled with seed {seed}"),
+            None if args.torch_fidelity_draws => "shuffled as torch-fidelity".to_owned(),
+            None => "in order".to_owned(),
+        };
         Ok(vec![
             Line::new(format!("is-{}", self.features), answer.mean)
                 .with_interval(interval)
@@ -342,6 +338,31 @@ impl<'a> Sets<'a> {
         }
         Ok(lines)
     }
+}
+
+/// Rows of the subsets of kid, of both sets.
+type Subsets = (Vec<Vec<usize>>, Vec<Vec<usize>>);
+
+fn subsets([generated, real]: [usize; 2], size: usize, args: &Args) -> Result<Subsets> {
+    for (what, n) in [("generated", generated), ("reference", real)] {
+        if size > n {
+            bail!("--kid-subset-size must be at most the {n} samples of {what}, got {size}");
+        }
+    }
+    let mut numpy = RandomState::torch_fidelity();
+    let mut draw = |what: &str, n: usize, r: u64| {
+        let mut order = if args.torch_fidelity_draws {
+            numpy.permutation(n)
+        } else {
+            Streams::new(args.seed).permutation(what, r, n)
+        };
+        order.truncate(size);
+        order
+    };
+    // One generator draws for both sets in turn, as there.
+    let pairs = (0..args.kid_subsets as u64)
+        .map(|r| (draw("generated", generated, r), draw("reference", real, r)));
+    Ok(pairs.unzip())
 }
 
 /// Factor of the covariance over the chosen divisor, of all rows or of some.

@@ -22,7 +22,14 @@ pub struct Images {
     pub shape: [usize; 3],
     /// Pixels, each image `[C, H, W]` in row-major order.
     pub pixels: Vec<f32>,
+    /// Distance of neighbouring values of a pixel, where they are discrete.
+    pub spacing: Option<f64>,
+    /// Class of each image, where it is known.
+    pub labels: Option<Vec<u32>>,
 }
+
+/// Distance of neighbouring bytes in [−1, 1].
+const BYTES: f64 = 2.0 / 255.0;
 
 impl Images {
     /// Pixels of an image.
@@ -103,10 +110,21 @@ pub fn read(source: &str, stored: Stored) -> Result<Content> {
 fn dataset(kind: DatasetKind) -> Result<Content> {
     let mut config = Config::default();
     config.data.dataset = kind;
-    let Dataset { shape, images, .. } = train::dataset(&config)?;
+    let Dataset {
+        shape,
+        images,
+        labels,
+        ..
+    } = train::dataset(&config)?;
+    let spacing = match kind {
+        DatasetKind::Digits => 2.0 / 16.0,
+        _ => BYTES,
+    };
     Ok(Content::Images(Images {
         shape,
         pixels: images,
+        spacing: Some(spacing),
+        labels: Some(labels),
     }))
 }
 
@@ -238,6 +256,8 @@ fn images(name: &str, array: Numbers) -> Result<Images> {
             Ok(Images {
                 shape: [shape[3], shape[1], shape[2]],
                 pixels: x.iter().map(|v| f32::from(*v) / 127.5 - 1.0).collect(),
+                spacing: Some(BYTES),
+                labels: None,
             })
         }
         Numbers::Reals(x) => {
@@ -252,6 +272,8 @@ fn images(name: &str, array: Numbers) -> Result<Images> {
             Ok(Images {
                 shape: [shape[1], shape[2], shape[3]],
                 pixels,
+                spacing: None,
+                labels: None,
             })
         }
     }
@@ -274,6 +296,8 @@ fn folder(path: &Path) -> Result<Images> {
     let mut images = Images {
         shape: [0; 3],
         pixels: Vec::new(),
+        spacing: Some(BYTES),
+        labels: None,
     };
     for file in &pictures {
         let picture = image::open(file)

@@ -16,16 +16,20 @@ use crate::{files, npz, place, threads};
 use compute::{LEVEL, Reference, Sets, announce};
 use features::{Extracted, Extractor};
 use input::{Content, Images, Stored};
-use report::{Report, Side};
+use report::{Compared, Line, Model, Report, Side};
 
 mod compute;
+mod draws;
 mod features;
 mod input;
+mod log;
+mod nll;
 mod report;
 
 const EXAMPLE: &str = "\
 Examples:
   sadm evaluate --run runs/digits --count 1797 --reference digits --features encoder
+  sadm evaluate --run runs/digits --reference digits --metrics nll
   sadm evaluate --generated samples/ --reference real.npz --metrics fd --features pixels
   sadm evaluate --generated features.npz --reference features-of-real.npy --features given \\
       --name inception --metrics fd,kid,pr,dc --json scores.json
@@ -33,7 +37,9 @@ Examples:
 A source is a folder of PNG pictures; a .npy or .npz file with images (uint8, [N, H, W, C]) or features
 ([N, d]); a .safetensors file with `images` (as `sadm sample` writes) or `features`; as a reference also a
 data set (digits, mnist, cifar10) or a .npz file with `mu` and `sigma`, as pytorch-fid and ADM write.
-A Fréchet distance is named by its features: it is FID in those of the Inception network alone.";
+A Fréchet distance is named by its features: it is FID in those of the Inception network alone. nll is a number of the
+model, not of its samples: the bits it needs for the reference's images. What is computed of a run's own samples is also
+written to evaluation.jsonl in its folder, from which `sadm report` draws it.";
 
 /// A metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -54,6 +60,8 @@ pub enum Metric {
     Dc,
     /// Nearest neighbours: copies
     Nn,
+    /// Bits per dimension of the reference under the run's model
+    Nll,
 }
 
 impl Metric {
@@ -68,6 +76,7 @@ impl Metric {
             Self::Pr => "pr",
             Self::Dc => "dc",
             Self::Nn => "nn",
+            Self::Nll => "nll",
         }
     }
 }
@@ -153,9 +162,12 @@ pub struct Args {
     /// Splits of is
     #[arg(long, default_value_t = 10)]
     splits: usize,
-    /// Shuffle the samples with this seed before they are split (not torch-fidelity's shuffle)
+    /// Shuffle the samples with this seed before is splits them
     #[arg(long, value_name = "SEED")]
     shuffle: Option<u64>,
+    /// Shuffle for is, and draw the subsets of kid, exactly as torch-fidelity does with its seed 2020
+    #[arg(long, conflicts_with = "shuffle")]
+    torch_fidelity_draws: bool,
     /// Also average kid over subsets of this many samples, as torch-fidelity (1000)
     #[arg(long, value_name = "N")]
     kid_subset_size: Option<usize>,
@@ -168,6 +180,11 @@ pub struct Args {
     /// Seed of samples, subsets and resamples
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    #[command(flatten)]
+    nll: nll::Options,
+    /// The run's checkpoint after this many steps [default: the newest]
+    #[arg(long, value_name = "STEPS", requires = "run")]
+    step: Option<usize>,
     /// Where the run computes: cpu or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -190,6 +207,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     threads::limit(args.threads)?;
     let device = place::open(&args.device, "f32")?.device;
     let source = Source { args, device };
+    let of_model = args.metrics.iter().all(|metric| *metric == Metric::Nll);
+    if of_model && args.save_statistics.is_none() {
+        if let Some(reference) = &args.reference {
+            let line = source.nll(&input::read(reference, args.moments)?)?;
+            source.answer(&source.report(None, reference, None, vec![line])?)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let (generated, side) = source.generated()?;
     if let Some(path) = &args.save_statistics {
         save_statistics(path, generated.features.view())?;
@@ -209,8 +234,26 @@ struct Source<'a> {
 impl Source<'_> {
     fn open_run(&self) -> Result<Run> {
         let folder = self.args.run.as_ref();
-        let folder = folder.context("--features encoder needs --run DIR, whose encoder it is")?;
-        Ok(Run::open(folder, &self.device)?)
+        let folder = folder
+            .context("--run DIR is needed: for its encoder (--features encoder) or its model (--metrics nll)")?;
+        Ok(match self.args.step {
+            Some(step) => Run::open_at(folder, step, &self.device)?,
+            None => Run::open(folder, &self.device)?,
+        })
+    }
+
+    /// Bits per dimension of the reference under the run's model.
+    fn nll(&self, reference: &Content) -> Result<Line> {
+        let Content::Images(images) = reference else {
+            bail!("nll needs images as the reference, not features or stored statistics");
+        };
+        nll::bits(
+            &self.open_run()?,
+            images,
+            &self.args.nll,
+            self.args.seed,
+            &self.device,
+        )
     }
 
     fn extractor(&self) -> Result<Extractor> {
@@ -265,7 +308,13 @@ impl Source<'_> {
         bar.finish_and_clear();
         let source = format!("{}, step {}", run_name(self.args), run.step());
         let shape = [kind.channels, kind.size, kind.size];
-        Ok((Content::Images(Images { shape, pixels }), source))
+        let images = Images {
+            shape,
+            pixels,
+            spacing: None,
+            labels: None,
+        };
+        Ok((Content::Images(images), source))
     }
 
     /// The features of what a source holds.
@@ -297,7 +346,13 @@ impl Source<'_> {
     /// Computes, prints and writes the metrics.
     fn compare(&self, generated: &Extracted, side: Side, reference: &str) -> Result<()> {
         let args = self.args;
-        let real = match self.set("reference", input::read(reference, args.moments)?)? {
+        let content = input::read(reference, args.moments)?;
+        let nll = if args.metrics.contains(&Metric::Nll) {
+            Some(self.nll(&content)?)
+        } else {
+            None
+        };
+        let real = match self.set("reference", content)? {
             Set::Samples(set) => Reference::Samples(set.features),
             Set::Moments(moments) => Reference::Moments(moments),
         };
@@ -339,23 +394,65 @@ impl Source<'_> {
         let mut lines = Vec::new();
         for metric in &args.metrics {
             announce(*metric, &sets);
-            lines.extend(sets.compute(*metric, args)?);
+            lines.extend(match (metric, &nll) {
+                (Metric::Nll, Some(line)) => vec![line.clone()],
+                _ => sets.compute(*metric, args)?,
+            });
         }
-        let report = Report {
+        let compared = Compared {
             features: name.to_owned(),
             dimension: generated.features.ncols(),
             generated: side,
+        };
+        self.answer(&self.report(Some(compared), reference, samples, lines)?)
+    }
+
+    fn report(
+        &self,
+        compared: Option<Compared>,
+        reference: &str,
+        samples: Option<usize>,
+        metrics: Vec<Line>,
+    ) -> Result<Report> {
+        let model = match &self.args.run {
+            Some(_) => Some(self.model()?),
+            None => None,
+        };
+        Ok(Report {
+            compared,
+            model,
             reference: Side {
                 source: reference.to_owned(),
                 samples,
             },
             level: LEVEL,
-            metrics: lines,
-        };
+            metrics,
+        })
+    }
+
+    /// The run and its step.
+    fn model(&self) -> Result<Model> {
+        let run = self.open_run()?;
+        Ok(Model {
+            run: run_name(self.args),
+            step: run.step(),
+        })
+    }
+
+    /// Prints the report, and writes it where it belongs.
+    fn answer(&self, report: &Report) -> Result<()> {
         files::print(&report.table())?;
-        if let Some(path) = &args.json {
-            let json = serde_json::to_string_pretty(&report)?;
+        if let Some(path) = &self.args.json {
+            let json = serde_json::to_string_pretty(report)?;
             files::write_atomically(path, |out| Ok(writeln!(out, "{json}")?))?;
+        }
+        // Numbers of somebody else's samples are none of the run's.
+        if let (Some(folder), None) = (&self.args.run, &self.args.generated)
+            && let Err(reason) = log::append(folder, report)
+        {
+            say(&format!(
+                "not added to the run's evaluation.jsonl: {reason:#}"
+            ));
         }
         Ok(())
     }

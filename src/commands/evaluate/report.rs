@@ -69,15 +69,35 @@ pub struct Side {
     pub samples: Option<usize>,
 }
 
-/// Everything that is answered.
+/// What is compared with the reference.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct Compared {
     /// Name of the features.
     pub features: String,
     /// How many there are.
     pub dimension: usize,
     /// What is judged.
     pub generated: Side,
+}
+
+/// A run's model.
+#[derive(Debug, Clone, Serialize)]
+pub struct Model {
+    /// The run's folder.
+    pub run: String,
+    /// Training steps of its checkpoint.
+    pub step: usize,
+}
+
+/// Everything that is answered.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The samples, unless only the model was asked.
+    #[serde(flatten)]
+    pub compared: Option<Compared>,
+    /// The run that was opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<Model>,
     /// What it is held against.
     pub reference: Side,
     /// Confidence level of the intervals.
@@ -92,16 +112,29 @@ impl Report {
         let widths = self.metrics.iter().map(|line| line.metric.len());
         let width = widths.max().unwrap_or(0).max(6);
         let level = format!("{:.0} % interval", 100.0 * self.level);
-        let mut lines = vec![
-            format!("features   {} ({} of them)", self.features, self.dimension),
-            format!("generated  {}", self.generated),
-            format!("reference  {}", self.reference),
+        let mut lines = match (&self.compared, &self.model) {
+            (Some(compared), _) => vec![
+                format!(
+                    "features   {} ({} of them)",
+                    compared.features, compared.dimension
+                ),
+                format!("generated  {}", compared.generated),
+            ],
+            (None, Some(model)) => vec![format!("model      {}, step {}", model.run, model.step)],
+            (None, None) => Vec::new(),
+        };
+        let reference = match (&self.compared, self.reference.samples) {
+            (None, None) => self.reference.source.clone(),
+            _ => self.reference.to_string(),
+        };
+        lines.extend([
+            format!("reference  {reference}"),
             String::new(),
             format!(
                 "{:width$}  {:>12}  {level:>26}  convention",
                 "metric", "value"
             ),
-        ];
+        ]);
         lines.extend(self.metrics.iter().map(|line| line.row(width)));
         let notes = self.metrics.iter().filter_map(|line| line.note.as_ref());
         lines.extend(notes.map(|note| format!("\nnote: {note}")));

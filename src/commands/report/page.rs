@@ -157,7 +157,7 @@ fn convergence(runs: &[Run]) -> Markup {
             h2 { "Convergence" }
             p.quiet { "As in SADM, Fig. 6." }
             @if !evaluated {
-                p { "No run here has evaluation numbers (a file evaluation.jsonl in its folder), so no Fréchet distance is drawn: the loss is all there is to compare, and a lower loss is not by itself a better model." }
+                p { "No run here has evaluation numbers (sadm evaluate --run RUN --reference … writes them), so no Fréchet distance is drawn: the loss is all there is to compare, and a lower loss is not by itself a better model." }
             } @else if !without.is_empty() {
                 p { "Without evaluation numbers: " (without.join(", ")) "." }
             }

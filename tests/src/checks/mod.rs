@@ -3,6 +3,7 @@
 pub(crate) mod denoise;
 pub(crate) mod forward;
 mod layers;
+mod likelihood;
 pub(crate) mod networks;
 mod optim;
 mod statistics;
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<Box<dyn Check>> {
         networks::checks(),
         step::checks(),
         statistics::checks(),
+        likelihood::checks(),
     ];
     parts.into_iter().flatten().collect()
 }

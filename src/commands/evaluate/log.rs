@@ -1,0 +1,71 @@
+//! `evaluation.jsonl` of a run: what its checkpoints were found to be worth.
+
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::{Map, Value, json};
+
+use super::report::Report;
+use crate::files;
+
+/// Adds a report's numbers as a line of its step. A line of the same step, reference and samples is replaced: it has been
+/// measured again.
+///
+/// # Errors
+/// A file there that is not one JSON object a line; a folder that cannot be written to. The file is left as it was then.
+pub fn append(folder: &Path, report: &Report) -> Result<()> {
+    let Some(model) = &report.model else {
+        return Ok(());
+    };
+    let path = folder.join("evaluation.jsonl");
+    let mut line = Map::new();
+    line.insert("step".to_owned(), json!(model.step));
+    line.insert("reference".to_owned(), json!(report.reference.source));
+    if let Some(samples) = report.compared.as_ref().and_then(|c| c.generated.samples) {
+        line.insert("of".to_owned(), json!(format!("{samples} samples")));
+    }
+    for metric in &report.metrics {
+        line.insert(metric.metric.clone(), json!(metric.value));
+    }
+    let mut lines = read(&path)?;
+    let same = |old: &Map<String, Value>| {
+        ["step", "reference", "of"]
+            .iter()
+            .all(|key| old.get(*key) == line.get(*key))
+    };
+    match lines.iter_mut().find(|old| same(old)) {
+        Some(old) => old.extend(line),
+        None => lines.push(line),
+    }
+    lines.sort_by_key(|line| line.get("step").and_then(Value::as_u64));
+    files::write_atomically(&path, |out| {
+        for line in &lines {
+            writeln!(out, "{}", Value::Object(line.clone()))?;
+        }
+        Ok(())
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<Map<String, Value>>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(reason) if reason.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(reason) => {
+            return Err(reason).with_context(|| format!("cannot read `{}`", path.display()));
+        }
+    };
+    let lines = text.lines().enumerate();
+    lines
+        .map(|(i, line)| {
+            serde_json::from_str(line).with_context(|| {
+                format!(
+                    "line {} of `{}` is no JSON object; mend or move the file",
+                    i + 1,
+                    path.display()
+                )
+            })
+        })
+        .collect()
+}
