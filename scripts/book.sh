@@ -10,7 +10,7 @@ command -v mdbook-katex >/dev/null || cargo install --locked --version "^0.10" m
 cargo run --quiet --package sadm-docs --example figures
 mdbook build docs
 
-# The rustdoc of these two crates alone, so that its search knows no page that the book lacks; what other `cargo doc`
+# The rustdoc of these three crates alone, so that its search knows no page that the book lacks; what other `cargo doc`
 # runs have left is put back.
 target=${CARGO_TARGET_DIR:-target}
 rm -rf "$target/doc.kept"
@@ -20,7 +20,7 @@ put_back() {
 }
 trap put_back EXIT
 if [ -d "$target/doc" ]; then mv "$target/doc" "$target/doc.kept"; fi
-cargo doc --quiet --no-deps --package sadm-reference --package sadm-theory
+cargo doc --quiet --no-deps --workspace --exclude sadm --exclude sadm-crosscheck --exclude sadm-docs
 cp -r "$target/doc" docs/book/api
 
 cargo run --quiet --package sadm-docs --example links -- docs/book

@@ -236,6 +236,7 @@ impl Statement for InvariantFlow {
             plus(setting.equivariant(y), d)
         };
         let with_defect = plus(any(x), defect(&any, x));
+        let (p, h) = (invariant.at(x), defect(&hidden, x));
         Ok(vec![
             Evidence::equal(
                 "any law, any drift: (L_g p)(Rx) = L_{g+h}(p∘R)(x)",
@@ -253,9 +254,9 @@ impl Statement for InvariantFlow {
                 -mass(invariant.at(x), defect(&any, x)),
             ),
             Evidence::equal(
-                "equivariant f, ∇·(p d) = 0, g = f + d: ∇·(p h) = 0",
-                mass(invariant.at(x), defect(&hidden, x)),
-                Rounded::exact(0.0),
+                "equivariant f, ∇·(p d) = 0, g = f + d: ∇·(p h) = 0, that is p∇·h = -∇p·h",
+                p.value * h.divergence,
+                -inner(p.gradient, h.value),
             ),
             Evidence::equal(
                 "the same drift: (L_g p)(Rx) = (L_g p)(x)",
