@@ -9,6 +9,7 @@ pub mod data;
 pub mod denoise;
 pub mod ema;
 pub mod error;
+pub mod evaluation;
 pub mod forward;
 pub mod likelihood;
 pub mod network;

@@ -825,3 +825,64 @@ fn a_planted_change_is_noticed() {
     assert!(!kept(planted));
     assert!(!kept(f64::NAN));
 }
+
+/// PyTorch's and Pillow's layers of the Inception network.
+///
+/// PyTorch computes in f64; the bound of an f64 computation is the allowance, doubled since the tool errs as well. torch-fidelity
+/// rounds the ratio of sizes to f32, so a position errs by up to 2⁻²⁴ of the side, times the steepest slope of these images, 4, in
+/// both directions; Pillow keeps rows in f32.
+#[test]
+fn layers_of_the_inception_network() {
+    const SINGLE: f64 = 1.0 / 16_777_216.0;
+    for test in suite!("inception-layers") {
+        let input = &test["input"];
+        let x = tensor(&input["x"]);
+        let size = || (count(&input["height"]), count(&input["width"]));
+        let window = || Conv2dOptions {
+            stride: count(&input["stride"]),
+            padding: count(&input["padding"]),
+        };
+        let layer = name(&input["layer"]);
+        let interpolated = |rule| {
+            let y = nn::interpolate(&x, rule, size()).expect("a fitting case");
+            let bound = bound::nn::interpolate(&Tracked::exact(x.clone()), rule, size(), F64);
+            (y, bound.expect("a fitting case").error)
+        };
+        let plain = |y: ArrayD<f64>| {
+            let error = y.mapv(|_| 64.0 * f64::EPSILON * 4.0);
+            (y, error)
+        };
+        let (got, error) = match layer {
+            "batch-norm" => {
+                let part = |part: &str| tensor(&input[part]);
+                let (gamma, beta) = (part("gamma"), part("beta"));
+                let (mean, variance) = (part("mean"), part("variance"));
+                let eps = number(&input["eps"]);
+                let y = nn::batch_norm(&x, [&gamma, &beta], [&mean, &variance], eps);
+                plain(y.expect("a fitting case"))
+            }
+            "avg-pool" => plain(nn::avg_pool(&x, 3, window()).expect("a fitting case")),
+            "max-pool" => plain(nn::max_pool(&x, 3, window()).expect("a fitting case")),
+            "centres" => interpolated(nn::Interpolation::Centres),
+            "corners" => interpolated(nn::Interpolation::Corners),
+            "bicubic" => interpolated(nn::Interpolation::Bicubic),
+            other => panic!("no layer {other}"),
+        };
+        let side = x.shape()[2].max(x.shape()[3]) as f64;
+        let tool = match layer {
+            "corners" => 2.0 * side * SINGLE * 4.0,
+            "bicubic" => 8.0 * SINGLE * 4.0,
+            _ => 0.0,
+        };
+        let want = tensor(&test["output"]["y"]);
+        assert_eq!(got.shape(), want.shape(), "{layer}");
+        for ((got, want), error) in got.iter().zip(&want).zip(&error) {
+            let apart = (got - want).abs();
+            assert!(
+                apart <= 2.0 * error + tool,
+                "{layer} {:?}: {got} for {want}",
+                test["tcId"]
+            );
+        }
+    }
+}

@@ -139,6 +139,7 @@ pub const ENTRIES: &[Entry] = &[
     entry("adamw", Arithmetic::Element, COMPOSED),
     entry("clip", Arithmetic::Element, COMPOSED),
     entry("ema", Arithmetic::Element, COMPOSED),
+    entry("frozen", Arithmetic::Element, COMPOSED),
     entry("feature-statistics", Arithmetic::Host, ACCUMULATED),
     Entry {
         family: "network",
@@ -195,6 +196,11 @@ pub const PRODUCTS: &[&str] = &[
     "composed.conv2d",
     "nn.attention",
     "composed.attention",
+    "frozen.conv-norm",
+    "frozen.avg-pool",
+    "frozen.resize.pytorch-fid",
+    "frozen.resize.torch-fidelity",
+    "frozen.resize.clean",
     "network",
     "step",
 ];

@@ -389,6 +389,71 @@ fn a_covariance_over_n_and_one_summed_in_f32() {
     });
 }
 
+/// The padding counted in a mean, as PyTorch does by default and TensorFlow does not.
+#[test]
+fn a_mean_that_counts_the_padding() {
+    caught("frozen.avg-pool", DType::F32, |check, case, place| {
+        let mut values = check.candle(case, place)?;
+        let y = values.get_mut("y").expect("a mean");
+        let (h, w) = (y.shape()[2], y.shape()[3]);
+        let inside = |i: usize, side: usize| (i + 2).min(side) - i.saturating_sub(1);
+        for (at, y) in y.indexed_iter_mut() {
+            *y *= (inside(at[2], h) * inside(at[3], w)) as f64 / 9.0;
+        }
+        Ok(values)
+    });
+}
+
+/// A maximum with zeros over the edge: right after a ReLU, wrong for what is negative.
+#[test]
+fn a_maximum_over_the_padding() {
+    caught("frozen.max-pool", DType::F64, |check, case, place| {
+        let mut values = check.candle(case, place)?;
+        if case.get_count("padding")? == 1 {
+            values
+                .get_mut("y")
+                .expect("a maximum")
+                .mapv_inplace(|y| y.max(0.0));
+        }
+        Ok(values)
+    });
+}
+
+/// ε outside the root, and a running mean that is added.
+#[test]
+fn a_norm_folded_wrongly() {
+    caught("frozen.conv-norm", DType::F32, |check, case, place| {
+        let scaled = case
+            .get("variance")?
+            .mapv(|v| place.round((v.sqrt() + 1e-3).powi(2)));
+        check.candle(&case.clone().tensor("variance", scaled), place)
+    });
+    caught("frozen.conv-norm", DType::F32, |check, case, place| {
+        let mean = case.get("mean")?.mapv(|x| -x);
+        check.candle(&case.clone().tensor("mean", mean), place)
+    });
+}
+
+/// One tool's resizing taken for another's.
+#[test]
+fn another_tools_resizing() {
+    let tools = ["pytorch-fid", "torch-fidelity", "clean"];
+    for (tool, other) in tools
+        .into_iter()
+        .zip(["torch-fidelity", "clean", "pytorch-fid"])
+    {
+        caught(
+            &format!("frozen.resize.{tool}"),
+            DType::F32,
+            |_, case, place| {
+                let name = format!("frozen.resize.{other}");
+                let other = select(registry(), &name)?.remove(0);
+                other.candle(case, place)
+            },
+        );
+    }
+}
+
 #[test]
 fn nan_and_a_missing_quantity() {
     let report = caught_after("nn.softmax", DType::F32, |v| times(v, "y", f64::NAN));

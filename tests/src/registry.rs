@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Every check, in the order of the mathematics: forward process, denoising, structure, layers, optimiser,
-/// networks, one whole training step, statistics of features.
+/// networks, one whole training step, statistics of features, layers of frozen networks.
 pub fn registry() -> Vec<Box<dyn Check>> {
     checks::all()
 }

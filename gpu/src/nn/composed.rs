@@ -42,11 +42,28 @@ pub fn conv2d(
     bias: Option<&Tensor>,
     padding: usize,
 ) -> Result<Tensor> {
+    conv2d_strided(x, weight, bias, 1, (padding, padding))
+}
+
+/// See [`conv2d_strided`](super::conv2d_strided).
+pub fn conv2d_strided(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: usize,
+    padding: (usize, usize),
+) -> Result<Tensor> {
     let bias = bias_or_zeros(bias, weight)?;
-    Geometry::new(x.dims(), weight.dims(), bias.dims(), padding)?;
+    Geometry::new(x.dims(), weight.dims(), bias.dims(), stride, padding)?;
+    // candle pads both directions alike.
+    let square = padding.0.min(padding.1);
+    let (tall, wide) = (padding.0 - square, padding.1 - square);
+    let x = x
+        .pad_with_zeros(2, tall, tall)?
+        .pad_with_zeros(3, wide, wide)?;
     let y = x
         .contiguous()?
-        .conv2d(&weight.contiguous()?, padding, 1, 1, 1)?;
+        .conv2d(&weight.contiguous()?, square, stride, 1, 1)?;
     y.broadcast_add(&bias.reshape((1, (), 1, 1))?)
 }
 

@@ -1,4 +1,4 @@
-//! Convolution of images with stride 1 and zero padding.
+//! Convolution of images with zero padding; with stride 1 where it is trained.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
@@ -37,14 +37,34 @@ pub fn conv2d(
     bias: Option<&Tensor>,
     padding: usize,
 ) -> Result<Tensor> {
+    conv2d_strided(x, weight, bias, 1, (padding, padding))
+}
+
+/// The convolution of a network that is only run: any stride, each direction with its own padding.
+///
+/// # Formula
+/// `[eq:conv2d]` at every `stride`-th pixel: `y[n,o,i,j]` reads `x[n,c,s·i+k−p₀,s·j+l−p₁]`.
+///
+/// # Shapes
+/// As [`conv2d`], the sides of the output `⌊(H + 2p − k)/s⌋ + 1`.
+///
+/// # Errors
+/// As [`conv2d`]; stride 0; on the way back, a stride other than 1.
+pub fn conv2d_strided(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: usize,
+    padding: (usize, usize),
+) -> Result<Tensor> {
     if Path::of(x) == Path::Composed {
-        return composed::conv2d(x, weight, bias, padding);
+        return composed::conv2d_strided(x, weight, bias, stride, padding);
     }
     let bias = bias_or_zeros(bias, weight)?;
     x.contiguous()?.apply_op3(
         &weight.contiguous()?,
         &bias.contiguous()?,
-        Conv2d { padding },
+        Conv2d { stride, padding },
     )
 }
 
@@ -56,6 +76,7 @@ pub(super) struct Geometry {
     side: (usize, usize),
     outputs: usize,
     kernel: (usize, usize),
+    stride: usize,
     padding: (usize, usize),
 }
 
@@ -64,7 +85,8 @@ impl Geometry {
         x: &[usize],
         weight: &[usize],
         bias: &[usize],
-        padding: usize,
+        stride: usize,
+        padding: (usize, usize),
     ) -> Result<Self> {
         let &[batch, channels, height, width] = x else {
             return Err(Error::shape("conv2d input", "[N, C, H, W]", x).into());
@@ -79,12 +101,15 @@ impl Geometry {
         if bias != [outputs] {
             return Err(Error::shape("conv2d bias", format!("[{outputs}]"), bias).into());
         }
-        let fits = |side: usize, kernel: usize| {
+        if stride == 0 {
+            return Err(Error::invalid("conv2d stride", "be at least 1", stride).into());
+        }
+        let fits = |side: usize, kernel: usize, padding: usize| {
             side > 0 && kernel > padding && side + 2 * padding >= kernel
         };
-        if !(fits(height, kh) && fits(width, kw)) {
+        if !(fits(height, kh, padding.0) && fits(width, kw, padding.1)) {
             let must =
-                format!("be larger than padding {padding} and fit into the padded image {x:?}");
+                format!("be larger than padding {padding:?} and fit into the padded image {x:?}");
             return Err(Error::invalid("conv2d kernel", must, format!("{kh}×{kw}")).into());
         }
         Ok(Self {
@@ -93,7 +118,8 @@ impl Geometry {
             side: (height, width),
             outputs,
             kernel: (kh, kw),
-            padding: (padding, padding),
+            stride,
+            padding,
         })
     }
 
@@ -109,7 +135,10 @@ impl Geometry {
     #[inline(always)]
     fn out(&self) -> (usize, usize) {
         let (height, width) = self.padded();
-        (height + 1 - self.kernel.0, width + 1 - self.kernel.1)
+        (
+            (height - self.kernel.0) / self.stride + 1,
+            (width - self.kernel.1) / self.stride + 1,
+        )
     }
     /// Pixels of one output image.
     #[inline(always)]
@@ -163,7 +192,7 @@ impl Geometry {
     fn patches(&self, images: usize) -> Vec<usize> {
         let (height, width) = self.out();
         let start = |n: usize, y: usize, x: usize| {
-            n * self.padded_image() + y * self.pitch() + x * self.channels
+            n * self.padded_image() + self.stride * (y * self.pitch() + x * self.channels)
         };
         (0..images)
             .flat_map(|n| (0..height).flat_map(move |y| (0..width).map(move |x| start(n, y, x))))
@@ -185,7 +214,8 @@ impl Geometry {
 }
 
 struct Conv2d {
-    padding: usize,
+    stride: usize,
+    padding: (usize, usize),
 }
 
 impl CustomOp3 for Conv2d {
@@ -203,7 +233,13 @@ impl CustomOp3 for Conv2d {
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (x_dims, w_dims) = (x_layout.dims(), weight_layout.dims());
-        let geometry = Geometry::new(x_dims, w_dims, bias_layout.dims(), self.padding)?;
+        let geometry = Geometry::new(
+            x_dims,
+            w_dims,
+            bias_layout.dims(),
+            self.stride,
+            self.padding,
+        )?;
         let (height, width) = geometry.out();
         let shape = Shape::from((geometry.batch, geometry.outputs, height, width));
         let inputs = [(x, x_layout), (weight, weight_layout), (bias, bias_layout)];
@@ -219,7 +255,11 @@ impl CustomOp3 for Conv2d {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let geometry = Geometry::new(x.dims(), weight.dims(), bias.dims(), self.padding)?;
+        if self.stride != 1 {
+            let what = "stride of a convolution with gradients";
+            return Err(Error::invalid(what, "be 1", self.stride).into());
+        }
+        let geometry = Geometry::new(x.dims(), weight.dims(), bias.dims(), 1, self.padding)?;
         by_dtype!(
             x.dtype(),
             "conv2d",

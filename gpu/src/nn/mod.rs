@@ -35,7 +35,7 @@ use candle_core::Tensor;
 
 pub use activation::{gelu, silu};
 pub use attention::{Packing, attention, self_attention};
-pub use conv2d::conv2d;
+pub use conv2d::{conv2d, conv2d_strided};
 pub(crate) use embedding::from_f64;
 pub use embedding::{embedding, time_features};
 pub use gated_sum::gated_sum;

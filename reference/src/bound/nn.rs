@@ -15,6 +15,7 @@ mod attention;
 mod conv2d;
 mod cross_entropy;
 mod embedding;
+mod frozen;
 mod linear;
 mod norm;
 mod resample;
@@ -24,6 +25,7 @@ pub use attention::{AttentionBound, attention, attention_vjp, softmax, softmax_v
 pub use conv2d::{conv2d, conv2d_vjp};
 pub use cross_entropy::{CrossEntropyBound, cross_entropy};
 pub use embedding::{embedding, embedding_vjp, time_features};
+pub use frozen::{avg_pool3, conv2d_batch_norm, interpolate};
 pub use linear::{AffineBound, linear, linear_vjp};
 pub use norm::{NormBound, group_norm, group_norm_vjp, layer_norm, layer_norm_vjp};
 pub use resample::{

@@ -51,3 +51,57 @@ pub fn mean_pairwise_distance(distances: ArrayView2<f64>) -> Result<f64, MetricE
     }
     Ok(2.0 * sum / (rows as f64 * (rows as f64 - 1.0)))
 }
+
+/// A mean pairwise distance with its error.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PairwiseMean {
+    /// The mean over pairs of different samples.
+    pub value: f64,
+    /// Its standard error by the jackknife.
+    pub standard_error: f64,
+}
+
+/// Mean *squared* distance of the pairs of N vectors, from their squared distances q to their mean. `[eq:pairwise-deviations]`
+///
+/// Squared distances of vectors need no pairs: two passes over the vectors, whatever their number.
+///
+/// # Formula
+/// ```text
+/// 2/(N(N−1)) Σ_{i<j} ‖φ_i − φ_j‖² = 2/(N−1) Σ_i q_i,       q_i = ‖φ_i − φ̄‖²
+/// without sample k:  D_(k) = 2 ((N−1) Q − N q_k)/((N−1)(N−2)),   Q = Σ_i q_i,       s² = (N−1)/N Σ_k (D_(k) − D_(·))²
+/// ```
+///
+/// # Shapes
+/// `deviations: [N]`, N ≥ 3, finite and ≥ 0.
+///
+/// # Errors
+/// [`MetricError::Values`], [`MetricError::Value`].
+///
+/// # Source
+/// The identity of Huygens and Steiner; Arvesen 1969 for the jackknife of a U-statistic.
+pub fn mean_pairwise_of_deviations(deviations: &[f64]) -> Result<PairwiseMean, MetricError> {
+    if deviations.len() < 3 {
+        return Err(MetricError::Values {
+            what: "deviations",
+            least: 3,
+            got: deviations.len(),
+        });
+    }
+    if let Some(&got) = deviations.iter().find(|q| !(q.is_finite() && **q >= 0.0)) {
+        return Err(MetricError::Value {
+            what: "a deviation",
+            must: "finite and >= 0",
+            got,
+        });
+    }
+    let n = deviations.len() as f64;
+    let total: f64 = deviations.iter().sum();
+    let mean = total / n;
+    // D_(k) − D_(·) = −2N (q_k − q̄)/((N−1)(N−2)).
+    let spread: f64 = deviations.iter().map(|q| (q - mean).powi(2)).sum();
+    let factor = 2.0 * n / ((n - 1.0) * (n - 2.0));
+    Ok(PairwiseMean {
+        value: 2.0 * total / (n - 1.0),
+        standard_error: factor * ((n - 1.0) / n * spread).sqrt(),
+    })
+}

@@ -11,7 +11,7 @@
 //! | inception score | [`inception_score`] |
 //! | precision, recall, density, coverage | [`prdc`] |
 //! | copies of training samples | [`nearest`], [`mann_whitney`] |
-//! | diversity | [`mean_pairwise_distance`] |
+//! | diversity | [`mean_pairwise_distance`], [`mean_pairwise_of_deviations`] |
 //! | confidence intervals | [`bootstrap_means`], [`percentile_interval`], [`basic_interval`], [`wilson_interval`] |
 
 mod bootstrap;
@@ -29,7 +29,7 @@ mod prdc;
 pub use bootstrap::{
     Interval, basic_interval, bootstrap_means, percentile_interval, quantile, wilson_interval,
 };
-pub use diversity::mean_pairwise_distance;
+pub use diversity::{PairwiseMean, mean_pairwise_distance, mean_pairwise_of_deviations};
 pub use error::MetricError;
 pub use extrapolation::{Extrapolation, extrapolate};
 pub use factor::{Factor, Moments, moments};

@@ -11,6 +11,7 @@ mod attention;
 mod conv2d;
 mod cross_entropy;
 mod embedding;
+mod frozen;
 mod group_norm;
 mod layer_norm;
 mod linear;
@@ -23,6 +24,8 @@ pub use attention::{AttentionGrad, attention, attention_vjp, softmax, softmax_vj
 pub use conv2d::{Conv2dGrad, Conv2dOptions, conv2d, conv2d_vjp};
 pub use cross_entropy::{CrossEntropy, cross_entropy};
 pub use embedding::{embedding, embedding_vjp, time_features};
+pub(crate) use frozen::weights as interpolation_weights;
+pub use frozen::{Interpolation, avg_pool, batch_norm, interpolate, max_pool};
 pub use group_norm::{GROUP_NORM_EPS, GroupNormGrad, group_norm, group_norm_vjp};
 pub use layer_norm::{LAYER_NORM_EPS, LayerNormGrad, layer_norm, layer_norm_vjp};
 pub use linear::{LinearGrad, linear, linear_vjp};

@@ -4,7 +4,7 @@ use ndarray::{Array2, ArrayView2};
 use proptest::prelude::*;
 use sadm_reference::metrics::{
     basic_interval, bootstrap_means, extrapolate, mann_whitney, mean_pairwise_distance,
-    percentile_interval, quantile,
+    mean_pairwise_of_deviations, percentile_interval, quantile,
 };
 
 use crate::support::{U, house, number};
@@ -81,5 +81,35 @@ proptest! {
         let want = pairs.iter().sum::<f64>() / pairs.len() as f64;
         let got = mean_pairwise_distance(d.view()).expect("distances");
         prop_assert!((got - want).abs() <= 32.0 * U * want);
+    }
+
+    /// Huygens's identity and its jackknife, against all pairs, with and without each sample.
+    #[test]
+    fn squared_distances_need_no_pairs(v in prop::collection::vec((number(), number()), 3..=6)) {
+        let mean_of_pairs = |v: &[(f64, f64)]| {
+            let d = Array2::from_shape_fn((v.len(), v.len()), |(i, j)| {
+                (v[i].0 - v[j].0).powi(2) + (v[i].1 - v[j].1).powi(2)
+            });
+            mean_pairwise_distance(d.view()).expect("distances")
+        };
+        let n = v.len() as f64;
+        let centre = v.iter().fold((0.0, 0.0), |c, x| (c.0 + x.0 / n, c.1 + x.1 / n));
+        let q: Vec<f64> = v
+            .iter()
+            .map(|x| (x.0 - centre.0).powi(2) + (x.1 - centre.1).powi(2))
+            .collect();
+        let got = mean_pairwise_of_deviations(&q).expect("deviations");
+        let size = v.iter().fold(1.0, |m, x| m + x.0 * x.0 + x.1 * x.1);
+        prop_assert!((got.value - mean_of_pairs(&v)).abs() <= 256.0 * U * size);
+        let without: Vec<f64> = (0..v.len())
+            .map(|k| {
+                let rest: Vec<_> = (0..v.len()).filter(|i| *i != k).map(|i| v[i]).collect();
+                mean_of_pairs(&rest)
+            })
+            .collect();
+        let middle = without.iter().sum::<f64>() / n;
+        let spread: f64 = without.iter().map(|d| (d - middle).powi(2)).sum();
+        let want = ((n - 1.0) / n * spread).sqrt();
+        prop_assert!((got.standard_error - want).abs() <= 1e-7 * size, "{} for {want}", got.standard_error);
     }
 }

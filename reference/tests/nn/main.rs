@@ -2,6 +2,7 @@
 
 mod bounds;
 mod draw;
+mod frozen;
 mod layers;
 mod network;
 mod optim;

@@ -2,6 +2,7 @@
 
 pub(crate) mod denoise;
 pub(crate) mod forward;
+mod frozen;
 mod layers;
 mod likelihood;
 pub(crate) mod networks;
@@ -33,6 +34,7 @@ pub(crate) fn all() -> Vec<Box<dyn Check>> {
         step::checks(),
         statistics::checks(),
         likelihood::checks(),
+        frozen::checks(),
     ];
     parts.into_iter().flatten().collect()
 }

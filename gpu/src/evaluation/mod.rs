@@ -1,0 +1,26 @@
+//! Frozen networks whose features samples are judged in, with the weights that a user brings.
+//!
+//! Nothing here is trained: batch norms are folded into the convolutions before them, and nothing has a gradient.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`Weights`] | named tensors of a `.safetensors` or PyTorch file, with its digest |
+//! | [`layers`] | folded convolutions and poolings |
+//! | [`resize`] | the published tools' ways to bring an image to 299×299 |
+//! | [`Inception`] | the network of FID, sFID and the inception score |
+//! | [`Lpips`] | how different two images look |
+//! | [`Resnet`] | classifiers of CIFAR-10, as features |
+
+mod inception;
+pub mod layers;
+mod lpips;
+mod old_pickle;
+pub mod resize;
+mod resnet;
+mod weights;
+
+pub use inception::{Features, Inception, POOLED, SPATIAL};
+pub use lpips::Lpips;
+pub use resize::Resize;
+pub use resnet::Resnet;
+pub use weights::Weights;

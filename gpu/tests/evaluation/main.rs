@@ -1,0 +1,7 @@
+//! Frozen networks against the published tools' own classes, and weights from files.
+
+mod hashed;
+mod inception;
+mod layers;
+mod real;
+mod weights;
