@@ -2,7 +2,11 @@
 
 mod ablate;
 mod evaluate;
+#[path = "../gpu/tests/evaluation/hashed.rs"]
+#[expect(dead_code, reason = "images are the other test's")]
+mod hashed;
 mod help;
+mod networks;
 mod oracle_errors;
 mod oracle_joint;
 mod oracle_metrics;

@@ -11,6 +11,7 @@ use sadm_reference::metrics::{
 };
 
 use super::draws::RandomState;
+use super::networks::{INCEPTION, INCEPTION_SPATIAL};
 use super::report::Line;
 use super::{Args, Divisor, Metric};
 use crate::progress::{self, say};
@@ -59,10 +60,16 @@ impl<'a> Sets<'a> {
     pub fn compute(&self, metric: Metric, args: &Args) -> Result<Vec<Line>> {
         match metric {
             Metric::Fd => self.fd(args, format!("fd-{}", self.features)),
-            Metric::Fid if self.features == "inception" => self.fd(args, "fid".to_owned()),
+            Metric::Fid if self.features == INCEPTION => self.fd(args, "fid".to_owned()),
             Metric::Fid => bail!(
                 "fid is the Fréchet distance in the pooled Inception features; in `{}` it is fd-{}: ask for fd",
                 self.features,
+                self.features
+            ),
+            Metric::Sfid if self.features == INCEPTION_SPATIAL => self.fd(args, "sfid".to_owned()),
+            Metric::Sfid => bail!(
+                "sfid is the Fréchet distance in the spatial Inception features: ask for it with --features inception, \
+                 or with given ones and --name {INCEPTION_SPATIAL}; these are `{}`",
                 self.features
             ),
             Metric::FdInf => self.fd_inf(args),
@@ -72,6 +79,7 @@ impl<'a> Sets<'a> {
             Metric::Dc => Ok(self.prdc(args)?.into_iter().skip(2).collect()),
             Metric::Nn => self.neighbours(),
             Metric::Nll => bail!("nll is of a model, not of samples"),
+            Metric::Lpips => bail!("lpips compares generated images; features have no looks"),
         }
     }
 
@@ -210,7 +218,7 @@ impl<'a> Sets<'a> {
 
     fn inception(&self, args: &Args) -> Result<Vec<Line>> {
         let p = self.probabilities.context(
-            "is needs class probabilities: --features encoder, or an array `probabilities`",
+            "is needs class probabilities: --features encoder or inception, or an array `probabilities`",
         )?;
         let order: Vec<usize> = match args.shuffle {
             Some(seed) => Streams::new(seed).permutation("is", 0, p.nrows()),

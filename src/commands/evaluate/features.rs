@@ -1,4 +1,4 @@
-//! Features of images: the pixels themselves, or what the encoder of a run says of them.
+//! Features of images: the pixels themselves, or what the encoder of a run or a published network says of them.
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
@@ -7,17 +7,20 @@ use sadm_gpu::nn::softmax_last;
 use sadm_gpu::train::Run;
 
 use super::input::Images;
+use super::networks::NetworkFeatures;
 use crate::progress;
 
 /// Images that go through a network together.
 const BATCH: usize = 256;
 
 /// Where features come from.
-pub enum Extractor {
+pub enum Extractor<'a> {
     /// The pixels, in [−1, 1].
     Pixels,
     /// Ψ of a run's newest checkpoint.
     Encoder(Box<Run>),
+    /// A published network.
+    Network(&'a NetworkFeatures),
 }
 
 /// Features of a set of images.
@@ -27,9 +30,11 @@ pub struct Extracted {
     pub features: Array2<f64>,
     /// Class probabilities `[N, C]`, where there is a classifier.
     pub probabilities: Option<Array2<f64>>,
+    /// Spatial features of the Inception network `[N, 2023]`, where a metric needs them.
+    pub spatial: Option<Array2<f64>>,
 }
 
-impl Extractor {
+impl Extractor<'_> {
     /// The features of images, in batches.
     ///
     /// # Errors
@@ -41,9 +46,11 @@ impl Extractor {
                 Ok(Extracted {
                     features: Array2::from_shape_vec((images.count(), images.size()), pixels)?,
                     probabilities: None,
+                    spatial: None,
                 })
             }
             Self::Encoder(run) => encoded(run, what, images, device),
+            Self::Network(network) => network.of(what, images),
         }
     }
 }
@@ -73,6 +80,7 @@ fn encoded(run: &Run, what: &str, images: &Images, device: &Device) -> Result<Ex
     Ok(Extracted {
         features: stacked(&features)?,
         probabilities: Some(stacked(&probabilities)?),
+        spatial: None,
     })
 }
 

@@ -6,6 +6,8 @@ use std::fmt;
 use sadm_reference::metrics::Interval;
 use serde::Serialize;
 
+use super::networks::Provenance;
+
 /// One number with what it takes to compare it with another.
 #[derive(Debug, Clone, Serialize)]
 pub struct Line {
@@ -78,6 +80,24 @@ pub struct Compared {
     pub dimension: usize,
     /// What is judged.
     pub generated: Side,
+    /// The network that gave the features, where its weights come from a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<Provenance>,
+}
+
+impl Compared {
+    /// The head of the table.
+    fn lines(&self) -> Vec<String> {
+        let features = format!("features   {} ({} of them)", self.features, self.dimension);
+        let weights = self.network.as_ref();
+        let weights = weights.map(|network| format!("weights    {}", network.line()));
+        let generated = format!("generated  {}", self.generated);
+        [features]
+            .into_iter()
+            .chain(weights)
+            .chain([generated])
+            .collect()
+    }
 }
 
 /// A run's model.
@@ -113,13 +133,7 @@ impl Report {
         let width = widths.max().unwrap_or(0).max(6);
         let level = format!("{:.0} % interval", 100.0 * self.level);
         let mut lines = match (&self.compared, &self.model) {
-            (Some(compared), _) => vec![
-                format!(
-                    "features   {} ({} of them)",
-                    compared.features, compared.dimension
-                ),
-                format!("generated  {}", compared.generated),
-            ],
+            (Some(compared), _) => compared.lines(),
             (None, Some(model)) => vec![format!("model      {}, step {}", model.run, model.step)],
             (None, None) => Vec::new(),
         };
@@ -138,6 +152,9 @@ impl Report {
         lines.extend(self.metrics.iter().map(|line| line.row(width)));
         let notes = self.metrics.iter().filter_map(|line| line.note.as_ref());
         lines.extend(notes.map(|note| format!("\nnote: {note}")));
+        let network = self.compared.as_ref().and_then(|c| c.network.as_ref());
+        let note = network.and_then(Provenance::note);
+        lines.extend(note.map(|note| format!("\nnote: {note}")));
         lines.join("\n") + "\n"
     }
 }

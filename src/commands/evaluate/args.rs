@@ -1,0 +1,195 @@
+//! What `sadm evaluate` is asked.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use super::input::Stored;
+use super::networks::NetworkArgs;
+use super::nll;
+
+const EXAMPLE: &str = "\
+Examples:
+  sadm evaluate --run runs/digits --count 1797 --reference digits --features encoder
+  sadm evaluate --run runs/digits --reference digits --metrics nll
+  sadm evaluate --generated samples/ --reference real.npz --metrics fd --features pixels
+  sadm evaluate --generated samples/ --reference real/ --features inception --metrics fid,sfid,is,kid,pr \\
+      --weights pt_inception-2015-12-05-6726825d.pth --resize pytorch-fid
+  sadm evaluate --generated features.npz --reference features-of-real.npy --features given \\
+      --name inception --metrics fd,kid,pr,dc --json scores.json
+
+A source is a folder of PNG pictures; a .npy or .npz file with images (uint8, [N, H, W, C]) or features
+([N, d]); a .safetensors file with `images` (as `sadm sample` writes) or `features`; as a reference also a
+data set (digits, mnist, cifar10) or a .npz file with `mu` and `sigma`, as pytorch-fid and ADM write.
+A Fréchet distance is named by its features: it is FID in those of the Inception network alone. nll is a number of the
+model, not of its samples: the bits it needs for the reference's images. What is computed of a run's own samples is also
+written to evaluation.jsonl in its folder, from which `sadm report` draws it.";
+
+/// A metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Metric {
+    /// Fréchet distance
+    Fd,
+    /// The same, of Inception features only (--features inception, or given ones with --name inception)
+    Fid,
+    /// The same, of the spatial Inception features (given ones: --name inception-spatial)
+    Sfid,
+    /// Its limit for infinitely many samples
+    FdInf,
+    /// Kernel distance, cubic polynomial
+    Kid,
+    /// Inception score, of the network's or encoder's classifier or given probabilities
+    Is,
+    /// Precision and recall
+    Pr,
+    /// Density and coverage
+    Dc,
+    /// Nearest neighbours: copies
+    Nn,
+    /// Bits per dimension of the reference under the run's model
+    Nll,
+    /// Diversity: the mean LPIPS of pairs of generated images, with --lpips-weights FILE
+    Lpips,
+}
+
+impl Metric {
+    /// The name on the command line.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Fd => "fd",
+            Self::Fid => "fid",
+            Self::Sfid => "sfid",
+            Self::FdInf => "fd-inf",
+            Self::Kid => "kid",
+            Self::Is => "is",
+            Self::Pr => "pr",
+            Self::Dc => "dc",
+            Self::Nn => "nn",
+            Self::Nll => "nll",
+            Self::Lpips => "lpips",
+        }
+    }
+}
+
+/// What features are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Kind {
+    /// Pixels in [−1, 1]
+    Pixels,
+    /// What the encoder Ψ of a run says
+    Encoder,
+    /// The Inception network of 2015-12-05, with --weights FILE
+    Inception,
+    /// A residual network for CIFAR-10, with --weights FILE; named by its depth, such as resnet20
+    Resnet,
+    /// The files hold features already
+    Given,
+}
+
+/// Divisor of a covariance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Divisor {
+    /// N − 1, as pytorch-fid, torch-fidelity, ADM and EDM
+    #[value(name = "n-1")]
+    NMinusOne,
+    /// N
+    N,
+}
+
+impl Divisor {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::NMinusOne => "N−1",
+            Self::N => "N",
+        }
+    }
+}
+
+/// The arguments of `sadm evaluate`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Args {
+    /// What is judged: a folder or a file
+    #[arg(long, value_name = "SOURCE", required_unless_present = "run")]
+    pub(super) generated: Option<String>,
+    /// A run, whose samples are judged if --generated is not given, and whose encoder gives features
+    #[arg(long, value_name = "DIR")]
+    pub(super) run: Option<PathBuf>,
+    /// Samples drawn from the run, of all classes in equal shares
+    #[arg(long, value_name = "N", default_value = "1000")]
+    pub(super) count: NonZeroUsize,
+    /// What it is held against: a folder, a file or a data set
+    #[arg(long, value_name = "SOURCE")]
+    pub(super) reference: Option<String>,
+    /// Real samples the model never saw, for nn: do generated ones lie nearer to the reference?
+    #[arg(long, value_name = "SOURCE")]
+    pub(super) held_out: Option<String>,
+    /// The metrics, separated by commas
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "fd,kid,pr,dc"
+    )]
+    pub(super) metrics: Vec<Metric>,
+    /// The features they compare
+    #[arg(long, value_enum, default_value = "pixels")]
+    pub(super) features: Kind,
+    #[command(flatten)]
+    pub(super) network: NetworkArgs,
+    /// Name of given features in the answer
+    #[arg(long, default_value = "given")]
+    pub(super) name: String,
+    /// Which arrays of a statistics file are read
+    #[arg(long, value_enum, default_value = "pooled")]
+    pub(super) moments: Stored,
+    /// Divisor of the covariances of samples
+    #[arg(long, value_enum, default_value = "n-1")]
+    pub(super) covariance: Divisor,
+    /// Neighbours of pr and dc
+    #[arg(short, default_value_t = 3)]
+    pub(super) k: usize,
+    /// Open balls in pr, as the package prdc; closed ones otherwise
+    #[arg(long)]
+    pub(super) open_balls: bool,
+    /// Round features to f16 for pr and dc, as ADM's evaluator (whose sums are in f16 too)
+    #[arg(long)]
+    pub(super) half: bool,
+    /// Splits of is
+    #[arg(long, default_value_t = 10)]
+    pub(super) splits: usize,
+    /// Shuffle the samples with this seed before is splits them
+    #[arg(long, value_name = "SEED")]
+    pub(super) shuffle: Option<u64>,
+    /// Shuffle for is, and draw the subsets of kid, exactly as torch-fidelity does with its seed 2020
+    #[arg(long, conflicts_with = "shuffle")]
+    pub(super) torch_fidelity_draws: bool,
+    /// Also average kid over subsets of this many samples, as torch-fidelity (1000)
+    #[arg(long, value_name = "N")]
+    pub(super) kid_subset_size: Option<usize>,
+    /// Number of those subsets
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(super) kid_subsets: usize,
+    /// Resamples of the confidence intervals; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(super) resamples: usize,
+    /// Seed of samples, subsets and resamples
+    #[arg(long, default_value_t = 0)]
+    pub(super) seed: u64,
+    #[command(flatten)]
+    pub(super) nll: nll::Options,
+    /// The run's checkpoint after this many steps [default: the newest]
+    #[arg(long, value_name = "STEPS", requires = "run")]
+    pub(super) step: Option<usize>,
+    /// Where the run computes: cpu or cuda:N
+    #[arg(long, default_value = "cpu")]
+    pub(super) device: String,
+    /// CPU threads [default: all]
+    #[arg(long, value_name = "N")]
+    pub(super) threads: Option<NonZeroUsize>,
+    /// Write mean and covariance of the generated set's features as `mu` and `sigma`
+    #[arg(long, value_name = "FILE.npz")]
+    pub(super) save_statistics: Option<PathBuf>,
+    /// Write the answer as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+}

@@ -1,0 +1,68 @@
+//! Stored statistics, as pytorch-fid and ADM write them.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use candle_core::{Device, Tensor};
+use ndarray::{Array1, Array2, ArrayD, ArrayView2, Axis};
+use sadm_gpu::statistics::FeatureStatistics;
+
+use super::features::Extracted;
+use super::input::Stored;
+use crate::npz;
+use crate::progress::say;
+
+/// Rows taken in at a time.
+const ROWS: usize = 1024;
+
+/// Mean and covariance: `mu` and `sigma` of the features, and `mu_s` and `sigma_s` of spatial ones where there are any, the
+/// four arrays of ADM's files.
+///
+/// # Errors
+/// A name that does not end in .npz; fewer than two samples; a folder that cannot be written to.
+pub fn save(path: &Path, set: &Extracted) -> Result<()> {
+    if path.extension().is_none_or(|ending| ending != "npz") {
+        bail!(
+            "--save-statistics must end in .npz, got `{}`",
+            path.display()
+        );
+    }
+    let kinds = [
+        (Stored::Pooled, Some(&set.features)),
+        (Stored::Spatial, set.spatial.as_ref()),
+    ];
+    let mut arrays = Vec::new();
+    for (kind, features) in kinds {
+        if let Some(features) = features {
+            let [mean, covariance] = moments(features.view())?;
+            let [mu, sigma] = kind.names();
+            arrays.extend([(mu, mean), (sigma, covariance)]);
+        }
+    }
+    let named: Vec<_> = arrays.iter().map(|(name, array)| (*name, array)).collect();
+    npz::write_npz(path, &named)?;
+    let names: Vec<_> = arrays.iter().map(|(name, _)| *name).collect();
+    say(&format!(
+        "{} of {} samples, {} features: {}",
+        names.join(", "),
+        set.features.nrows(),
+        set.features.ncols(),
+        path.display()
+    ));
+    Ok(())
+}
+
+/// μ and Σ over N−1, streamed.
+fn moments(features: ArrayView2<f64>) -> Result<[ArrayD<f64>; 2]> {
+    let d = features.ncols();
+    let mut statistics = FeatureStatistics::new(d);
+    for rows in features.axis_chunks_iter(Axis(0), ROWS) {
+        let values: Vec<f64> = rows.iter().copied().collect();
+        statistics.push(&Tensor::from_vec(values, rows.dim(), &Device::Cpu)?)?;
+    }
+    let (mean, covariance) = statistics.moments()?;
+    Ok([
+        Array1::from(mean).into_dyn(),
+        Array2::from_shape_vec((d, d), covariance)?.into_dyn(),
+    ])
+}
