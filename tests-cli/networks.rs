@@ -117,24 +117,14 @@ fn fid_is_computed_in_the_features_of_the_users_file_and_says_which() {
         .success();
     let fid = |resize: &str| {
         let mut command = evaluate(&weights, &a);
-        command.arg("--reference").arg(&statistics);
+        command.arg("--reference").arg(&b);
         let command = command.args(["--metrics", "fid", "--batch", "5", "--resize", resize]);
         value(&answered(&folder, command).0, "fid")
     };
-    // The statistics were taken with pytorch-fid's resizing.
-    let same = answered(
-        &folder,
-        evaluate(&weights, &a)
-            .arg("--reference")
-            .arg(&b)
-            .args(["--metrics", "fid"]),
-    );
-    let same = value(&same.0, "fid");
-    assert!((fid("pytorch-fid") / same - 1.0).abs() < 1e-9, "{same}");
-    assert!(
-        (fid("clean") / same - 1.0).abs() > 1e-4,
-        "another resizing, another number"
-    );
+    let same = fid("torch-fidelity") / value(&answer, "fid");
+    assert!((same - 1.0).abs() < 1e-9, "another size of batches: {same}");
+    let other = fid("clean") / value(&answer, "fid");
+    assert!((other - 1.0).abs() > 1e-4, "another resizing: {other}");
     let refused = error_of(
         evaluate(&weights, &a)
             .arg("--reference")
