@@ -49,13 +49,11 @@ impl Resize {
         let x = bytes(images)?;
         match self {
             Self::PytorchFid => {
-                let x = self.interpolated(&(x / 255.0)?, [SIDE, SIDE])?;
+                let x = self.resized(&(x / 255.0)?, [SIDE, SIDE])?;
                 Ok(((x * 2.0)? - 1.0)?)
             }
-            Self::TorchFidelity => tensorflow_scale(&self.interpolated(&x, [SIDE, SIDE])?),
-            Self::Clean => {
-                tensorflow_scale(&self.interpolated(&x, [SIDE, SIDE])?.clamp(0.0, 255.0)?)
-            }
+            Self::TorchFidelity => tensorflow_scale(&self.resized(&x, [SIDE, SIDE])?),
+            Self::Clean => tensorflow_scale(&self.resized(&x, [SIDE, SIDE])?.clamp(0.0, 255.0)?),
         }
     }
 
@@ -63,7 +61,7 @@ impl Resize {
     ///
     /// # Errors
     /// An image or a size without pixels.
-    pub fn interpolated(self, x: &Tensor, [height, width]: [usize; 2]) -> Result<Tensor> {
+    pub fn resized(self, x: &Tensor, [height, width]: [usize; 2]) -> Result<Tensor> {
         let (_, _, from_height, from_width) = x.dims4()?;
         if [from_height, from_width, height, width].contains(&0) {
             let got = format!("{from_height}×{from_width} to {height}×{width}");

@@ -251,7 +251,7 @@ fn resize(name: &str, resize: Resize) -> Box<dyn Check> {
     })
     .candle(move |case, place| {
         let (height, width) = to(case)?;
-        let y = resize.interpolated(&place.tensor(case.get("x")?)?, [height, width])?;
+        let y = resize.resized(&place.tensor(case.get("x")?)?, [height, width])?;
         Ok(values([("y", Place::array(&y)?)]))
     })
     .boxed()
