@@ -6,9 +6,11 @@
 
 use crate::error::{Error, Result};
 use crate::forward::loss_dtype;
+use crate::nn::{CHUNK, Path, Real, scaled, sum_of_squares, vectorised};
 use crate::params::Params;
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Tensor, Var, WithDType};
+use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Tensor, Var};
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -230,7 +232,11 @@ pub fn clip_grad_norm(params: &Params, grads: &mut GradStore, max: f64) -> Resul
     if max > 0.0 && norm > max {
         for (_, var) in &vars {
             if let Some(grad) = grads.remove(var) {
-                grads.insert(var, (grad * (max / norm))?);
+                let scaled = match Path::of(&grad) {
+                    Path::Fused => scaled(&grad, max / norm),
+                    Path::Composed => grad * (max / norm),
+                };
+                grads.insert(var, scaled?);
             }
         }
     }
@@ -239,20 +245,25 @@ pub fn clip_grad_norm(params: &Params, grads: &mut GradStore, max: f64) -> Resul
 
 /// √(Σ_p ‖g_p‖²) over the parameters that have a gradient; 0 if none has.
 fn grad_norm<'a>(vars: impl Iterator<Item = &'a Var>, grads: &GradStore) -> Result<f64> {
-    let mut squares = Vec::new();
+    let (mut sum, mut waiting) = (0.0, Vec::new());
     for grad in vars.filter_map(|var| grads.get(var)) {
-        let dtype = if grad.device().is_metal() {
-            DType::F32
-        } else {
-            DType::F64
-        };
-        squares.push(grad.to_dtype(dtype)?.sqr()?.sum_all()?);
+        match Path::of(grad) {
+            Path::Fused => sum += sum_of_squares(grad)?,
+            Path::Composed => {
+                let dtype = if grad.device().is_metal() {
+                    DType::F32
+                } else {
+                    DType::F64
+                };
+                waiting.push(grad.to_dtype(dtype)?.sqr()?.sum_all()?);
+            }
+        }
     }
-    if squares.is_empty() {
-        return Ok(0.0);
+    if !waiting.is_empty() {
+        let squares = Tensor::stack(&waiting, 0)?.to_dtype(DType::F64)?;
+        sum += squares.to_vec1::<f64>()?.iter().sum::<f64>();
     }
-    let squares = Tensor::stack(&squares, 0)?.to_dtype(DType::F64)?;
-    Ok(squares.to_vec1::<f64>()?.iter().sum::<f64>().sqrt())
+    Ok(sum.sqrt())
 }
 
 /// Factor of the learning rate during a linear warm-up: (step + 1)/warm_up, at most 1.
@@ -300,17 +311,26 @@ impl Lerp {
         Ok(var.set(&new.to_dtype(var.dtype())?)?)
     }
 
-    fn pass<T: WithDType>(&self, x: &mut [T], source: &[T]) {
-        let (step, rest) = (T::from_f64(self.step), T::from_f64(1.0 - self.step));
-        for (x, &source) in x.iter_mut().zip(source) {
-            let y = if self.square { source * source } else { source };
-            let way = y - *x;
-            *x = if self.step < 0.5 {
-                *x + way * step
-            } else {
-                y - way * rest
-            };
-        }
+    fn pass<R: Real>(&self, x: &mut [R], source: &[R]) {
+        let (step, rest) = (R::of(self.step), R::of(1.0 - self.step));
+        let (near, square) = (self.step < 0.5, self.square);
+        let chunks = x.par_chunks_mut(CHUNK).zip(source.par_chunks(CHUNK));
+        chunks.for_each(|(x, source)| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (x, &source) in x.iter_mut().zip(source) {
+                        let y = if square { source * source } else { source };
+                        let way = y - *x;
+                        *x = if near {
+                            *x + way * step
+                        } else {
+                            y - way * rest
+                        };
+                    }
+                },
+            );
+        });
     }
 }
 
@@ -370,14 +390,21 @@ impl Descent {
         Ok(theta.set(&(kept - way)?.to_dtype(theta.dtype())?)?)
     }
 
-    fn pass<T: WithDType>(&self, theta: &mut [T], m: &[T], v: &[T]) {
-        let (keep, rate) = (T::from_f64(self.keep), T::from_f64(self.rate));
-        let (root, eps) = (T::from_f64(self.root), T::from_f64(self.eps));
-        for ((theta, &m), &v) in theta.iter_mut().zip(m).zip(v) {
-            // √ in f64 and one rounding: the correctly rounded root in f32 too.
-            let sqrt = T::from_f64(v.to_f64().sqrt());
-            *theta = keep * *theta - rate * m / (sqrt * root + eps);
-        }
+    fn pass<R: Real>(&self, theta: &mut [R], m: &[R], v: &[R]) {
+        let (keep, rate) = (R::of(self.keep), R::of(self.rate));
+        let (root, eps) = (R::of(self.root), R::of(self.eps));
+        let moments = m.par_chunks(CHUNK).zip(v.par_chunks(CHUNK));
+        let chunks = theta.par_chunks_mut(CHUNK).zip(moments);
+        chunks.for_each(|(theta, (m, v))| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    for ((theta, &m), &v) in theta.iter_mut().zip(m).zip(v) {
+                        *theta = keep * *theta - rate * m / (v.sqrt() * root + eps);
+                    }
+                },
+            );
+        });
     }
 }
 

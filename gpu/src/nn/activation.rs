@@ -137,11 +137,14 @@ fn map<R: Real>(x: &[R], f: impl Fn(R) -> R + Sync) -> Vec<R> {
     y.par_chunks_mut(CHUNK)
         .zip(x.par_chunks(CHUNK))
         .for_each(|(y, x)| {
-            vectorised(|| {
-                for (y, &x) in y.iter_mut().zip(x) {
-                    *y = f(x);
-                }
-            });
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (y, &x) in y.iter_mut().zip(x) {
+                        *y = f(x);
+                    }
+                },
+            );
         });
     y
 }
@@ -152,11 +155,14 @@ fn map2<R: Real>(x: &[R], g: &[R], f: impl Fn(R, R) -> R + Sync) -> Vec<R> {
     y.par_chunks_mut(CHUNK)
         .zip(x.par_chunks(CHUNK).zip(g.par_chunks(CHUNK)))
         .for_each(|(y, (x, g))| {
-            vectorised(|| {
-                for (y, (&x, &g)) in y.iter_mut().zip(x.iter().zip(g)) {
-                    *y = f(x, g);
-                }
-            });
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (y, (&x, &g)) in y.iter_mut().zip(x.iter().zip(g)) {
+                        *y = f(x, g);
+                    }
+                },
+            );
         });
     y
 }

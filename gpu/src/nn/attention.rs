@@ -4,8 +4,11 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::buffer::{Matrix, by_dtype, load, matmul, slice_mut, tensor, with};
+use super::buffer::{by_dtype, load, tensor, with};
+use super::panels::{Panels, pack_columns, pack_rows, turn};
+use super::product::{Left, Run, Tile, multiply, strip_width, strips};
 use super::real::{Real, vectorised};
+use super::scratch::Scratch;
 use super::softmax::{softmax_last, softmax_row, softmax_row_grad};
 use super::{Path, composed};
 use crate::Error;
@@ -110,64 +113,109 @@ impl Sizes {
         }
     }
 
-    /// The `[T, width]` block at channel `channel` of sample `n` in a tensor with `channels`
-    /// channels.
-    fn block<'a>(
-        &self,
-        storage: &'a CpuStorage,
-        n: usize,
-        channel: usize,
-        channels: usize,
-    ) -> Matrix<'a> {
-        let start = n * self.tokens * channels;
-        let (offset, strides) = match self.packing {
-            Packing::Channels => (start + channel * self.tokens, (1, self.tokens)),
-            Packing::Tokens => (start + channel, (channels, 1)),
-        };
-        Matrix {
-            storage,
-            offset,
-            shape: (self.tokens, self.width),
-            strides,
-        }
-    }
-
-    /// Computes `A B` of shape `[T, width]` and writes it at channel `channel` of one sample.
-    fn write_product<R: Real>(
-        &self,
-        to: &mut [R],
-        channel: usize,
-        a: Matrix<'_>,
-        b: Matrix<'_>,
-    ) -> Result<()> {
+    /// One head's `[T, width]` block of a sample with `channels` channels, from channel `channel` on, row-major.
+    fn block<R: Real>(&self, sample: &[R], channel: usize, channels: usize) -> Scratch<R> {
+        let mut block = Scratch::new(self.tokens * self.width);
         match self.packing {
             Packing::Channels => {
-                let block = matmul::<R>(b.t(), a.t())?;
-                to[channel * self.tokens..][..block.len()].copy_from_slice(&block);
+                let from = &sample[channel * self.tokens..];
+                let (tokens, width) = (self.tokens, self.width);
+                vectorised(
+                    #[inline(always)]
+                    || turn(from, tokens, tokens, width, &mut block, width, |t| t),
+                );
             }
             Packing::Tokens => {
-                let block = matmul::<R>(a, b)?;
-                let rows = to.chunks_exact_mut(to.len() / self.tokens);
-                for (to, from) in rows.zip(block.chunks_exact(self.width)) {
-                    to[channel..][..self.width].copy_from_slice(from);
+                let rows = sample.chunks_exact(channels);
+                for (to, from) in block.chunks_exact_mut(self.width).zip(rows) {
+                    to.copy_from_slice(&from[channel..][..self.width]);
                 }
             }
         }
-        Ok(())
+        block
+    }
+
+    /// Writes a product of shape `[T, width]` at channel `channel` of one sample with `channels` channels.
+    fn write<R: Real>(
+        &self,
+        to: &mut [R],
+        channel: usize,
+        channels: usize,
+        product: Product<'_, R>,
+    ) {
+        product.tiles(|tile| match self.packing {
+            Packing::Channels => {
+                let to = &mut to[channel * self.tokens..];
+                tile.turn_into(to, tile.row, self.tokens, None);
+            }
+            Packing::Tokens => {
+                for (i, values) in tile.rows().enumerate() {
+                    let at = (tile.row + i) * channels + channel + tile.column;
+                    to[at..at + tile.width].copy_from_slice(values);
+                }
+            }
+        });
     }
 }
 
-/// Queries, keys and values of one head.
-struct Head<'a> {
-    q: Matrix<'a>,
-    k: Matrix<'a>,
-    v: Matrix<'a>,
+/// A product of small matrices.
+struct Product<'a, R> {
+    left: &'a [R],
+    /// Whether the left operand lies in strips of its rows, and how many rows it has.
+    strips: bool,
+    rows: usize,
+    right: Panels<'a, R>,
+    inner: usize,
 }
 
-impl<'a> Head<'a> {
-    fn new(qkv: &'a CpuStorage, n: usize, head: usize, sizes: &Sizes) -> Self {
+impl<R: Real> Product<'_, R> {
+    fn tiles(&self, store: impl FnMut(Tile<'_, R>)) {
+        let run = Run {
+            left: 0,
+            right: 0,
+            len: self.inner,
+        };
+        let starts: Vec<usize>;
+        let rows = if self.strips {
+            Left::Strips {
+                pitch: self.inner * strip_width(),
+                count: self.rows,
+            }
+        } else {
+            starts = (0..self.rows).map(|i| i * self.inner).collect();
+            Left::Rows {
+                starts: &starts,
+                segment: usize::MAX,
+            }
+        };
+        multiply(self.left, rows, self.right, &[run], store);
+    }
+
+    /// The whole product, row-major.
+    fn whole(&self) -> Scratch<R> {
+        let columns = self.right.columns();
+        let mut whole = Scratch::new(self.rows * columns);
+        self.tiles(|tile| {
+            for (i, values) in tile.rows().enumerate() {
+                let at = (tile.row + i) * columns + tile.column;
+                whole[at..at + tile.width].copy_from_slice(values);
+            }
+        });
+        whole
+    }
+}
+
+/// Queries, keys and values of one head, each `[T, width]` row-major.
+struct Head<R: Real> {
+    q: Scratch<R>,
+    k: Scratch<R>,
+    v: Scratch<R>,
+}
+
+impl<R: Real> Head<R> {
+    fn new(sample: &[R], head: usize, sizes: &Sizes) -> Self {
         let channels = sizes.channels();
-        let part = |i: usize| sizes.block(qkv, n, i * channels + head * sizes.width, 3 * channels);
+        let part = |i: usize| sizes.block(sample, i * channels + head * sizes.width, 3 * channels);
         Self {
             q: part(0),
             k: part(1),
@@ -176,19 +224,36 @@ impl<'a> Head<'a> {
     }
 
     /// `P = softmax_rows(q kᵀ / √d)`, row-major.
-    fn probabilities<R: Real>(&self, sizes: &Sizes) -> Result<Vec<R>> {
-        let mut p = matmul::<R>(self.q, self.k.t())?;
+    fn probabilities(&self, sizes: &Sizes) -> Scratch<R> {
+        let mut p = rows_by_rows(&self.q, &self.k, sizes);
         let scale = attention_scale::<R>(sizes);
-        vectorised(|| {
-            for row in p.chunks_exact_mut(sizes.tokens) {
-                for x in row.iter_mut() {
-                    *x = *x * scale;
+        vectorised(
+            #[inline(always)]
+            || {
+                for row in p.chunks_exact_mut(sizes.tokens) {
+                    for x in row.iter_mut() {
+                        *x = *x * scale;
+                    }
+                    softmax_row(row);
                 }
-                softmax_row(row);
-            }
-        });
-        Ok(p)
+            },
+        );
+        p
     }
+}
+
+/// `A Bᵀ` of two `[T, width]` matrices.
+fn rows_by_rows<R: Real>(a: &[R], b: &[R], sizes: &Sizes) -> Scratch<R> {
+    let (tokens, width) = (sizes.tokens, sizes.width);
+    let panels = pack_columns(b, width, width, tokens);
+    let product = Product {
+        left: a,
+        strips: false,
+        rows: tokens,
+        right: Panels::new(&panels, width, tokens),
+        inner: width,
+    };
+    product.whole()
 }
 
 fn attention_scale<R: Real>(sizes: &Sizes) -> R {
@@ -213,69 +278,97 @@ impl CustomOp1 for SelfAttention {
 }
 
 fn forward<R: Real>(qkv: &CpuStorage, layout: &Layout, sizes: &Sizes) -> Result<CpuStorage> {
-    let dtype = qkv.dtype();
-    let qkv = R::store(load::<R>(qkv, layout)?.into_owned(), R::DTYPE);
+    let values = load::<R>(qkv, layout)?;
     let mut y = vec![R::default(); sizes.batch * sizes.sample()];
     y.par_chunks_mut(sizes.sample())
-        .enumerate()
-        .try_for_each(|(n, y)| {
-            (0..sizes.heads).try_for_each(|h| {
-                let head = Head::new(&qkv, n, h, sizes);
-                let p = R::store(head.probabilities::<R>(sizes)?, R::DTYPE);
-                let p = Matrix::rows(&p, 0, (sizes.tokens, sizes.tokens));
-                sizes.write_product(y, h * sizes.width, p, head.v)
-            })
-        })?;
-    Ok(R::store(y, dtype))
+        .zip(values.par_chunks(3 * sizes.sample()))
+        .for_each(|(y, sample)| {
+            for h in 0..sizes.heads {
+                let head = Head::new(sample, h, sizes);
+                let p = head.probabilities(sizes);
+                write_squared(
+                    y,
+                    (h * sizes.width, sizes.channels()),
+                    &p,
+                    false,
+                    &head.v,
+                    sizes,
+                );
+            }
+        });
+    Ok(R::store(y, qkv.dtype()))
+}
+
+/// Writes `A B`, or `Aᵀ B`, for A `[T, T]` and B `[T, width]` at a channel of a sample with so many channels.
+fn write_squared<R: Real>(
+    to: &mut [R],
+    (channel, channels): (usize, usize),
+    a: &[R],
+    turned: bool,
+    b: &[R],
+    sizes: &Sizes,
+) {
+    let (tokens, width) = (sizes.tokens, sizes.width);
+    let panels = pack_rows(b, width, tokens, width);
+    let cut;
+    let product = Product {
+        left: if turned {
+            cut = strips(a, tokens, 0..tokens);
+            &cut
+        } else {
+            a
+        },
+        strips: turned,
+        rows: tokens,
+        right: Panels::new(&panels, tokens, width),
+        inner: tokens,
+    };
+    sizes.write(to, channel, channels, product);
 }
 
 fn backward<R: Real>(qkv: &Tensor, grad: &Tensor, sizes: &Sizes) -> Result<Tensor> {
-    let own = |x: &Tensor| with::<R, _>(x, |x| Ok(R::store(x.to_vec(), R::DTYPE)));
-    let (inputs, grad) = (own(qkv)?, own(grad)?);
     let mut qkv_grad = vec![R::default(); 3 * sizes.batch * sizes.sample()];
-    qkv_grad
-        .par_chunks_mut(3 * sizes.sample())
-        .enumerate()
-        .try_for_each(|(n, to)| {
-            (0..sizes.heads).try_for_each(|h| {
-                let grad = sizes.block(&grad, n, h * sizes.width, sizes.channels());
-                head_backward::<R>(to, h, &Head::new(&inputs, n, h, sizes), grad, sizes)
-            })
-        })?;
+    with::<R, _>(qkv, |inputs| {
+        with::<R, _>(grad, |grad| {
+            qkv_grad
+                .par_chunks_mut(3 * sizes.sample())
+                .zip(inputs.par_chunks(3 * sizes.sample()))
+                .zip(grad.par_chunks(sizes.sample()))
+                .for_each(|((to, sample), grad)| {
+                    for h in 0..sizes.heads {
+                        head_backward(to, h, sample, grad, sizes);
+                    }
+                });
+            Ok(())
+        })
+    })?;
     Ok(tensor(qkv_grad, qkv.shape(), qkv.dtype()))
 }
 
 /// Writes one head's gradients into its sample's part of ∂L/∂qkv.
-fn head_backward<R: Real>(
-    to: &mut [R],
-    h: usize,
-    head: &Head<'_>,
-    grad: Matrix<'_>,
-    sizes: &Sizes,
-) -> Result<()> {
-    let square = (sizes.tokens, sizes.tokens);
-    let p = head.probabilities::<R>(sizes)?;
-    let mut s_grad = R::store(matmul::<R>(grad, head.v.t())?, R::DTYPE);
-    let rows = slice_mut::<R>(&mut s_grad)?;
+fn head_backward<R: Real>(to: &mut [R], h: usize, sample: &[R], grad: &[R], sizes: &Sizes) {
+    let head = Head::new(sample, h, sizes);
+    let grad = sizes.block(grad, h * sizes.width, sizes.channels());
+    let p = head.probabilities(sizes);
+    let mut s_grad = rows_by_rows(&grad, &head.v, sizes);
     let scale = attention_scale::<R>(sizes);
-    vectorised(|| {
-        let pairs = rows
-            .chunks_exact_mut(sizes.tokens)
-            .zip(p.chunks_exact(sizes.tokens));
-        for (grad, p) in pairs {
-            softmax_row_grad(grad, p);
-            for g in grad.iter_mut() {
-                *g = *g * scale;
+    vectorised(
+        #[inline(always)]
+        || {
+            let pairs = s_grad
+                .chunks_exact_mut(sizes.tokens)
+                .zip(p.chunks_exact(sizes.tokens));
+            for (grad, p) in pairs {
+                softmax_row_grad(grad, p);
+                for g in grad.iter_mut() {
+                    *g = *g * scale;
+                }
             }
-        }
-    });
-    let p = R::store(p, R::DTYPE);
-    let (p, s_grad) = (
-        Matrix::rows(&p, 0, square),
-        Matrix::rows(&s_grad, 0, square),
+        },
     );
-    let channel = |part: usize| part * sizes.channels() + h * sizes.width;
-    sizes.write_product(to, channel(0), s_grad, head.k)?;
-    sizes.write_product(to, channel(1), s_grad.t(), head.q)?;
-    sizes.write_product(to, channel(2), p.t(), grad)
+    let channels = sizes.channels();
+    let place = |part: usize| (part * channels + h * sizes.width, 3 * channels);
+    write_squared(to, place(0), &s_grad, false, &head.k, sizes);
+    write_squared(to, place(1), &s_grad, true, &head.q, sizes);
+    write_squared(to, place(2), &p, true, &grad, sizes);
 }

@@ -9,7 +9,7 @@ use candle_core::{CpuStorage, DType, Error, Layout, Result, Shape, Storage, Tens
 use super::real::Real;
 
 /// Elements handled by one task of an element-wise operation.
-pub(super) const CHUNK: usize = 1 << 14;
+pub(crate) const CHUNK: usize = 1 << 14;
 
 /// Most partial results that a reduction over the batch keeps: fixed, so that the order of the
 /// final sum does not depend on the number of threads.
@@ -60,74 +60,6 @@ pub(super) fn with<R: Real, T>(x: &Tensor, f: impl FnOnce(&[R]) -> Result<T>) ->
 pub(super) fn tensor<R: Real>(values: Vec<R>, shape: impl Into<Shape>, dtype: DType) -> Tensor {
     let storage = Storage::Cpu(R::store(values, dtype));
     Tensor::from_storage(storage, shape, BackpropOp::none(), false)
-}
-
-/// A matrix inside a slice of a storage: rows × columns, element `(i, j)` at
-/// `offset + i · strides.0 + j · strides.1`.
-#[derive(Clone, Copy)]
-pub(super) struct Matrix<'a> {
-    pub storage: &'a CpuStorage,
-    pub offset: usize,
-    pub shape: (usize, usize),
-    pub strides: (usize, usize),
-}
-
-impl<'a> Matrix<'a> {
-    /// A row-major matrix that starts at `offset`.
-    pub(super) fn rows(storage: &'a CpuStorage, offset: usize, shape: (usize, usize)) -> Self {
-        let strides = (shape.1, 1);
-        Self {
-            storage,
-            offset,
-            shape,
-            strides,
-        }
-    }
-
-    /// The transpose, without moving an element.
-    pub(super) fn t(self) -> Self {
-        Self {
-            shape: (self.shape.1, self.shape.0),
-            strides: (self.strides.1, self.strides.0),
-            ..self
-        }
-    }
-
-    /// Whether every element lies inside the storage; candle's product does not look.
-    fn fits<R: Real>(&self) -> bool {
-        let length = R::slice(self.storage).map_or(0, <[R]>::len);
-        let (rows, columns) = self.shape;
-        rows == 0 || columns == 0 || {
-            let last = (rows - 1) * self.strides.0 + (columns - 1) * self.strides.1;
-            self.offset + last < length
-        }
-    }
-
-    fn layout(&self) -> Layout {
-        let strides = vec![self.strides.0, self.strides.1];
-        Layout::new(Shape::from(self.shape), strides, self.offset)
-    }
-}
-
-/// The product `A B`, row-major, by candle's binding of the `gemm` crate.
-///
-/// # Errors
-/// Inner sizes that differ, a matrix that reaches beyond its storage, another dtype.
-pub(super) fn matmul<R: Real>(a: Matrix<'_>, b: Matrix<'_>) -> Result<Vec<R>> {
-    if a.shape.1 != b.shape.0 || !a.fits::<R>() || !b.fits::<R>() {
-        return Err(Error::Msg(format!("cannot multiply {:?} by {:?}", a.shape, b.shape)).bt());
-    }
-    let size = (1, a.shape.0, b.shape.1, a.shape.1);
-    let product = a
-        .storage
-        .matmul(b.storage, size, &a.layout(), &b.layout())?;
-    R::into_vec(product).ok_or_else(|| wrong_dtype::<R>(a.storage.dtype()))
-}
-
-/// The elements of a storage that was made with type `R`, to write.
-pub(super) fn slice_mut<R: Real>(storage: &mut CpuStorage) -> Result<&mut [R]> {
-    let dtype = storage.dtype();
-    R::slice_mut(storage).ok_or_else(|| wrong_dtype::<R>(dtype))
 }
 
 fn wrong_dtype<R: Real>(got: DType) -> Error {

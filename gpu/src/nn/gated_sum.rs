@@ -102,13 +102,16 @@ fn forward<R: Real>(
     y.par_chunks_mut(sample)
         .zip(gate.par_chunks(width.max(1)).zip(h.par_chunks(sample)))
         .for_each(|(y, (gate, h))| {
-            vectorised(|| {
-                for (y, h) in y.chunks_exact_mut(width).zip(h.chunks_exact(width)) {
-                    for (y, (&gate, &h)) in y.iter_mut().zip(gate.iter().zip(h)) {
-                        *y += gate * h;
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (y, h) in y.chunks_exact_mut(width).zip(h.chunks_exact(width)) {
+                        for (y, (&gate, &h)) in y.iter_mut().zip(gate.iter().zip(h)) {
+                            *y += gate * h;
+                        }
                     }
-                }
-            });
+                },
+            );
         });
     Ok(R::store(y, inputs[0].0.dtype()))
 }
@@ -134,7 +137,10 @@ fn backward<R: Real>(
                     .zip(gate.par_chunks(width.max(1)))
                     .zip(gate_grad.par_chunks_mut(width.max(1)))
                     .for_each(|(((g, h), gate), total)| {
-                        vectorised(|| sample_backward(g, h, gate, total));
+                        vectorised(
+                            #[inline(always)]
+                            || sample_backward(g, h, gate, total),
+                        );
                     });
                 Ok(h_grad)
             })

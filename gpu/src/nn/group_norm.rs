@@ -186,7 +186,10 @@ fn forward<R: Real>(inputs: [(&CpuStorage, &Layout); 3], sizes: &Sizes) -> Resul
         .enumerate()
         .for_each(|(n, (y, x))| {
             let (gamma, beta) = (sizes.affine(&gamma, n), sizes.affine(&beta, n));
-            vectorised(|| sample_forward(y, x, gamma, beta, sizes));
+            vectorised(
+                #[inline(always)]
+                || sample_forward(y, x, gamma, beta, sizes),
+            );
         });
     Ok(R::store(y, inputs[0].0.dtype()))
 }
@@ -260,7 +263,10 @@ fn gradients<R: Real>(
         .enumerate()
         .for_each(|(n, (((grad, x), gamma_grad), beta_grad))| {
             let (gamma, beta) = (sizes.affine(gamma, n), sizes.affine(beta, n));
-            vectorised(|| sample_backward(grad, x, gamma, beta, [gamma_grad, beta_grad], sizes));
+            vectorised(
+                #[inline(always)]
+                || sample_backward(grad, x, gamma, beta, [gamma_grad, beta_grad], sizes),
+            );
         });
     if sizes.per_sample {
         return (x_grad, gamma_grad, beta_grad);

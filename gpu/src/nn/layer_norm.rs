@@ -143,14 +143,17 @@ fn forward<R: Real>(inputs: [(&CpuStorage, &Layout); 3], sizes: &Sizes) -> Resul
         .enumerate()
         .for_each(|(i, (y, x))| {
             let (gamma, beta) = (sizes.affine(&gamma, i), sizes.affine(&beta, i));
-            vectorised(|| {
-                for (y, x) in y
-                    .chunks_exact_mut(sizes.width)
-                    .zip(x.chunks_exact(sizes.width))
-                {
-                    row_forward(y, x, gamma, beta);
-                }
-            });
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (y, x) in y
+                        .chunks_exact_mut(sizes.width)
+                        .zip(x.chunks_exact(sizes.width))
+                    {
+                        row_forward(y, x, gamma, beta);
+                    }
+                },
+            );
         });
     Ok(R::store(y, inputs[0].0.dtype()))
 }
@@ -194,14 +197,17 @@ fn gradients<R: Real>(x: &[R], gamma: &[R], grad: &[R], sizes: &Sizes) -> (Vec<R
         .enumerate()
         .map(|(i, (grad, x))| {
             let gamma = sizes.affine(gamma, i);
-            vectorised(|| {
-                let (mut gamma_grad, mut beta_grad) =
-                    (vec![R::default(); width], vec![R::default(); width]);
-                for (grad, x) in grad.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-                    row_backward(grad, x, gamma, &mut gamma_grad, &mut beta_grad);
-                }
-                (gamma_grad, beta_grad)
-            })
+            vectorised(
+                #[inline(always)]
+                || {
+                    let (mut gamma_grad, mut beta_grad) =
+                        (vec![R::default(); width], vec![R::default(); width]);
+                    for (grad, x) in grad.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+                        row_backward(grad, x, gamma, &mut gamma_grad, &mut beta_grad);
+                    }
+                    (gamma_grad, beta_grad)
+                },
+            )
         })
         .collect();
     let mut gamma_grad = vec![R::default(); sizes.segments * width];

@@ -1,13 +1,12 @@
 //! Affine maps of vectors.
 
-use std::ops::Range;
-
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::{PARTIALS, accumulate, by_dtype, load, tensor, with};
-use super::product::{Left, Right, Run, multiply, pack, panel_width};
+use super::panels::{Panels, pack_columns, pack_rows};
+use super::product::{Left, Run, multiply, strip_width, strips};
 use super::real::{Real, vectorised};
 use super::{Path, composed};
 use crate::Error;
@@ -116,22 +115,16 @@ impl CustomOp3 for Linear {
     }
 }
 
-/// Rows that one task multiplies.
-const ROWS: usize = 64;
-/// Length of the parts in which a long inner dimension is summed up, so that they stay in the cache.
-const INNER: usize = 512;
+/// Rows of the result that one task makes: most, and fewer where there are few.
+const ROWS: usize = 192;
 
 fn forward<R: Real>(inputs: [(&CpuStorage, &Layout); 3], sizes: Sizes) -> Result<CpuStorage> {
     let [x, weight, bias] = inputs.map(|(storage, layout)| load::<R>(storage, layout));
     let (x, weight, bias) = (x?, weight?, bias?);
-    let (width, outputs) = (sizes.inputs, sizes.outputs);
-    let panels = pack(width, outputs, |p| {
-        let weight = &weight;
-        move |j| weight[j * width + p]
-    });
-    let right = Right::packed(&panels, width, outputs);
-    let mut y = vec![R::default(); sizes.rows * outputs];
-    rows_times(&x, width, right, &mut y, Some(&bias));
+    let (inputs_len, outputs) = (sizes.inputs, sizes.outputs);
+    let panels = pack_columns(&weight, inputs_len, inputs_len, outputs);
+    let right = Panels::new(&panels, inputs_len, outputs);
+    let y = rows_times(&x, inputs_len, right, sizes.rows, Some(&bias));
     Ok(R::store(y, inputs[0].0.dtype()))
 }
 
@@ -139,21 +132,26 @@ fn forward<R: Real>(inputs: [(&CpuStorage, &Layout); 3], sizes: Sizes) -> Result
 fn rows_times<R: Real>(
     x: &[R],
     inner: usize,
-    right: Right<'_, R>,
-    y: &mut [R],
+    right: Panels<'_, R>,
+    rows: usize,
     bias: Option<&[R]>,
-) {
-    let columns = right.columns;
-    let starts: Vec<usize> = (0..ROWS).map(|i| i * inner).collect();
+) -> Vec<R> {
+    let columns = right.columns();
+    let task = rows_of_task(rows);
+    let starts: Vec<usize> = (0..task).map(|i| i * inner).collect();
     let run = Run {
         left: 0,
         right: 0,
         len: inner,
     };
-    y.par_chunks_mut(ROWS * columns)
-        .zip(x.par_chunks(ROWS * inner))
+    let mut y = vec![R::default(); rows * columns];
+    y.par_chunks_mut(task * columns)
+        .zip(x.par_chunks(task * inner))
         .for_each(|(y, x)| {
-            let rows = Left::Rows(&starts[..x.len() / inner]);
+            let rows = Left::Rows {
+                starts: &starts[..x.len() / inner],
+                segment: usize::MAX,
+            };
             multiply(x, rows, right, &[run], |tile| {
                 for (i, values) in tile.rows().enumerate() {
                     let y = &mut y[(tile.row + i) * columns + tile.column..][..tile.width];
@@ -169,23 +167,15 @@ fn rows_times<R: Real>(
                 }
             });
         });
+    y
 }
 
-/// A row-major matrix as a right operand: as it lies, or packed into `own` where its last panel is not full.
-fn right_of<'a, R: Real>(
-    values: &'a [R],
-    rows: usize,
-    columns: usize,
-    own: &'a mut Vec<R>,
-) -> Right<'a, R> {
-    if columns.is_multiple_of(panel_width::<R>()) {
-        return Right::rows(values, columns, columns);
-    }
-    *own = pack(rows, columns, |p| {
-        let row = &values[p * columns..][..columns];
-        move |j| row[j]
-    });
-    Right::packed(own, rows, columns)
+/// A sixteenth of the rows, in whole strips, but at most [`ROWS`].
+fn rows_of_task(rows: usize) -> usize {
+    let strip = strip_width();
+    rows.div_ceil(PARTIALS)
+        .next_multiple_of(strip)
+        .clamp(strip, ROWS)
 }
 
 type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
@@ -212,71 +202,41 @@ fn backward<R: Real>(inputs: [&Tensor; 3], grad: &Tensor, sizes: Sizes) -> Resul
 
 /// g W.
 fn input_gradient<R: Real>(weight: &[R], grad: &[R], sizes: Sizes) -> Vec<R> {
-    let mut own = Vec::new();
-    let right = right_of(weight, sizes.outputs, sizes.inputs, &mut own);
-    let mut x_grad = vec![R::default(); sizes.rows * sizes.inputs];
-    rows_times(grad, sizes.outputs, right, &mut x_grad, None);
-    x_grad
+    let panels = pack_rows(weight, sizes.inputs, sizes.outputs, sizes.inputs);
+    let right = Panels::new(&panels, sizes.outputs, sizes.inputs);
+    rows_times(grad, sizes.outputs, right, sizes.rows, None)
 }
 
 /// gᵀ x.
 fn weight_gradient<R: Real>(x: &[R], grad: &[R], sizes: Sizes) -> Vec<R> {
-    let (inputs, outputs) = (sizes.inputs, sizes.outputs);
-    let mut own = Vec::new();
-    let right = right_of(x, sizes.rows, inputs, &mut own);
+    let (inputs, outputs, rows) = (sizes.inputs, sizes.outputs, sizes.rows);
+    let panels = pack_rows(x, inputs, rows, inputs);
+    let right = Panels::new(&panels, rows, inputs);
+    let run = Run {
+        left: 0,
+        right: 0,
+        len: rows,
+    };
+    let task = rows_of_task(outputs);
     let mut weight_grad = vec![R::default(); outputs * inputs];
     weight_grad
-        .par_chunks_mut(ROWS * inputs)
+        .par_chunks_mut(task * inputs)
         .enumerate()
-        .for_each(|(block, total)| {
+        .for_each(|(i, total)| {
             let count = total.len() / inputs;
-            let mut strips = vec![R::default(); count.next_multiple_of(STRIP) * INNER];
-            for first in (0..sizes.rows).step_by(INNER) {
-                let len = INNER.min(sizes.rows - first);
-                let part = &grad[first * outputs..][..len * outputs];
-                cut_into_strips(
-                    &mut strips,
-                    part,
-                    block * ROWS..block * ROWS + count,
-                    outputs,
-                );
-                let run = Run {
-                    left: 0,
-                    right: first * right.stride,
-                    len,
-                };
-                let rows = strips
-                    .chunks(len * STRIP)
-                    .zip(total.chunks_mut(STRIP * inputs));
-                for (strip, total) in rows {
-                    let left = Left::Columns {
-                        stride: STRIP,
-                        count: total.len() / inputs,
-                    };
-                    multiply(strip, left, right, &[run], |tile| {
-                        for (i, values) in tile.rows().enumerate() {
-                            let at = (tile.row + i) * inputs + tile.column;
-                            accumulate(&mut total[at..], values);
-                        }
-                    });
+            let strips = strips(grad, outputs, i * task..i * task + count);
+            let left = Left::Strips {
+                pitch: strip_width() * rows,
+                count,
+            };
+            multiply(&strips, left, right, &[run], |tile| {
+                for (i, values) in tile.rows().enumerate() {
+                    let at = (tile.row + i) * inputs + tile.column;
+                    total[at..at + tile.width].copy_from_slice(values);
                 }
-            }
+            });
         });
     weight_grad
-}
-
-/// Columns of ∂L/∂y that are copied side by side: as many as a tile has rows. Read where they lie they would be a
-/// whole row apart, which for some widths is always the same place in the cache.
-const STRIP: usize = 8;
-
-/// Cuts some columns of a matrix into strips of [`STRIP`], one below the other.
-fn cut_into_strips<R: Real>(strips: &mut [R], x: &[R], columns: Range<usize>, width: usize) {
-    let rows = x.len() / width;
-    for (p, row) in x.chunks_exact(width).enumerate() {
-        for (i, from) in row[columns.clone()].chunks(STRIP).enumerate() {
-            strips[(i * rows + p) * STRIP..][..from.len()].copy_from_slice(from);
-        }
-    }
 }
 
 /// The sum of the rows of a matrix: partial sums over at most [`PARTIALS`] parts, added in order.
@@ -284,7 +244,12 @@ fn column_sums<R: Real>(x: &[R], columns: usize) -> Vec<R> {
     let part = (x.len() / columns).div_ceil(PARTIALS).max(1) * columns;
     let partials: Vec<Vec<R>> = x
         .par_chunks(part)
-        .map(|x| vectorised(|| sum_of_rows(x, columns)))
+        .map(|x| {
+            vectorised(
+                #[inline(always)]
+                || sum_of_rows(x, columns),
+            )
+        })
         .collect();
     sum_of_rows(&partials.concat(), columns)
 }

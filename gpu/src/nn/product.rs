@@ -1,4 +1,4 @@
-//! Matrix products whose operands are read where they lie.
+//! Matrix products whose left operand is read where it lies.
 //!
 //! The inner loop is the usual one: an output tile of a few rows and [`VECTORS`] vectors stays in registers while
 //! the inner dimension runs, the left operand's elements are broadcast, the right operand's rows are loaded as
@@ -6,22 +6,29 @@
 //! convolution needs no patch matrix, and that each finished tile goes to a closure, which adds a bias, turns the
 //! layout or accumulates.
 //!
+//! A long inner dimension is walked in blocks of [`DEPTH`], so that the block of a panel stays in the first-level
+//! cache while all tiles of some [`HEIGHT`] rows take their turn; their sums wait in between.
+//!
 //! An element of the result is summed in the order of the inner dimension, with one fused multiply-add per term,
 //! whatever the sizes and the number of threads.
 
+use std::ops::Range;
+
 use pulp::{Arch, Simd, WithSimd};
 
-use super::real::Real;
+use super::panels::{Panels, VECTORS, turned};
+use super::real::{Real, vectorised};
+use super::scratch::Scratch;
 
-/// Vectors in a row of an output tile.
-const VECTORS: usize = 2;
-/// Most rows of an output tile: 8 · 2 accumulators, 2 vectors of the right operand and a broadcast fit into the 32
-/// registers of AVX-512; 4 · 2 into the 16 of AVX2.
-const ROWS: usize = 8;
-/// Most elements of an output tile.
-const TILE: usize = ROWS * VECTORS * 16;
+/// Terms that are added before the next tile's turn: 256 rows of a panel are 32 KiB.
+const DEPTH: usize = 256;
+/// Rows whose sums wait at the same time.
+const HEIGHT: usize = 256;
+/// Most elements of a tile.
+const TILE: usize = 12 * VECTORS * 16;
 
-/// A part of the inner dimension that is contiguous in both operands: where it begins in each, and its length.
+/// A part of the inner dimension that is contiguous in the left operand: where it begins there, which row of the
+/// panels it meets first, and its length.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
     pub left: usize,
@@ -32,67 +39,35 @@ pub(super) struct Run {
 /// The left operand: where element (i, p) of a run lies.
 #[derive(Clone, Copy)]
 pub(super) enum Left<'a> {
-    /// At `starts[i] + run.left + p`.
-    Rows(&'a [usize]),
-    /// At `run.left + p · stride + i`, for `count` rows i.
-    Columns { stride: usize, count: usize },
+    /// At `starts[i] + run.left + p`; a tile keeps to `segment` rows.
+    Rows { starts: &'a [usize], segment: usize },
+    /// At `(i / w) · pitch + (run.left + p) · w + i % w` with w = [`strip_width`], for `count` rows i.
+    Strips { pitch: usize, count: usize },
 }
 
 impl Left<'_> {
     fn count(&self) -> usize {
         match self {
-            Self::Rows(starts) => starts.len(),
-            Self::Columns { count, .. } => *count,
-        }
-    }
-}
-
-/// The right operand: element (p, j) of a run lies at `run.right + p · stride + j` of the panel that holds column j;
-/// panels of [`panel_width`] columns begin `panel` elements apart. A panel is read to its full width.
-#[derive(Clone, Copy)]
-pub(super) struct Right<'a, R> {
-    pub values: &'a [R],
-    pub stride: usize,
-    pub panel: usize,
-    pub columns: usize,
-}
-
-impl<'a, R: Real> Right<'a, R> {
-    /// What [`pack`] made from `inner` rows.
-    pub(super) fn packed(values: &'a [R], inner: usize, columns: usize) -> Self {
-        let width = panel_width::<R>();
-        Self {
-            values,
-            stride: width,
-            panel: inner * width,
-            columns,
+            Self::Rows { starts, .. } => starts.len(),
+            Self::Strips { count, .. } => *count,
         }
     }
 
-    /// A row-major matrix whose rows begin `stride` elements apart; beyond the last column of the last row there
-    /// must be room to read a panel.
-    pub(super) fn rows(values: &'a [R], stride: usize, columns: usize) -> Self {
-        Self {
-            values,
-            stride,
-            panel: panel_width::<R>(),
-            columns,
+    /// First row and number of rows of each tile.
+    fn tiles(&self, most: usize) -> Vec<(usize, usize)> {
+        let segment = match self {
+            Self::Rows { segment, .. } => *segment,
+            Self::Strips { .. } => usize::MAX,
+        };
+        let (count, mut row) = (self.count(), 0);
+        let mut tiles = Vec::with_capacity(count / most + count / segment.max(1) + 1);
+        while row < count {
+            let end = count.min((row / segment + 1).saturating_mul(segment));
+            let size = most.min(end - row);
+            tiles.push((row, size));
+            row += size;
         }
-    }
-}
-
-impl<R: Real> Right<'_, R> {
-    /// Each panel by itself.
-    pub(super) fn panels(self) -> impl Iterator<Item = (usize, Self)> {
-        let width = panel_width::<R>();
-        (0..self.columns.div_ceil(width)).map(move |i| {
-            let panel = Self {
-                values: &self.values[i * self.panel..],
-                columns: width.min(self.columns - i * width),
-                ..self
-            };
-            (i * width, panel)
-        })
+        tiles
     }
 }
 
@@ -105,7 +80,7 @@ pub(super) struct Tile<'a, R> {
     values: &'a [R],
 }
 
-impl<R> Tile<'_, R> {
+impl<R: Real> Tile<'_, R> {
     /// The rows of the tile.
     #[inline(always)]
     pub(super) fn rows(&self) -> impl Iterator<Item = &[R]> {
@@ -114,60 +89,89 @@ impl<R> Tile<'_, R> {
             .map(|row| &row[..self.width])
     }
 
-    /// Copies the tile, turned, into rows that begin `pitch` elements apart in `to`, from element `at` on.
-    #[inline(always)]
-    pub(super) fn transpose_into(&self, to: &mut [R], at: usize, pitch: usize)
-    where
-        R: Copy,
-    {
-        let rows = self.values.len() / self.pitch;
-        for j in 0..self.width {
-            let to = &mut to[(self.column + j) * pitch + at..][..rows];
-            for (i, to) in to.iter_mut().enumerate() {
-                *to = self.values[i * self.pitch + j];
-            }
-        }
+    /// Copies the tile, turned, into rows that begin `pitch` elements apart in `to`, from element `at` on; to each of
+    /// them its element of `bias` is added.
+    pub(super) fn turn_into(&self, to: &mut [R], at: usize, pitch: usize, bias: Option<&[R]>) {
+        vectorised(
+            #[inline(always)]
+            || {
+                let bias = |j: usize| bias.map_or(R::default(), |bias| bias[self.column + j]);
+                let rows = self.values.len() / self.pitch;
+                let row = |i: usize| &self.values[i * self.pitch..][..self.width];
+                let start = |i: usize, j: usize| (self.column + j) * pitch + at + i;
+                let whole = (rows - rows % 4, self.width - self.width % 4);
+                for i in (0..whole.0).step_by(4) {
+                    let four = [row(i), row(i + 1), row(i + 2), row(i + 3)];
+                    for j in (0..whole.1).step_by(4) {
+                        for (k, column) in turned(four, j).into_iter().enumerate() {
+                            let bias = bias(j + k);
+                            to[start(i, j + k)..][..4].copy_from_slice(&[
+                                column[0] + bias,
+                                column[1] + bias,
+                                column[2] + bias,
+                                column[3] + bias,
+                            ]);
+                        }
+                    }
+                    for j in whole.1..self.width {
+                        let bias = bias(j);
+                        let to = &mut to[start(i, j)..][..4];
+                        for (to, row) in to.iter_mut().zip(four) {
+                            *to = row[j] + bias;
+                        }
+                    }
+                }
+                for i in whole.0..rows {
+                    for (j, &x) in row(i).iter().enumerate() {
+                        to[start(i, j)] = x + bias(j);
+                    }
+                }
+            },
+        );
     }
 }
 
-/// Columns of a panel: two vectors of the widest kind that the processor has.
-pub(super) fn panel_width<R: Real>() -> usize {
-    struct Width<R>(std::marker::PhantomData<R>);
-    impl<R: Real> WithSimd for Width<R> {
+/// Rows of a full tile: 12 · 2 accumulators, 2 vectors of the right operand and a broadcast fit into the 32 registers
+/// of AVX-512; 4 · 2 into the 16 of AVX2.
+#[inline(always)]
+fn tile_rows<S: Simd>() -> usize {
+    if S::REGISTER_COUNT >= 32 { 12 } else { 4 }
+}
+
+/// Rows of a strip of [`Left::Strips`]: those of a full tile.
+pub(super) fn strip_width() -> usize {
+    struct Width;
+    impl WithSimd for Width {
         type Output = usize;
         #[inline(always)]
         fn with_simd<S: Simd>(self, _: S) -> usize {
-            VECTORS * R::lanes::<S>()
+            tile_rows::<S>()
         }
     }
-    Arch::new().dispatch(Width::<R>(std::marker::PhantomData))
+    Arch::new().dispatch(Width)
 }
 
-/// Panels of a matrix of `inner` rows and `columns` columns, element (p, j) given by `row(p)(j)`.
-pub(super) fn pack<R: Real, At: Fn(usize) -> R>(
-    inner: usize,
-    columns: usize,
-    row: impl Fn(usize) -> At,
-) -> Vec<R> {
-    let width = panel_width::<R>();
-    let mut panels = vec![R::default(); columns.div_ceil(width) * inner * width];
-    for (i, panel) in panels.chunks_exact_mut((inner * width).max(1)).enumerate() {
-        let first = i * width;
-        for (p, to) in panel.chunks_exact_mut(width).enumerate() {
-            let at = row(p);
-            for (j, to) in to.iter_mut().take(columns - first).enumerate() {
-                *to = at(first + j);
-            }
+/// Strips of the transpose of a row-major matrix, cut from some of its columns: what [`Left::Strips`] reads. Read where
+/// they lie the columns would be a whole row apart, which for some widths is always the same place in the cache.
+pub(super) fn strips<R: Real>(x: &[R], width: usize, columns: Range<usize>) -> Scratch<R> {
+    let strip = strip_width();
+    let size = x.len() / width.max(1) * strip;
+    let mut strips = Scratch::new(columns.len().div_ceil(strip) * size);
+    for (i, to) in strips.chunks_exact_mut(size.max(1)).enumerate() {
+        let first = columns.start + i * strip;
+        let count = strip.min(columns.end - first);
+        for (to, from) in to.chunks_exact_mut(strip).zip(x.chunks_exact(width)) {
+            to[..count].copy_from_slice(&from[first..][..count]);
         }
     }
-    panels
+    strips
 }
 
 /// Calls `store` with every tile of the product.
 pub(super) fn multiply<R: Real>(
     left: &[R],
     rows: Left<'_>,
-    right: Right<'_, R>,
+    right: Panels<'_, R>,
     runs: &[Run],
     store: impl FnMut(Tile<'_, R>),
 ) {
@@ -180,10 +184,39 @@ pub(super) fn multiply<R: Real>(
     });
 }
 
+/// The runs, cut so that each block has at most [`DEPTH`] terms; none if they are no more than that together.
+fn blocks(runs: &[Run]) -> Vec<Vec<Run>> {
+    if runs.iter().map(|run| run.len).sum::<usize>() <= DEPTH {
+        return Vec::new();
+    }
+    let (mut blocks, mut block, mut room) = (Vec::new(), Vec::new(), DEPTH);
+    for &run in runs {
+        let mut rest = run;
+        while rest.len > 0 {
+            let len = rest.len.min(room);
+            block.push(Run { len, ..rest });
+            rest = Run {
+                left: rest.left + len,
+                right: rest.right + len,
+                len: rest.len - len,
+            };
+            room -= len;
+            if room == 0 {
+                blocks.push(std::mem::take(&mut block));
+                room = DEPTH;
+            }
+        }
+    }
+    if !block.is_empty() {
+        blocks.push(block);
+    }
+    blocks
+}
+
 struct Multiply<'a, R, F> {
     left: &'a [R],
     rows: Left<'a>,
-    right: Right<'a, R>,
+    right: Panels<'a, R>,
     runs: &'a [Run],
     store: F,
 }
@@ -193,135 +226,169 @@ impl<R: Real, F: FnMut(Tile<'_, R>)> WithSimd for Multiply<'_, R, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let pitch = VECTORS * R::lanes::<S>();
-        let most = if S::REGISTER_COUNT >= 32 {
-            ROWS
+        let (pitch, most) = (VECTORS * R::lanes::<S>(), tile_rows::<S>());
+        let tiles = self.rows.tiles(most);
+        let cut = blocks(self.runs);
+        let blocks: &[&[Run]] = if cut.is_empty() {
+            &[self.runs]
         } else {
-            ROWS / 2
+            &cut.iter().map(Vec::as_slice).collect::<Vec<_>>()
         };
-        let (count, columns) = (self.rows.count(), self.right.columns);
-        let mut values = [R::default(); TILE];
-        for panel in 0..columns.div_ceil(pitch) {
-            let column = panel * pitch;
-            let right = &self.right.values[panel * self.right.panel..];
-            for row in (0..count).step_by(most) {
-                let size = most.min(count - row);
-                let values = &mut values[..size * pitch];
-                match size {
-                    1 => self.tile::<S, 1>(simd, row, right, values),
-                    2 => self.tile::<S, 2>(simd, row, right, values),
-                    3 => self.tile::<S, 3>(simd, row, right, values),
-                    4 => self.tile::<S, 4>(simd, row, right, values),
-                    5 => self.tile::<S, 5>(simd, row, right, values),
-                    6 => self.tile::<S, 6>(simd, row, right, values),
-                    7 => self.tile::<S, 7>(simd, row, right, values),
-                    _ => self.tile::<S, 8>(simd, row, right, values),
+        let together = (HEIGHT / most).min(tiles.len()).max(1);
+        let mut sums = Scratch::new(cut.len().min(1) * together * most * pitch);
+        let mut tile = [R::default(); TILE];
+        for tiles in tiles.chunks(together) {
+            for (column, panel) in self.right.panels() {
+                let width = pitch.min(self.right.columns() - column);
+                for (b, &block) in blocks.iter().enumerate() {
+                    let part = Part {
+                        left: self.left,
+                        rows: self.rows,
+                        panel,
+                        block,
+                        first: b == 0,
+                    };
+                    for (t, &(row, size)) in tiles.iter().enumerate() {
+                        let values = match sums.get_mut(t * most * pitch..) {
+                            Some(sums) if blocks.len() > 1 => &mut sums[..most * pitch],
+                            _ => &mut tile[..most * pitch],
+                        };
+                        if size > 8 {
+                            part.add_to::<S, 12>(simd, row, values);
+                        } else if size > 4 {
+                            part.add_to::<S, 8>(simd, row, values);
+                        } else {
+                            part.add_to::<S, 4>(simd, row, values);
+                        }
+                        if b + 1 == blocks.len() {
+                            (self.store)(Tile {
+                                row,
+                                column,
+                                width,
+                                pitch,
+                                values: &values[..size * pitch],
+                            });
+                        }
+                    }
                 }
-                (self.store)(Tile {
-                    row,
-                    column,
-                    width: pitch.min(columns - column),
-                    pitch,
-                    values,
-                });
             }
         }
     }
 }
 
-impl<R: Real, F> Multiply<'_, R, F> {
-    #[inline(always)]
-    fn tile<S: Simd, const M: usize>(&self, simd: S, row: usize, right: &[R], to: &mut [R]) {
-        let mut sums = [[R::splat(simd, R::default()); VECTORS]; M];
-        for run in self.runs {
-            sums = match self.rows {
-                Left::Rows(starts) => {
-                    let starts = &starts[row..][..M];
-                    let mut left: [&[R]; M] = [&[]; M];
-                    for (left, start) in left.iter_mut().zip(starts) {
-                        *left = &self.left[start + run.left..][..run.len];
-                    }
-                    add_rows::<R, S, M>(simd, sums, left, right, run, self.right.stride)
-                }
-                Left::Columns { stride, .. } => {
-                    let left = &self.left[run.left + row..];
-                    add_columns::<R, S, M>(simd, sums, left, stride, right, run, self.right.stride)
-                }
-            };
-        }
-        // Element by element: a copy of whole arrays would keep the sums in memory.
-        let (to, _) = R::vectors_mut::<S>(to);
-        for i in 0..M {
-            for v in 0..VECTORS {
-                to[i * VECTORS + v] = sums[i][v];
-            }
-        }
-    }
+/// What a block of the inner dimension adds to the tiles of a panel.
+struct Part<'a, R> {
+    left: &'a [R],
+    rows: Left<'a>,
+    panel: &'a [R],
+    block: &'a [Run],
+    /// Whether the sums begin here.
+    first: bool,
+}
+
+/// `$body` for `$i` = 0, 1, … below `$m`, written out: the compiler keeps an array in registers only if all its
+/// indices are constants, and gives up unrolling a loop of this size.
+macro_rules! unroll {
+    ($i:ident < $m:ident, $body:block) => {
+        unroll!(@ $i $m $body 0 1 2 3 4 5 6 7 8 9 10 11)
+    };
+    (@ $i:ident $m:ident $body:block $($n:literal)*) => {
+        $(if $n < $m {
+            let $i: usize = $n;
+            $body
+        })*
+    };
 }
 
 type Sums<R, S, const M: usize> = [[<R as Real>::Vector<S>; VECTORS]; M];
 
-/// Adds a run to the sums of a tile whose left rows are contiguous.
-#[inline(always)]
-#[expect(
-    clippy::needless_range_loop,
-    reason = "p indexes each of the M rows, the loop over which is unrolled"
-)]
-fn add_rows<R: Real, S: Simd, const M: usize>(
-    simd: S,
-    mut sums: Sums<R, S, M>,
-    left: [&[R]; M],
-    right: &[R],
-    run: &Run,
-    stride: usize,
-) -> Sums<R, S, M> {
-    let len = run.len;
-    let mut at = run.right;
-    for p in 0..len {
-        let row = vectors_at::<R, S>(right, at);
-        for i in 0..M {
-            // Each row was cut to `len` elements, so this is not looked at again.
-            let x = R::splat(simd, left[i][..len][p]);
-            for v in 0..VECTORS {
-                sums[i][v] = R::mul_add(simd, x, row[v], sums[i][v]);
-            }
+impl<R: Real> Part<'_, R> {
+    /// Adds to the sums of the M rows from `row` on; rows beyond the last one repeat it.
+    #[inline(always)]
+    fn add_to<S: Simd, const M: usize>(&self, simd: S, row: usize, to: &mut [R]) {
+        let (to, _) = R::vectors_mut::<S>(to);
+        let to = &mut to[..VECTORS * M];
+        let mut sums = [[R::splat(simd, R::default()); VECTORS]; M];
+        if !self.first {
+            unroll!(i < M, { sums[i] = [to[VECTORS * i], to[VECTORS * i + 1]] });
         }
-        at += stride;
-    }
-    sums
-}
-
-/// Adds a run to the sums of a tile whose left columns are contiguous.
-#[inline(always)]
-fn add_columns<R: Real, S: Simd, const M: usize>(
-    simd: S,
-    mut sums: Sums<R, S, M>,
-    left: &[R],
-    left_stride: usize,
-    right: &[R],
-    run: &Run,
-    stride: usize,
-) -> Sums<R, S, M> {
-    let (mut at, mut left_at) = (run.right, 0);
-    for _ in 0..run.len {
-        let row = vectors_at::<R, S>(right, at);
-        let column = &left[left_at..][..M];
-        for i in 0..M {
-            let x = R::splat(simd, column[i]);
-            for v in 0..VECTORS {
-                sums[i][v] = R::mul_add(simd, x, row[v], sums[i][v]);
-            }
+        for run in self.block {
+            sums = match self.rows {
+                Left::Rows { starts, .. } => {
+                    let last = starts.len() - 1;
+                    let mut left: [&[R]; M] = [&[]; M];
+                    unroll!(i < M, {
+                        left[i] = &self.left[starts[(row + i).min(last)] + run.left..][..run.len];
+                    });
+                    self.add_rows::<S, M>(simd, sums, left, run)
+                }
+                Left::Strips { pitch, .. } => {
+                    let width = tile_rows::<S>();
+                    let start = row / width * pitch + run.left * width;
+                    let left = &self.left[start..][..run.len * width];
+                    self.add_strip::<S, M>(simd, sums, left, run)
+                }
+            };
         }
-        at += stride;
-        left_at += left_stride;
+        // Vector by vector: a copy of whole arrays would keep the sums in memory.
+        unroll!(i < M, {
+            to[VECTORS * i] = sums[i][0];
+            to[VECTORS * i + 1] = sums[i][1];
+        });
     }
-    sums
-}
 
-/// One row of a panel.
-#[inline(always)]
-fn vectors_at<R: Real, S: Simd>(right: &[R], at: usize) -> [R::Vector<S>; VECTORS] {
-    let width = VECTORS * R::lanes::<S>();
-    let (vectors, _) = R::vectors::<S>(&right[at..][..width]);
-    [vectors[0], vectors[1]]
+    /// The rows of the panel that a run meets.
+    #[inline(always)]
+    fn right<S: Simd>(&self, run: &Run) -> &[[R::Vector<S>; VECTORS]] {
+        let width = VECTORS * R::lanes::<S>();
+        let (vectors, _) = R::vectors::<S>(&self.panel[run.right * width..][..run.len * width]);
+        vectors.as_chunks().0
+    }
+
+    /// Adds a run to the sums of a tile whose left rows are contiguous.
+    #[inline(always)]
+    fn add_rows<S: Simd, const M: usize>(
+        &self,
+        simd: S,
+        mut sums: Sums<R, S, M>,
+        mut left: [&[R]; M],
+        run: &Run,
+    ) -> Sums<R, S, M> {
+        let right = self.right::<S>(run);
+        // Cut to one length that the compiler sees: indices are then not looked at again.
+        unroll!(i < M, { left[i] = &left[i][..right.len()] });
+        for (p, vectors) in right.iter().enumerate() {
+            unroll!(i < M, {
+                let x = R::splat(simd, left[i][p]);
+                sums[i] = [
+                    R::mul_add(simd, x, vectors[0], sums[i][0]),
+                    R::mul_add(simd, x, vectors[1], sums[i][1]),
+                ];
+            });
+        }
+        sums
+    }
+
+    /// Adds a run to the sums of a tile that is (part of) a strip.
+    #[inline(always)]
+    fn add_strip<S: Simd, const M: usize>(
+        &self,
+        simd: S,
+        mut sums: Sums<R, S, M>,
+        left: &[R],
+        run: &Run,
+    ) -> Sums<R, S, M> {
+        let right = self.right::<S>(run);
+        for (left, vectors) in left.chunks_exact(tile_rows::<S>()).zip(right) {
+            let left = &left[..M];
+            unroll!(i < M, {
+                let x = R::splat(simd, left[i]);
+                sums[i] = [
+                    R::mul_add(simd, x, vectors[0], sums[i][0]),
+                    R::mul_add(simd, x, vectors[1], sums[i][1]),
+                ];
+            });
+        }
+        sums
+    }
 }

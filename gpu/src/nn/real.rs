@@ -1,17 +1,19 @@
 //! Arithmetic that the fused CPU operations share: one float trait, sums in a fixed order, exp.
 
+use std::cell::RefCell;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Range, Sub};
+use std::thread::LocalKey;
 
 use candle_core::{CpuStorage, DType};
 use half::{bf16, f16};
 use pulp::Simd;
 
-/// Independent partial sums of a reduction: enough for two AVX2 registers, and the same number on
+/// Independent partial sums of a reduction: enough for four AVX2 registers, and the same number on
 /// every machine, so that a sum does not depend on the processor.
-const LANES: usize = 16;
+const LANES: usize = 32;
 
 /// The arithmetic type of a fused operation: `f64` natively, `f32` for f32, bf16 and f16 tensors.
-pub(super) trait Real:
+pub(crate) trait Real:
     Copy
     + Default
     + PartialOrd
@@ -46,6 +48,8 @@ pub(super) trait Real:
         c: Self::Vector<S>,
     ) -> Self::Vector<S>;
 
+    /// This thread's unused buffers.
+    fn pool() -> &'static LocalKey<RefCell<Vec<Vec<Self>>>>;
     /// The nearest number to `x`.
     fn of(x: f64) -> Self;
     /// The number itself.
@@ -58,10 +62,6 @@ pub(super) trait Real:
     fn exp_nonpositive(self) -> Self;
     /// The elements of `storage` if they are of this type.
     fn slice(storage: &CpuStorage) -> Option<&[Self]>;
-    /// The elements of `storage` if they are of this type, to write.
-    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
-    /// The elements of `storage` if they are of this type, by value.
-    fn into_vec(storage: CpuStorage) -> Option<Vec<Self>>;
     /// The bf16 or f16 elements of `storage` in `range`, widened; `None` for another type.
     fn widened(storage: &CpuStorage, range: Range<usize>) -> Option<Vec<Self>>;
     /// `values` rounded once to `dtype`.
@@ -72,6 +72,12 @@ impl Real for f64 {
     const DTYPE: DType = DType::F64;
     type Vector<S: Simd> = S::f64s;
 
+    fn pool() -> &'static LocalKey<RefCell<Vec<Vec<Self>>>> {
+        thread_local! {
+            static POOL: RefCell<Vec<Vec<f64>>> = const { RefCell::new(Vec::new()) };
+        }
+        &POOL
+    }
     #[inline(always)]
     fn lanes<S: Simd>() -> usize {
         S::F64_LANES
@@ -124,18 +130,6 @@ impl Real for f64 {
             _ => None,
         }
     }
-    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
-        match storage {
-            CpuStorage::F64(values) => Some(values),
-            _ => None,
-        }
-    }
-    fn into_vec(storage: CpuStorage) -> Option<Vec<Self>> {
-        match storage {
-            CpuStorage::F64(values) => Some(values),
-            _ => None,
-        }
-    }
     fn widened(_: &CpuStorage, _: Range<usize>) -> Option<Vec<Self>> {
         None
     }
@@ -148,6 +142,12 @@ impl Real for f32 {
     const DTYPE: DType = DType::F32;
     type Vector<S: Simd> = S::f32s;
 
+    fn pool() -> &'static LocalKey<RefCell<Vec<Vec<Self>>>> {
+        thread_local! {
+            static POOL: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+        }
+        &POOL
+    }
     #[inline(always)]
     fn lanes<S: Simd>() -> usize {
         S::F32_LANES
@@ -196,18 +196,6 @@ impl Real for f32 {
         exp_nonpositive(self)
     }
     fn slice(storage: &CpuStorage) -> Option<&[Self]> {
-        match storage {
-            CpuStorage::F32(values) => Some(values),
-            _ => None,
-        }
-    }
-    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
-        match storage {
-            CpuStorage::F32(values) => Some(values),
-            _ => None,
-        }
-    }
-    fn into_vec(storage: CpuStorage) -> Option<Vec<Self>> {
         match storage {
             CpuStorage::F32(values) => Some(values),
             _ => None,
@@ -319,6 +307,29 @@ pub(super) fn sum2<R: Real>(x: &[R], y: &[R], f: impl Fn(R, R) -> R) -> R {
     total(lanes)
 }
 
+/// `Σ f(x_i)` in f64, in the order of [`sum`].
+#[inline(always)]
+pub(super) fn sum_wide<R: Real>(x: &[R], f: impl Fn(f64) -> f64) -> f64 {
+    sum2_wide(x, x, |x, _| f(x))
+}
+
+/// `Σ f(x_i, y_i)` in f64, in the order of [`sum`].
+#[inline(always)]
+pub(super) fn sum2_wide<R: Real>(x: &[R], y: &[R], f: impl Fn(f64, f64) -> f64) -> f64 {
+    let mut lanes = [0.0; LANES];
+    let (body_x, rest_x) = x.as_chunks::<LANES>();
+    let (body_y, rest_y) = y.as_chunks::<LANES>();
+    for (x, y) in body_x.iter().zip(body_y) {
+        for (lane, (&x, &y)) in lanes.iter_mut().zip(x.iter().zip(y)) {
+            *lane += f(x.wide(), y.wide());
+        }
+    }
+    for (lane, (&x, &y)) in lanes.iter_mut().zip(rest_x.iter().zip(rest_y)) {
+        *lane += f(x.wide(), y.wide());
+    }
+    total(lanes)
+}
+
 /// Pairwise total of the partial sums.
 #[inline(always)]
 fn total<R: Real>(mut lanes: [R; LANES]) -> R {
@@ -362,7 +373,7 @@ pub(super) fn moments<R: Real>(x: &[R], eps: f64) -> (R, R) {
 /// Runs `f` compiled for AVX-512 or AVX2 where the processor has it; its results do not depend on that,
 /// since multiplications and additions are never contracted and every sum has a fixed order.
 #[inline(always)]
-pub(super) fn vectorised<T>(f: impl FnOnce() -> T) -> T {
+pub(crate) fn vectorised<T>(f: impl FnOnce() -> T) -> T {
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = pulp::x86::V4::try_new() {
         return simd.vectorize(f);

@@ -160,15 +160,18 @@ fn gather<R: Real>(x: &[R], width: usize, scale: R) -> Vec<R> {
     y.par_chunks_mut(width / 2 * ROWS)
         .zip(x.par_chunks(2 * width * ROWS))
         .for_each(|(y, x)| {
-            vectorised(|| {
-                for (y, x) in y.chunks_exact_mut(width / 2).zip(x.chunks_exact(2 * width)) {
-                    let (upper, lower) = x.split_at(width);
-                    let pairs = upper.chunks_exact(2).zip(lower.chunks_exact(2));
-                    for (y, (upper, lower)) in y.iter_mut().zip(pairs) {
-                        *y = ((upper[0] + upper[1]) + (lower[0] + lower[1])) * scale;
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (y, x) in y.chunks_exact_mut(width / 2).zip(x.chunks_exact(2 * width)) {
+                        let (upper, lower) = x.split_at(width);
+                        let pairs = upper.chunks_exact(2).zip(lower.chunks_exact(2));
+                        for (y, (upper, lower)) in y.iter_mut().zip(pairs) {
+                            *y = ((upper[0] + upper[1]) + (lower[0] + lower[1])) * scale;
+                        }
                     }
-                }
-            });
+                },
+            );
         });
     y
 }

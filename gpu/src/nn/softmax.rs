@@ -51,7 +51,12 @@ fn forward<R: Real>(x: &CpuStorage, layout: &Layout) -> Result<CpuStorage> {
     let mut y = load::<R>(x, layout)?.into_owned();
     let width = width(layout.dims());
     y.par_chunks_mut(rows_per_task(width) * width)
-        .for_each(|y| vectorised(|| y.chunks_exact_mut(width).for_each(|row| softmax_row(row))));
+        .for_each(|y| {
+            vectorised(
+                #[inline(always)]
+                || y.chunks_exact_mut(width).for_each(|row| softmax_row(row)),
+            )
+        });
     Ok(R::store(y, x.dtype()))
 }
 
@@ -65,11 +70,14 @@ fn backward<R: Real>(y: &Tensor, grad: &Tensor, dtype: DType) -> Result<Tensor> 
                 .par_chunks_mut(chunk)
                 .zip(y.par_chunks(chunk))
                 .for_each(|(g, y)| {
-                    vectorised(|| {
-                        for (g, y) in g.chunks_exact_mut(width).zip(y.chunks_exact(width)) {
-                            softmax_row_grad(g, y);
-                        }
-                    });
+                    vectorised(
+                        #[inline(always)]
+                        || {
+                            for (g, y) in g.chunks_exact_mut(width).zip(y.chunks_exact(width)) {
+                                softmax_row_grad(g, y);
+                            }
+                        },
+                    );
                 });
             Ok(x_grad)
         })

@@ -1,0 +1,199 @@
+//! Right operands of products, packed: each panel of a few columns is one contiguous stretch, read from end to end.
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::real::{Real, vectorised};
+use super::scratch::Scratch;
+
+/// Vectors in a row of a panel.
+pub(super) const VECTORS: usize = 2;
+
+/// Elements from which packing is worth several threads.
+const MANY: usize = 1 << 15;
+
+/// A packed right operand: column j is column j % w of panel j / w with w = [`panel_width`]; row p of a panel is
+/// contiguous, and so are its rows. The last panel is as wide as the others; what its surplus columns hold does not
+/// matter.
+#[derive(Clone, Copy)]
+pub(super) struct Panels<'a, R> {
+    values: &'a [R],
+    inner: usize,
+    columns: usize,
+}
+
+impl<'a, R: Real> Panels<'a, R> {
+    /// Panels that lie in `values` already, of `inner` rows.
+    pub(super) fn new(values: &'a [R], inner: usize, columns: usize) -> Self {
+        Self {
+            values,
+            inner,
+            columns,
+        }
+    }
+
+    /// Columns of the operand.
+    #[inline(always)]
+    pub(super) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// First column and elements of each panel.
+    #[inline(always)]
+    pub(super) fn panels(&self) -> impl Iterator<Item = (usize, &'a [R])> + use<'a, R> {
+        let width = panel_width::<R>();
+        let (values, size) = (self.values, self.inner * width);
+        (0..self.columns.div_ceil(width)).map(move |i| (i * width, &values[i * size..][..size]))
+    }
+}
+
+/// Columns of a panel: two vectors of the widest kind that the processor has.
+pub(super) fn panel_width<R: Real>() -> usize {
+    struct Width<R>(std::marker::PhantomData<R>);
+    impl<R: Real> WithSimd for Width<R> {
+        type Output = usize;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            VECTORS * R::lanes::<S>()
+        }
+    }
+    Arch::new().dispatch(Width::<R>(std::marker::PhantomData))
+}
+
+/// Room for panels of `inner` rows, filled panel by panel: `fill(panel, first column, its columns, its width)`.
+pub(super) fn pack<R: Real>(
+    inner: usize,
+    columns: usize,
+    fill: impl Fn(&mut [R], usize, usize, usize) + Sync,
+) -> Scratch<R> {
+    let width = panel_width::<R>();
+    let mut panels = Scratch::new(columns.div_ceil(width) * inner * width);
+    let size = (inner * width).max(1);
+    let fill = |(i, panel): (usize, &mut [R])| {
+        let first = i * width;
+        vectorised(
+            #[inline(always)]
+            || fill(panel, first, width.min(columns - first), width),
+        );
+    };
+    if panels.len() < MANY {
+        panels.chunks_exact_mut(size).enumerate().for_each(fill);
+    } else {
+        panels.par_chunks_exact_mut(size).enumerate().for_each(fill);
+    }
+    panels
+}
+
+/// Panels of a row-major matrix whose rows begin `stride` elements apart.
+pub(super) fn pack_rows<R: Real>(
+    values: &[R],
+    stride: usize,
+    inner: usize,
+    columns: usize,
+) -> Scratch<R> {
+    pack(inner, columns, |panel, first, count, width| {
+        for (p, to) in panel.chunks_exact_mut(width).enumerate() {
+            to[..count].copy_from_slice(&values[p * stride + first..][..count]);
+        }
+    })
+}
+
+/// Panels of the transpose of a row-major matrix whose rows begin `stride` elements apart.
+pub(super) fn pack_columns<R: Real>(
+    values: &[R],
+    stride: usize,
+    inner: usize,
+    columns: usize,
+) -> Scratch<R> {
+    pack(inner, columns, |panel, first, count, width| {
+        let from = &values[first * stride..];
+        turn(from, stride, inner, count, panel, width, |p| p);
+    })
+}
+
+/// Writes `count` rows of `from`, `stride` elements apart, into the columns of rows of `width`: element p < `len` of
+/// row j to row `place(p)`, column j.
+#[inline(always)]
+pub(super) fn turn<R: Real>(
+    from: &[R],
+    stride: usize,
+    len: usize,
+    count: usize,
+    to: &mut [R],
+    width: usize,
+    place: impl Fn(usize) -> usize,
+) {
+    // Some terms at a time, so that the part of the panel that they fall into stays in the first-level cache.
+    for start in (0..len).step_by(TERMS) {
+        let terms = TERMS.min(len - start);
+        let row = |j: usize| &from[j * stride + start..][..terms];
+        let whole = (count - count % 4, terms - terms % 4);
+        for j in (0..whole.0).step_by(4) {
+            let rows = [row(j), row(j + 1), row(j + 2), row(j + 3)];
+            for p in (0..whole.1).step_by(4) {
+                for (i, column) in turned(rows, p).iter().enumerate() {
+                    to[place(start + p + i) * width + j..][..4].copy_from_slice(column);
+                }
+            }
+            for p in whole.1..terms {
+                let at = place(start + p) * width + j;
+                let [a, b, c, d] = rows;
+                to[at..at + 4].copy_from_slice(&[a[p], b[p], c[p], d[p]]);
+            }
+        }
+        for j in whole.0..count {
+            for (p, &x) in row(j).iter().enumerate() {
+                to[place(start + p) * width + j] = x;
+            }
+        }
+    }
+}
+
+/// The columns p to p + 3 of four rows: what the compiler makes shuffles of.
+#[inline(always)]
+pub(super) fn turned<R: Real>(rows: [&[R]; 4], p: usize) -> [[R; 4]; 4] {
+    let [a, b, c, d] = rows;
+    let [a, b, c, d] = [&a[p..p + 4], &b[p..p + 4], &c[p..p + 4], &d[p..p + 4]];
+    [
+        [a[0], b[0], c[0], d[0]],
+        [a[1], b[1], c[1], d[1]],
+        [a[2], b[2], c[2], d[2]],
+        [a[3], b[3], c[3], d[3]],
+    ]
+}
+
+/// Terms that [`turn`] moves at a time.
+const TERMS: usize = 144;
+
+/// One panel of rows that begin anywhere: row p at `starts[p] + offset`, read to the panel's full width.
+pub(super) fn gather<R: Real>(values: &[R], starts: &[usize], offset: usize, panel: &mut [R]) {
+    Arch::new().dispatch(Gather {
+        values,
+        starts,
+        offset,
+        panel,
+    });
+}
+
+struct Gather<'a, R> {
+    values: &'a [R],
+    starts: &'a [usize],
+    offset: usize,
+    panel: &'a mut [R],
+}
+
+impl<R: Real> WithSimd for Gather<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let width = VECTORS * R::lanes::<S>();
+        let (panel, _) = R::vectors_mut::<S>(self.panel);
+        let (rows, _) = panel.as_chunks_mut::<VECTORS>();
+        for (to, start) in rows.iter_mut().zip(self.starts) {
+            let (from, _) = R::vectors::<S>(&self.values[start + self.offset..][..width]);
+            to[0] = from[0];
+            to[1] = from[1];
+        }
+    }
+}
