@@ -115,7 +115,8 @@ fn main() -> Outcome<()> {
     }
     clock::with_threads(threads)?;
     if let Some(point) = point {
-        return measure(&point, calls);
+        let measured = || measure(&point, calls).map_err(|error| error.to_string());
+        return Ok(sadm::environment::in_pool(measured)?);
     }
     println!(
         "{threads} threads, least of {calls} calls, peak memory above that before the first call"

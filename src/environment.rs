@@ -22,3 +22,18 @@ pub fn variables(threads: usize) -> [(&'static str, String); 5] {
         ("MALLOC_TRIM_THRESHOLD_", (1_u64 << 40).to_string()),
     ]
 }
+
+/// Stack of the threads that [`in_pool`] starts, as large as a main thread's: candle walks a graph recursively.
+const STACK: usize = 8 << 20;
+
+/// Runs `f` on a thread of rayon's pool.
+///
+/// An operation in parallel that begins on another thread is handed over to the pool and waited for, which with some
+/// hundred operations in a step costs more than the small ones themselves.
+pub fn in_pool<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    // An error says that there is a pool already: it then keeps its stacks.
+    let _ = rayon::ThreadPoolBuilder::new()
+        .stack_size(STACK)
+        .build_global();
+    rayon::scope(|_| f())
+}

@@ -19,6 +19,7 @@ mod tensors;
 mod threads;
 
 use commands::{ablate, evaluate, oracle, report, sample, sweep, theory, train, verify};
+use sadm::environment;
 
 const EXAMPLE: &str = "\
 Examples:
@@ -64,7 +65,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    failure::exit_code(match Cli::parse().command {
+    let command = Cli::parse().command;
+    failure::exit_code(environment::in_pool(|| match command {
         Command::Train(args) => train::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::Report(args) => report::run(&args),
@@ -74,5 +76,5 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Oracle(args) => oracle::run(&args),
         Command::Theory(args) => theory::run(&args),
-    })
+    }))
 }

@@ -83,6 +83,12 @@ struct Row {
 fn main() -> Outcome<()> {
     let options = Options::parse()?;
     clock::with_threads(options.threads)?;
+    // Errors cross to the main thread as what they say.
+    let done = sadm::environment::in_pool(|| compare(&options).map_err(|error| error.to_string()));
+    Ok(done?)
+}
+
+fn compare(options: &Options) -> Outcome<()> {
     let mut python = options.python.as_deref().map(Python::start).transpose()?;
     match &python {
         Some(python) => println!("PyTorch {}, {} threads", python.version, python.threads),
@@ -104,7 +110,7 @@ fn main() -> Outcome<()> {
         .into_iter()
         .filter(|item| options.wants(&item.name))
     {
-        println!("{}", line(&measure(item, &options, python.as_mut())?));
+        println!("{}", line(&measure(item, options, python.as_mut())?));
     }
     Ok(())
 }
