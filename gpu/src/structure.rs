@@ -4,8 +4,8 @@
 //! Everything is composed of candle operations whose gradients are right (three traps are stepped
 //! around: `sqrt` at 0 has an infinite gradient, `abs` at 0 has gradient +1, and a difference of
 //! two affinity matrices cancels), so the loss can be differentiated with respect to both batches.
-//! The usual choice (an inner product, the squared distance, diagonal included) is one operation of its own on the
-//! CPU, from two matrix products.
+//! The usual choice (an inner product and the squared distance) is one operation of its own on the CPU, from two matrix
+//! products.
 
 use crate::error::{Error, Result};
 use crate::forward::{loss_dtype, upload};
@@ -193,14 +193,15 @@ pub fn affinity(psi: &Tensor, relation: Relation) -> Result<Tensor> {
 /// M − M̂ = ½(P Sᵀ + S Pᵀ),   ‖M − M̂‖_F² = ½[⟨PᵀP, SᵀS⟩ + tr((PᵀS)²)]
 /// ```
 /// and the second form, which needs only d×d matrices, is taken for the squared distance when
-/// d < B and the diagonal is included.
+/// d < B; an excluded diagonal is then subtracted, `Σ_i η_i ⟨p_i, s_i⟩²`.
 /// # Shapes
 /// `real`, `generated`: `[B, d]`, equal; `eta`: B numbers, or one for the whole batch → `[]`, in
 /// f32 (f64 if `real` is f64).
 /// # Error
 /// The polarised forms keep their relative accuracy when Ψ̂ ≈ Ψ: P is exact there (Sterbenz), and
-/// under `cosine` the rows are normalised in f64 first. The Euclidean family does not: its relative
-/// error is about u/‖P‖.
+/// under `cosine` the rows are normalised in f64 first. An excluded diagonal under `inner-product`
+/// with d < B costs what its terms have more than the others: the error is relative to the sum with
+/// them. The Euclidean family is not polarised: its relative error is about u/‖P‖.
 /// # Errors
 /// Shapes other than above, η negative or not finite, B = 1 with the diagonal excluded. A zero row
 /// under `cosine` gives NaN rather than an error, since looking for it would wait for the device.
@@ -222,7 +223,6 @@ pub fn structural_loss(
     if Path::of(real) == Path::Fused
         && inner_product
         && options.distance == Distance::Squared
-        && options.diagonal == Diagonal::Include
         && width > 0
     {
         let own = |psi: &Tensor| psi.to_dtype(loss_dtype(real.dtype()))?.contiguous();
@@ -232,6 +232,7 @@ pub fn structural_loss(
             &own(generated)?,
             eta,
             cosine,
+            options.diagonal == Diagonal::Exclude,
         )?);
     }
     structural_loss_composed(real, generated, eta, options)
@@ -256,11 +257,8 @@ pub fn structural_loss_composed(
     check_pairs(batch, options.diagonal)?;
 
     if let Some((p, s)) = polarised(real, generated, options.relation)? {
-        let by_features = options.distance == Distance::Squared
-            && options.diagonal == Diagonal::Include
-            && width < batch;
-        if by_features {
-            return feature_form(&p, &s, eta);
+        if options.distance == Distance::Squared && width < batch {
+            return feature_form(&p, &s, eta, options.diagonal);
         }
         let half = (p.matmul(&s.t()?)? * 0.5)?;
         return weighted_sum(&(&half + half.t()?)?, eta, options);
@@ -298,9 +296,9 @@ pub fn polarised(
     Ok(Some((p, s)))
 }
 
-/// 1/(2B²) [⟨PᵀP, SᵀS⟩ + tr((PᵀS)²)] with row i of P and S scaled by η_i^¼.
-fn feature_form(p: &Tensor, s: &Tensor, eta: &[f64]) -> Result<Tensor> {
-    let batch = p.dim(0)? as f64;
+/// ½ [⟨PᵀP, SᵀS⟩ + tr((PᵀS)²)], less Σ_i ⟨p_i, s_i⟩² where the diagonal is excluded, over the number of pairs; row i
+/// of P and S scaled by η_i^¼.
+fn feature_form(p: &Tensor, s: &Tensor, eta: &[f64], diagonal: Diagonal) -> Result<Tensor> {
     let (common, p, s) = if let [eta] = eta {
         (*eta, p.clone(), s.clone())
     } else {
@@ -312,7 +310,19 @@ fn feature_form(p: &Tensor, s: &Tensor, eta: &[f64]) -> Result<Tensor> {
     let squares = (p_t.matmul(&p)? * s_t.matmul(&s)?)?.sum_all()?;
     let cross = p_t.matmul(&s)?;
     let traces = (&cross * cross.t()?)?.sum_all()?;
-    Ok(((squares + traces)? * (0.5 * common / (batch * batch)))?)
+    let mut sum = ((squares + traces)? * 0.5)?;
+    if diagonal == Diagonal::Exclude {
+        sum = (sum - (&p * &s)?.sum(1)?.sqr()?.sum_all()?)?;
+    }
+    Ok((sum * (common / pairs(p.dim(0)?, diagonal)))?)
+}
+
+/// Number of pairs that are compared.
+fn pairs(batch: usize, diagonal: Diagonal) -> f64 {
+    match diagonal {
+        Diagonal::Include => (batch * batch) as f64,
+        Diagonal::Exclude => (batch * (batch - 1)) as f64,
+    }
 }
 
 /// Σ_ij W_ij D(E_ij) with the weights of [`pair_weights`].
@@ -325,10 +335,7 @@ fn weighted_sum(e: &Tensor, eta: &[f64], options: &StructureOptions) -> Result<T
 
 /// √(η_i η_j) divided by the number of pairs; 0 on an excluded diagonal.
 fn pair_weights(eta: &[f64], batch: usize, diagonal: Diagonal) -> Vec<f64> {
-    let pairs = match diagonal {
-        Diagonal::Include => batch * batch,
-        Diagonal::Exclude => batch * (batch - 1),
-    } as f64;
+    let pairs = pairs(batch, diagonal);
     let eta = |i: usize| eta[i % eta.len()];
     let weight = |k: usize| {
         let (i, j) = (k / batch, k % batch);

@@ -190,13 +190,20 @@ fn terms(relation: Relation, case: &Case, i: usize, j: usize) -> f64 {
     }
 }
 
-/// The loss by loops, and the sum of its terms' magnitudes.
+/// The loss by loops, and the sum of its terms' magnitudes: those of the diagonal too where it is excluded by
+/// subtracting it, that is by the d×d form of inner products.
 fn naive(case: &Case, options: &StructureOptions) -> (f64, f64) {
     let batch = case.batch();
     let (mut sum, mut magnitude, mut pairs) = (0.0, 0.0, 0);
+    let subtracted = matches!(options.relation, Relation::Cosine | Relation::InnerProduct)
+        && options.distance == Distance::Squared
+        && case.width < batch;
     for i in 0..batch {
         for j in 0..batch {
             if i == j && options.diagonal == Diagonal::Exclude {
+                if subtracted {
+                    magnitude += case.eta[i] * terms(options.relation, case, i, i).powi(2);
+                }
                 continue;
             }
             let real = relation(

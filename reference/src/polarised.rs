@@ -5,8 +5,12 @@
 //! E = Ψ Ψᵀ − Ψ̂ Ψ̂ᵀ = ½ (P Sᵀ + S Pᵀ)
 //! Σ_ij a_i a_j E_ij² = ½ [⟨PᵀAP, SᵀAS⟩ + tr((PᵀAS)²)],    A = diag(a)
 //! ```
+//! Leaving out the diagonal subtracts its terms, E_ii = ⟨p_i, s_i⟩ `[eq:polarised-diagonal]`:
+//! ```text
+//! Σ_i≠j a_i a_j E_ij² = Σ_ij a_i a_j E_ij² − Σ_i a_i² ⟨p_i, s_i⟩²
+//! ```
 //! Every product on the right has a factor P: the result is as accurate, relatively, as P is, also where the naive
-//! difference of Gram matrices has lost all digits, namely at Ψ̂ ≈ Ψ. The second line costs O(B d²), not O(B² d).
+//! difference of Gram matrices has lost all digits, namely at Ψ̂ ≈ Ψ. The d×d form costs O(B d²), not O(B² d).
 
 use ndarray::{Array1, Array2, Axis, Zip};
 
@@ -21,14 +25,14 @@ use crate::structure::{
 pub enum Form {
     /// B×B, sample by sample.
     Batch,
-    /// d×d, feature by feature; only with the diagonal.
+    /// d×d, feature by feature.
     Feature,
 }
 
 impl Form {
-    /// The smaller matrix: [`Form::Feature`] if d < B and the diagonal is included.
-    pub fn choose(batch: usize, features: usize, diagonal: Diagonal) -> Self {
-        if features < batch && diagonal == Diagonal::Include {
+    /// The smaller matrix: [`Form::Feature`] if d < B.
+    pub fn choose(batch: usize, features: usize) -> Self {
+        if features < batch {
             Self::Feature
         } else {
             Self::Batch
@@ -50,10 +54,11 @@ pub struct PolarisedLoss {
 /// The structural loss for relation cosine or inner product and distance squared.
 ///
 /// # Formula `[eq:polarised-loss]`
-/// With pair weights w_ij (= a_i a_j when the diagonal is included) and E as above, `S = Σ_ij w_ij E_ij²`;
+/// With pair weights w_ij (= a_i a_j, 0 on an excluded diagonal) and E as above, `S = Σ_ij w_ij E_ij²`;
 /// ```text
 /// ∂S/∂Ψ = 4 (w∘E) Ψ = 2 A [P (SᵀAΨ) + S (PᵀAΨ)]      ∂S/∂Ψ̂ = −4 (w∘E) Ψ̂
 /// ```
+/// the last form of it less `4 a_i² E_ii ψ_i` where the diagonal is excluded,
 /// followed by the chain through the normalisation under cosine.
 ///
 /// # Shapes
@@ -71,7 +76,7 @@ pub fn polarised_loss(
     opts: &StructureOptions,
     form: Form,
 ) -> Result<PolarisedLoss, StructureError> {
-    check(real, generated, opts, form)?;
+    check(real, generated, opts)?;
     let w = weights(real.nrows(), eta, opts.diagonal)?;
     let pair = match opts.relation {
         Relation::Cosine => Pair::unit(real, generated),
@@ -79,7 +84,16 @@ pub fn polarised_loss(
     };
     let (loss, [grad_real, grad_generated]) = match form {
         Form::Batch => batch_form(&pair, &w),
-        Form::Feature => feature_form(&pair, &w.diag().mapv(f64::sqrt)),
+        Form::Feature => {
+            let own = weights(real.nrows(), eta, Diagonal::Include)?;
+            let b = real.nrows() as f64;
+            let (rest, excluded) = match opts.diagonal {
+                Diagonal::Include => (1.0, false),
+                Diagonal::Exclude => (b / (b - 1.0), true),
+            };
+            let a = own.diag().mapv(|w| (w * rest).sqrt());
+            feature_form(&pair, &a, excluded)
+        }
     };
     let [norms_real, norms_generated] = &pair.norms;
     let grad_real = chain(&pair.real, norms_real.as_ref(), grad_real);
@@ -96,7 +110,6 @@ fn check(
     real: &Array2<f64>,
     generated: &Array2<f64>,
     opts: &StructureOptions,
-    form: Form,
 ) -> Result<(), StructureError> {
     let bilinear = matches!(opts.relation, Relation::Cosine | Relation::InnerProduct);
     if !bilinear || opts.distance != Distance::Squared {
@@ -104,9 +117,6 @@ fn check(
             relation: opts.relation,
             distance: opts.distance,
         });
-    }
-    if form == Form::Feature && opts.diagonal == Diagonal::Exclude {
-        return Err(StructureError::NoDiagonal);
     }
     affinities(opts.relation, real, generated)?;
     if real.ncols() == generated.ncols() {
@@ -163,8 +173,8 @@ fn batch_form(pair: &Pair, w: &Array2<f64>) -> ValueAndGrads {
     (loss, [g.dot(&pair.real), -g.dot(&pair.generated)])
 }
 
-/// `a`: weights of the samples, `w_ij = a_i a_j`.
-fn feature_form(pair: &Pair, a: &Array1<f64>) -> ValueAndGrads {
+/// `a`: weights of the samples, `w_ij = a_i a_j`, for i ≠ j only if the diagonal is `excluded`.
+fn feature_form(pair: &Pair, a: &Array1<f64>, excluded: bool) -> ValueAndGrads {
     let a = &a.view().insert_axis(Axis(1));
     let (p, s) = (&pair.difference, &pair.sum);
     let (weighted_p, weighted_s) = (p * a, s * a);
@@ -175,7 +185,16 @@ fn feature_form(pair: &Pair, a: &Array1<f64>) -> ValueAndGrads {
     let grad = |psi: &Array2<f64>| {
         weighted_p.dot(&weighted_s.t().dot(psi)) + weighted_s.dot(&weighted_p.t().dot(psi))
     };
-    (loss, [grad(&pair.real) * 2.0, grad(&pair.generated) * -2.0])
+    let (mut loss, mut grads) = (loss, [grad(&pair.real) * 2.0, grad(&pair.generated) * -2.0]);
+    if excluded {
+        // a_i E_ii, as a column.
+        let own = (p * s).sum_axis(Axis(1)).insert_axis(Axis(1)) * a;
+        loss -= own.mapv(|e| e * e).sum();
+        let factor = own * a * 4.0;
+        grads[0] -= &(&pair.real * &factor);
+        grads[1] += &(&pair.generated * &factor);
+    }
+    (loss, grads)
 }
 
 fn chain(u: &Array2<f64>, norms: Option<&Array1<f64>>, grad: Array2<f64>) -> Array2<f64> {

@@ -91,9 +91,6 @@ pub enum StructureError {
         /// Columns of the generated ones.
         generated: usize,
     },
-    /// The d×d form cannot leave out the diagonal.
-    #[error("the d×d form includes the diagonal; exclude it with the B×B form")]
-    NoDiagonal,
     /// A time was refused.
     #[error(transparent)]
     Time(#[from] ScheduleError),

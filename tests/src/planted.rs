@@ -276,6 +276,25 @@ fn a_naive_difference_where_the_polarised_one_is_meant() {
     );
 }
 
+/// An excluded diagonal that is counted all the same, over the right number of pairs.
+#[test]
+fn a_diagonal_that_was_not_subtracted() {
+    caught(
+        "structural-loss.polarised.inner-product.feature.off-diagonal",
+        DType::F32,
+        |check, case, place| {
+            let mut values = check.candle(case, place)?;
+            let (real, generated) = (case.get2("real")?, case.get2("generated")?);
+            let own = ((&real - &generated) * (&real + &generated)).sum_axis(Axis(1));
+            let pairs = (real.nrows() * (real.nrows() - 1)) as f64;
+            let more = case.get_numbers("eta")?[0] * own.mapv(|e| e * e).sum() / pairs;
+            let loss = values.get_mut("y").expect("a loss");
+            loss.mapv_inplace(|loss| loss + more);
+            Ok(values)
+        },
+    );
+}
+
 /// The gradient in Ψ̂ taken for that in −Ψ: right to first order at Ψ̂ ≈ Ψ, in both forms of the own operation.
 #[test]
 fn the_other_batchs_gradient() {

@@ -140,7 +140,11 @@ pub fn polarised_loss(
     let samples = real.nrows();
     let (loss, grad_real, grad_generated) = match form {
         Form::Batch => pair.batch_form(&pair_weights(samples, eta, opts.diagonal, p), p),
-        Form::Feature => pair.feature_form(&sample_weights(samples, eta, p), p),
+        Form::Feature => pair.feature_form(
+            &sample_weights(samples, eta, opts.diagonal, p),
+            opts.diagonal,
+            p,
+        ),
     };
     let [grad_real, grad_generated] =
         [(0, grad_real), (1, grad_generated)].map(|(i, g)| batches[i].unnormalise(&g, p));
@@ -214,10 +218,15 @@ fn pair_weights(samples: usize, eta: &[f64], diagonal: Diagonal, p: Precision) -
 }
 
 /// `a_i` with `w_ij = a_i a_j`, shape `[B, 1]`.
-fn sample_weights(samples: usize, eta: &[f64], p: Precision) -> Tracked {
+fn sample_weights(samples: usize, eta: &[f64], diagonal: Diagonal, p: Precision) -> Tracked {
+    let b = samples as f64;
+    let pairs = match diagonal {
+        Diagonal::Include => b * b,
+        Diagonal::Exclude => b * (b - 1.0),
+    };
     Tracked::rounded(Array1::from(eta.to_vec()).into_dyn(), p)
         .sqrt_of_nonnegative(p)
-        .scale(1.0 / samples as f64, p)
+        .scale(pairs.sqrt().recip(), p)
         .broadcast_to(&[samples])
         .reshape(&[samples, 1])
 }
@@ -381,27 +390,41 @@ impl Pair {
         (loss, real, generated)
     }
 
-    fn feature_form(&self, a: &Tracked, p: Precision) -> Three {
+    fn feature_form(&self, a: &Tracked, diagonal: Diagonal, p: Precision) -> Three {
         let (d, s) = (&self.difference, &self.sum);
         let (weighted_d, weighted_s) = (d.mul(a, p), s.mul(a, p));
         let dd = d.transpose().matmul(&weighted_d, p);
         let ss = s.transpose().matmul(&weighted_s, p);
         let ds = d.transpose().matmul(&weighted_s, p);
-        let loss = dd
+        let mut loss = dd
             .mul(&ss, p)
             .sum_all(p)
             .add(&ds.mul(&ds.transpose(), p).sum_all(p), p)
             .scale(0.5, p);
-        let by_hand = [(&self.real, 2.0), (&self.generated, -2.0)].map(|(psi, factor)| {
+        let mut by_hand = [(&self.real, 2.0), (&self.generated, -2.0)].map(|(psi, factor)| {
             let first = weighted_d.matmul(&weighted_s.transpose().matmul(psi, p), p);
             let second = weighted_s.matmul(&weighted_d.transpose().matmul(psi, p), p);
             first.add(&second, p).scale(factor, p)
         });
-        let grad_difference = weighted_d.matmul(&ss, p).add(&weighted_s.matmul(&ds, p), p);
-        let grad_sum = weighted_s
+        let mut in_difference = weighted_d.matmul(&ss, p).add(&weighted_s.matmul(&ds, p), p);
+        let mut in_sum = weighted_s
             .matmul(&dd, p)
             .add(&weighted_d.matmul(&ds.transpose(), p), p);
-        let [real, generated] = either(&by_hand, &from_parts(&grad_difference, &grad_sum, p));
+        if diagonal == Diagonal::Exclude {
+            // a_i E_ii, shape [B, 1], and what it adds to the gradients.
+            let own = d.mul(s, p).sum_axis(1, true, p).mul(a, p);
+            let factor = own.mul(a, p);
+            loss = loss.sub(&own.square(p).sum_all(p), p);
+            let less =
+                |g: &Tracked, rows: &Tracked, by: f64| g.sub(&rows.mul(&factor, p).scale(by, p), p);
+            by_hand = [
+                less(&by_hand[0], &self.real, 4.0),
+                less(&by_hand[1], &self.generated, -4.0),
+            ];
+            in_difference = less(&in_difference, s, 2.0);
+            in_sum = less(&in_sum, d, 2.0);
+        }
+        let [real, generated] = either(&by_hand, &from_parts(&in_difference, &in_sum, p));
         (loss, real, generated)
     }
 }

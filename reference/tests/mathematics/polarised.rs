@@ -20,10 +20,6 @@ fn options(relation: Relation, diagonal: Diagonal) -> StructureOptions {
     }
 }
 
-fn has(form: Form, diagonal: Diagonal) -> bool {
-    form == Form::Batch || diagonal == Diagonal::Include
-}
-
 #[test]
 fn both_forms_give_the_golden_losses_and_gradients() -> Result<(), StructureError> {
     let (real, generated) = (golden_batch(REAL), golden_batch(GENERATED));
@@ -31,7 +27,7 @@ fn both_forms_give_the_golden_losses_and_gradients() -> Result<(), StructureErro
     for &(relation, distance, diagonal, loss, grad_real, grad_generated) in STRUCTURES {
         let bilinear = matches!(relation, Relation::Cosine | Relation::InnerProduct);
         for form in FORMS {
-            if !bilinear || distance != Distance::Squared || !has(form, diagonal) {
+            if !bilinear || distance != Distance::Squared {
                 continue;
             }
             let got = polarised_loss(&real, &generated, &ETA, &options(relation, diagonal), form)?;
@@ -41,16 +37,15 @@ fn both_forms_give_the_golden_losses_and_gradients() -> Result<(), StructureErro
             seen += 1;
         }
     }
-    assert_eq!(seen, 6);
+    assert_eq!(seen, 8);
     Ok(())
 }
 
 #[test]
 fn the_smaller_matrix_is_chosen() {
-    assert_eq!(Form::choose(64, 16, Diagonal::Include), Form::Feature);
-    assert_eq!(Form::choose(64, 16, Diagonal::Exclude), Form::Batch);
-    assert_eq!(Form::choose(16, 64, Diagonal::Include), Form::Batch);
-    assert_eq!(Form::choose(16, 16, Diagonal::Include), Form::Batch);
+    assert_eq!(Form::choose(64, 16), Form::Feature);
+    assert_eq!(Form::choose(16, 64), Form::Batch);
+    assert_eq!(Form::choose(16, 16), Form::Batch);
 }
 
 #[test]
@@ -86,13 +81,6 @@ fn what_has_no_polarised_form_is_refused() {
         judge(&psi, &psi, &absolute, Form::Batch),
         Err(StructureError::NotPolarised { .. })
     ));
-    let exclude = options(Relation::Cosine, Diagonal::Exclude);
-    assert_eq!(
-        judge(&psi, &psi, &exclude, Form::Feature),
-        Err(StructureError::NoDiagonal)
-    );
-    assert!(judge(&psi, &psi, &exclude, Form::Batch).is_ok());
-
     let include = options(Relation::InnerProduct, Diagonal::Include);
     let wide = array![[1.0, 2.0, 0.0], [3.0, 4.0, 0.0]];
     let refused = StructureError::Dimension {

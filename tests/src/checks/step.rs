@@ -114,7 +114,7 @@ fn loss_bound(case: &Case, exact: &Values, rule: &Rule) -> Result<ArrayD<f64>> {
     let t = case.get_number("t")?;
     let eta = structure::eta(EtaKind::InverseTime, t, T_MIN, &VpLinear::default())
         .map_err(Error::reference)?;
-    let form = Form::choose(BATCH, encoder().dim, OPTIONS.diagonal);
+    let form = Form::choose(BATCH, encoder().dim);
     let bound =
         bound::structure::polarised_loss(&psi?, &psi_hat?, &[eta], &OPTIONS, form, rule.compute)
             .map_err(Error::reference)?;
@@ -277,7 +277,7 @@ fn whole_step(case: &Case, arithmetic: &Arithmetic<'_>) -> Result<Values> {
     // Polarised: the difference of two nearly equal affinity matrices would cost the reference digits that no
     // rounding of the networks explains.
     let (psi, psi_hat) = (matrix(psi)?, matrix(psi_hat)?);
-    let form = Form::choose(BATCH, psi_network.dim, OPTIONS.diagonal);
+    let form = Form::choose(BATCH, psi_network.dim);
     let s = polarised_loss(&psi, &psi_hat, &[eta], &OPTIONS, form).map_err(Error::reference)?;
     let into_features = arithmetic.round(s.grad_generated.into_dyn() * LAMBDA);
     let through_features = arithmetic

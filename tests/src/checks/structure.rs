@@ -34,9 +34,16 @@ pub(super) fn checks() -> Vec<Box<dyn Check>> {
         .chain(
             forms
                 .clone()
-                .map(|(r, form)| polarised_loss(r, form, Path::Own)),
+                .map(|(r, form)| polarised_loss(r, form, Path::Own, Diagonal::Include)),
         )
-        .chain(forms.map(|(r, form)| polarised_loss(r, form, Path::Composed)))
+        .chain(
+            forms
+                .clone()
+                .map(|(r, form)| polarised_loss(r, form, Path::Composed, Diagonal::Include)),
+        )
+        .chain(forms.flat_map(|(r, form)| {
+            [Path::Own, Path::Composed].map(|path| polarised_loss(r, form, path, Diagonal::Exclude))
+        }))
         .collect()
 }
 
@@ -372,22 +379,31 @@ pub(crate) fn candle_loss(
 
 /// Batches that differ by a millionth: the naive bound says nothing there, the polarised one holds the
 /// training system to the accuracy it was polarised for.
-fn polarised_loss(relation: Relation, form: Form, path: Path) -> Box<dyn Check> {
+fn polarised_loss(
+    relation: Relation,
+    form: Form,
+    path: Path,
+    diagonal: Diagonal,
+) -> Box<dyn Check> {
     let options = StructureOptions {
         relation,
         distance: Distance::Squared,
-        diagonal: Diagonal::Include,
+        diagonal,
     };
     let name = match form {
         Form::Batch => "batch",
         Form::Feature => "feature",
     };
+    let pairs = match diagonal {
+        Diagonal::Include => "",
+        Diagonal::Exclude => ".off-diagonal",
+    };
     Quantity::new(
         match path {
-            Path::Own => format!("structural-loss.polarised.{relation}.{name}"),
-            Path::Composed => format!("structural-loss.composed.{relation}.{name}"),
+            Path::Own => format!("structural-loss.polarised.{relation}.{name}{pairs}"),
+            Path::Composed => format!("structural-loss.composed.{relation}.{name}{pairs}"),
         },
-        "S at Ψ̂ ≈ Ψ: η/|B|² ‖½(PSᵀ + SPᵀ)‖², or ½[⟨PᵀP, SᵀS⟩ + tr((PᵀS)²)]",
+        "S at Ψ̂ ≈ Ψ: η/pairs ‖½(PSᵀ + SPᵀ)‖², or ½[⟨PᵀP, SᵀS⟩ + tr((PᵀS)²)], less Σ_i ⟨p_i, s_i⟩² without i = j",
         "mathematics.md §3, polarised form",
     )
     .draws(move || {
