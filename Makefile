@@ -35,7 +35,7 @@ bench: setup ## ours and PyTorch side by side: steps, layers, losses (BENCH='--t
 	@scripts/bench.sh $(BENCH)
 
 bench-growth: setup ## a step's time and memory against |B|, image size, depth and d
-	cargo bench --bench growth
+	cargo bench --bench growth -- $(BENCH)
 
 mutants: setup ## mutation tests of the reference's formulas (needs cargo-mutants)
 	NEXTEST_PROFILE=mutants cargo mutants --package sadm-reference  # reads .cargo/mutants.toml

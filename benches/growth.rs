@@ -1,10 +1,10 @@
 //! How the cost of a guided step grows: time and memory against |B|, image size, depth and d, with fitted exponents.
 //!
 //! ```text
-//! cargo bench --bench growth -- [--threads 2] [--calls 7] [FILTER…]
+//! cargo bench --bench growth -- [--threads 2] [--calls 7] [--clock wall|cpu] [FILTER…]
 //! ```
-//! Each point is a process of its own, so that its peak memory is its own. The time is the least of the calls; the
-//! memory is the peak over that before the first call. An exponent is the slope of a straight line through the
+//! Each point is a process of its own, so that its peak memory is its own. The time is the least of the calls, or by
+//! processor time, whose account is coarse, their mean over at least a fifth of a second; the memory is the peak over that before the first call. An exponent is the slope of a straight line through the
 //! logarithms of the upper half of a series, where fixed costs matter least; the last two points alone are given too.
 
 // Shared with the comparison, which uses more of them.
@@ -102,6 +102,7 @@ fn step(preset: &str, size: usize, change: impl Fn(&mut Config)) -> Outcome<Work
 
 fn main() -> Outcome<()> {
     let (mut threads, mut calls, mut point, mut filters) = (2, 7, None, Vec::new());
+    let mut clock = Clock::Wall;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -109,17 +110,18 @@ fn main() -> Outcome<()> {
             "--bench" => {} // from cargo
             "--threads" => threads = value()?.parse::<usize>()?.max(1),
             "--calls" => calls = value()?.parse::<usize>()?.max(1),
+            "--clock" => clock = value()?.parse()?,
             "--point" => point = Some(value()?),
             filter => filters.push(filter.to_owned()),
         }
     }
     clock::with_threads(threads)?;
     if let Some(point) = point {
-        let measured = || measure(&point, calls).map_err(|error| error.to_string());
+        let measured = || measure(&point, calls, clock).map_err(|error| error.to_string());
         return Ok(sadm::environment::in_pool(measured)?);
     }
     println!(
-        "{threads} threads, least of {calls} calls, peak memory above that before the first call"
+        "{threads} threads, {clock} time of {calls} calls, peak memory above that before the first call"
     );
     for (number, series) in SERIES.iter().enumerate() {
         if !filters.is_empty() && !filters.iter().any(|f| series.name.contains(f.as_str())) {
@@ -135,6 +137,8 @@ fn main() -> Outcome<()> {
                     &threads.to_string(),
                     "--calls",
                     &calls.to_string(),
+                    "--clock",
+                    if clock == Clock::Wall { "wall" } else { "cpu" },
                 ])
                 .output()?;
             let text = String::from_utf8(output.stdout)?;
@@ -183,20 +187,27 @@ fn slope(points: &[Point], of: impl Fn(&Point) -> f64) -> f64 {
 }
 
 /// Prints seconds and bytes of one point.
-fn measure(point: &str, calls: usize) -> Outcome<()> {
+fn measure(point: &str, calls: usize, clock: Clock) -> Outcome<()> {
     let (series, value) = point.split_once(':').ok_or("a point is SERIES:VALUE")?;
     let series = SERIES
         .get(series.parse::<usize>()?)
         .ok_or("no such series")?;
     let mut work = (series.make)(value.parse()?)?;
     let before = status("VmRSS")?;
-    let mut least = f64::INFINITY;
-    for _ in 0..calls {
+    (work.call)()?;
+    let (mut least, mut done) = (f64::INFINITY, 0_u32);
+    let (begin, first) = (Clock::Wall.now()?, clock.now()?);
+    while (done as usize) < calls || (clock == Clock::Cpu && Clock::Wall.now()? - begin < 0.2) {
         let start = Clock::Wall.now()?;
         (work.call)()?;
         least = least.min(Clock::Wall.now()? - start);
+        done += 1;
     }
-    println!("{least} {}", status("VmHWM")? - before);
+    let seconds = match clock {
+        Clock::Wall => least,
+        Clock::Cpu => (clock.now()? - first) / f64::from(done),
+    };
+    println!("{seconds} {}", status("VmHWM")? - before);
     Ok(())
 }
 

@@ -5,11 +5,11 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::{by_dtype, load, tensor, with};
-use super::panels::{Panels, pack_columns, pack_rows, turn};
+use super::panels::{Panels, copy, pack_columns, pack_rows, turn};
 use super::product::{Left, Run, Tile, multiply, strip_width, strips};
 use super::real::{Real, vectorised};
 use super::scratch::Scratch;
-use super::softmax::{softmax_last, softmax_row, softmax_row_grad};
+use super::softmax::{scaled_softmax_row, softmax_last, softmax_row_grad};
 use super::{Path, composed};
 use crate::Error;
 
@@ -151,7 +151,7 @@ impl Sizes {
             Packing::Tokens => {
                 for (i, values) in tile.rows().enumerate() {
                     let at = (tile.row + i) * channels + channel + tile.column;
-                    to[at..at + tile.width].copy_from_slice(values);
+                    copy(&mut to[at..at + tile.width], values);
                 }
             }
         });
@@ -198,7 +198,7 @@ impl<R: Real> Product<'_, R> {
         self.tiles(|tile| {
             for (i, values) in tile.rows().enumerate() {
                 let at = (tile.row + i) * columns + tile.column;
-                whole[at..at + tile.width].copy_from_slice(values);
+                copy(&mut whole[at..at + tile.width], values);
             }
         });
         whole
@@ -231,10 +231,7 @@ impl<R: Real> Head<R> {
             #[inline(always)]
             || {
                 for row in p.chunks_exact_mut(sizes.tokens) {
-                    for x in row.iter_mut() {
-                        *x = *x * scale;
-                    }
-                    softmax_row(row);
+                    scaled_softmax_row(row, scale);
                 }
             },
         );

@@ -240,20 +240,17 @@ fn in_order_of_weights<R: Real>(totals: &[R], columns: usize, geometry: &Geometr
 /// ∂L/∂b `[O]`: the sum of each output's planes, image by image.
 pub(super) fn bias_gradient<R: Real>(grad: &[R], geometry: &Geometry) -> Vec<R> {
     let (pixels, out_image) = (geometry.pixels(), geometry.out_image());
-    let planes = |o: usize| {
-        grad.chunks_exact(out_image)
-            .map(move |image| &image[o * pixels..][..pixels])
-    };
     (0..geometry.outputs)
         .into_par_iter()
         .map(|o| {
             vectorised(
                 #[inline(always)]
                 || {
-                    planes(o).fold(R::default(), |mut total, plane| {
-                        total += sum(plane, |g| g);
-                        total
-                    })
+                    let mut total = R::default();
+                    for image in grad.chunks_exact(out_image) {
+                        total += sum(&image[o * pixels..][..pixels], |g| g);
+                    }
+                    total
                 },
             )
         })

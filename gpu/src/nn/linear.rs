@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::{PARTIALS, accumulate, by_dtype, load, tensor, with};
-use super::panels::{Panels, pack_columns, pack_rows};
+use super::panels::{Panels, copy, pack_columns, pack_rows};
 use super::product::{Left, Run, multiply, strip_width, strips};
 use super::real::{Real, vectorised};
 use super::{Path, composed};
@@ -156,7 +156,7 @@ fn rows_times<R: Real>(
                 for (i, values) in tile.rows().enumerate() {
                     let y = &mut y[(tile.row + i) * columns + tile.column..][..tile.width];
                     match bias {
-                        None => y.copy_from_slice(values),
+                        None => copy(y, values),
                         Some(bias) => {
                             let bias = &bias[tile.column..][..tile.width];
                             for (y, (&x, &bias)) in y.iter_mut().zip(values.iter().zip(bias)) {
@@ -232,7 +232,7 @@ fn weight_gradient<R: Real>(x: &[R], grad: &[R], sizes: Sizes) -> Vec<R> {
             multiply(&strips, left, right, &[run], |tile| {
                 for (i, values) in tile.rows().enumerate() {
                     let at = (tile.row + i) * inputs + tile.column;
-                    total[at..at + tile.width].copy_from_slice(values);
+                    copy(&mut total[at..at + tile.width], values);
                 }
             });
         });

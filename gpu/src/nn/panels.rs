@@ -93,9 +93,19 @@ pub(super) fn pack_rows<R: Real>(
 ) -> Scratch<R> {
     pack(inner, columns, |panel, first, count, width| {
         for (p, to) in panel.chunks_exact_mut(width).enumerate() {
-            to[..count].copy_from_slice(&values[p * stride + first..][..count]);
+            copy(&mut to[..count], &values[p * stride + first..][..count]);
         }
     })
+}
+
+/// Copies a row as long as a panel is wide, most often: a call of the library for so few elements takes longer than
+/// the copy.
+#[inline(always)]
+pub(super) fn copy<R: Copy>(to: &mut [R], from: &[R]) {
+    match (to.as_chunks_mut::<32>(), from.as_chunks::<32>()) {
+        (([to], []), ([from], [])) => *to = *from,
+        _ => to.copy_from_slice(from),
+    }
 }
 
 /// Panels of the transpose of a row-major matrix whose rows begin `stride` elements apart.

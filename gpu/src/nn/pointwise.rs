@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::conv2d::Geometry;
-use super::panels::{Panels, pack};
+use super::panels::{Panels, copy, pack};
 use super::product::{Left, Run, multiply};
 use super::real::Real;
 use super::scratch::Scratch;
@@ -65,7 +65,7 @@ impl<'a, R: Real> Pointwise<'a, R> {
                 let from = &x[piece.image * channels * pixels + piece.pixel..];
                 let rows = panel.chunks_exact_mut(width).zip(from.chunks(pixels));
                 for (to, from) in rows {
-                    to[piece.at..][..piece.len].copy_from_slice(&from[..piece.len]);
+                    copy(&mut to[piece.at..][..piece.len], &from[..piece.len]);
                 }
             }
         });

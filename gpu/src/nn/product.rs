@@ -20,8 +20,9 @@ use super::panels::{Panels, VECTORS, turned};
 use super::real::{Real, vectorised};
 use super::scratch::Scratch;
 
-/// Terms that are added before the next tile's turn: 256 rows of a panel are 32 KiB.
-const DEPTH: usize = 256;
+/// Terms that are added before the next tile's turn: with the rows of a tile, 128 rows of a panel take up half of a
+/// first-level cache of 48 KiB. With 256 the panel was read from the second level again for every tile.
+const DEPTH: usize = 128;
 /// Rows whose sums wait at the same time.
 const HEIGHT: usize = 256;
 /// Most elements of a tile.

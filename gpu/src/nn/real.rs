@@ -356,9 +356,16 @@ pub(super) fn maximum<R: Real>(x: &[R]) -> R {
     for (lane, &x) in lanes.iter_mut().zip(rest) {
         *lane = if x > *lane { x } else { *lane };
     }
-    lanes
-        .into_iter()
-        .fold(lanes[0], |a, b| if b > a { b } else { a })
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            if lanes[i + width] > lanes[i] {
+                lanes[i] = lanes[i + width];
+            }
+        }
+        width /= 2;
+    }
+    lanes[0]
 }
 
 /// Mean and `1/√(variance + eps)` of `x`, the variance by a second pass over the deviations.

@@ -54,7 +54,11 @@ fn forward<R: Real>(x: &CpuStorage, layout: &Layout) -> Result<CpuStorage> {
         .for_each(|y| {
             vectorised(
                 #[inline(always)]
-                || y.chunks_exact_mut(width).for_each(|row| softmax_row(row)),
+                || {
+                    for row in y.chunks_exact_mut(width) {
+                        softmax_row(row);
+                    }
+                },
             )
         });
     Ok(R::store(y, x.dtype()))
@@ -97,9 +101,15 @@ fn rows_per_task(width: usize) -> usize {
 /// Replaces a row by its softmax.
 #[inline(always)]
 pub(super) fn softmax_row<R: Real>(row: &mut [R]) {
+    scaled_softmax_row(row, R::of(1.0));
+}
+
+/// Replaces a row x by the softmax of `scale · x`, scale > 0.
+#[inline(always)]
+pub(super) fn scaled_softmax_row<R: Real>(row: &mut [R], scale: R) {
     let largest = maximum(row);
     for x in row.iter_mut() {
-        *x = (*x - largest).exp_nonpositive();
+        *x = ((*x - largest) * scale).exp_nonpositive();
     }
     let scale = R::of(1.0) / sum(row, |x| x);
     for x in row.iter_mut() {

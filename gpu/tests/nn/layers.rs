@@ -261,12 +261,18 @@ fn large_batches_are_split_without_losing_an_image() {
 
 #[test]
 fn products_of_many_tiles_agree() {
-    // More rows, columns and inner terms than a tile, a panel, a strip, a task and a part have, and a rest of each.
+    // More rows, columns and inner terms than a tile, a panel, a strip, a task and a block have, and a rest of each.
     let mut draw = Draw::new(6);
+    let pointwise =
+        [vec![9, 150, 6, 7], vec![41, 150, 1, 1], vec![41]].map(|dims| draw.tensor(dims));
+    let pixels = [vec![1, 12, 299], vec![2], vec![3]].map(|dims| draw.tensor(dims));
+    let tokens = [vec![1, 299, 12], vec![2], vec![3]].map(|dims| draw.tensor(dims));
+    // The other inputs take part so that they have gradients.
+    let rest = |x: &[Tensor]| x[1].sum_all()? + x[2].sum_all()?;
     let conv = [vec![9, 19, 6, 7], vec![41, 19, 3, 3], vec![41]].map(|dims| draw.tensor(dims));
     let linear = [vec![1100, 43], vec![77, 43], vec![77]].map(|dims| draw.tensor(dims));
     // Terms below 4; the longest sums are over the pixels of the batch and over the rows.
-    let cases: [(&str, Op<'_>, Op<'_>, _, f64); 2] = [
+    let cases: [(&str, Op<'_>, Op<'_>, _, f64); 5] = [
         (
             "conv2d",
             &|x| nn::conv2d(&x[0], &x[1], Some(&x[2]), 1),
@@ -280,6 +286,29 @@ fn products_of_many_tiles_agree() {
             &|x| composed::linear(&x[0], &x[1], Some(&x[2])),
             linear,
             1100.0,
+        ),
+        (
+            "1×1 conv2d",
+            &|x| nn::conv2d(&x[0], &x[1], Some(&x[2]), 0),
+            &|x| composed::conv2d(&x[0], &x[1], Some(&x[2]), 0),
+            pointwise,
+            9.0 * 42.0,
+        ),
+        (
+            "attention of pixels",
+            &|x| nn::self_attention(&x[0], 2, nn::Packing::Channels)?.broadcast_add(&rest(x)?),
+            &|x| {
+                composed::self_attention(&x[0], 2, nn::Packing::Channels)?.broadcast_add(&rest(x)?)
+            },
+            pixels,
+            299.0,
+        ),
+        (
+            "attention of tokens",
+            &|x| nn::self_attention(&x[0], 2, nn::Packing::Tokens)?.broadcast_add(&rest(x)?),
+            &|x| composed::self_attention(&x[0], 2, nn::Packing::Tokens)?.broadcast_add(&rest(x)?),
+            tokens,
+            299.0,
         ),
     ];
     for (name, fused, composed, inputs, terms) in cases {
