@@ -159,7 +159,7 @@ impl Geometry {
     }
     /// Whether every output pixel depends on one input pixel, at the same place.
     fn is_pointwise(&self) -> bool {
-        self.taps() == 1
+        self.taps() == 1 && self.stride == 1 && self.padding == (0, 0)
     }
     /// Places of the kernel.
     #[inline(always)]

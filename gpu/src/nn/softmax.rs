@@ -59,7 +59,7 @@ fn forward<R: Real>(x: &CpuStorage, layout: &Layout) -> Result<CpuStorage> {
                         softmax_row(row);
                     }
                 },
-            )
+            );
         });
     Ok(R::store(y, x.dtype()))
 }
