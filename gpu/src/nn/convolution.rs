@@ -66,24 +66,34 @@ impl<'a, R: Real> Convolution<'a, R> {
         let (channels, patch) = (geometry.channels, geometry.patch());
         let taps = geometry.taps();
         let places: Vec<usize> = (0..patch).map(|i| i % taps * channels + i / taps).collect();
-        let panels = pack(patch, geometry.outputs, |panel, first, count, width| {
-            let from = &weight[first * patch..];
-            turn(from, patch, patch, count, panel, width, |i| places[i]);
-        });
+        let panels = pack(
+            patch,
+            geometry.outputs,
+            #[inline(always)]
+            |panel, first, count, width| {
+                let from = &weight[first * patch..];
+                turn(from, patch, patch, count, panel, width, |i| places[i]);
+            },
+        );
         Self::with(geometry, panels)
     }
 
     /// The one that maps ∂L/∂y to ∂L/∂x, with `w[c,o,kh−1−k,kw−1−l]`; its channels are the outputs o of the other.
     pub(super) fn back(geometry: &'a Geometry, weight: &[R]) -> Self {
         let (channels, outputs, taps) = (geometry.channels, geometry.outputs, geometry.taps());
-        let panels = pack(geometry.patch(), outputs, |panel, first, count, width| {
-            for o in 0..channels {
-                let from = &weight[(o * outputs + first) * taps..];
-                turn(from, taps, taps, count, panel, width, |tap| {
-                    (taps - 1 - tap) * channels + o
-                });
-            }
-        });
+        let panels = pack(
+            geometry.patch(),
+            outputs,
+            #[inline(always)]
+            |panel, first, count, width| {
+                for o in 0..channels {
+                    let from = &weight[(o * outputs + first) * taps..];
+                    turn(from, taps, taps, count, panel, width, |tap| {
+                        (taps - 1 - tap) * channels + o
+                    });
+                }
+            },
+        );
         Self::with(geometry, panels)
     }
 

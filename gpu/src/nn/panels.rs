@@ -91,11 +91,16 @@ pub(super) fn pack_rows<R: Real>(
     inner: usize,
     columns: usize,
 ) -> Scratch<R> {
-    pack(inner, columns, |panel, first, count, width| {
-        for (p, to) in panel.chunks_exact_mut(width).enumerate() {
-            copy(&mut to[..count], &values[p * stride + first..][..count]);
-        }
-    })
+    pack(
+        inner,
+        columns,
+        #[inline(always)]
+        |panel, first, count, width| {
+            for (p, to) in panel.chunks_exact_mut(width).enumerate() {
+                copy(&mut to[..count], &values[p * stride + first..][..count]);
+            }
+        },
+    )
 }
 
 /// Copies a row as long as a panel is wide, most often: a call of the library for so few elements takes longer than
@@ -115,10 +120,15 @@ pub(super) fn pack_columns<R: Real>(
     inner: usize,
     columns: usize,
 ) -> Scratch<R> {
-    pack(inner, columns, |panel, first, count, width| {
-        let from = &values[first * stride..];
-        turn(from, stride, inner, count, panel, width, |p| p);
-    })
+    pack(
+        inner,
+        columns,
+        #[inline(always)]
+        |panel, first, count, width| {
+            let from = &values[first * stride..];
+            turn(from, stride, inner, count, panel, width, |p| p);
+        },
+    )
 }
 
 /// Writes `count` rows of `from`, `stride` elements apart, into the columns of rows of `width`: element p < `len` of

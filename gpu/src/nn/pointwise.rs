@@ -60,15 +60,20 @@ impl<'a, R: Real> Pointwise<'a, R> {
     fn apply(&self, y: &mut [R], x: &[R], bias: Option<&[R]>) {
         let (pixels, channels) = (self.geometry.pixels(), self.geometry.channels);
         let columns = x.len() / channels;
-        let panels = pack(channels, columns, |panel, first, count, width| {
-            for piece in pieces(first, count, pixels) {
-                let from = &x[piece.image * channels * pixels + piece.pixel..];
-                let rows = panel.chunks_exact_mut(width).zip(from.chunks(pixels));
-                for (to, from) in rows {
-                    copy(&mut to[piece.at..][..piece.len], &from[..piece.len]);
+        let panels = pack(
+            channels,
+            columns,
+            #[inline(always)]
+            |panel, first, count, width| {
+                for piece in pieces(first, count, pixels) {
+                    let from = &x[piece.image * channels * pixels + piece.pixel..];
+                    let rows = panel.chunks_exact_mut(width).zip(from.chunks(pixels));
+                    for (to, from) in rows {
+                        copy(&mut to[piece.at..][..piece.len], &from[..piece.len]);
+                    }
                 }
-            }
-        });
+            },
+        );
         let run = Run {
             left: 0,
             right: 0,
