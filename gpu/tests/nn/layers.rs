@@ -296,17 +296,15 @@ fn products_of_many_tiles_agree() {
         ),
         (
             "attention of pixels",
-            &|x| nn::self_attention(&x[0], 2, nn::Packing::Channels)?.broadcast_add(&rest(x)?),
-            &|x| {
-                composed::self_attention(&x[0], 2, nn::Packing::Channels)?.broadcast_add(&rest(x)?)
-            },
+            &|x| nn::self_attention(&x[0], 2, Packing::Channels)?.broadcast_add(&rest(x)?),
+            &|x| composed::self_attention(&x[0], 2, Packing::Channels)?.broadcast_add(&rest(x)?),
             pixels,
             299.0,
         ),
         (
             "attention of tokens",
-            &|x| nn::self_attention(&x[0], 2, nn::Packing::Tokens)?.broadcast_add(&rest(x)?),
-            &|x| composed::self_attention(&x[0], 2, nn::Packing::Tokens)?.broadcast_add(&rest(x)?),
+            &|x| nn::self_attention(&x[0], 2, Packing::Tokens)?.broadcast_add(&rest(x)?),
+            &|x| composed::self_attention(&x[0], 2, Packing::Tokens)?.broadcast_add(&rest(x)?),
             tokens,
             299.0,
         ),
