@@ -33,7 +33,8 @@ async () => {
   const formulas = [...main.querySelectorAll('math')];
   formulas.filter((e) => !shown(e)).forEach((e) => wrong.push('a formula without a size: ' + name(e)));
   main.querySelectorAll('merror').forEach((e) => wrong.push('a formula in error: ' + name(e)));
-  const figures = [...main.querySelectorAll('figure, figure svg, img')];
+  // mdBook keeps a second copy of each picture, hidden until the first is clicked.
+  const figures = [...main.querySelectorAll('figure, figure svg, img')].filter((e) => !e.closest('.img-wrapper'));
   figures.filter((e) => !shown(e)).forEach((e) => wrong.push('a figure without a size: ' + name(e)));
   main.querySelectorAll('img').forEach((e) => { if (!e.naturalWidth) wrong.push('a picture not loaded: ' + e.src); });
   const skip = 'pre, code, math, svg, script, style';
