@@ -4,7 +4,7 @@ use ndarray::{Array2, ArrayD, array};
 use serde_json::Value;
 
 use crate::runs;
-use crate::support::{Folder, error_of, sadm, write_f64};
+use crate::support::{Folder, answered, error_of, metric, sadm, write_f64};
 
 /// Features of full rank without a generator: a hash of the place in [−1, 1), exact in f64.
 fn hashed(rows: usize, columns: usize, salt: u64) -> ArrayD<f64> {
@@ -27,27 +27,7 @@ fn save(folder: &Folder, name: &str, features: &ArrayD<f64>) -> String {
 
 /// Runs `sadm evaluate` with a JSON answer; the answer and the table.
 fn evaluated(folder: &Folder, args: &[&str]) -> (Value, String) {
-    let json = folder.path("answer.json");
-    let output = sadm()
-        .arg("evaluate")
-        .args(args)
-        .arg("--json")
-        .arg(&json)
-        .assert()
-        .success()
-        .get_output()
-        .clone();
-    let text = std::fs::read_to_string(&json).expect("the answer was written");
-    (
-        serde_json::from_str(&text).expect("JSON"),
-        String::from_utf8(output.stdout).expect("UTF-8"),
-    )
-}
-
-fn metric<'a>(answer: &'a Value, name: &str) -> &'a Value {
-    let lines = answer["metrics"].as_array().expect("metrics");
-    let found = lines.iter().find(|line| line["metric"] == name);
-    found.unwrap_or_else(|| panic!("no {name} in {answer}"))
+    answered(folder, sadm().arg("evaluate").args(args))
 }
 
 fn number(value: &Value) -> f64 {

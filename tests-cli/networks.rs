@@ -6,7 +6,7 @@ use ndarray::{Array4, ArrayD};
 use serde_json::Value;
 
 use crate::hashed;
-use crate::support::{Folder, error_of, sadm, write_f64};
+use crate::support::{Folder, answered, error_of, metric, sadm, write_f64};
 
 /// Weights of the right layout and no meaning.
 fn weights(folder: &Folder) -> PathBuf {
@@ -36,26 +36,8 @@ fn evaluate(weights: &Path, generated: &Path) -> assert_cmd::Command {
     command
 }
 
-/// Answer and table of a run that succeeds.
-fn answered(folder: &Folder, command: &mut assert_cmd::Command) -> (Value, String) {
-    let json = folder.path("answer.json");
-    let output = command
-        .arg("--json")
-        .arg(&json)
-        .assert()
-        .success()
-        .get_output()
-        .clone();
-    let text = std::fs::read_to_string(&json).expect("the answer");
-    let table = String::from_utf8(output.stdout).expect("UTF-8");
-    (serde_json::from_str(&text).expect("JSON"), table)
-}
-
 fn value(answer: &Value, name: &str) -> f64 {
-    let lines = answer["metrics"].as_array().expect("metrics");
-    let line = lines.iter().find(|line| line["metric"] == name);
-    let line = line.unwrap_or_else(|| panic!("no {name} in {answer}"));
-    line["value"].as_f64().expect("a number")
+    metric(answer, name)["value"].as_f64().expect("a number")
 }
 
 #[test]

@@ -104,6 +104,28 @@ pub fn error_of(command: &mut assert_cmd::Command) -> String {
     text.trim_end().to_owned()
 }
 
+/// Answer and table of `sadm evaluate`, which must succeed.
+pub fn answered(folder: &Folder, command: &mut assert_cmd::Command) -> (Value, String) {
+    let json = folder.path("answer.json");
+    let output = command
+        .arg("--json")
+        .arg(&json)
+        .assert()
+        .success()
+        .get_output()
+        .clone();
+    let text = std::fs::read_to_string(&json).expect("the answer was written");
+    let table = String::from_utf8(output.stdout).expect("UTF-8");
+    (serde_json::from_str(&text).expect("JSON"), table)
+}
+
+/// The line of one metric in an answer.
+pub fn metric<'a>(answer: &'a Value, name: &str) -> &'a Value {
+    let lines = answer["metrics"].as_array().expect("metrics");
+    let found = lines.iter().find(|line| line["metric"] == name);
+    found.unwrap_or_else(|| panic!("no {name} in {answer}"))
+}
+
 /// Writes tensors as f64.
 pub fn write_f64(path: &Path, tensors: &[(&str, ArrayD<f64>)]) {
     write(path, tensors, Dtype::F64, |x| x.to_le_bytes().to_vec());

@@ -136,28 +136,17 @@ fn slope(
     let z = Var::from_tensor(&z.detach())?;
     let x_hat = denoised_at(denoise, schedule, z.as_tensor(), sigma)?;
     let dimension = z.elem_count() / z.dim(0)?.max(1);
-    let traces = match trace {
-        Trace::Exact => {
-            let mut traces = vec![0.0; z.dim(0)?];
-            for i in 0..dimension {
-                let diagonal = along(&x_hat, &z, &unit(&z, i)?)?;
-                traces
-                    .iter_mut()
-                    .zip(diagonal)
-                    .for_each(|(sum, d)| *sum += d);
-            }
-            traces
+    let mut traces = vec![0.0; z.dim(0)?];
+    let mut add = |v: &Tensor, of: usize| -> Result<()> {
+        for (sum, part) in traces.iter_mut().zip(along(&x_hat, &z, v)?) {
+            *sum += part / of as f64;
         }
-        Trace::Along(probes) => {
-            let mut traces = vec![0.0; z.dim(0)?];
-            for probe in probes {
-                let estimate = along(&x_hat, &z, probe)?;
-                let share = estimate.iter().map(|e| e / probes.len() as f64);
-                traces.iter_mut().zip(share).for_each(|(sum, e)| *sum += e);
-            }
-            traces
-        }
+        Ok(())
     };
+    match trace {
+        Trace::Exact => (0..dimension).try_for_each(|i| add(&unit(&z, i)?, 1))?,
+        Trace::Along(probes) => probes.iter().try_for_each(|v| add(v, probes.len()))?,
+    }
     let loss = traces
         .iter()
         .map(|trace| dimension as f64 - trace)

@@ -91,16 +91,7 @@ pub fn probability_flow<E: From<LikelihoodError>>(
     steps: usize,
     mut denoise: impl FnMut(ArrayView1<f64>, f64) -> Result<Denoised, E>,
 ) -> Result<Flow, E> {
-    if !(sigma_min > 0.0 && sigma_min < sigma_max && sigma_max.is_finite()) {
-        return Err(LikelihoodError::Levels {
-            sigma_min,
-            sigma_max,
-        }
-        .into());
-    }
-    if steps == 0 {
-        return Err(LikelihoodError::NoSteps.into());
-    }
+    check_path([sigma_min, sigma_max], steps)?;
     let (low, high) = (sigma_min.ln(), sigma_max.ln());
     let h = (high - low) / steps as f64;
     let mut slope = |z: &Array1<f64>, u: f64| -> Result<(Array1<f64>, f64), E> {
@@ -122,6 +113,23 @@ pub fn probability_flow<E: From<LikelihoodError>>(
         z,
         log_density_change: change,
     })
+}
+
+/// Whether there is a way from the one level to the other.
+pub(crate) fn check_path(
+    [sigma_min, sigma_max]: [f64; 2],
+    steps: usize,
+) -> Result<(), LikelihoodError> {
+    if !(sigma_min > 0.0 && sigma_min < sigma_max && sigma_max.is_finite()) {
+        return Err(LikelihoodError::Levels {
+            sigma_min,
+            sigma_max,
+        });
+    }
+    if steps == 0 {
+        return Err(LikelihoodError::NoSteps);
+    }
+    Ok(())
 }
 
 fn check(dimension: usize, answer: &Denoised) -> Result<(), LikelihoodError> {

@@ -2,6 +2,7 @@
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
 
 use super::buffer::{by_dtype, load, tensor, with};
 use super::convolution::{Convolution, bias_gradient, weight_gradient};
@@ -170,6 +171,15 @@ impl Geometry {
     #[inline(always)]
     pub(super) fn group(&self) -> usize {
         (PIXELS / self.pixels()).max(1)
+    }
+    /// The images that `of` makes of the images `x`, group by group.
+    pub(super) fn in_groups<R: Real>(&self, x: &[R], of: impl Fn(&mut [R], &[R]) + Sync) -> Vec<R> {
+        let mut y = vec![R::default(); self.batch * self.out_image()];
+        let group = self.group();
+        y.par_chunks_mut(group * self.out_image())
+            .zip(x.par_chunks(group * self.image()))
+            .for_each(|(y, x)| of(y, x));
+        y
     }
     /// Elements of one padded input image.
     #[inline(always)]

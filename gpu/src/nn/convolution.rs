@@ -116,16 +116,11 @@ impl<'a, R: Real> Convolution<'a, R> {
     /// The convolution of images.
     pub(super) fn of(&self, x: &[R], bias: Option<&[R]>) -> Vec<R> {
         let geometry = self.geometry;
-        let mut y = vec![R::default(); geometry.batch * geometry.out_image()];
-        let group = geometry.group();
-        y.par_chunks_mut(group * geometry.out_image())
-            .zip(x.par_chunks(group * geometry.image()))
-            .for_each(|(y, x)| {
-                let mut frames = Scratch::new(x.len() / geometry.image() * geometry.padded_image());
-                channels_last(&mut frames, x, &self.inside, geometry);
-                self.apply(y, &frames, bias);
-            });
-        y
+        geometry.in_groups(x, |y, x| {
+            let mut frames = Scratch::new(x.len() / geometry.image() * geometry.padded_image());
+            channels_last(&mut frames, x, &self.inside, geometry);
+            self.apply(y, &frames, bias);
+        })
     }
 
     /// The convolution of a group of padded images.

@@ -1,7 +1,5 @@
 //! Convolution with a 1×1 kernel: one matrix product for each image, of the weights with the image as it lies.
 
-use rayon::prelude::*;
-
 use super::conv2d::Geometry;
 use super::panels::{Panels, copy, pack};
 use super::product::{Left, Run, multiply};
@@ -47,13 +45,7 @@ impl<'a, R: Real> Pointwise<'a, R> {
 
     /// The map of images.
     pub(super) fn of(&self, x: &[R], bias: Option<&[R]>) -> Vec<R> {
-        let geometry = self.geometry;
-        let mut y = vec![R::default(); geometry.batch * geometry.out_image()];
-        let group = geometry.group();
-        y.par_chunks_mut(group * geometry.out_image())
-            .zip(x.par_chunks(group * geometry.image()))
-            .for_each(|(y, x)| self.apply(y, x, bias));
-        y
+        self.geometry.in_groups(x, |y, x| self.apply(y, x, bias))
     }
 
     /// The map of a group of images, whose pixels are the columns of one product.

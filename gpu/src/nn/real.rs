@@ -293,7 +293,13 @@ pub(super) fn sum<R: Real>(x: &[R], f: impl Fn(R) -> R) -> R {
 /// `Σ f(x_i, y_i)` in the order of [`sum`].
 #[inline(always)]
 pub(super) fn sum2<R: Real>(x: &[R], y: &[R], f: impl Fn(R, R) -> R) -> R {
-    let mut lanes = [R::default(); LANES];
+    sum_in_lanes(x, y, f)
+}
+
+/// [`sum2`] of terms of any type.
+#[inline(always)]
+fn sum_in_lanes<R: Copy, S: Real>(x: &[R], y: &[R], f: impl Fn(R, R) -> S) -> S {
+    let mut lanes = [S::default(); LANES];
     let (body_x, rest_x) = x.as_chunks::<LANES>();
     let (body_y, rest_y) = y.as_chunks::<LANES>();
     for (x, y) in body_x.iter().zip(body_y) {
@@ -316,18 +322,7 @@ pub(super) fn sum_wide<R: Real>(x: &[R], f: impl Fn(f64) -> f64) -> f64 {
 /// `Σ f(x_i, y_i)` in f64, in the order of [`sum`].
 #[inline(always)]
 pub(super) fn sum2_wide<R: Real>(x: &[R], y: &[R], f: impl Fn(f64, f64) -> f64) -> f64 {
-    let mut lanes = [0.0; LANES];
-    let (body_x, rest_x) = x.as_chunks::<LANES>();
-    let (body_y, rest_y) = y.as_chunks::<LANES>();
-    for (x, y) in body_x.iter().zip(body_y) {
-        for (lane, (&x, &y)) in lanes.iter_mut().zip(x.iter().zip(y)) {
-            *lane += f(x.wide(), y.wide());
-        }
-    }
-    for (lane, (&x, &y)) in lanes.iter_mut().zip(rest_x.iter().zip(rest_y)) {
-        *lane += f(x.wide(), y.wide());
-    }
-    total(lanes)
+    sum_in_lanes(x, y, |x, y| f(x.wide(), y.wide()))
 }
 
 /// Pairwise total of the partial sums.

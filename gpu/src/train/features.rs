@@ -67,7 +67,7 @@ impl Features {
     /// # Errors
     /// Images of another shape than the encoder was trained on.
     pub fn of(&self, images: &Tensor) -> Result<Tensor> {
-        let want = [self.images.channels, self.images.size, self.images.size];
+        let want = self.images.shape();
         if images.rank() != 4 || images.dims()[1..] != want {
             let must = format!("[N, {}, {}, {}]", want[0], want[1], want[2]);
             return Err(Error::shape("images for the encoder", must, images.dims()));

@@ -36,6 +36,11 @@ impl ImageKind {
         })
     }
 
+    /// [C, H, W].
+    pub fn shape(self) -> [usize; 3] {
+        [self.channels, self.size, self.size]
+    }
+
     /// The label that stands for "no class": one past the classes.
     pub fn no_class(self) -> u32 {
         u32::try_from(self.classes).unwrap_or(u32::MAX)

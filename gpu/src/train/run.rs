@@ -253,7 +253,7 @@ fn sample_along(
     let streams = Streams::new(request.seed);
     let mut parts = Vec::new();
     for (number, labels) in request.labels.chunks(BATCH).enumerate() {
-        let shape = [images.channels, images.size, images.size];
+        let shape = images.shape();
         let first = number * BATCH;
         let noise = (first..first + labels.len())
             .map(|k| streams.normal_tensor("sample", k as u64, &shape, device, dtype))

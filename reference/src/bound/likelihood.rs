@@ -1,7 +1,7 @@
 //! Bounds for the probability flow of [`crate::likelihood`].
 
 use super::{Precision, Tracked};
-use crate::likelihood::LikelihoodError;
+use crate::likelihood::{LikelihoodError, check_path};
 
 /// Levels, step and sums of the log density.
 const HOST: Precision = Precision::F64;
@@ -38,16 +38,7 @@ pub fn probability_flow<E: From<LikelihoodError>>(
     p: Precision,
     denoise: impl Fn(&Tracked, &Tracked) -> Result<DenoisedBound, E>,
 ) -> Result<FlowBound, E> {
-    if !(sigma_min > 0.0 && sigma_min < sigma_max && sigma_max.is_finite()) {
-        return Err(LikelihoodError::Levels {
-            sigma_min,
-            sigma_max,
-        }
-        .into());
-    }
-    if steps == 0 {
-        return Err(LikelihoodError::NoSteps.into());
-    }
+    check_path([sigma_min, sigma_max], steps)?;
     let level = |x: f64| Tracked::exact(ndarray::arr0(x).into_dyn()).ln(HOST);
     let (low, high) = (level(sigma_min), level(sigma_max));
     let count = Tracked::exact(ndarray::arr0(steps as f64).into_dyn());

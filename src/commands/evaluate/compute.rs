@@ -12,7 +12,7 @@ use sadm_reference::metrics::{
 
 use super::draws::RandomState;
 use super::networks::{INCEPTION, INCEPTION_SPATIAL};
-use super::report::Line;
+use super::report::{Line, NORMAL};
 use super::{Args, Divisor, Metric};
 use crate::progress::{self, say};
 
@@ -20,8 +20,6 @@ use crate::progress::{self, say};
 pub const LEVEL: f64 = 0.95;
 /// A nearest neighbour this much nearer than the second is suspicious (Yoon et al. 2023).
 const RATIO: f64 = 1.0 / 3.0;
-/// Quantile of the standard normal law that leaves 2.5 % above.
-pub const NORMAL: f64 = 1.959_963_984_540_054;
 
 /// What samples are held against.
 pub enum Reference {
@@ -29,6 +27,24 @@ pub enum Reference {
     Samples(Array2<f64>),
     /// Their mean and covariance alone.
     Moments(Moments),
+}
+
+impl Reference {
+    /// How many samples; unknown for their moments alone.
+    pub fn samples(&self) -> Option<usize> {
+        match self {
+            Self::Samples(x) => Some(x.nrows()),
+            Self::Moments(_) => None,
+        }
+    }
+
+    /// How many features.
+    pub fn columns(&self) -> usize {
+        match self {
+            Self::Samples(x) => x.ncols(),
+            Self::Moments(moments) => moments.mean.len(),
+        }
+    }
 }
 
 /// Everything a metric may need.
@@ -170,13 +186,9 @@ impl<'a> Sets<'a> {
             points.push((size, frechet_of_factors(&own, &reference)?.distance()));
         }
         let line = extrapolate(&points)?;
-        let interval = line.standard_error.map(|error| Interval {
-            low: line.intercept - NORMAL * error,
-            high: line.intercept + NORMAL * error,
-        });
         Ok(vec![
             Line::new(format!("fd-inf-{}", self.features), line.intercept)
-                .with_interval(interval)
+                .with_error(line.standard_error)
                 .with_convention(format!("line in 1/N through {POINTS} sizes from {least}"))
                 .with_part("slope", line.slope),
         ])
@@ -185,14 +197,10 @@ impl<'a> Sets<'a> {
     fn kid(&self, args: &Args) -> Result<Vec<Line>> {
         let real = self.real("kid")?;
         let answer = kid_estimate(self.generated, real)?;
-        let error = NORMAL * answer.standard_error;
         let name = format!("kid-{}", self.features);
         let mut lines = vec![
             Line::new(name.clone(), answer.value)
-                .with_interval(Some(Interval {
-                    low: answer.value - error,
-                    high: answer.value + error,
-                }))
+                .with_error(Some(answer.standard_error))
                 .with_convention("one block of all samples; jackknife".to_owned()),
         ];
         if let Some(size) = args.kid_subset_size {

@@ -1,68 +1,62 @@
 //! How different generated samples look from each other.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
 use ndarray::{Array2, ArrayView1};
 use sadm_gpu::evaluation::{Lpips, Weights};
-use sadm_reference::metrics::{Interval, mean_pairwise_of_deviations};
+use sadm_reference::metrics::mean_pairwise_of_deviations;
 
-use super::compute::NORMAL;
 use super::input::Images;
+use super::networks::NetworkArgs;
 use super::report::Line;
 use crate::progress;
 
-/// The weights of LPIPS and how many images are looked at together.
-pub struct Diversity<'a> {
-    /// The file.
-    pub weights: Option<&'a PathBuf>,
-    /// Images that go through the network together.
-    pub batch: usize,
-    /// Where it computes.
-    pub device: &'a Device,
+/// Mean LPIPS of the pairs of all images, and, where their classes are known, of the pairs of one class.
+///
+/// # Errors
+/// No `--lpips-weights` or a file that does not hold them; images that are too small or too few.
+pub fn lines(args: &NetworkArgs, images: &Images, device: &Device) -> Result<Vec<Line>> {
+    let file = args.lpips_weights.as_ref().context(
+        "lpips needs --lpips-weights FILE: SqueezeNet 1.1 with the heads of LPIPS 0.1, .safetensors or .pth with the \
+         names of the package `lpips`",
+    )?;
+    if images.count() < 3 {
+        bail!(
+            "lpips needs at least 3 generated images, got {}",
+            images.count()
+        );
+    }
+    let weights = Weights::open(file)?;
+    let looks = Looks {
+        lpips: Lpips::load(&weights, device)?,
+        images,
+        batch: args.batch.get(),
+        device,
+    };
+    let digest: String = weights.digest().chars().take(8).collect();
+    let said = format!("LPIPS 0.1, SqueezeNet, weights sha256 {digest}…; jackknife");
+    let together = vec![0; images.count()];
+    let (value, error) = looks.mean_distances(&together)?[0];
+    let mut lines =
+        vec![line("lpips-diversity", value, error).with_convention(format!("all pairs; {said}"))];
+    if let Some(labels) = &images.labels {
+        lines.extend(looks.within_classes(labels, &said)?);
+    }
+    Ok(lines)
 }
 
-impl Diversity<'_> {
-    /// Mean LPIPS of the pairs of all images, and, where their classes are known, of the pairs of one class.
-    ///
-    /// # Errors
-    /// No `--lpips-weights` or a file that does not hold them; images that are too small or too few.
-    pub fn lines(&self, images: &Images, labels: Option<&[u32]>) -> Result<Vec<Line>> {
-        let file = self.weights.context(
-            "lpips needs --lpips-weights FILE: SqueezeNet 1.1 with the heads of LPIPS 0.1, .safetensors or .pth with the \
-             names of the package `lpips`",
-        )?;
-        if images.count() < 3 {
-            bail!(
-                "lpips needs at least 3 generated images, got {}",
-                images.count()
-            );
-        }
-        let weights = Weights::open(file)?;
-        let lpips = Lpips::load(&weights, self.device)?;
-        let digest: String = weights.digest().chars().take(8).collect();
-        let said = format!("LPIPS 0.1, SqueezeNet, weights sha256 {digest}…; jackknife");
-        let together = vec![0; images.count()];
-        let everything = self.mean_distances(&lpips, images, &together)?;
-        let (value, error) = everything[0];
-        let mut lines = vec![
-            line("lpips-diversity", value, error).with_convention(format!("all pairs; {said}")),
-        ];
-        if let Some(labels) = labels {
-            lines.extend(self.within_classes(&lpips, images, labels, &said)?);
-        }
-        Ok(lines)
-    }
+/// Images and the network that compares them.
+struct Looks<'a> {
+    lpips: Lpips,
+    images: &'a Images,
+    /// Images that go through the network together.
+    batch: usize,
+    device: &'a Device,
+}
 
+impl Looks<'_> {
     /// The mean over classes of the mean over pairs, where each class has three images at least.
-    fn within_classes(
-        &self,
-        lpips: &Lpips,
-        images: &Images,
-        labels: &[u32],
-        said: &str,
-    ) -> Result<Option<Line>> {
+    fn within_classes(&self, labels: &[u32], said: &str) -> Result<Option<Line>> {
         let mut classes = labels.to_vec();
         classes.sort_unstable();
         classes.dedup();
@@ -74,7 +68,7 @@ impl Diversity<'_> {
             .iter()
             .filter_map(|label| classes.binary_search(label).ok())
             .collect();
-        let each = self.mean_distances(lpips, images, &groups)?;
+        let each = self.mean_distances(&groups)?;
         let classes = each.len() as f64;
         let value = each.iter().map(|(value, _)| value).sum::<f64>() / classes;
         let error = each
@@ -91,16 +85,11 @@ impl Diversity<'_> {
 
     /// Mean squared distance of the embeddings within each group, with its error: the first pass finds the means, the
     /// second how far each image is from its own.
-    fn mean_distances(
-        &self,
-        lpips: &Lpips,
-        images: &Images,
-        groups: &[usize],
-    ) -> Result<Vec<(f64, f64)>> {
+    fn mean_distances(&self, groups: &[usize]) -> Result<Vec<(f64, f64)>> {
         let count = groups.iter().max().map_or(0, |last| last + 1);
         let mut sizes = vec![0.0; count];
         let mut means = Array2::<f64>::zeros((count, 0));
-        self.each(lpips, images, |i, phi| {
+        self.each(|i, phi| {
             if means.ncols() == 0 {
                 means = Array2::zeros((count, phi.len()));
             }
@@ -112,7 +101,7 @@ impl Diversity<'_> {
             mean /= *size;
         }
         let mut deviations = vec![Vec::new(); count];
-        self.each(lpips, images, |i, phi| {
+        self.each(|i, phi| {
             let apart = &phi - &means.row(groups[i]);
             deviations[groups[i]].push(apart.dot(&apart));
         })?;
@@ -124,19 +113,16 @@ impl Diversity<'_> {
     }
 
     /// Calls `f` with each image's number and embedding.
-    fn each(
-        &self,
-        lpips: &Lpips,
-        images: &Images,
-        mut f: impl FnMut(usize, ArrayView1<f64>),
-    ) -> Result<()> {
+    fn each(&self, mut f: impl FnMut(usize, ArrayView1<f64>)) -> Result<()> {
+        let images = self.images;
         let [channels, height, width] = images.shape;
         let bar = progress::count_bar(images.count(), "images for lpips");
         let mut i = 0;
         for pixels in images.pixels.chunks(self.batch * images.size()) {
             let count = pixels.len() / images.size();
             let x = Tensor::from_slice(pixels, (count, channels, height, width), self.device)?;
-            let phi = lpips
+            let phi = self
+                .lpips
                 .embedding(&x)?
                 .to_device(&Device::Cpu)?
                 .to_dtype(DType::F64)?;
@@ -152,8 +138,5 @@ impl Diversity<'_> {
 }
 
 fn line(name: &str, value: f64, error: f64) -> Line {
-    Line::new(name.to_owned(), value).with_interval(Some(Interval {
-        low: value - NORMAL * error,
-        high: value + NORMAL * error,
-    }))
+    Line::new(name.to_owned(), value).with_error(Some(error))
 }

@@ -7,21 +7,10 @@ use sadm_gpu::nn::softmax_last;
 use sadm_gpu::train::Run;
 
 use super::input::Images;
-use super::networks::NetworkFeatures;
 use crate::progress;
 
 /// Images that go through a network together.
 const BATCH: usize = 256;
-
-/// Where features come from.
-pub enum Extractor<'a> {
-    /// The pixels, in [−1, 1].
-    Pixels,
-    /// Ψ of a run's newest checkpoint.
-    Encoder(Box<Run>),
-    /// A published network.
-    Network(&'a NetworkFeatures),
-}
 
 /// Features of a set of images.
 #[derive(Debug, Clone)]
@@ -34,36 +23,26 @@ pub struct Extracted {
     pub spatial: Option<Array2<f64>>,
 }
 
-impl Extractor<'_> {
-    /// The features of images, in batches.
-    ///
-    /// # Errors
-    /// Images of another kind than the encoder's.
-    pub fn of(&self, what: &str, images: &Images, device: &Device) -> Result<Extracted> {
-        match self {
-            Self::Pixels => {
-                let pixels = images.pixels.iter().map(|x| f64::from(*x)).collect();
-                Ok(Extracted {
-                    features: Array2::from_shape_vec((images.count(), images.size()), pixels)?,
-                    probabilities: None,
-                    spatial: None,
-                })
-            }
-            Self::Encoder(run) => encoded(run, what, images, device),
-            Self::Network(network) => network.of(what, images),
-        }
-    }
+/// The pixels, in [−1, 1].
+pub fn pixels(images: &Images) -> Result<Extracted> {
+    let pixels = images.pixels.iter().map(|x| f64::from(*x)).collect();
+    Ok(Extracted {
+        features: Array2::from_shape_vec((images.count(), images.size()), pixels)?,
+        probabilities: None,
+        spatial: None,
+    })
 }
 
-fn encoded(run: &Run, what: &str, images: &Images, device: &Device) -> Result<Extracted> {
-    let kind = run.images();
-    let wanted = [kind.channels, kind.size, kind.size];
-    if images.shape != wanted {
-        bail!(
-            "{what} must be {wanted:?} (channels, height, width) for the run's encoder, got {:?}",
-            images.shape
-        );
+/// What the encoder Ψ of a run says of images, in batches.
+///
+/// # Errors
+/// An encoder that was never trained; images of another kind than its own.
+pub fn encoded(run: &Run, what: &str, images: &Images, device: &Device) -> Result<Extracted> {
+    if run.encoder_accuracy().is_none() {
+        bail!("the run's encoder was never trained: its features mean nothing");
     }
+    let kind = run.images();
+    images.must_be(kind.shape(), what, "run's encoder")?;
     let bar = progress::count_bar(images.count(), &format!("features of {what}"));
     let (mut features, mut probabilities) = (Vec::new(), Vec::new());
     for batch in images.pixels.chunks(BATCH * images.size()) {

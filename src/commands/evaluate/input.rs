@@ -37,6 +37,20 @@ impl Images {
         self.shape.iter().product()
     }
 
+    /// Whether they are of the shape that something takes.
+    ///
+    /// # Errors
+    /// Images of another shape.
+    pub fn must_be(&self, shape: [usize; 3], what: &str, taker: &str) -> Result<()> {
+        if self.shape != shape {
+            bail!(
+                "{what} must be {shape:?} (channels, height, width) for the {taker}, got {:?}",
+                self.shape
+            );
+        }
+        Ok(())
+    }
+
     /// Number of images.
     pub fn count(&self) -> usize {
         self.pixels.len() / self.size()

@@ -6,9 +6,7 @@ use sadm_gpu::likelihood::{Trace, signs};
 use sadm_gpu::random::Streams;
 use sadm_gpu::train::Run;
 use sadm_reference::likelihood::bits_per_dimension;
-use sadm_reference::metrics::Interval;
 
-use super::compute::NORMAL;
 use super::input::Images;
 use super::report::Line;
 use crate::progress;
@@ -82,7 +80,7 @@ pub fn bits(
     let value = mean(&each);
     let variance =
         each.iter().map(|b| (b - value).powi(2)).sum::<f64>() / (each.len() as f64 - 1.0);
-    let error = NORMAL * (variance / each.len() as f64).sqrt();
+    let error = (variance / each.len() as f64).sqrt();
     let given = if images.labels.is_some() {
         "given the class"
     } else {
@@ -93,10 +91,7 @@ pub fn bits(
         n => format!("{n} probes"),
     };
     Ok(Line::new("nll".to_owned(), value)
-        .with_interval((each.len() > 1).then_some(Interval {
-            low: value - error,
-            high: value + error,
-        }))
+        .with_error((each.len() > 1).then_some(error))
         .with_convention(format!(
             "bits/dim {given}, uniform dequantisation of 1 in {:.0}, {} images, {} steps, {trace}",
             2.0 / drawn.spacing + 1.0,
@@ -113,13 +108,7 @@ fn mean(x: &[f64]) -> f64 {
 impl<'a> Drawn<'a> {
     fn of(run: &Run, images: &'a Images, options: &Options, seed: u64) -> Result<Self> {
         let kind = run.images();
-        let wanted = [kind.channels, kind.size, kind.size];
-        if images.shape != wanted {
-            bail!(
-                "the reference must be {wanted:?} (channels, height, width) for the run, got {:?}",
-                images.shape
-            );
-        }
+        images.must_be(kind.shape(), "the reference", "run")?;
         let spacing = images.spacing.context(
             "nll needs discrete values (a data set, PNG pictures or uint8 arrays), the reference holds real numbers",
         )?;

@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use super::networks::Provenance;
 
+/// Quantile of the standard normal law that leaves 2.5 % above.
+pub const NORMAL: f64 = 1.959_963_984_540_054;
+
 /// One number with what it takes to compare it with another.
 #[derive(Debug, Clone, Serialize)]
 pub struct Line {
@@ -45,6 +48,16 @@ impl Line {
     pub fn with_interval(mut self, interval: Option<Interval>) -> Self {
         self.interval = interval.map(|i| [i.low, i.high]);
         self
+    }
+
+    /// With the interval of its standard error.
+    #[must_use]
+    pub fn with_error(self, error: Option<f64>) -> Self {
+        let interval = error.map(|error| Interval {
+            low: self.value - NORMAL * error,
+            high: self.value + NORMAL * error,
+        });
+        self.with_interval(interval)
     }
 
     /// With its convention.

@@ -207,6 +207,11 @@ impl Setting {
             divergence: -(inner(turned, p.gradient) / p.value.square()),
         }
     }
+
+    /// f + d, with the d that moves no mass of `law`.
+    fn hidden_in(&self, law: &Mixture, x: Point) -> Field {
+        plus(self.equivariant(x), self.invisible(law.at(x), x))
+    }
 }
 
 impl Statement for InvariantFlow {
@@ -231,10 +236,7 @@ impl Statement for InvariantFlow {
         let (lopsided, swapped) = (&setting.law, setting.law.mirrored());
         let invariant = setting.law.symmetric();
         let any = |y| plus(setting.equivariant(y), setting.arbitrary(y));
-        let hidden = |y| {
-            let d = setting.invisible(invariant.at(y), y);
-            plus(setting.equivariant(y), d)
-        };
+        let hidden = |y| setting.hidden_in(&invariant, y);
         let with_defect = plus(any(x), defect(&any, x));
         let (p, h) = (invariant.at(x), defect(&hidden, x));
         Ok(vec![
@@ -270,14 +272,8 @@ impl Statement for InvariantFlow {
         let (x, mirror) = (setting.x, reflect(setting.x));
         let invariant = setting.law.symmetric();
         let any = |y| plus(setting.equivariant(y), setting.arbitrary(y));
-        let hidden = |y| {
-            let d = setting.invisible(invariant.at(y), y);
-            plus(setting.equivariant(y), d)
-        };
-        let foreign = |y| {
-            let d = setting.invisible(setting.law.at(y), y);
-            plus(setting.equivariant(y), d)
-        };
+        let hidden = |y| setting.hidden_in(&invariant, y);
+        let foreign = |y| setting.hidden_in(&setting.law, y);
         Ok(vec![
             Evidence::equal(
                 "as printed: invariant laws have an equivariant drift; h_2 = 0 for a drift that keeps them",

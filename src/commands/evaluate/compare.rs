@@ -1,0 +1,132 @@
+//! A generated set held against a reference.
+
+use anyhow::{Result, bail};
+use ndarray::Array2;
+
+use super::args::Kind;
+use super::compute::{Reference, Sets, announce};
+use super::input::{self, Content, Stored};
+use super::networks::{INCEPTION_SPATIAL, NetworkFeatures};
+use super::report::{Compared, Line, Report};
+use super::{Judged, Metric, Set, Source};
+
+/// The reference in every kind of feature that is asked for.
+struct Real {
+    features: Reference,
+    spatial: Option<Reference>,
+    nll: Option<Line>,
+}
+
+impl Source<'_> {
+    /// Computes the metrics.
+    pub(super) fn compare(&self, judged: Judged, reference: &str) -> Result<Report> {
+        let args = self.args;
+        let real = self.real(reference)?;
+        let generated = &judged.set;
+        let dimension = generated.features.ncols();
+        if real.features.columns() != dimension {
+            bail!(
+                "the reference must have the generated set's {dimension} features, got {}: they are not the same features",
+                real.features.columns()
+            );
+        }
+        let held_out = self.held_out()?;
+        let sets = Sets {
+            generated: generated.features.view(),
+            probabilities: generated.probabilities.as_ref().map(|x| x.view()),
+            reference: &real.features,
+            held_out: held_out.as_ref().map(|x| x.view()),
+            features: self.features_name(),
+        };
+        let spatial = generated.spatial.as_ref().zip(real.spatial.as_ref());
+        let spatial = spatial.map(|(x, reference)| Sets {
+            generated: x.view(),
+            probabilities: None,
+            reference,
+            held_out: None,
+            features: INCEPTION_SPATIAL,
+        });
+        let provenance = self.network.as_ref().map(NetworkFeatures::provenance);
+        let resize = provenance.as_ref().and_then(|network| network.resize);
+        let resize = resize.map_or(String::new(), |resize| format!("; resize {resize}"));
+        let mut lines = Vec::new();
+        for metric in &args.metrics {
+            let sets = match (metric, &spatial) {
+                (Metric::Nll, _) => {
+                    lines.extend(real.nll.clone());
+                    continue;
+                }
+                (Metric::Lpips, _) if !judged.diversity.is_empty() => {
+                    lines.extend_from_slice(&judged.diversity);
+                    continue;
+                }
+                (Metric::Sfid, Some(spatial)) => spatial,
+                _ => &sets,
+            };
+            announce(*metric, sets);
+            let mut found = sets.compute(*metric, args)?;
+            for line in &mut found {
+                line.convention += &resize;
+            }
+            lines.extend(found);
+        }
+        let compared = Compared {
+            features: sets.features.to_owned(),
+            dimension,
+            generated: judged.side,
+            network: provenance,
+        };
+        let samples = real.features.samples();
+        Ok(self.report(Some(compared), reference, samples, lines))
+    }
+
+    fn features_name(&self) -> &str {
+        match (self.args.features, &self.network) {
+            (_, Some(network)) => network.name(),
+            (Kind::Given, _) => &self.args.name,
+            (Kind::Encoder, _) => "encoder",
+            _ => "pixels",
+        }
+    }
+
+    fn real(&self, reference: &str) -> Result<Real> {
+        let content = input::read(reference, self.args.moments)?;
+        let asked = self.args.metrics.contains(&Metric::Nll);
+        let nll = asked.then(|| self.nll(&content)).transpose()?;
+        Ok(match self.set("reference", content)? {
+            Set::Samples(set) => Real {
+                features: Reference::Samples(set.features),
+                spatial: set.spatial.map(Reference::Samples),
+                nll,
+            },
+            Set::Moments(moments) => Real {
+                features: Reference::Moments(moments),
+                spatial: self.spatial_moments(reference)?,
+                nll,
+            },
+        })
+    }
+
+    /// The spatial moments of a file of statistics, where sfid is asked for in the Inception features.
+    fn spatial_moments(&self, reference: &str) -> Result<Option<Reference>> {
+        if self.args.features != Kind::Inception || !self.args.metrics.contains(&Metric::Sfid) {
+            return Ok(None);
+        }
+        match input::read(reference, Stored::Spatial)? {
+            Content::Statistics(moments) => Ok(Some(Reference::Moments(moments))),
+            _ => bail!(
+                "sfid needs `mu_s` and `sigma_s` beside the reference's `mu` and `sigma`, or its images"
+            ),
+        }
+    }
+
+    fn held_out(&self) -> Result<Option<Array2<f64>>> {
+        let Some(source) = &self.args.held_out else {
+            return Ok(None);
+        };
+        match self.set("held-out", input::read(source, self.args.moments)?)? {
+            Set::Samples(set) => Ok(Some(set.features)),
+            Set::Moments(_) => bail!("--held-out must hold samples, not a mean and a covariance"),
+        }
+    }
+}
