@@ -143,8 +143,10 @@ fn kernel_distances_are_the_golden_ones() {
         let want = number(&test["output"]["kid"]);
         assert_within(what, got, want, 64.0 * U * kernel);
         let tools = &test["tools"];
-        if tools["torch-fidelity"].is_number() {
-            agrees(what, got, &tools["torch-fidelity"]);
+        for tool in ["torch-fidelity", "clean-fid"] {
+            if tools[tool].is_number() {
+                agrees(&format!("{what}, {tool}"), got, &tools[tool]);
+            }
         }
         if tools["torch-fidelity-subsets"].is_array() {
             let subsets = |name: &str| -> Vec<Vec<usize>> {
