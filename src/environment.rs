@@ -10,14 +10,16 @@ pub const THREADS: &str = "RAYON_NUM_THREADS";
 /// - candle's own pool for element-wise operations waits by spinning, on the calling side without end; where another
 ///   process wants the same core that was up to a third of a step. One thread means no pool; what is worth several
 ///   threads here is our own operations, which use rayon's.
+/// - An error of candle's carries a backtrace in its text where `RUST_BACKTRACE` is set; a panic's own is not touched.
 /// - glibc gives freed memory back to the system and asks for it again: with 250,000 page faults in 40 steps that was
 ///   a tenth of the time. Blocks of up to 32 MiB are kept. Other systems ignore these two.
-pub fn variables(threads: usize) -> [(&'static str, String); 5] {
+pub fn variables(threads: usize) -> [(&'static str, String); 6] {
     let threads = threads.to_string();
     [
         (THREADS, threads.clone()),
         ("OPENBLAS_NUM_THREADS", threads),
         ("CANDLE_NUM_THREADS", "1".to_owned()),
+        ("RUST_LIB_BACKTRACE", "0".to_owned()),
         ("MALLOC_MMAP_THRESHOLD_", (32_u64 << 20).to_string()),
         ("MALLOC_TRIM_THRESHOLD_", (1_u64 << 40).to_string()),
     ]

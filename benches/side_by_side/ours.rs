@@ -9,6 +9,7 @@ use sadm::gpu::params::{Init, Params};
 use sadm::gpu::random::Streams;
 use sadm::gpu::structure::{StructureOptions, structural_loss};
 use sadm::gpu::train::draw_times;
+use sadm::gpu::train::phases::Phase;
 use sadm::gpu::train::players::{ImageKind, Players};
 use sadm::gpu::train::step::{Batch, Objective, StructureTerm, theta_losses};
 use serde_json::Value;
@@ -45,7 +46,8 @@ pub fn step(config: &Config, image: ImageKind) -> Outcome<Work> {
     let train = &config.train;
     let mut optimizer = AdamW::default();
     let mut ema = Ema::new(&players.theta, train.ema_half_life, train.ema_ramp)?;
-    let (objective, term) = (Objective::of(config), StructureTerm::of(config));
+    let objective = Objective::of(config);
+    let term = StructureTerm::of(config, Phase::Guided);
     let clip = train.clip_norm;
     Ok(Work {
         parameters: Some(players.theta.len_elements()),

@@ -77,6 +77,14 @@ impl Error {
         Self::invalid(what, format!("have shape {must}"), format!("{got:?}"))
     }
 
+    /// The same error with `network.` in the name of its quantity replaced by the section of the configuration.
+    pub(crate) fn naming(mut self, section: &str) -> Self {
+        if let Self::Invalid { what, .. } = &mut self {
+            *what = what.replace("network.", section);
+        }
+        self
+    }
+
     /// [`Error::UnknownName`] with the nearest known name (Jaro–Winkler similarity at least 0.7).
     pub fn unknown_name(kind: &str, got: &str, known: &[&str]) -> Self {
         let nearest = known

@@ -100,7 +100,7 @@ fn judged(players: &Players, phase: Phase) -> Result<()> {
         config: &config,
         images: IMAGES,
         objective: Objective::of(&config),
-        term: StructureTerm::of(&config),
+        term: StructureTerm::of(&config, phase),
     };
     let noise =
         |purpose| Streams::new(5).normal_tensor(purpose, 0, (4, 1, 8, 8), &Device::Cpu, DType::F32);

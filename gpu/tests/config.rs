@@ -32,6 +32,24 @@ fn any_key_can_be_set() {
 }
 
 #[test]
+fn several_overrides_are_judged_together() {
+    let sets = ["train.batch=1", "structure.method=none"];
+    let config = Config::default().with_sets(sets).expect("valid together");
+    assert_eq!(config.train.batch, 1);
+    let refused = |sets: &[&str]| {
+        let error = Config::default().with_sets(sets.iter().copied());
+        error.expect_err("must be refused").to_string()
+    };
+    let message = refused(&["train.batch=1", "seed=3"]);
+    assert!(
+        message.contains("--set train.batch=1 --set seed=3"),
+        "{message}"
+    );
+    let twice = Config::default().with_sets(["seed=1", "seed=2"]);
+    assert_eq!(twice.expect("valid").seed, 2);
+}
+
+#[test]
 fn refusals_name_the_key_and_the_nearest_known_one() {
     let refused = |set: &str| Config::default().with_set(set).expect_err(set).to_string();
     for (set, words) in [
@@ -41,7 +59,7 @@ fn refusals_name_the_key_and_the_nearest_known_one() {
         ),
         ("train.steps=many", vec!["train.steps", "integer", "many"]),
         ("train.steps=0", vec!["train.steps", "at least 1", "0"]),
-        ("train.steps=-3", vec!["-3"]),
+        ("train.steps=-3", vec!["-3", "a whole number of at least 0"]),
         ("train.learning_rate=0", vec!["train.learning_rate", "> 0"]),
         (
             "train.learning_rate=nan",

@@ -2,8 +2,10 @@
 
 use candle_core::{DType, Device, Tensor};
 use sadm_gpu::config::Config;
+use sadm_gpu::structure::{Eta, Relation};
 use sadm_gpu::train::observer::{Observation, Observer, Player, Verdict};
 use sadm_gpu::train::phases::Phase::{self, Adversarial, Denoise, Encoder, Guided};
+use sadm_gpu::train::step::{Structure, StructureTerm, bad_features};
 use sadm_gpu::train::{Hooks, Outcome, Run, Silent, StepReport, Trainer, checkpoint};
 use sadm_gpu::{Error, Result};
 use std::collections::BTreeMap;
@@ -256,6 +258,7 @@ fn the_observer_sees_the_live_tensors_and_changes_nothing() {
     assert_eq!(
         *witness.0.lock().expect("one thread"),
         [
+            "4 denoise Theta denoising",
             "6 denoise Theta denoising",
             "9 guided Theta denoising structure",
             "12 adversarial Theta denoising structure",
@@ -314,12 +317,146 @@ fn a_failed_shadow_check_stops_the_run_or_warns() {
     let (result, _) = with("shadow.on_failure=stop", "stop");
     let message = result.expect_err("must stop").to_string();
     assert!(
-        message.contains("grad_x_hat") && message.contains("step 5"),
+        message.contains("grad_x_hat") && message.contains("step 4"),
         "{message}"
     );
     let (result, notes) = with("shadow.on_failure=warn", "warn");
     assert!(result.expect("a warning only").finished);
     assert!(notes.iter().any(|n| n.contains("shadow")), "{notes:?}");
+}
+
+/// φ moves at odd steps here, none of which is a multiple of 4.
+#[test]
+fn phi_is_observed_in_every_round_that_has_an_observed_step() {
+    for order in ["theta-first", "phi-first"] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let order = format!("adversarial.update_order={order}");
+        let sets = [&order, "adversarial.theta_steps=2", "shadow.every=4"];
+        let config = tiny().with_sets(sets).expect("valid");
+        let witness = Witness::default();
+        let observer: Option<Box<dyn Observer>> = Some(Box::new(witness.clone()));
+        Trainer::new(config, folder.path(), &Device::Cpu, observer, false)
+            .expect("a run")
+            .run(&mut Silent, &AtomicBool::new(false))
+            .expect("a run");
+        let seen = witness.0.lock().expect("one thread");
+        let of_phi = seen.iter().filter(|line| line.contains("Phi")).count();
+        assert_eq!(of_phi, 1, "{order}: {seen:?}");
+    }
+}
+
+/// SADM's Eq. 6 without η_t and its Eq. 8 with it, in one run (erratum E7).
+#[test]
+fn the_guided_phase_may_have_its_own_eta() {
+    let config = tiny().with_set("structure.guided_eta=constant");
+    let config = config.expect("valid");
+    let eta = |phase| StructureTerm::of(&config, phase).eta;
+    assert_eq!(eta(Guided), Eta::Constant);
+    assert_eq!(eta(Adversarial), Eta::InverseTime);
+    let same = StructureTerm::of(&tiny(), Guided);
+    assert_eq!(same.eta, Eta::InverseTime);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (own, plain) = (folder.path().join("own"), folder.path().join("plain"));
+    assert!(run(&config, &own, false).finished);
+    run(&tiny(), &plain, false);
+    assert_ne!(newest(&own)["model"], newest(&plain)["model"]);
+}
+
+#[test]
+fn features_without_a_direction_are_named() {
+    let psi = Tensor::new(&[[1f32, 0.0], [0.0, 0.0]], &Device::Cpu).expect("a tensor");
+    let good = Tensor::new(&[[1f32, 0.0], [0.0, 1.0]], &Device::Cpu).expect("a tensor");
+    let with = |psi: &Tensor, psi_hat: &Tensor, relation| {
+        let structure = Structure {
+            psi: psi.clone(),
+            psi_hat: psi_hat.clone(),
+            eta: vec![1.0; 2],
+            loss: Tensor::new(f32::NAN, &Device::Cpu).expect("a tensor"),
+        };
+        let found = bad_features(&structure, relation).expect("two matrices");
+        found.map(|error| error.to_string())
+    };
+    let said = with(&good, &psi, Relation::Cosine).expect("a zero row");
+    assert!(
+        said.contains("Ψ(x̂) of sample 1") && said.contains("cosine"),
+        "{said}"
+    );
+    assert_eq!(with(&good, &psi, Relation::Euclidean), None);
+    let nan = (&good * f64::NAN).expect("a product");
+    let said = with(&nan, &good, Relation::Euclidean).expect("NaN");
+    assert!(
+        said.contains("Ψ(x_0) of sample 0") && said.contains("finite"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_state_that_was_altered_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    run(&tiny(), folder.path(), false);
+    let root = folder.path().join("checkpoints");
+    let state = root.join("00000016").join("state.json");
+    let text = std::fs::read_to_string(&state).expect("a file");
+    let refused = |text: &str| {
+        std::fs::write(&state, text).expect("a file");
+        trainer(&tiny(), folder.path(), true)
+            .expect_err("must be refused")
+            .to_string()
+    };
+    let altered = text.replace("\"theta_updates\": 12", "\"theta_updates\": 5000");
+    assert_ne!(altered, text);
+    let message = refused(&altered);
+    assert!(
+        message.contains("state.json") && message.contains("is altered"),
+        "{message}"
+    );
+    std::fs::write(&state, &text).expect("a file");
+    std::fs::rename(root.join("00000016"), root.join("00000017")).expect("a folder");
+    let message = trainer(&tiny(), folder.path(), true)
+        .expect_err("another step")
+        .to_string();
+    assert!(message.contains("of step 16"), "{message}");
+}
+
+#[test]
+fn networks_that_do_not_fit_are_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("run");
+    for (set, words) in [
+        (
+            "model.unet.channels=[8,8,8,8,8]",
+            "model.unet.channels must have at most 4 entries",
+        ),
+        (
+            "encoder.widths=[8,8,8,8,8,8]",
+            "encoder.widths must have at most 4 entries",
+        ),
+        ("encoder.groups=3", "encoder.groups"),
+        ("model.unet.groups=3", "model.unet.groups"),
+        ("model.unet.heads=3", "model.unet.heads"),
+    ] {
+        let config = tiny().with_set(set).expect(set);
+        let message = trainer(&config, &path, false).expect_err(set).to_string();
+        assert!(message.contains(words), "{set}: {message}");
+        assert!(!path.exists(), "{set} left a folder behind");
+    }
+}
+
+#[test]
+fn a_folder_belongs_to_one_process_and_holds_one_run() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let first = trainer(&tiny(), folder.path(), false).expect("a run");
+    let message = trainer(&tiny(), folder.path(), true)
+        .expect_err("two at once")
+        .to_string();
+    assert!(message.contains("another process"), "{message}");
+    drop(first);
+    run(&tiny(), folder.path(), true);
+    std::fs::remove_file(folder.path().join("config.toml")).expect("a file");
+    let message = trainer(&tiny(), folder.path(), false)
+        .expect_err("checkpoints")
+        .to_string();
+    assert!(message.contains("already holds a run"), "{message}");
 }
 
 #[test]
@@ -463,7 +600,9 @@ fn a_run_from_before_a_key_existed_is_resumed() {
     let json = std::fs::read_to_string(&state).expect("a state");
     let mut json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     json["config_sha256"] = checkpoint::sha256(older.as_bytes()).into();
-    json.as_object_mut().expect("an object").remove("version");
+    for new in ["version", "own_sha256"] {
+        json.as_object_mut().expect("an object").remove(new);
+    }
     std::fs::write(&state, json.to_string()).expect("written");
 
     assert!(run(&tiny(), &old, true).finished);

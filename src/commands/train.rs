@@ -125,8 +125,7 @@ fn configuration(args: &Args, folder: &Path) -> Result<Config> {
             bail!("name what to train: --preset NAME, --config FILE, or --resume --out DIR")
         }
     };
-    let apply = |config: Config, setting: &String| config.with_set(setting);
-    Ok(args.settings.iter().try_fold(base, apply)?)
+    Ok(base.with_sets(args.settings.iter().map(String::as_str))?)
 }
 
 pub(super) fn from_file(path: &Path) -> Result<Config> {

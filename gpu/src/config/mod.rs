@@ -159,8 +159,36 @@ pub struct StructureConfig {
     pub diagonal: Diagonal,
     /// η_t.
     pub eta: Eta,
+    /// η_t of the guided phase, where it is another: SADM's Eq. 6 has no η_t (`constant`), its Eq. 8 has one (erratum E7).
+    pub guided_eta: GuidedEta,
     /// Clamp of η_t = 1/t.
     pub eta_t_min: f64,
+}
+
+/// The values of `structure.guided_eta`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GuidedEta {
+    /// As `structure.eta`.
+    Same,
+    /// [`Eta::InverseTime`].
+    InverseTime,
+    /// [`Eta::Constant`].
+    Constant,
+    /// [`Eta::Snr`].
+    Snr,
+}
+
+impl GuidedEta {
+    /// The weight, where that of the other phases is `eta`.
+    pub fn or(self, eta: Eta) -> Eta {
+        match self {
+            Self::Same => eta,
+            Self::InverseTime => Eta::InverseTime,
+            Self::Constant => Eta::Constant,
+            Self::Snr => Eta::Snr,
+        }
+    }
 }
 
 /// The values of the slot `Structure`.
@@ -419,6 +447,7 @@ impl Default for StructureConfig {
             distance: Distance::Squared,
             diagonal: Diagonal::Include,
             eta: Eta::InverseTime,
+            guided_eta: GuidedEta::Same,
             eta_t_min: 0.1,
         }
     }

@@ -107,7 +107,38 @@ fn one_line(error: &impl ToString) -> String {
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('|') && !line.contains(" | "))
         .collect();
-    lines.join(", ")
+    // Types as a person calls them.
+    lines
+        .join(", ")
+        .replace("expected usize", "expected a whole number of at least 0")
+        .replace("expected u64", "expected a whole number of at least 0")
+}
+
+/// The table that an override `key=value` means.
+fn parsed(assignment: &str) -> Result<Table, ConfigError> {
+    let bad = || ConfigError::Override {
+        got: assignment.to_owned(),
+    };
+    let (key, text) = assignment.split_once('=').ok_or_else(bad)?;
+    let (key, text) = (key.trim(), text.trim());
+    if key.is_empty() || text.is_empty() || key.split('.').any(str::is_empty) {
+        return Err(bad());
+    }
+    let value = format!("v = {text}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut t| t.remove("v"))
+        .unwrap_or_else(|| Value::String(text.to_owned()));
+    let mut value = value;
+    for part in key.rsplit('.') {
+        let mut table = Table::new();
+        table.insert(part.to_owned(), value);
+        value = Value::Table(table);
+    }
+    let Value::Table(table) = value else {
+        return Err(bad());
+    };
+    Ok(table)
 }
 
 impl Config {
@@ -133,53 +164,49 @@ impl Config {
                 origin: origin.to_owned(),
                 problem: one_line(&e),
             })?;
-        Self::default().overlaid(table, origin)
+        Self::default().overlaid(table, origin)?.checked(origin)
     }
 
     /// This configuration with one override `key=value`; the value is TOML, bare words are strings.
     pub fn with_set(&self, assignment: &str) -> Result<Self, ConfigError> {
-        let bad = || ConfigError::Override {
-            got: assignment.to_owned(),
-        };
-        let (key, text) = assignment.split_once('=').ok_or_else(bad)?;
-        let (key, text) = (key.trim(), text.trim());
-        if key.is_empty() || text.is_empty() || key.split('.').any(str::is_empty) {
-            return Err(bad());
-        }
-        let value = format!("v = {text}")
-            .parse::<Table>()
-            .ok()
-            .and_then(|mut t| t.remove("v"))
-            .unwrap_or_else(|| Value::String(text.to_owned()));
-        let mut value = value;
-        for part in key.rsplit('.') {
-            let mut table = Table::new();
-            table.insert(part.to_owned(), value);
-            value = Value::Table(table);
-        }
-        let Value::Table(table) = value else {
-            return Err(bad());
-        };
-        self.overlaid(table, &format!("--set {assignment}"))
+        self.with_sets([assignment])
     }
 
-    /// This configuration with `over` laid on it, checked.
+    /// This configuration with several overrides, checked when all of them are there; of two for one key the last holds.
+    pub fn with_sets<'a>(
+        &self,
+        assignments: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, ConfigError> {
+        let (mut config, mut origins) = (self.clone(), Vec::<String>::new());
+        for assignment in assignments {
+            let origin = format!("--set {assignment}");
+            let over = parsed(assignment)?;
+            config = config.overlaid(over, &origin)?;
+            origins.push(origin);
+        }
+        config.checked(&origins.join(" "))
+    }
+
+    /// This configuration with `over` laid on it.
     fn overlaid(&self, over: Table, origin: &str) -> Result<Self, ConfigError> {
         let mut base = self.to_table();
         self.refuse_unknown(&over, origin)?;
         integers_where_floats(&base, &over, origin)?;
         merge(&mut base, over);
-        let config: Self = Value::Table(base)
+        Value::Table(base)
             .try_into()
             .map_err(|e: toml::de::Error| ConfigError::Value {
                 origin: origin.to_owned(),
                 problem: one_line(&e),
-            })?;
-        config.validate().map_err(|problem| ConfigError::Value {
+            })
+    }
+
+    fn checked(self, origin: &str) -> Result<Self, ConfigError> {
+        self.validate().map_err(|problem| ConfigError::Value {
             origin: origin.to_owned(),
             problem,
         })?;
-        Ok(config)
+        Ok(self)
     }
 
     fn refuse_unknown(&self, over: &Table, origin: &str) -> Result<(), ConfigError> {

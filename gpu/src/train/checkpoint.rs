@@ -1,7 +1,7 @@
 //! Checkpoints: written whole or not at all, checked when read.
 //!
 //! A checkpoint is a folder `checkpoints/STEP/` with four safetensors files and `state.json`, which
-//! carries the SHA-256 of each. It is written under a temporary name, every file synced, and then
+//! carries the SHA-256 of each and of itself. It is written under a temporary name, every file synced, and then
 //! renamed: a run killed at any moment leaves either the old checkpoints or the old ones and a new
 //! complete one.
 
@@ -60,6 +60,25 @@ pub struct State {
     pub version: String,
     /// SHA-256 of each tensor file, filled in when it is written.
     pub sha256: BTreeMap<String, String>,
+    /// SHA-256 of this file as it is with this entry empty; empty for versions that did not say.
+    #[serde(default)]
+    pub own_sha256: String,
+}
+
+impl State {
+    fn text(&self) -> Result<String> {
+        serde_json::to_string_pretty(self)
+            .map_err(|e| Error::invalid("a run's state", "be writable as JSON", e))
+    }
+
+    /// The digest that belongs into `own_sha256`.
+    fn digest(&self) -> Result<String> {
+        let unsigned = Self {
+            own_sha256: String::new(),
+            ..self.clone()
+        };
+        Ok(sha256(unsigned.text()?.as_bytes()))
+    }
 }
 
 /// Format written by this version.
@@ -106,9 +125,8 @@ pub fn write(
         state.sha256.insert(name.to_owned(), sha256(&bytes));
         write_synced(&temporary.join(name), &bytes)?;
     }
-    let text = serde_json::to_string_pretty(&state)
-        .map_err(|e| Error::file(temporary.join(STATE), format!("cannot be written: {e}")))?;
-    write_synced(&temporary.join(STATE), text.as_bytes())?;
+    state.own_sha256 = state.digest()?;
+    write_synced(&temporary.join(STATE), state.text()?.as_bytes())?;
     sync(&temporary)?;
     fs::rename(&temporary, &folder).map_err(|e| Error::io("rename to", &folder, e))?;
     sync(root)?;
@@ -149,6 +167,19 @@ pub fn read(folder: &Path, device: &Device) -> Result<(Contents, State)> {
                 state.format
             ),
         ));
+    }
+    let (written, found) = (&state.own_sha256, state.digest()?);
+    if !(written.is_empty() || *written == found) {
+        let problem = format!("is altered: SHA-256 {written} expected, {found} found; {ADVICE}");
+        return Err(Error::file(&path, problem));
+    }
+    let name = folder.file_name().and_then(|name| name.to_str());
+    if name != Some(folder_name(state.step).as_str()) {
+        let problem = format!(
+            "is of step {}, and the folder's name says another; {ADVICE}",
+            state.step
+        );
+        return Err(Error::file(&path, problem));
     }
     let mut contents = Contents::default();
     for (name, slot) in FILES.into_iter().zip(contents.files_mut()) {

@@ -32,13 +32,14 @@ use phases::{Phase, Span, phases};
 use players::{ImageKind, Players};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use step::{
-    Batch, Objective, PhiLosses, Probes, StructureTerm, ThetaLosses, finite, phi_losses,
-    theta_losses,
+    Batch, Objective, PhiLosses, Probes, Structure, StructureTerm, ThetaLosses, bad_features,
+    finite, phi_losses, theta_losses,
 };
 
 pub use batches::{dataset, draw_times, split};
@@ -130,7 +131,6 @@ pub struct Trainer {
     theta_optimizer: AdamW,
     phi_optimizer: AdamW,
     objective: Objective,
-    term: StructureTerm,
     spans: Vec<Span>,
     encoder_order: Order,
     theta_order: Order,
@@ -141,6 +141,8 @@ pub struct Trainer {
     verdict: Option<(usize, Verdict)>,
     worst_shadow: Option<(f64, String)>,
     shadow_seconds: f64,
+    /// Held while this run's folder is ours.
+    lock: Option<File>,
 }
 
 /// What a step left for its report.
@@ -166,7 +168,9 @@ impl Trainer {
     /// different phases.
     ///
     /// # Errors
-    /// A folder that already holds a run, without `resume`; a run with another configuration; bad data.
+    /// A folder that already holds a run, without `resume`, or in which one is at work; a run with another configuration;
+    /// bad data; networks that do not fit the images, or in which a gradient does not arrive in some phase. Nothing has
+    /// been written then.
     pub fn new(
         config: Config,
         folder: &Path,
@@ -175,7 +179,9 @@ impl Trainer {
         resume: bool,
     ) -> Result<Self> {
         let config_path = folder.join("config.toml");
-        let text = if config_path.exists() {
+        let begun =
+            config_path.exists() || !checkpoint::steps(&folder.join("checkpoints"))?.is_empty();
+        let text = if begun {
             if !resume {
                 return Err(Error::file(
                     folder,
@@ -197,7 +203,6 @@ impl Trainer {
             theta_optimizer: adamw(t, t.learning_rate, t.weight_decay),
             phi_optimizer: adamw(t, config.encoder.learning_rate, config.encoder.weight_decay),
             objective: Objective::of(&config),
-            term: StructureTerm::of(&config),
             spans: phases(&config),
             encoder_order: Order::new(streams, "encoder-order", train.len()),
             theta_order: Order::new(streams, "theta-order", train.len()),
@@ -215,9 +220,14 @@ impl Trainer {
             verdict: None,
             worst_shadow: None,
             shadow_seconds: 0.0,
+            lock: None,
         };
-        trainer.restore()?;
+        for span in trainer.spans.clone() {
+            trainer.audit(span.phase)?;
+        }
         fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+        trainer.lock = Some(lock(folder)?);
+        trainer.restore()?;
         checkpoint::write_atomically(&config_path, text.as_bytes())?;
         Ok(trainer)
     }
@@ -251,6 +261,13 @@ impl Trainer {
                 self.checkpoints(),
                 "the newest checkpoint belongs to another configuration",
             ));
+        }
+        if state.step > self.config.train.steps {
+            let problem = format!(
+                "the newest checkpoint is of step {}, beyond train.steps = {}",
+                state.step, self.config.train.steps
+            );
+            return Err(Error::file(self.checkpoints(), problem));
         }
         self.players.load(&contents.model, &contents.encoder)?;
         self.ema.params().load(&contents.ema)?;
@@ -367,18 +384,32 @@ impl Trainer {
         if span.phase == Phase::Adversarial && self.state.step == span.start {
             self.phi_optimizer = self.discriminator_optimizer();
         }
-        let batch = self.audit_batch()?;
-        audit(&self.players, span.phase, &self.plan(), &batch)?;
+        self.audit(span.phase)?;
         hooks.phase(span.phase, span.start, span.end);
         Ok(())
     }
 
-    fn plan(&self) -> Plan<'_> {
+    /// Proves that gradients go where `phase` needs them.
+    fn audit(&self, phase: Phase) -> Result<()> {
+        audit(
+            &self.players,
+            phase,
+            &self.plan(phase),
+            &self.audit_batch()?,
+        )
+    }
+
+    /// What is asked of the batch in `phase`.
+    fn term(&self, phase: Phase) -> StructureTerm {
+        StructureTerm::of(&self.config, phase)
+    }
+
+    fn plan(&self, phase: Phase) -> Plan<'_> {
         Plan {
             config: &self.config,
             images: self.images,
             objective: self.objective,
-            term: self.term,
+            term: self.term(phase),
         }
     }
 
@@ -481,7 +512,12 @@ impl Trainer {
         let indices = self.encoder_order.batch(number, self.config.encoder.batch);
         let (x0, labels) = self.train.batch(&indices, &self.device, DType::F32)?;
         let loss = cross_entropy(&self.players.encoder.logits(&x0)?, &labels)?;
-        let value = finite(&loss, "encoder's loss", self.state.step)?;
+        let value = finite(
+            &loss,
+            "encoder's loss",
+            "encoder.learning_rate",
+            self.state.step,
+        )?;
         let mut grads = loss.backward()?;
         let grad_norm = clip_grad_norm(&self.players.phi, &mut grads, self.clip())?;
         let scale = self.rate(number, span.end - span.start);
@@ -501,17 +537,20 @@ impl Trainer {
         }
         let adversarial = self.config.adversarial.clone();
         let in_round = (self.state.step - span.start) % adversarial.theta_steps;
+        let round =
+            self.state.step - in_round..self.state.step - in_round + adversarial.theta_steps;
+        let observed = self.is_observed(round);
         let phi_turn = match adversarial.update_order {
             UpdateOrder::PhiFirst => in_round == 0,
             UpdateOrder::ThetaFirst => in_round + 1 == adversarial.theta_steps,
         };
         let mut gain_phi = 0.0;
         if phi_turn && adversarial.update_order == UpdateOrder::PhiFirst {
-            gain_phi = self.phi_steps(hooks)?;
+            gain_phi = self.phi_steps(observed, hooks)?;
         }
         let mut done = self.theta_step(span.phase, hooks)?;
         if phi_turn && adversarial.update_order == UpdateOrder::ThetaFirst {
-            gain_phi = self.phi_steps(hooks)?;
+            gain_phi = self.phi_steps(observed, hooks)?;
         }
         if adversarial.until == AdversarialEnd::Balance {
             let gain_theta = done.extra.get("gain_theta").copied().unwrap_or(0.0);
@@ -547,14 +586,19 @@ impl Trainer {
     fn theta_step(&mut self, phase: Phase, hooks: &mut dyn Hooks) -> Result<Done> {
         let step = self.state.step;
         let batch = self.theta_batch()?;
-        let observed = self.is_observed();
+        let observed = self.is_observed(step..step + 1);
         let mut probes = observed.then(Probes::default);
         let losses = self.theta_losses(phase, &batch, probes.as_mut())?;
-        let loss = finite(&losses.denoising, "denoising loss", step)?;
+        let loss = finite(
+            &losses.denoising,
+            "denoising loss",
+            "train.learning_rate",
+            step,
+        )?;
         let structure = losses
             .structure
             .as_ref()
-            .map(|s| finite(&s.loss, "structural loss", step))
+            .map(|s| self.finite_structure(s))
             .transpose()?;
         let mut grads = losses.total.backward()?;
         if let Some(probes) = probes {
@@ -580,10 +624,7 @@ impl Trainer {
         {
             let after = self.theta_losses(phase, &batch, None)?;
             if let Some(s) = after.structure {
-                extra.insert(
-                    "gain_theta",
-                    finite(&s.loss, "structural loss", step)? - before,
-                );
+                extra.insert("gain_theta", self.finite_structure(&s)? - before);
             }
         }
         Ok(Done {
@@ -606,27 +647,28 @@ impl Trainer {
                 .has_structure()
                 .then_some(&self.players.encoder_frozen),
             &self.objective,
-            &self.term,
+            &self.term(phase),
             batch,
             probes,
         )
     }
 
     /// The φ-ascents of a round; returns what they added to S when the balance is measured, else 0.
-    fn phi_steps(&mut self, hooks: &mut dyn Hooks) -> Result<f64> {
+    ///
+    /// φ moves once in a round, so it is `observed` when any step of its round is.
+    fn phi_steps(&mut self, observed: bool, hooks: &mut dyn Hooks) -> Result<f64> {
         let mut gain = 0.0;
         for inner in 0..self.config.adversarial.phi_steps {
-            gain += self.phi_step(inner, hooks)?;
+            gain += self.phi_step(inner, observed && inner == 0, hooks)?;
         }
         Ok(gain)
     }
 
-    fn phi_step(&mut self, inner: usize, hooks: &mut dyn Hooks) -> Result<f64> {
-        let step = self.state.step;
+    fn phi_step(&mut self, inner: usize, observed: bool, hooks: &mut dyn Hooks) -> Result<f64> {
         let batch = self.phi_batch(inner)?;
-        let mut probes = (inner == 0 && self.is_observed()).then(Probes::default);
+        let mut probes = observed.then(Probes::default);
         let losses = self.phi_losses(&batch, probes.as_mut())?;
-        let before = finite(&losses.structure.loss, "structural loss", step)?;
+        let before = self.finite_structure(&losses.structure)?;
         let mut grads = losses.total.backward()?;
         if let Some(probes) = probes {
             let begun = Instant::now();
@@ -643,7 +685,24 @@ impl Trainer {
             return Ok(0.0);
         }
         let after = self.phi_losses(&batch, None)?;
-        Ok(finite(&after.structure.loss, "structural loss", step)? - before)
+        Ok(self.finite_structure(&after.structure)? - before)
+    }
+
+    /// S as a number. Where it is none, the features may say why.
+    fn finite_structure(&self, structure: &Structure) -> Result<f64> {
+        let settings = "train.learning_rate, adversarial.learning_rate or structure.weight";
+        finite(
+            &structure.loss,
+            "structural loss",
+            settings,
+            self.state.step,
+        )
+        .map_err(
+            |error| match bad_features(structure, self.config.structure.relation) {
+                Ok(Some(reason)) => reason,
+                _ => error,
+            },
+        )
     }
 
     fn phi_losses(&self, batch: &Batch, probes: Option<&mut Probes>) -> Result<PhiLosses> {
@@ -651,7 +710,7 @@ impl Trainer {
             self.players.denoiser_frozen.as_ref(),
             &self.players.encoder,
             &self.objective,
-            &self.term,
+            &self.term(Phase::Adversarial),
             batch,
             probes,
         )
@@ -737,6 +796,22 @@ impl Trainer {
     }
 }
 
+/// Locks a run's folder until the file is dropped, however this process ends. File systems without locks are left alone.
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join(".lock");
+    let file = File::create(&path).map_err(|e| Error::io("create", &path, e))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(Error::file(
+            folder,
+            "another process is training in it; wait for its end or choose another --out",
+        )),
+        Err(TryLockError::Error(e)) if e.kind() != ErrorKind::Unsupported => {
+            Err(Error::io("lock", &path, e))
+        }
+        _ => Ok(file),
+    }
+}
+
 fn adamw(train: &TrainConfig, learning_rate: f64, weight_decay: f64) -> AdamW {
     AdamW {
         learning_rate,
@@ -763,6 +838,7 @@ impl State {
             config_sha256: checkpoint::sha256(config.as_bytes()),
             version: VERSION.to_owned(),
             sha256: BTreeMap::new(),
+            own_sha256: String::new(),
         }
     }
 }
@@ -771,7 +847,7 @@ impl State {
 /// exist then has its default.
 fn resumed(path: &Path, config: &Config) -> Result<String> {
     let text = fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
-    let there = Config::from_toml(&text, &path.display().to_string())
+    let there = Config::from_toml(&text, "the configuration")
         .map_err(|e| Error::file(path, e.to_string()))?;
     if there == *config {
         return Ok(text);

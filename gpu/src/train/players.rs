@@ -108,7 +108,11 @@ impl Players {
             let inner = denoiser(model, images, at)?;
             Ok::<_, Error>(Box::new(MixedPrecision { inner, compute }) as Box<dyn Denoiser>)
         };
-        let encoder = |at| Ok::<_, Error>(Encoder::new(features, at)?.computing_in(compute));
+        halves("encoder.widths", features.widths.len(), images.size)?;
+        let encoder = |at| {
+            let inner = Encoder::new(features, at).map_err(|e| e.naming("encoder."))?;
+            Ok::<_, Error>(inner.computing_in(compute))
+        };
         Ok(Self {
             denoiser: player(theta.builder())?,
             denoiser_frozen: player(theta.frozen())?,
@@ -133,23 +137,41 @@ pub fn denoiser(
     images: ImageKind,
     builder: Builder,
 ) -> Result<Box<dyn Denoiser>> {
+    let classes = Some(images.classes);
     Ok(match model.kind {
-        ModelKind::Unet => Box::new(UNet::new(
-            &UNetConfig {
+        ModelKind::Unet => {
+            halves(
+                "model.unet.channels",
+                model.unet.channels.len(),
+                images.size,
+            )?;
+            let config = UNetConfig {
                 in_channels: images.channels,
-                classes: Some(images.classes),
+                classes,
                 ..model.unet.clone()
-            },
-            builder,
-        )?),
-        ModelKind::Dit => Box::new(Dit::new(
-            &DitConfig {
+            };
+            Box::new(UNet::new(&config, builder).map_err(|e| e.naming("model.unet."))?)
+        }
+        ModelKind::Dit => {
+            let config = DitConfig {
                 in_channels: images.channels,
                 size: images.size,
-                classes: Some(images.classes),
+                classes,
                 ..model.dit.clone()
-            },
-            builder,
-        )?),
+            };
+            Box::new(Dit::new(&config, builder).map_err(|e| e.naming("model.dit."))?)
+        }
     })
+}
+
+/// Whether images can be halved between so many levels.
+fn halves(key: &str, levels: usize, size: usize) -> Result<()> {
+    let most = size.trailing_zeros() as usize + 1;
+    if levels > most {
+        let must = format!(
+            "have at most {most} entries for images of {size}×{size} pixels, which are halved between two of them"
+        );
+        return Err(Error::invalid(key, must, levels));
+    }
+    Ok(())
 }

@@ -72,8 +72,7 @@ impl std::fmt::Debug for Run {
 pub(super) fn configuration(folder: &Path) -> Result<Config> {
     let path = folder.join("config.toml");
     let text = fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
-    Config::from_toml(&text, &path.display().to_string())
-        .map_err(|e| Error::file(&path, e.to_string()))
+    Config::from_toml(&text, "the configuration").map_err(|e| Error::file(&path, e.to_string()))
 }
 
 impl Run {

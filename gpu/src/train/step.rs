@@ -1,15 +1,16 @@
 //! One update's losses: what θ descends and what φ ascends.
 
+use super::phases::Phase;
 use crate::config::Config;
 use crate::denoise::{Weight, denoising_loss};
 use crate::forward::diffuse;
 use crate::network::{Denoiser, Encoder};
 use crate::parametrisation::{self, Parametrisation};
 use crate::schedule::Schedule;
-use crate::structure::{Eta, StructureOptions, structural_loss};
+use crate::structure::{Eta, Relation, StructureOptions, structural_loss};
 use crate::{Error, Result};
 use candle_core::backprop::GradStore;
-use candle_core::{Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
 /// A batch with everything random already drawn.
 #[derive(Debug, Clone)]
@@ -64,13 +65,17 @@ pub struct StructureTerm {
 }
 
 impl StructureTerm {
-    /// The configured term.
-    pub fn of(config: &Config) -> Self {
+    /// The configured term, as it is in `phase`.
+    pub fn of(config: &Config, phase: Phase) -> Self {
+        let structure = &config.structure;
         Self {
-            options: config.structure.options(),
-            eta: config.structure.eta,
-            eta_t_min: config.structure.eta_t_min,
-            weight: config.structure.weight,
+            options: structure.options(),
+            eta: match phase {
+                Phase::Guided => structure.guided_eta.or(structure.eta),
+                _ => structure.eta,
+            },
+            eta_t_min: structure.eta_t_min,
+            weight: structure.weight,
         }
     }
 }
@@ -276,16 +281,40 @@ pub fn phi_losses(
     Ok(PhiLosses { structure, total })
 }
 
-/// A loss as a number; not finite is an error that says which loss and where.
-pub fn finite(loss: &Tensor, name: &str, step: usize) -> Result<f64> {
-    let value = loss.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
+/// A loss as a number; not finite is an error that says which loss, where, and which settings may help when smaller.
+pub fn finite(loss: &Tensor, name: &str, settings: &str, step: usize) -> Result<f64> {
+    let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
     if value.is_finite() {
         Ok(value)
     } else {
+        let must = format!("be finite (a smaller {settings} may help)");
         Err(Error::invalid(
             format!("the {name} at step {step}"),
-            "be finite (a smaller train.learning_rate or structure.weight may help)",
+            must,
             value,
         ))
     }
+}
+
+/// What is wrong with the features under a structural loss that is not finite: the first sample of the batch whose features
+/// are not finite, or are all 0 under cosine, which then has no direction.
+pub fn bad_features(structure: &Structure, relation: Relation) -> Result<Option<Error>> {
+    for (name, psi) in [("Ψ(x_0)", &structure.psi), ("Ψ(x̂)", &structure.psi_hat)] {
+        let rows = psi
+            .to_device(&Device::Cpu)?
+            .to_dtype(DType::F64)?
+            .to_vec2::<f64>()?;
+        for (i, row) in rows.iter().enumerate() {
+            let what = format!("the features {name} of sample {i} of the batch");
+            if let Some(value) = row.iter().find(|value| !value.is_finite()) {
+                return Ok(Some(Error::invalid(what, "be finite", value)));
+            }
+            if relation == Relation::Cosine && row.iter().all(|&value| value == 0.0) {
+                let must = "not all be 0 under the cosine relation (another structure.relation, or an encoder that is trained \
+                            longer, may help)";
+                return Ok(Some(Error::invalid(what, must, "zeros alone")));
+            }
+        }
+    }
+    Ok(None)
 }

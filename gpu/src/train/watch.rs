@@ -8,11 +8,15 @@ use super::step::{Batch, PhiLosses, ThetaLosses};
 use crate::config::OnFailure;
 use crate::{Error, Result};
 use candle_core::Tensor;
+use std::ops::Range;
 
 impl Trainer {
-    pub(super) fn is_observed(&self) -> bool {
+    /// Whether one of these steps is shown to the observer: every N-th, and the first of a call that could be, so that there
+    /// is a verdict from the beginning.
+    pub(super) fn is_observed(&self, mut steps: Range<usize>) -> bool {
         let every = self.config.shadow.every;
-        self.observer.is_some() && every > 0 && self.state.step.is_multiple_of(every)
+        let due = self.verdict.is_none() || steps.any(|step| step.is_multiple_of(every));
+        self.observer.is_some() && every > 0 && due
     }
 
     pub(super) fn show_theta(
@@ -24,19 +28,20 @@ impl Trainer {
         structural: Option<f64>,
         at: &[Option<Tensor>; 3],
     ) -> Result<Option<Verdict>> {
+        let term = self.term(phase);
         let (Some(observer), Some(grad_x_hat)) = (&mut self.observer, &at[0]) else {
             return Ok(None);
         };
         let structure = match (&losses.structure, structural, &at[1], &at[2]) {
             (Some(s), Some(loss), Some(grad_psi), Some(grad_psi_hat)) => {
                 Some(StructureObservation {
-                    options: self.term.options,
-                    eta_kind: self.term.eta,
-                    eta_t_min: self.term.eta_t_min,
+                    options: term.options,
+                    eta_kind: term.eta,
+                    eta_t_min: term.eta_t_min,
                     eta: &s.eta,
                     t: &batch.t,
                     schedule: self.objective.schedule,
-                    factor: self.term.weight,
+                    factor: term.weight,
                     psi: &s.psi,
                     psi_hat: &s.psi_hat,
                     loss,
@@ -80,6 +85,7 @@ impl Trainer {
         loss: f64,
         at: &[Option<Tensor>; 3],
     ) -> Result<Option<Verdict>> {
+        let term = self.term(Phase::Adversarial);
         let (Some(observer), Some(grad_psi), Some(grad_psi_hat)) =
             (&mut self.observer, &at[1], &at[2])
         else {
@@ -93,9 +99,9 @@ impl Trainer {
                 player: Player::Phi,
                 denoising: None,
                 structure: Some(StructureObservation {
-                    options: self.term.options,
-                    eta_kind: self.term.eta,
-                    eta_t_min: self.term.eta_t_min,
+                    options: term.options,
+                    eta_kind: term.eta,
+                    eta_t_min: term.eta_t_min,
                     eta: &s.eta,
                     t: &batch.t,
                     schedule: self.objective.schedule,

@@ -148,9 +148,6 @@ fn configuration(args: &Args) -> Result<Config> {
         (None, Some(file)) => super::train::from_file(file)?,
         (None, None) => bail!("name what to train: --preset NAME or --config FILE"),
     };
-    let apply = |config: Config, setting: &String| config.with_set(setting);
-    args.settings
-        .iter()
-        .try_fold(base, apply)
+    base.with_sets(args.settings.iter().map(String::as_str))
         .context("the configuration of the ablation")
 }
