@@ -114,6 +114,99 @@ fn an_unresolved_or_doubled_label_is_noticed() {
     assert_eq!(wrong.len(), 3, "{wrong:?}");
 }
 
+/// The prose of a chapter in pieces: what stands between blank lines, code blocks and the beginnings of a list's items.
+fn paragraphs(text: &str) -> Vec<String> {
+    let (mut done, mut current, mut code) = (Vec::new(), String::new(), false);
+    for line in text.lines() {
+        let fence = line.trim_start().starts_with("```");
+        if fence || line.trim().is_empty() || begins_item(line) {
+            done.push(std::mem::take(&mut current));
+        }
+        code ^= fence;
+        if !code && !fence {
+            current += line;
+            current.push('\n');
+        }
+    }
+    done.push(current);
+    done.retain(|p| !p.trim().is_empty());
+    done
+}
+
+fn begins_item(line: &str) -> bool {
+    let line = line.trim_start();
+    let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
+    line.starts_with("- ") || (rest.len() < line.len() && rest.starts_with(". "))
+}
+
+/// Whether a text defines a label or links to one.
+fn leads_to_code(text: &str) -> bool {
+    let marks = ["<a id=\"eq:", "<a id=\"thm:", "#eq:", "#thm:"];
+    marks.iter().any(|mark| text.contains(mark))
+}
+
+/// The display formulas with neither a label nor a link to one in their own paragraph, in the one before, or in the one
+/// behind where that has no formula itself.
+fn unlinked(text: &str) -> Vec<String> {
+    let pieces = paragraphs(text);
+    let formula = |at: usize| pieces[at].contains("$$");
+    let linked = |at: usize| {
+        let before = at > 0 && leads_to_code(&pieces[at - 1]);
+        let behind = at + 1 < pieces.len() && !formula(at + 1) && leads_to_code(&pieces[at + 1]);
+        leads_to_code(&pieces[at]) || before || behind
+    };
+    let wrong = (0..pieces.len()).filter(|&at| formula(at) && !linked(at));
+    wrong.map(|at| pieces[at].trim().to_owned()).collect()
+}
+
+/// The sections with a display formula and no label: where labels open a part, all its formulas belong to it.
+fn unlabelled_sections(text: &str) -> Vec<String> {
+    let sections = text.split("\n## ");
+    let wrong =
+        sections.filter(|s| paragraphs(s).iter().any(|p| p.contains("$$")) && !leads_to_code(s));
+    wrong
+        .map(|s| s.lines().next().unwrap_or_default().to_owned())
+        .collect()
+}
+
+#[test]
+fn every_formula_leads_to_the_code() {
+    let mut wrong = Vec::new();
+    for (path, text) in with_text(chapters()) {
+        let name = path.file_name().expect("a file").to_string_lossy();
+        // Pages 01 to 09 list formulas, each part of them under its label; the others tell, and link as they go.
+        let missing = if name.starts_with('0') {
+            unlabelled_sections(&text)
+        } else {
+            unlinked(&text)
+        };
+        wrong.extend(missing.iter().map(|formula| format!("{name}: {formula}")));
+    }
+    assert!(
+        wrong.is_empty(),
+        "no label, and no link to one, beside:\n{}",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn a_formula_that_leads_nowhere_is_noticed() {
+    let alone = "Text.\n\n$$ a $$\n\nText.\n";
+    assert_eq!(unlinked(alone), ["$$ a $$"]);
+    let labelled = "<a id=\"eq:a\"></a>\n\n$$ a $$\n\nText.\n";
+    assert!(unlinked(labelled).is_empty());
+    assert!(unlinked("Text.\n\n$$ a $$\n\n[text](b.md#thm:c)\n").is_empty());
+    // A link belongs to its own item of a list, and to one formula behind it.
+    let items = "1. [a](b.md#eq:c)\n   $$ a $$\n2. *Step.*\n   $$ b $$\n3. Text.\n   $$ c $$\n";
+    assert_eq!(unlinked(items), ["3. Text.\n   $$ c $$"]);
+    let code = "[a](b.md#eq:c)\n\n```text\n$$ no formula $$\n```\n\n```text\n#eq:no-link\n```\n\nText.\n\n$$ a $$\n";
+    assert_eq!(unlinked(code), ["$$ a $$"]);
+    assert_eq!(
+        unlabelled_sections("# A\n\n## B\n\n$$ a $$\n\n## C\n\n#eq:c\n"),
+        ["B"]
+    );
+}
+
 /// The formulas of a chapter: `$$…$$` and `$…$` outside code.
 fn formulas(text: &str) -> Vec<String> {
     let prose: String = text.split("```").step_by(2).collect();

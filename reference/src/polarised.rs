@@ -11,6 +11,8 @@
 //! ```
 //! Every product on the right has a factor P: the result is as accurate, relatively, as P is, also where the naive
 //! difference of Gram matrices has lost all digits, namely at Ψ̂ ≈ Ψ. The d×d form costs O(B d²), not O(B² d).
+//! Multiplying ‖E‖² out instead costs as little and loses twice the digits that the naive difference loses `[eq:gram-form]`:
+//! it is not used.
 
 use ndarray::{Array1, Array2, Axis, Zip};
 

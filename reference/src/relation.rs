@@ -155,7 +155,8 @@ pub fn affinity(relation: Relation, psi: &Array2<f64>) -> Result<Array2<f64>, Re
 /// cosine           (v_i − (v_i·u_i) u_i)/‖ψ_i‖,  v = H u,  u_i = ψ_i/‖ψ_i‖
 /// the others       Σ_j H_ij k_ij (ψ_i − ψ_j)
 /// ```
-/// with k = 2 (squared Euclidean), 1/M_ij (Euclidean, 0 at coincident points), −M_ij/b² (Gaussian).
+/// with k = 2 (squared Euclidean), 1/M_ij (Euclidean, 0 at coincident points), −M_ij/b² (Gaussian). The cosine's is
+/// derived step by step at `[eq:cosine-vjp]`.
 ///
 /// # Shapes
 /// `psi: [B, d]`, `g: [B, B]`, not necessarily symmetric → `[B, d]`.

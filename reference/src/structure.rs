@@ -230,7 +230,11 @@ pub struct StructuralLoss {
 /// S = 1/B² Σ_ij η_ij D(M_ij − M̂_ij)    or, without the diagonal,  1/(B(B−1)) Σ_{i≠j}
 /// η_ij = √(η_i η_j);   ∂S/∂M = w D'(M − M̂) = −∂S/∂M̂
 /// ```
-/// with w_ij the factor of D, and from there by [`affinity_vjp`].
+/// with w_ij the factor of D, and from there by [`affinity_vjp`]. For inner product and squared distance, with one η
+/// and the diagonal `[eq:structural-grad]`
+/// ```text
+/// ∂S/∂Ψ = 4η/B² (M − M̂) Ψ,   ∂S/∂Ψ̂ = 4η/B² (M̂ − M) Ψ̂
+/// ```
 ///
 /// # Shapes
 /// `real: [B, d]`, `generated: [B, d̂]` (d and d̂ may differ), `eta: [B]`, or `[1]` shared by the batch.

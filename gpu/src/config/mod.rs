@@ -241,7 +241,7 @@ pub struct AdversarialConfig {
     pub balance_tolerance: f64,
 }
 
-/// Who moves first in a round.
+/// Who moves first in a round. `[eq:alternation]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UpdateOrder {

@@ -223,7 +223,7 @@ fn structure(
     })
 }
 
-/// What θ descends (SADM Eq. 6 and 10): L + λS with Ψ from `encoder`, whose parameters the caller has frozen.
+/// What θ descends (SADM Eq. 6 and 10) `[eq:minimax]`: L + λS with Ψ from `encoder`, whose parameters the caller has frozen.
 pub fn theta_losses(
     denoiser: &dyn Denoiser,
     encoder: Option<&Encoder>,
@@ -266,7 +266,7 @@ pub fn theta_losses(
     })
 }
 
-/// What φ descends (SADM Eq. 9): −S, with x̂ a constant.
+/// What φ descends (SADM Eq. 9) `[eq:minimax]`: −S, with x̂ a constant, so that no gradient reaches θ `[eq:players-gradients]`.
 pub fn phi_losses(
     denoiser: &dyn Denoiser,
     encoder: &Encoder,

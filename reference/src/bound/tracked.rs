@@ -204,7 +204,8 @@ impl Tracked {
         Self { value, error }
     }
 
-    /// Largest `|computed − value| / error`; 0 where both agree exactly, infinite on NaN or a wrong shape.
+    /// Largest `|computed − value| / error` `[eq:check-ratio]`; 0 where both agree exactly, infinite on NaN or a wrong
+    /// shape.
     ///
     /// At most 1 means that the computation keeps the bound.
     pub fn worst_ratio(&self, computed: &ArrayD<f64>) -> f64 {
@@ -292,7 +293,7 @@ impl Tracked {
         self.add(&other.neg(), p)
     }
 
-    /// `a · b`, broadcasting.
+    /// `a · b`, broadcasting. `[eq:tracked-product]`
     #[must_use]
     pub fn mul(&self, other: &Self, p: Precision) -> Self {
         self.zip(other, |(a, ea), (b, eb)| {

@@ -38,7 +38,7 @@ pub struct Posterior {
     pub weights: Vec<Rounded>,
     /// E[x_0 | x_t] `[n]`: the ideal denoiser.
     pub mean: Vec<Rounded>,
-    /// Cov[x_0 | x_t] `[n, n]`.
+    /// Cov[x_0 | x_t] `[n, n]`; its trace is what the loss of the best denoiser keeps. `[eq:best-denoiser]`
     pub covariance: Array2<Rounded>,
     /// ∇ log q_t(x_t) `[n]`.
     pub score: Vec<Rounded>,

@@ -77,6 +77,9 @@ impl FiniteLaw {
 
 impl PairPosterior {
     /// E[f(k, l) | y_t] over pair atoms (a_k, a_l).
+    ///
+    /// Of a relation f it is what the squared error asks the denoiser for: the relation of the posterior means for the
+    /// inner product, more than that for the squared distance. `[eq:mean-relation]`
     pub fn expectation(&self, f: impl Fn(usize, usize) -> Rounded) -> Rounded {
         let inner =
             |k: usize| Rounded::sum(self.second.iter().enumerate().map(|(l, &w)| w * f(k, l)));
