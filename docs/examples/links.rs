@@ -11,8 +11,8 @@ fn main() -> Result<()> {
         .map_or_else(|| "docs/book".into(), PathBuf::from);
     let summary = sadm_docs::links::tie(&book)?;
     println!(
-        "{} labels: {} links to the code, {} links back, none dead",
-        summary.labels, summary.forth, summary.back
+        "{} labels: {} links to the code, {} links back, {} items named, none dead",
+        summary.labels, summary.forth, summary.back, summary.named
     );
     Ok(())
 }

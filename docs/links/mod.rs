@@ -4,10 +4,12 @@
 //! two ends are tied: each label in the chapter gets the pages of the items that cite it, each citation in the
 //! rustdoc gets the chapter. What is tied is what the tools wrote, so a label that no page of the rustdoc cites is
 //! linked to the line of the source; a label without any other end, or a link to a file that is not there, is an error.
+//! The items that a chapter names by their path become links too.
 
 mod check;
 mod html;
 mod letters;
+mod paths;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -31,6 +33,8 @@ pub struct Summary {
     pub forth: usize,
     /// Links from the rustdoc to the book.
     pub back: usize,
+    /// Items that the book names by their path.
+    pub named: usize,
 }
 
 /// Files below a folder with this ending, sorted.
@@ -142,6 +146,7 @@ pub fn tie(book: &Path) -> Result<Summary> {
         bail!("labels without both ends:\n{}", wrong.join("\n"));
     }
     let forth = write_forth(&pages, &cited)?;
+    let named = paths::link(book, &pages)?;
     let dead = check::dead_links(book)?;
     if !dead.is_empty() {
         bail!("dead links:\n{}", dead.join("\n"));
@@ -150,6 +155,7 @@ pub fn tie(book: &Path) -> Result<Summary> {
         labels: defined.len(),
         forth,
         back,
+        named,
     })
 }
 
@@ -240,7 +246,8 @@ mod tests {
             Summary {
                 labels: 1,
                 forth: 1,
-                back: 1
+                back: 1,
+                named: 0
             }
         );
         let chapter = read(&book.path().join("01-a.html"))?;
