@@ -21,8 +21,16 @@ mod statements {}
 mod bounds {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/07-neighbours.md")]
-mod neighbours {}
+#[doc = include_str!("src/07-diffusion-gan.md")]
+mod diffusion_gan {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/07-symmetry.md")]
+mod symmetry {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/07-transport.md")]
+mod transport {}
 
 #[cfg(doctest)]
 #[doc = include_str!("src/10-idea.md")]
