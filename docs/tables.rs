@@ -10,56 +10,105 @@ use sadm_theory::statements::{
 pub const COMMAND: &str =
     "cargo run -p sadm-docs --example tables > docs/src/generated/statements.md";
 
+/// Where an erratum's correction is not the first of its evidence: its id, and how the claim begins that carries it.
+const CORRECTED: [(&str, &str); 6] = [
+    ("e1", "S ≤ 4η"),
+    ("e3", "mean of S/max(t, t_min)"),
+    ("e5", "corrected: E[-log p(y_0)]"),
+    ("e11", "(D - x)/σ² = ∇log p - "),
+    ("e13", "‖x - σn‖²"),
+    ("e14", "k ≥ 4"),
+];
+
 /// Both tables, as `docs/src/generated/statements.md` holds them: errata, then every statement.
 ///
 /// The comments are mdBook's anchors, by which a chapter includes one table.
 ///
 /// # Errors
-/// [`StatementError`] if a statement cannot evaluate its witness.
+/// [`StatementError`] if a statement cannot evaluate its witness or its default instance.
 pub fn page() -> Result<String, StatementError> {
     let statements = registry();
     let mut page = format!("<!-- Generated: {COMMAND} -->\n\n");
     page += "<!-- ANCHOR: errata -->\n";
-    page += "| id | where | what is wrong, and what holds |\n|---|---|---|\n";
+    page += "| id | what is wrong, and what holds | as printed, and where | its numbers | corrected | its numbers |\n";
+    page += "|---|---|---|---|---|---|\n";
     let mut errata: Vec<_> = statements
         .iter()
         .filter(|s| s.kind() == Kind::Erratum)
         .collect();
     errata.sort_by_key(|s| (s.id().len(), s.id())); // e2 before e10
     for s in errata {
-        let row = [format!("`{}`", s.id()), text(s.source()), text(s.summary())];
-        page += &line(&row);
+        page += &line(&erratum(s.as_ref())?);
     }
     page += "<!-- ANCHOR_END: errata -->\n\n<!-- ANCHOR: statements -->\n";
-    page += "| id | kind | statement | first refuted claim | its numbers | false by |\n";
+    page += "| id | kind | statement | refuted claims | their numbers | false by |\n";
     page += "|---|---|---|---|---|---|\n";
     for s in &statements {
-        page += &line(&row(s.as_ref())?);
+        for row in rows(s.as_ref())? {
+            page += &line(&row);
+        }
     }
     page += "<!-- ANCHOR_END: statements -->\n";
     Ok(page)
 }
 
-fn row(s: &dyn Statement) -> Result<Vec<String>, StatementError> {
+/// An erratum: its witness on the printed claim, and what holds on the default instance.
+fn erratum(s: &dyn Statement) -> Result<Vec<String>, StatementError> {
+    let mut row = vec![format!("`{}`", s.id()), text(s.summary())];
+    let (refuted, evidence) = (s.refuted()?, s.evidence(&s.default_instance())?);
+    row.extend(match refuted.first() {
+        Some(claim) => [
+            format!("{} — {}", text(bare(&claim.claim)), text(s.source())),
+            sides(claim),
+        ],
+        None => [text(s.source()), "—".to_owned()],
+    });
+    row.extend(match corrected(s.id(), &evidence) {
+        Some(claim) => [text(bare(&claim.claim)), sides(claim)],
+        None => ["—".to_owned(), "—".to_owned()],
+    });
+    Ok(row)
+}
+
+/// The claim that says what holds instead of the printed one.
+fn corrected<'a>(id: &str, evidence: &'a [Evidence]) -> Option<&'a Evidence> {
+    let chosen = CORRECTED.iter().find(|(of, _)| *of == id);
+    let start = chosen.map_or("corrected", |(_, start)| start);
+    let named = evidence.iter().find(|c| c.claim.starts_with(start));
+    named.or(evidence.first())
+}
+
+/// A claim without the word of what it is: the table's head says it.
+fn bare(claim: &str) -> &str {
+    ["as printed", "corrected"]
+        .iter()
+        .find_map(|word| claim.strip_prefix(word)?.strip_prefix([':', ',']))
+        .map_or(claim, str::trim_start)
+}
+
+/// A statement, with a line for each claim that it refutes.
+fn rows(s: &dyn Statement) -> Result<Vec<Vec<String>>, StatementError> {
     let kind = match s.kind() {
         Kind::Identity => "identity",
         Kind::Bound => "bound",
         Kind::Erratum => "erratum",
     };
-    let mut row = vec![format!("`{}`", s.id()), kind.to_owned(), text(s.summary())];
-    let refuted = s.refuted()?;
-    row.extend(match refuted.first() {
-        Some(claim) => {
-            debug_assert_eq!(claim.verdict(), Verdict::Refuted, "{claim}");
-            [
-                text(&claim.claim),
-                sides(claim),
-                number(claim.excess(), claim.allowance),
-            ]
-        }
-        None => ["—".to_owned(), "—".to_owned(), "—".to_owned()],
-    });
-    Ok(row)
+    let mut head = vec![format!("`{}`", s.id()), kind.to_owned(), text(s.summary())];
+    let mut rows = Vec::new();
+    for claim in s.refuted()? {
+        debug_assert_eq!(claim.verdict(), Verdict::Refuted, "{claim}");
+        head.extend([
+            text(&claim.claim),
+            sides(&claim),
+            number(claim.excess(), claim.allowance),
+        ]);
+        rows.push(std::mem::replace(&mut head, vec![String::new(); 3]));
+    }
+    if rows.is_empty() {
+        head.extend(["—".to_owned(), "—".to_owned(), "—".to_owned()]);
+        rows.push(head);
+    }
+    Ok(rows)
 }
 
 /// `lhs = rhs` or `lhs ≤ rhs`, in numbers.
@@ -121,6 +170,43 @@ mod tests {
     fn a_cell_stays_a_cell() {
         assert_eq!(text("|g1|² ≤ a_b*c"), r"\|g1\|² ≤ a\_b\*c");
         assert_eq!(line(&["a".to_owned(), "b".to_owned()]), "| a | b |\n");
+    }
+
+    #[test]
+    fn every_correction_is_among_the_evidence() -> Result<(), StatementError> {
+        for (id, start) in CORRECTED {
+            let s = sadm_theory::statements::find(id).expect("registered");
+            let evidence = s.evidence(&s.default_instance())?;
+            let claim = corrected(id, &evidence).expect("evidence");
+            assert!(
+                claim.claim.starts_with(start),
+                "{id}: no claim begins with {start}"
+            );
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_word_before_a_claim_goes() {
+        assert_eq!(bare("as printed: a = b"), "a = b");
+        assert_eq!(bare("as printed, w = 1: a ≤ b"), "w = 1: a ≤ b");
+        assert_eq!(bare("corrected: a = c"), "a = c");
+        assert_eq!(bare("a = b as printed"), "a = b as printed");
+    }
+
+    #[test]
+    fn every_refuted_claim_has_its_line() -> Result<(), StatementError> {
+        let mut refuted = 0;
+        for s in registry() {
+            refuted += s.refuted()?.len();
+        }
+        let page = page()?;
+        let (_, table) = page
+            .split_once("ANCHOR: statements")
+            .expect("the second table");
+        let lines = table.lines().filter(|l| l.starts_with("| ")).count();
+        assert_eq!(lines, refuted + 1, "the head, and a line for each");
+        Ok(())
     }
 
     #[test]
