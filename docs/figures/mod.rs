@@ -12,6 +12,7 @@ mod game;
 mod joint;
 mod likelihood;
 mod neighbours;
+mod orders;
 mod precision;
 mod svg;
 mod symmetry;
@@ -141,6 +142,7 @@ pub fn all() -> Result<Vec<Figure>> {
         game::homogeneity()?,
         game::update_order()?,
         neighbours::divergence()?,
+        orders::samplers()?,
         symmetry::tied_pixels()?,
         transport::straightness()?,
         transport::churn()?,
