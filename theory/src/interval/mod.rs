@@ -1,4 +1,6 @@
 //! Intervals with outward rounding: enclosures of every value that a formula takes on a whole box.
+//!
+//! Why not a crate: `docs/adr/0006-intervals-of-our-own.md`.
 
 mod arithmetic;
 mod functions;
