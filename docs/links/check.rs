@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::{API, below, files, read};
 
 /// The values of an attribute.
-fn attributes<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+pub fn attributes<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
     let open = format!(" {name}=\"");
     let starts = text.match_indices(&open).map(|(at, _)| at + open.len());
     starts

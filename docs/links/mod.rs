@@ -4,12 +4,13 @@
 //! two ends are tied: each label in the chapter gets the pages of the items that cite it, each citation in the
 //! rustdoc gets the chapter. What is tied is what the tools wrote, so a label that no page of the rustdoc cites is
 //! linked to the line of the source; a label without any other end, or a link to a file that is not there, is an error.
-//! The items that a chapter names by their path become links too.
+//! The items that a chapter names by their path become links too, and a label says which chapters speak of it.
 
 mod check;
 mod html;
 mod letters;
 mod paths;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -145,7 +146,8 @@ pub fn tie(book: &Path) -> Result<Summary> {
     if !wrong.is_empty() {
         bail!("labels without both ends:\n{}", wrong.join("\n"));
     }
-    let forth = write_forth(&pages, &cited)?;
+    let told = told::told(book, &pages)?;
+    let forth = write_forth(&pages, &cited, &told)?;
     let named = paths::link(book, &pages)?;
     let dead = check::dead_links(book)?;
     if !dead.is_empty() {
@@ -182,7 +184,11 @@ fn one_ended(
 }
 
 /// Puts the links of each label behind its anchor.
-fn write_forth(pages: &[PathBuf], cited: &BTreeMap<String, Vec<Citation>>) -> Result<usize> {
+fn write_forth(
+    pages: &[PathBuf],
+    cited: &BTreeMap<String, Vec<Citation>>,
+    told: &told::Told,
+) -> Result<usize> {
     let mut forth = 0;
     for page in pages {
         let text = letters::styled_letters(&read(page)?);
@@ -208,8 +214,9 @@ fn write_forth(pages: &[PathBuf], cited: &BTreeMap<String, Vec<Citation>>) -> Re
                 .collect();
             let anchor = format!("<a id=\"{label}\"></a>");
             let line = format!(
-                "{anchor}<span class=\"in-code\"><code>{label}</code> in the code: {}</span>",
-                links.join(", ")
+                "{anchor}<span class=\"in-code\"><code>{label}</code> in the code: {}{}</span>",
+                links.join(", "),
+                told::sentence(told.get(&label))
             );
             text = text.replace(&anchor, &line);
         }
