@@ -36,7 +36,7 @@ pub enum DenoiseError {
         got: usize,
     },
     /// An input element is infinite or NaN.
-    #[error("{name} must be finite, got {got} at {at:?}")]
+    #[error("{name} must be finite, got {got:?} at {at:?}")]
     NotFinite {
         /// Which input.
         name: &'static str,
@@ -46,7 +46,7 @@ pub enum DenoiseError {
         got: f64,
     },
     /// A parameter of a weight must be positive.
-    #[error("{name} of the loss weight must be finite and > 0, got {got}")]
+    #[error("{name} of the loss weight must be finite and > 0, got {got:?}")]
     Parameter {
         /// Which parameter.
         name: &'static str,
@@ -54,7 +54,7 @@ pub enum DenoiseError {
         got: f64,
     },
     /// The weight is infinite at this time.
-    #[error("loss weight {weight} must be finite, but is not at t = {t}")]
+    #[error("loss weight {weight} must be finite, but is not at t = {t:?}")]
     InfiniteWeight {
         /// The weight's name.
         weight: Weight,

@@ -11,7 +11,7 @@ use crate::precondition::{Sigma, SigmaError, c_in, c_noise, c_out, c_skip};
 #[non_exhaustive]
 pub enum LevelError {
     /// α must be positive.
-    #[error("signal level alpha must be finite and > 0, got {got}")]
+    #[error("signal level alpha must be finite and > 0, got {got:?}")]
     Alpha {
         /// The refused value.
         got: f64,

@@ -13,6 +13,11 @@
 //! difference of Gram matrices has lost all digits, namely at Ψ̂ ≈ Ψ. The d×d form costs O(B d²), not O(B² d).
 //! Multiplying ‖E‖² out instead costs as little and loses twice the digits that the naive difference loses `[eq:gram-form]`:
 //! it is not used.
+//! Under cosine P is not the difference of the rounded unit rows either, but formed from that of the features:
+//! ```text
+//! u − û = p/‖ψ‖ − û ⟨p/‖ψ‖, s/(‖ψ‖ + ‖ψ̂‖)⟩,    p = ψ − ψ̂,  s = ψ + ψ̂,  where ‖ψ‖ ≥ ‖ψ̂‖
+//! ```
+//! and with u in the place of û and ‖ψ̂‖ in that of ‖ψ‖ where ψ̂ is the longer, since ⟨p, s⟩ = ‖ψ‖² − ‖ψ̂‖².
 
 use ndarray::{Array1, Array2, Axis, Zip};
 
@@ -153,13 +158,36 @@ impl Pair {
     }
 
     fn unit(real: &Array2<f64>, generated: &Array2<f64>) -> Self {
-        let (real, norms_real) = unit_rows(real);
-        let (generated, norms_generated) = unit_rows(generated);
+        let (u, norms) = unit_rows(real);
+        let (u_hat, norms_hat) = unit_rows(generated);
+        let mut difference = real - generated;
+        for (row, mut p) in difference.rows_mut().into_iter().enumerate() {
+            let (n, n_hat) = (norms[row], norms_hat[row]);
+            let shorter = if n >= n_hat { &u_hat } else { &u }.row(row);
+            if p.iter().any(|x| x.is_infinite()) {
+                // Rows that point apart and are too long to be subtracted: nothing cancels.
+                p.assign(&(&u.row(row) - &u_hat.row(row)));
+                continue;
+            }
+            p /= n.max(n_hat);
+            let along = Zip::from(&p)
+                .and(real.row(row))
+                .and(generated.row(row))
+                .fold(0.0, |sum, &p, &a, &b| sum + p * half_sum(a, b, n, n_hat));
+            p.scaled_add(-along, &shorter);
+        }
         Self {
-            norms: [Some(norms_real), Some(norms_generated)],
-            ..Self::plain(&real, &generated)
+            difference,
+            norms: [Some(norms), Some(norms_hat)],
+            ..Self::plain(&u, &u_hat)
         }
     }
+}
+
+/// (a + b)/(n + m) for |a| ≤ n, |b| ≤ m, without overflow.
+fn half_sum(a: f64, b: f64, n: f64, m: f64) -> f64 {
+    let most = n.max(m);
+    (a / most + b / most) / (n / most + m / most)
 }
 
 /// Value, and gradients with respect to the two (normalised) batches.

@@ -5,7 +5,7 @@
 #[non_exhaustive]
 pub enum SigmaError {
     /// σ must be a positive, finite standard deviation.
-    #[error("noise level sigma must be finite and > 0, got {got}")]
+    #[error("noise level sigma must be finite and > 0, got {got:?}")]
     NotPositive {
         /// The refused value.
         got: f64,

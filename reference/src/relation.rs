@@ -21,7 +21,7 @@ pub enum RelationError {
         columns: usize,
     },
     /// A feature is infinite or NaN.
-    #[error("features must be finite, got {got} in row {row}, column {column}")]
+    #[error("features must be finite, got {got:?} in row {row}, column {column}")]
     NotFinite {
         /// Row of the refused feature.
         row: usize,
@@ -37,7 +37,7 @@ pub enum RelationError {
         row: usize,
     },
     /// A width that is not positive.
-    #[error("bandwidth must be finite and > 0, got {got}")]
+    #[error("bandwidth must be finite and > 0, got {got:?}")]
     Bandwidth {
         /// The refused value.
         got: f64,

@@ -19,7 +19,7 @@ pub enum SamplerError {
     #[error("the number of steps must be >= 1, got 0")]
     NoSteps,
     /// An exponent that does not bend.
-    #[error("rho must be finite and > 0, got {got}")]
+    #[error("rho must be finite and > 0, got {got:?}")]
     Rho {
         /// The refused value.
         got: f64,
@@ -36,7 +36,7 @@ pub enum SamplerError {
     },
     /// A step that does not go down.
     #[error(
-        "a step must go from sigma > 0 down to 0 <= sigma_next <= sigma, got {sigma} and {sigma_next}"
+        "a step must go from sigma > 0 down to 0 <= sigma_next <= sigma, got {sigma:?} and {sigma_next:?}"
     )]
     Step {
         /// Level before.
@@ -45,7 +45,7 @@ pub enum SamplerError {
         sigma_next: f64,
     },
     /// An increase of noise that is negative, infinite or NaN.
-    #[error("gamma and s_noise of churn must be finite and >= 0, got {gamma} and {s_noise}")]
+    #[error("gamma and s_noise of churn must be finite and >= 0, got {gamma:?} and {s_noise:?}")]
     Churn {
         /// The refused relative increase.
         gamma: f64,

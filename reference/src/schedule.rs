@@ -11,7 +11,7 @@ use crate::name::{UnknownName, parse};
 #[non_exhaustive]
 pub enum ScheduleError {
     /// A time outside the schedule's domain.
-    #[error("time t must be in [{low}, {high}], got {got}")]
+    #[error("time t must be in [{low}, {high}], got {got:?}")]
     OutsideDomain {
         /// First time of the domain.
         low: f64,
@@ -21,7 +21,7 @@ pub enum ScheduleError {
         got: f64,
     },
     /// A pair of times in the wrong order.
-    #[error("the earlier time s must not exceed the later time t, got s = {s}, t = {t}")]
+    #[error("the earlier time s must not exceed the later time t, got s = {s:?}, t = {t:?}")]
     Order {
         /// The time that should be earlier.
         s: f64,

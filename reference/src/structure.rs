@@ -43,7 +43,7 @@ pub enum StructureError {
         got: usize,
     },
     /// A weight that is negative, infinite or NaN.
-    #[error("eta must be finite and >= 0, got {got} for sample {sample}")]
+    #[error("eta must be finite and >= 0, got {got:?} for sample {sample}")]
     Eta {
         /// Which sample.
         sample: usize,
@@ -57,13 +57,13 @@ pub enum StructureError {
         got: usize,
     },
     /// A threshold that is not positive.
-    #[error("delta of the Huber distance must be finite and > 0, got {got}")]
+    #[error("delta of the Huber distance must be finite and > 0, got {got:?}")]
     Delta {
         /// The refused value.
         got: f64,
     },
     /// A clamp for 1/t that is not positive.
-    #[error("t_min must be finite and > 0, got {got}")]
+    #[error("t_min must be finite and > 0, got {got:?}")]
     TMin {
         /// The refused value.
         got: f64,

@@ -54,7 +54,7 @@ fn sigma_is_positive_and_finite() {
     assert_eq!(error, SigmaError::NotPositive { got: -1.0 });
     assert_eq!(
         error.to_string(),
-        "noise level sigma must be finite and > 0, got -1"
+        "noise level sigma must be finite and > 0, got -1.0"
     );
 }
 
