@@ -10,24 +10,46 @@ use ndarray::ArrayD;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, View};
 
 use crate::files;
-use crate::names::quoted;
+use crate::names::{nearest, quoted};
 
 /// Tensors by name.
 pub type Tensors = BTreeMap<String, ArrayD<f64>>;
 
-/// The tensors `required` of a safetensors file, and those of `optional` that it has, each f32 (widened, exactly) or
-/// f64.
-///
-/// Other tensors of the file are left alone.
+/// The tensors `names` of a safetensors file, each f32 (widened, exactly) or f64. Other tensors of it are left alone.
 ///
 /// # Errors
 /// A missing or unreadable file, one that is cut short or is no safetensors file, a missing
 /// tensor, another dtype, an infinite or NaN element (with its index).
-pub fn read<'a>(
-    path: &Path,
-    required: impl IntoIterator<Item = &'a str>,
-    optional: impl IntoIterator<Item = &'a str>,
-) -> Result<Tensors> {
+pub fn read<'a>(path: &Path, names: impl IntoIterator<Item = &'a str>) -> Result<Tensors> {
+    opened(path, |file| chosen(file, names))
+}
+
+/// The tensors `required` of a safetensors file and those of `optional` that it has, as [`read`] does; it may hold no
+/// others.
+///
+/// # Errors
+/// As [`read`]; a tensor with another name, with the nearest known one.
+pub fn read_exactly(path: &Path, required: &[&str], optional: &[&str]) -> Result<Tensors> {
+    opened(path, |file| {
+        let present = optional.iter().filter(|name| file.tensor(name).is_ok());
+        let tensors = chosen(file, required.iter().chain(present).copied())?;
+        let mut names = file.names();
+        names.sort_unstable();
+        match names.into_iter().find(|name| !tensors.contains_key(*name)) {
+            None => Ok(tensors),
+            Some(other) => {
+                let known = [required, optional].concat();
+                let hint = nearest(other, known.iter().copied())
+                    .map(|name| format!("did you mean `{name}`? "))
+                    .unwrap_or_default();
+                bail!("unknown tensor `{other}`; {hint}known: {}", quoted(&known))
+            }
+        }
+    })
+}
+
+/// What `f` makes of a file; errors name it.
+fn opened<T>(path: &Path, f: impl FnOnce(&SafeTensors<'_>) -> Result<T>) -> Result<T> {
     let bytes = files::read(path)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|reason| {
         anyhow!(
@@ -35,17 +57,15 @@ pub fn read<'a>(
             path.display()
         )
     })?;
-    let present = optional
+    f(&file).with_context(|| format!("in `{}`", path.display()))
+}
+
+/// These tensors of a file, all of which it must have.
+fn chosen<'a>(file: &SafeTensors<'_>, names: impl IntoIterator<Item = &'a str>) -> Result<Tensors> {
+    names
         .into_iter()
-        .filter(|name| file.tensor(name).is_ok());
-    required
-        .into_iter()
-        .chain(present)
         .map(|name| {
-            let view = file
-                .tensor(name)
-                .map_err(|_| missing(&file, name))
-                .with_context(|| format!("in `{}`", path.display()))?;
+            let view = file.tensor(name).map_err(|_| missing(file, name))?;
             let tensor = to_f64(name, &view)?;
             refuse_non_finite(name, &tensor)?;
             Ok((name.to_owned(), tensor))
@@ -165,7 +185,7 @@ mod tests {
         let path = folder.path().join("a.safetensors");
         let a = array![[0.1, -2.5e-300, 3.0], [4.0, 5.0, 1.0 / 3.0]].into_dyn();
         write(&path, [("a", &a)])?;
-        assert_eq!(read(&path, ["a"], ["b"])?["a"], a);
+        assert_eq!(read_exactly(&path, &["a"], &["b"])?["a"], a);
         Ok(())
     }
 
@@ -177,7 +197,7 @@ mod tests {
             .reversed_axes()
             .into_dyn();
         write(&path, [("a", &a)])?;
-        assert_eq!(read(&path, ["a"], ["b"])?["a"], a);
+        assert_eq!(read_exactly(&path, &["a"], &["b"])?["a"], a);
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ mod networks;
 mod oracle_errors;
 mod oracle_joint;
 mod oracle_metrics;
+mod oracle_polarised;
 mod oracle_values;
 mod report;
 mod runs;

@@ -46,6 +46,68 @@ fn an_unknown_key_gets_the_nearest_name() {
 }
 
 #[test]
+fn an_option_without_effect_or_set_twice_is_refused() {
+    let clean = [
+        ("x0", array![[1.0]].into_dyn()),
+        ("prediction", array![[3.0]].into_dyn()),
+        ("t", array![0.5].into_dyn()),
+    ];
+    for (quantity, inputs, settings, parts) in [
+        (
+            "structural-loss",
+            &features()[..],
+            &["delta=2"][..],
+            ["`delta`", "only with distance=huber"],
+        ),
+        (
+            "structural-loss",
+            &features(),
+            &["relation=euclidean", "bandwidth=2"],
+            ["`bandwidth`", "only with relation=rbf"],
+        ),
+        (
+            "structural-loss",
+            &features(),
+            &["eta=2", "eta=3"],
+            ["`eta` is set twice", "once"],
+        ),
+        (
+            "denoising-loss",
+            &clean,
+            &["gamma=2"],
+            ["`gamma`", "only with weight=min-snr"],
+        ),
+        (
+            "denoising-loss",
+            &clean,
+            &["weight=snr", "sigma_data=2"],
+            ["`sigma_data`", "only with weight=edm"],
+        ),
+    ] {
+        assert_says(
+            &Folder::new().oracle_error(quantity, inputs, settings),
+            &parts,
+        );
+    }
+}
+
+#[test]
+fn an_unknown_tensor_is_named_with_the_known_ones() {
+    let mut inputs = features();
+    inputs.push(("generatd", array![[1.0]].into_dyn()));
+    let message = Folder::new().oracle_error("structural-loss", &inputs, &[]);
+    assert_says(
+        &message,
+        &[
+            "unknown tensor `generatd`",
+            "did you mean `generated`?",
+            "known: `real`, `generated`",
+            "in.safetensors",
+        ],
+    );
+}
+
+#[test]
 fn a_bad_value_is_named_with_its_domain() {
     for (setting, parts) in [
         (
@@ -286,7 +348,18 @@ fn a_result_beyond_f64_is_refused() {
         ("t", array![0.5].into_dyn()),
     ];
     let message = Folder::new().oracle_error("denoising-loss", &inputs, &[]);
-    assert_says(&message, &["`loss` is inf"]);
+    assert_says(
+        &message,
+        &["`loss` is inf", "largest 1e200 (`prediction` [0, 0])"],
+    );
+    let mut inputs = features();
+    inputs[1].1 = array![[0.5, 1.5], [5e-324, 0.0], [-1.0, 0.75]].into_dyn();
+    let message = Folder::new().oracle_error("structural-loss", &inputs, &[]);
+    assert_says(&message, &["row 1 of `generated`", "scale that row"]);
+    inputs[1].1 = array![[0.5, 1.5], [5e107, 0.0], [-1.0, 0.75]].into_dyn();
+    let settings = ["relation=inner-product"];
+    let message = Folder::new().oracle_error("structural-loss", &inputs, &settings);
+    assert_says(&message, &["row 1 of `generated`", "scale the features"]);
 }
 
 #[test]

@@ -40,6 +40,7 @@ fn assert_tensor(answer: &Answer, name: &str, shape: &[usize], want: &[f64]) {
 fn finite_posterior_has_its_values() {
     let folder = Folder::new();
     let mut given = inputs();
+    given.retain(|entry| !["yi", "yj", "r"].contains(&entry.0));
     given.push(("xt", array![[0.75, 0.25]].into_dyn()));
     let answer = folder.oracle("finite-posterior", &given, &["schedule=edm"]);
     let weights = [
@@ -194,4 +195,139 @@ fn what_cannot_be_answered_is_named() {
     let other = with("prior", array![1.0, 2.0].into_dyn());
     says(&other, &["schedule=edm"], "`prior` must have shape [K]");
     says(&inputs(), &["gamma=0"], "`gamma` must be");
+}
+
+/// With an entry replaced, or added.
+fn with(name: &'static str, tensor: ArrayD<f64>) -> Vec<(&'static str, ArrayD<f64>)> {
+    let mut given = inputs();
+    given.retain(|entry| entry.0 != name);
+    given.push((name, tensor));
+    given
+}
+
+#[test]
+fn tensors_that_are_not_used_are_refused() {
+    let folder = Folder::new();
+    let mut given = inputs();
+    given.retain(|entry| entry.0 != "prior");
+    given.push(("priors", array![1.0, 2.0, 0.5].into_dyn()));
+    let message = folder.oracle_error("jensen", &given, &PAIR);
+    assert!(
+        message.contains("unknown tensor `priors`; did you mean `prior`?"),
+        "{message}"
+    );
+    let given = with("x_hat_i", array![[0.5, -0.25]].into_dyn());
+    let message = folder.oracle_error("relation-score", &given, &PAIR);
+    assert!(message.contains("unknown tensor `x_hat_i`"), "{message}");
+    folder.oracle("jensen", &given, &PAIR);
+}
+
+#[test]
+fn a_refusal_names_the_tensor_and_its_row() {
+    let folder = Folder::new();
+    let cosine = ["schedule=edm", "relation=cosine"];
+    let symmetric = array![[1.0, 1.0], [-1.0, -1.0]].into_dyn();
+    let mut centred = with("atoms", symmetric);
+    centred.retain(|entry| entry.0 != "prior");
+    for entry in &mut centred {
+        if entry.0 == "yj" {
+            entry.1 = array![[0.0, 0.0]].into_dyn();
+        }
+    }
+    for (quantity, given, settings, parts) in [
+        (
+            "jensen",
+            with("t", array![0.0].into_dyn()),
+            &PAIR[..],
+            ["element [0]: t = 0", "choose a later t"],
+        ),
+        (
+            "jensen",
+            with("t", array![1e-200].into_dyn()),
+            &PAIR,
+            ["element [0]: t = 1e-200", "sigma = 1e-200"],
+        ),
+        (
+            "jensen",
+            with("x_hat_j", array![[0.0, 0.0]].into_dyn()),
+            &cosine,
+            ["row 0 of tensor `x_hat_j` is zero", "another relation"],
+        ),
+        (
+            "jensen",
+            centred.clone(),
+            &cosine,
+            [
+                "the posterior mean of row 0 of tensor `yj` is zero",
+                "another relation",
+            ],
+        ),
+        (
+            "relation-score",
+            centred,
+            &cosine,
+            [
+                "the posterior mean of row 0 of tensor `yj` is zero",
+                "another relation",
+            ],
+        ),
+        (
+            "jensen",
+            with(
+                "atoms",
+                array![[1.0, 0.5], [0.0, 0.0], [0.25, -1.5]].into_dyn(),
+            ),
+            &cosine,
+            ["tensor `atoms`", "row 1"],
+        ),
+        (
+            "relation-score",
+            with(
+                "atoms",
+                array![[1.0, 0.5], [1e-320, 0.0], [0.25, -1.5]].into_dyn(),
+            ),
+            &cosine,
+            ["row 1 of tensor `atoms`", "scale it into"],
+        ),
+        (
+            "jensen",
+            with("yi", array![[1e170, 0.0]].into_dyn()),
+            &PAIR,
+            ["row 0 of tensor `yi` is too far", "within 1e150"],
+        ),
+        (
+            "jensen",
+            inputs(),
+            &["schedule=edm", "gamma=1e80"],
+            ["`gamma` must be from 1e-75 to 1e75", "got 1e80"],
+        ),
+        (
+            "relation-score",
+            inputs(),
+            &["schedule=edm", "gamma=1e180"],
+            ["`gamma` must be from 1e-150 to 1e150", "got 1e180"],
+        ),
+    ] {
+        let message = folder.oracle_error(quantity, &given, settings);
+        for part in parts {
+            assert!(message.contains(part), "`{part}` is not in: {message}");
+        }
+    }
+}
+
+#[test]
+fn a_point_far_from_every_atom_is_named() {
+    let folder = Folder::new();
+    let mut far = with("xt", array![[0.75, 0.25], [1e170, 0.0]].into_dyn());
+    far.retain(|entry| !["yi", "yj", "r"].contains(&entry.0));
+    for entry in &mut far {
+        if entry.0 == "t" {
+            entry.1 = array![0.75, 0.75].into_dyn();
+        }
+    }
+    let message = folder.oracle_error("finite-posterior", &far, &["schedule=edm"]);
+    assert!(
+        message.contains("row 1 of tensor `xt` is too far"),
+        "{message}"
+    );
 }

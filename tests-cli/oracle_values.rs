@@ -97,17 +97,25 @@ fn structural_cases() -> impl Iterator<Item = (Vec<String>, f64)> {
                 .into_iter()
                 .flat_map(|distance| ["include", "exclude"].map(|diagonal| (distance, diagonal)));
             kinds.zip(losses).map(move |((distance, diagonal), loss)| {
-                let settings = [
-                    format!("relation={relation}"),
-                    format!("distance={distance}"),
-                    format!("diagonal={diagonal}"),
-                    "eta=0.75".to_owned(),
-                    "bandwidth=1.5".to_owned(),
-                    "delta=0.4375".to_owned(),
-                ];
-                (settings.to_vec(), loss)
+                let mut settings = with_bandwidth(relation);
+                settings.push(format!("distance={distance}"));
+                settings.push(format!("diagonal={diagonal}"));
+                settings.push("eta=0.75".to_owned());
+                if distance == "huber" {
+                    settings.push("delta=0.4375".to_owned());
+                }
+                (settings, loss)
             })
         })
+}
+
+/// A relation, with its bandwidth if it has one.
+fn with_bandwidth(relation: &str) -> Vec<String> {
+    let mut settings = vec![format!("relation={relation}")];
+    if relation == "rbf" {
+        settings.push("bandwidth=1.5".to_owned());
+    }
+    settings
 }
 
 fn structural(folder: &Folder, inputs: &[(&str, ArrayD<f64>)], settings: &[String]) -> Answer {
@@ -162,8 +170,7 @@ fn structural_loss_returns_both_affinity_matrices() {
         ),
     ];
     for (relation, m01, generated_m12) in entries {
-        let settings = [format!("relation={relation}"), "bandwidth=1.5".to_owned()];
-        let answer = structural(&folder, &features(), &settings);
+        let answer = structural(&folder, &features(), &with_bandwidth(relation));
         let (m, g) = (
             &answer.tensors["affinity_real"],
             &answer.tensors["affinity_generated"],
@@ -246,8 +253,7 @@ fn the_answer_names_quantity_parameters_with_defaults_and_shapes() {
     );
     assert_eq!(answer.json["quantity"], "structural-loss");
     let want = serde_json::json!({
-        "relation": "rbf", "bandwidth": 2.0, "distance": "squared", "delta": 1.0, "eta": 1.0,
-        "diagonal": "include",
+        "relation": "rbf", "bandwidth": 2.0, "distance": "squared", "eta": 1.0, "diagonal": "include",
     });
     assert_eq!(answer.json["parameters"], want);
     let want = serde_json::json!({
@@ -530,14 +536,14 @@ fn denoising_loss_has_every_weight() {
     let squares = 0.25 + 1.0 + 2.25;
     for (schedule, [snr, elbo, edm, edm_wide]) in WEIGHTS {
         let cases = [
-            ("weight=constant", "gamma=5", 1.0),
-            ("weight=snr", "gamma=5", snr),
-            ("weight=one-plus-snr", "gamma=5", 1.0 + snr),
-            ("weight=min-snr", "gamma=5", snr.min(5.0)),
-            ("weight=min-snr", "gamma=1.05", 1.05),
-            ("weight=elbo", "gamma=5", elbo),
-            ("weight=edm", "sigma_data=0.5", edm),
-            ("weight=edm", "sigma_data=0.8", edm_wide),
+            ("weight=constant", None, 1.0),
+            ("weight=snr", None, snr),
+            ("weight=one-plus-snr", None, 1.0 + snr),
+            ("weight=min-snr", Some("gamma=5"), snr.min(5.0)),
+            ("weight=min-snr", Some("gamma=1.05"), 1.05),
+            ("weight=elbo", None, elbo),
+            ("weight=edm", Some("sigma_data=0.5"), edm),
+            ("weight=edm", Some("sigma_data=0.8"), edm_wide),
         ];
         for (weight, other, want) in cases {
             let inputs = [
@@ -545,7 +551,11 @@ fn denoising_loss_has_every_weight() {
                 ("prediction", prediction.clone()),
                 ("t", array![0.25].into_dyn()),
             ];
-            let settings = [&format!("schedule={schedule}"), weight, other];
+            let schedule = format!("schedule={schedule}");
+            let settings: Vec<&str> = [schedule.as_str(), weight]
+                .into_iter()
+                .chain(other)
+                .collect();
             let answer = folder.oracle("denoising-loss", &inputs, &settings);
             let what = format!("{settings:?}");
             close(&what, &answer.tensors["weight"], &[want], UNITS, want);
@@ -643,6 +653,33 @@ fn weights_at_the_ends_of_time_are_limits_where_these_are_finite() {
             UNITS,
             5.0,
         );
+    }
+}
+
+/// The definition that `oracle list` prints, from β_i itself.
+#[test]
+fn the_elbo_weight_of_the_discrete_schedule_is_the_printed_difference() {
+    let steps: Vec<f64> = (0..1000)
+        .scan(0.0, |log_keep: &mut f64, i| {
+            *log_keep += (-(1e-4 + (0.02 - 1e-4) * f64::from(i) / 999.0)).ln_1p();
+            Some(log_keep.exp() / -log_keep.exp_m1())
+        })
+        .collect();
+    let lambda = |k: usize| steps[k].ln();
+    let want = [
+        -0.5 * steps[0] * 999.0 * (lambda(1) - lambda(0)),
+        -0.5 * steps[400] * 999.0 * (lambda(401) - lambda(399)) / 2.0,
+        -0.5 * steps[999] * 999.0 * (lambda(999) - lambda(998)),
+    ];
+    let inputs = [
+        ("x0", array![[0.0], [0.0], [0.0]].into_dyn()),
+        ("prediction", array![[1.0], [1.0], [1.0]].into_dyn()),
+        ("t", array![0.0, 400.0 / 999.0, 1.0].into_dyn()),
+    ];
+    let answer = Folder::new().oracle("denoising-loss", &inputs, &["schedule=ddpm", "weight=elbo"]);
+    for (got, want) in answer.tensors["weight"].iter().zip(want) {
+        // λ ≈ 9 at most, differences of 0.01 at least, some thousand roundings in the sum.
+        assert!((got - want).abs() <= 1e-9 * want, "{got} {want}");
     }
 }
 

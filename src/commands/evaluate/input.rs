@@ -175,7 +175,7 @@ fn safetensors(path: &Path) -> Result<BTreeMap<String, Numbers>> {
             wide.push(name);
         }
     }
-    let read = tensors::read(path, wide, [])?;
+    let read = tensors::read(path, wide)?;
     arrays.extend(read.into_iter().map(|(name, x)| (name, Numbers::Reals(x))));
     Ok(arrays)
 }

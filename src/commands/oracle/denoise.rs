@@ -15,7 +15,9 @@ pub const DENOISING_LOSS: Quantity = Quantity {
     name: "denoising-loss",
     formula: &[
         "loss = Σ_i weight_i ‖prediction_i − x0_i‖² / N",
-        "elbo: −½ dSNR/dt;  min-snr: min(SNR, gamma);  edm: (σ'²+σ_d²)/(σ'σ_d)² with σ' = σ/α",
+        "elbo: −½ dSNR/dt = −½ SNR dλ/dt;  min-snr: min(SNR, gamma);  edm: (σ'²+σ_d²)/(σ'σ_d)² with σ' = σ/α",
+        "elbo under ddpm, k = round(999·t): −½ SNR_k·999·(λ_{k+1} − λ_{k−1})/2, at the ends the one-sided difference:",
+        "−½ SNR_0·999·(λ_1 − λ_0) and −½ SNR_999·999·(λ_999 − λ_998);  λ = ln SNR",
     ],
     inputs: &[
         port("x0", &["N", "…"]),
@@ -25,17 +27,13 @@ pub const DENOISING_LOSS: Quantity = Quantity {
     optional: &[],
     options: &[
         SCHEDULE,
-        OptionSpec {
-            name: "weight",
-            kind: Kind::Choice(&["constant", "elbo", "snr", "one-plus-snr", "min-snr", "edm"]),
-            default: "constant",
-        },
-        OptionSpec {
-            name: "gamma",
-            kind: Kind::Positive,
-            default: "5",
-        },
-        SIGMA_DATA,
+        OptionSpec::new(
+            "weight",
+            Kind::Choice(&["constant", "elbo", "snr", "one-plus-snr", "min-snr", "edm"]),
+            "constant",
+        ),
+        OptionSpec::new("gamma", Kind::Positive, "5").only_with("weight", "min-snr"),
+        SIGMA_DATA.only_with("weight", "edm"),
     ],
     outputs: &[
         port("loss", &["1"]),
@@ -43,6 +41,7 @@ pub const DENOISING_LOSS: Quantity = Quantity {
         port("weight", &["N"]),
     ],
     compute: loss,
+    bounds: None,
 };
 
 fn loss(inputs: &Tensors, options: &Options) -> Result<Outputs> {

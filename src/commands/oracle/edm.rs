@@ -11,11 +11,7 @@ use super::schedule::{column, columns};
 use crate::tensors::Tensors;
 
 /// Standard deviation of the data.
-pub const SIGMA_DATA: OptionSpec = OptionSpec {
-    name: "sigma_data",
-    kind: Kind::Positive,
-    default: "0.5",
-};
+pub const SIGMA_DATA: OptionSpec = OptionSpec::new("sigma_data", Kind::Positive, "0.5");
 
 /// The scalars that wrap the network, and the weight that cancels its output scale.
 pub const EDM_PRECONDITION: Quantity = Quantity {
@@ -35,6 +31,7 @@ pub const EDM_PRECONDITION: Quantity = Quantity {
         port("loss_weight", &["N"]),
     ],
     compute: precondition,
+    bounds: None,
 };
 
 /// The noise levels of the EDM sampler.
@@ -46,29 +43,14 @@ pub const EDM_SIGMAS: Quantity = Quantity {
     inputs: &[],
     optional: &[],
     options: &[
-        OptionSpec {
-            name: "steps",
-            kind: Kind::Count(1_000_000),
-            default: "18",
-        },
-        OptionSpec {
-            name: "rho",
-            kind: Kind::Positive,
-            default: "7",
-        },
-        OptionSpec {
-            name: "sigma_min",
-            kind: Kind::Positive,
-            default: "0.002",
-        },
-        OptionSpec {
-            name: "sigma_max",
-            kind: Kind::Positive,
-            default: "80",
-        },
+        OptionSpec::new("steps", Kind::Count(1_000_000), "18"),
+        OptionSpec::new("rho", Kind::Positive, "7"),
+        OptionSpec::new("sigma_min", Kind::Positive, "0.002"),
+        OptionSpec::new("sigma_max", Kind::Positive, "80"),
     ],
     outputs: &[port("sigmas", &["steps+1"])],
     compute: sigmas,
+    bounds: None,
 };
 
 fn precondition(inputs: &Tensors, options: &Options) -> Result<Outputs> {

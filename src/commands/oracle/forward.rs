@@ -30,6 +30,7 @@ pub const FORWARD: Quantity = Quantity {
         port("lambda", &["N"]),
     ],
     compute: forward,
+    bounds: None,
 };
 
 /// The transition from s to t and the posterior of x_s.
@@ -50,6 +51,7 @@ pub const TRANSITION: Quantity = Quantity {
         port("posterior_var", &["N"]),
     ],
     compute: transitions,
+    bounds: None,
 };
 
 fn forward(inputs: &Tensors, options: &Options) -> Result<Outputs> {

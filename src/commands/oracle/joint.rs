@@ -1,7 +1,8 @@
 //! `finite-posterior`, `jensen` and `relation-score`: joint sample diffusion on a law with finitely many atoms.
 
-use anyhow::Result;
-use ndarray::{Array1, Array2};
+use anyhow::{Context, Result, anyhow, bail};
+use ndarray::{Array1, Array2, ArrayView1, Axis};
+use sadm_reference::relation::{Relation, RelationError, affinity};
 use sadm_theory::laws::relation_oracle::{Finite, Pairs};
 use sadm_theory::laws::{FiniteLaw, Observation, tight_weight};
 
@@ -16,11 +17,7 @@ const RELATION_OF_ATOMS: OptionSpec = OptionSpec {
     default: "inner-product",
     ..RELATION
 };
-const GAMMA: OptionSpec = OptionSpec {
-    name: "gamma",
-    kind: Kind::Positive,
-    default: "1",
-};
+const GAMMA: OptionSpec = OptionSpec::new("gamma", Kind::Positive, "1");
 const PAIRS: &[Port] = &[
     port("atoms", &["K", "n"]),
     port("yi", &["N", "n"]),
@@ -51,6 +48,7 @@ pub const FINITE_POSTERIOR: Quantity = Quantity {
         port("log_density", &["N"]),
     ],
     compute: finite_posterior,
+    bounds: None,
 };
 
 /// The terms of SADM Eq. 14 for noised pairs.
@@ -79,6 +77,7 @@ pub const JENSEN: Quantity = Quantity {
         port("w_gamma", &["1"]),
     ],
     compute: jensen,
+    bounds: None,
 };
 
 /// The score of a noised pair's relation, exactly and through the ideal denoiser.
@@ -98,6 +97,7 @@ pub const RELATION_SCORE: Quantity = Quantity {
         port("plug_in_grad_yj", &["N", "n"]),
     ],
     compute: relation_score,
+    bounds: None,
 };
 
 /// A finite law with the levels of its noised points.
@@ -117,7 +117,16 @@ impl Noised {
         let (schedule, t) = (schedule(options)?, column(&inputs["t"])?);
         let levels = columns(t.len(), |i| {
             schedule.check(t[i])?;
-            Ok([schedule.alpha(t[i]), schedule.sigma(t[i])])
+            let (alpha, sigma) = (schedule.alpha(t[i]), schedule.sigma(t[i]));
+            if sigma * sigma >= f64::MIN_POSITIVE {
+                return Ok([alpha, sigma]);
+            }
+            bail!(
+                "t = {:?} gives sigma = {sigma:?} under schedule={}: there is no posterior without noise, and sigma² \
+                 must not underflow; choose a later t",
+                t[i],
+                options.word(SCHEDULE.name)
+            )
         })?;
         Ok(Self {
             law,
@@ -167,9 +176,84 @@ impl Observed {
     }
 }
 
+/// Refuses a point from which every atom is so far that no weight is known.
+fn check_near(noised: &Noised, name: &str, points: &Array2<f64>) -> Result<()> {
+    let exponent = |point: ArrayView1<'_, f64>, atom: ArrayView1<'_, f64>, i: usize| -> f64 {
+        let square = |(x, a): (&f64, &f64)| (x - noised.alpha[i] * a).powi(2);
+        let distance2: f64 = point.iter().zip(atom).map(square).sum();
+        distance2 / (2.0 * noised.sigma[i].powi(2))
+    };
+    let lost = |(i, point): (usize, ArrayView1<'_, f64>)| {
+        let mut atoms = noised.law.atoms().rows().into_iter();
+        atoms.all(|atom| !exponent(point, atom, i).is_finite())
+    };
+    match points.rows().into_iter().enumerate().find(|row| lost(*row)) {
+        None => Ok(()),
+        Some((row, _)) => bail!(
+            "row {row} of tensor `{name}` is too far from every atom: ‖{name} − alpha·atom‖²/(2·sigma²) overflows with \
+             sigma = {:e}; it must lie within 1e150·min(1, sigma) of one",
+            noised.sigma[row]
+        ),
+    }
+}
+
+/// Refuses atoms between which the relation has no value or overflows.
+fn check_atoms(kind: Relation, atoms: &Array2<f64>) -> Result<()> {
+    affinity(kind, atoms).context("tensor `atoms`")?;
+    check_lengths(kind, "row {row} of tensor `atoms`", atoms)
+}
+
+/// Under cosine, refuses rows whose squared length leaves the range of f64; `what` says which, {row} for its number.
+fn check_lengths(kind: Relation, what: &str, rows: &Array2<f64>) -> Result<()> {
+    if kind != Relation::Cosine {
+        return Ok(());
+    }
+    for (row, x) in rows.rows().into_iter().enumerate() {
+        let what = what.replace("{row}", &row.to_string());
+        let largest = x.fold(0.0_f64, |most, v| most.max(v.abs()));
+        if largest == 0.0 {
+            bail!("{what} is zero, and cosine has no value there; choose another relation");
+        }
+        if !(1e-150..=1e150).contains(&largest) {
+            bail!(
+                "{what} reaches {largest:e}, and the square of its length must be in the range of f64 under cosine; \
+                 scale it into 1e-150 to 1e150"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Refuses predictions `(x̂_i, x̂_j)` between which the relation has no value or overflows.
+fn check_predictions(kind: Relation, sides: [(&str, &Array2<f64>); 2]) -> Result<()> {
+    for (what, x) in sides {
+        check_lengths(kind, what, x)?;
+    }
+    let [(first, a), (second, b)] = sides;
+    for row in 0..a.nrows() {
+        let pair = ndarray::stack![Axis(0), a.row(row), b.row(row)];
+        let named = [first, second].map(|what| what.replace("{row}", &row.to_string()));
+        affinity(kind, &pair).map_err(|refused| match refused {
+            RelationError::Overflow { .. } => anyhow!(
+                "the relation of {} and {} overflows; scale the inputs down",
+                named[0],
+                named[1]
+            ),
+            RelationError::NotFinite { row: side, got, .. } => anyhow!(
+                "{} is {got}: the inputs are too large or too small for f64; scale them",
+                named[side]
+            ),
+            other => other.into(),
+        })?;
+    }
+    Ok(())
+}
+
 fn finite_posterior(inputs: &Tensors, options: &Options) -> Result<Outputs> {
     let noised = Noised::of(inputs, options)?;
-    let answer = noised.finite().posterior(&matrix(inputs, "xt")?)?;
+    let xt = matrix(inputs, "xt")?;
+    check_near(&noised, "xt", &xt)?;
+    let answer = noised.finite().posterior(&xt)?;
     Ok(vec![
         answer.weights.into_dyn(),
         answer.mean.into_dyn(),
@@ -179,22 +263,47 @@ fn finite_posterior(inputs: &Tensors, options: &Options) -> Result<Outputs> {
     ])
 }
 
-fn jensen(inputs: &Tensors, options: &Options) -> Result<Outputs> {
-    let noised = Noised::of(inputs, options)?;
-    let observed = Observed::of(inputs, options)?;
-    let finite = noised.finite();
-    let predicted = |name: &str, y: &Array2<f64>| -> Result<Array2<f64>> {
+/// x̂_i and x̂_j, the tensors or the posterior means; refuses what the relation does not take.
+fn predictions(inputs: &Tensors, noised: &Noised, observed: &Observed) -> Result<[Array2<f64>; 2]> {
+    let kind = observed.observation.relation;
+    check_atoms(kind, noised.law.atoms())?;
+    let predicted = |name: &str, point: &str, y: &Array2<f64>| -> Result<(String, Array2<f64>)> {
+        check_near(noised, point, y)?;
         if inputs.contains_key(name) {
-            matrix(inputs, name)
+            let what = format!("row {{row}} of tensor `{name}`");
+            Ok((what, matrix(inputs, name)?))
         } else {
-            Ok(finite.posterior(y)?.mean)
+            let what = format!("the posterior mean of row {{row}} of tensor `{point}`");
+            Ok((what, noised.finite().posterior(y)?.mean))
         }
     };
-    let x_hat = (
-        predicted("x_hat_i", &observed.yi)?,
-        predicted("x_hat_j", &observed.yj)?,
-    );
-    let answer = finite.jensen(&observed.pairs(), Some((&x_hat.0, &x_hat.1)))?;
+    let (first, a) = predicted("x_hat_i", "yi", &observed.yi)?;
+    let (second, b) = predicted("x_hat_j", "yj", &observed.yj)?;
+    check_predictions(kind, [(first.as_str(), &a), (second.as_str(), &b)])?;
+    Ok([a, b])
+}
+
+/// Refuses a γ of which a power that the answer divides by leaves the range of f64.
+fn check_gamma(power: i32, options: &Options) -> Result<()> {
+    let gamma = options.number(GAMMA.name);
+    let reach = 300 / power;
+    if (gamma.log10().abs()) <= f64::from(reach) {
+        Ok(())
+    } else {
+        bail!(
+            "option `gamma` must be from 1e-{reach} to 1e{reach}, so that gamma^{power} is in the range of f64, \
+             got {gamma:e}"
+        )
+    }
+}
+
+fn jensen(inputs: &Tensors, options: &Options) -> Result<Outputs> {
+    check_gamma(4, options)?;
+    let noised = Noised::of(inputs, options)?;
+    let observed = Observed::of(inputs, options)?;
+    let [first, second] = predictions(inputs, &noised, &observed)?;
+    let finite = noised.finite();
+    let answer = finite.jensen(&observed.pairs(), Some((&first, &second)))?;
     let w_gamma = tight_weight(options.number(GAMMA.name)).value;
     Ok([
         answer.q_r,
@@ -210,8 +319,11 @@ fn jensen(inputs: &Tensors, options: &Options) -> Result<Outputs> {
 }
 
 fn relation_score(inputs: &Tensors, options: &Options) -> Result<Outputs> {
+    check_gamma(2, options)?;
     let noised = Noised::of(inputs, options)?;
     let observed = Observed::of(inputs, options)?;
+    // The plug-in score takes the relation between the posterior means.
+    predictions(inputs, &noised, &observed)?;
     let answer = noised.finite().relation_score(&observed.pairs())?;
     Ok([
         answer.grad_yi,

@@ -27,6 +27,7 @@ pub const FRECHET: Quantity = Quantity {
         port("trace_term", &["1"]),
     ],
     compute: frechet_distance,
+    bounds: None,
 };
 
 /// The kernel distance in one block.
@@ -40,6 +41,7 @@ pub const KID: Quantity = Quantity {
     options: &[],
     outputs: &[port("kid", &["1"])],
     compute: kernel_distance,
+    bounds: None,
 };
 
 /// Precision, recall, density and coverage.
@@ -52,11 +54,7 @@ pub const PRECISION_RECALL: Quantity = Quantity {
     ],
     inputs: &[port("real", &["N", "d"]), port("generated", &["M", "d"])],
     optional: &[],
-    options: &[OptionSpec {
-        name: "k",
-        kind: Kind::Count(1_000_000),
-        default: "3",
-    }],
+    options: &[OptionSpec::new("k", Kind::Count(1_000_000), "3")],
     outputs: &[
         port("precision", &["1"]),
         port("recall", &["1"]),
@@ -64,6 +62,7 @@ pub const PRECISION_RECALL: Quantity = Quantity {
         port("coverage", &["1"]),
     ],
     compute: precision_recall,
+    bounds: None,
 };
 
 /// Mean and deviation of the inception score over splits.
@@ -75,13 +74,10 @@ pub const INCEPTION_SCORE: Quantity = Quantity {
     ],
     inputs: &[port("probabilities", &["N", "C"])],
     optional: &[],
-    options: &[OptionSpec {
-        name: "splits",
-        kind: Kind::Count(1_000_000),
-        default: "10",
-    }],
+    options: &[OptionSpec::new("splits", Kind::Count(1_000_000), "10")],
     outputs: &[port("mean", &["1"]), port("std", &["1"])],
     compute: score,
+    bounds: None,
 };
 
 fn frechet_distance(inputs: &Tensors, _: &Options) -> Result<Outputs> {

@@ -30,7 +30,8 @@ Examples:
   sadm oracle edm-sigmas --set steps=18 --output sigmas.safetensors
 
 The input holds tensors named as in `sadm oracle list`, f32 or f64; the output is f64. One JSON
-object on standard output gives the scalars, the parameters used and the shapes.";
+object on standard output gives the scalars, the parameters used and the shapes; for quantities
+that may cancel, `bounds` says how far a scalar can be from the exact value (running-error bound).";
 
 /// The arguments of `sadm oracle`.
 #[derive(Debug, clap::Args)]
@@ -54,6 +55,8 @@ pub struct Args {
 struct Answer<'a> {
     quantity: &'static str,
     scalars: BTreeMap<&'static str, f64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    bounds: BTreeMap<&'static str, f64>,
     parameters: &'a Options,
     inputs: BTreeMap<&'a str, &'a [usize]>,
     shapes: BTreeMap<&'static str, &'a [usize]>,
@@ -70,13 +73,18 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let options = Options::resolve(quantity.options, &args.settings)?;
     let inputs = read_inputs(quantity, args.input.as_deref())?;
     let outputs = (quantity.compute)(&inputs, &options)?;
-    refuse_overflow(quantity, &outputs)?;
+    refuse_overflow(quantity, &inputs, &outputs)?;
+    let bounds = match quantity.bounds {
+        Some(bounds) => bounds(&inputs, &options)?,
+        None => BTreeMap::new(),
+    };
     if let Some(path) = &args.output {
         tensors::write(path, named(quantity.outputs, &outputs))?;
     }
     let answer = Answer {
         quantity: quantity.name,
         scalars: scalars(quantity, &outputs),
+        bounds,
         parameters: &options,
         inputs: inputs
             .iter()
@@ -104,8 +112,11 @@ fn read_inputs(quantity: &Quantity, path: Option<&Path>) -> Result<Tensors> {
             bail!("{} takes no --input, only --set options", quantity.name)
         }
         Some(path) => {
-            let names = |ports: &'static [Port]| ports.iter().map(|port| port.name);
-            let tensors = tensors::read(path, names(quantity.inputs), names(quantity.optional))?;
+            let names = |ports: &'static [Port]| -> Vec<&str> {
+                ports.iter().map(|port| port.name).collect()
+            };
+            let tensors =
+                tensors::read_exactly(path, &names(quantity.inputs), &names(quantity.optional))?;
             let ports = quantity.inputs.iter().chain(quantity.optional);
             quantity::check_shapes(ports, &tensors)?;
             Ok(tensors)
@@ -133,19 +144,45 @@ fn scalars(quantity: &Quantity, outputs: &Outputs) -> BTreeMap<&'static str, f64
 }
 
 /// An output that is infinite or NaN is refused by name, except λ, whose limit ±∞ is a value.
-fn refuse_overflow(quantity: &Quantity, outputs: &Outputs) -> Result<()> {
+fn refuse_overflow(quantity: &Quantity, inputs: &Tensors, outputs: &Outputs) -> Result<()> {
     for (name, tensor) in named(quantity.outputs, outputs) {
         match tensors::first_non_finite(tensor) {
             Some((_, value)) if name == "lambda" && !value.is_nan() => {}
             Some((index, value)) => {
                 bail!(
-                    "`{name}` is {value} at {index}: the inputs are too large or too small for f64"
+                    "`{name}` is {value} at {index}: the inputs are too large or too small for f64{}",
+                    extremes(inputs)
                 )
             }
             None => {}
         }
     }
     Ok(())
+}
+
+/// `; they reach from 1e-200 at `t` [0] to …`: the elements that most probably are to blame.
+fn extremes(inputs: &Tensors) -> String {
+    let elements = || {
+        inputs.iter().flat_map(|(name, x)| {
+            x.indexed_iter()
+                .filter(|(_, value)| **value != 0.0)
+                .map(move |(index, value)| (value.abs(), *value, name, index))
+        })
+    };
+    let least = elements().min_by(|a, b| a.0.total_cmp(&b.0));
+    let most = elements().max_by(|a, b| a.0.total_cmp(&b.0));
+    let (Some(least), Some(most)) = (least, most) else {
+        return String::new();
+    };
+    let place = |(_, value, name, index): (f64, f64, &String, ndarray::IxDyn)| {
+        let index = ndarray::Dimension::slice(&index).to_vec();
+        format!("{value:e} (`{name}` {index:?})")
+    };
+    format!(
+        "; the one nearest to zero is {}, the largest {}",
+        place(least),
+        place(most)
+    )
 }
 
 /// The table of `sadm oracle list`.
@@ -171,8 +208,12 @@ fn entry(quantity: &Quantity) -> String {
         lines.push(format!("  or   {}", ports(quantity.optional)));
     }
     lines.extend(quantity.options.iter().map(|option| {
+        let condition = option
+            .only_with
+            .map(|(key, word)| format!("; only with {key}={word}"))
+            .unwrap_or_default();
         format!(
-            "  set  {}={}   (default {})",
+            "  set  {}={}   (default {}{condition})",
             option.name,
             option.kind.domain(),
             option.default

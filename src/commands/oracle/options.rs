@@ -29,6 +29,28 @@ pub struct OptionSpec {
     pub kind: Kind,
     /// What is taken where the option is not given, as it would be typed.
     pub default: &'static str,
+    /// The key and the word without which the option has no effect.
+    pub only_with: Option<(&'static str, &'static str)>,
+}
+
+impl OptionSpec {
+    /// An option that always has an effect.
+    pub const fn new(name: &'static str, kind: Kind, default: &'static str) -> Self {
+        Self {
+            name,
+            kind,
+            default,
+            only_with: None,
+        }
+    }
+
+    /// The same option where it has an effect only with `key=word`.
+    pub const fn only_with(self, key: &'static str, word: &'static str) -> Self {
+        Self {
+            only_with: Some((key, word)),
+            ..self
+        }
+    }
 }
 
 /// A checked value; in JSON a word or a number.
@@ -43,27 +65,46 @@ pub enum Value {
     Count(usize),
 }
 
-/// Every option of a quantity with its value, given or default.
+/// Every option of a quantity that has an effect, with its value, given or default.
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
 pub struct Options(BTreeMap<&'static str, Value>);
 
 impl Options {
-    /// Reads `key=value` settings against the declared options; a later setting of a key wins.
+    /// Reads `key=value` settings against the declared options.
     ///
     /// # Errors
-    /// A setting without `=`, an unknown key (with the nearest known one), a bad value.
+    /// A setting without `=`, an unknown key (with the nearest known one), a bad value, a key set twice, an option that
+    /// has no effect with the others.
     pub fn resolve(specs: &[OptionSpec], settings: &[String]) -> Result<Self> {
         let mut values = BTreeMap::new();
-        for spec in specs {
-            values.insert(spec.name, spec.parse(spec.default)?);
-        }
         for setting in settings {
             let (key, value) = setting
                 .split_once('=')
                 .ok_or_else(|| anyhow!("--set needs key=value, got `{setting}`"))?;
             let spec = find(specs, key.trim())?;
-            values.insert(spec.name, spec.parse(value.trim())?);
+            let value = spec.parse(value.trim())?;
+            if values.insert(spec.name, value).is_some() {
+                bail!("option `{}` is set twice; set it once", spec.name);
+            }
+        }
+        let given: Vec<&str> = values.keys().copied().collect();
+        for spec in specs {
+            let default = spec.parse(spec.default)?;
+            values.entry(spec.name).or_insert(default);
+        }
+        for spec in specs {
+            if let Some((key, word)) = spec.only_with
+                && values.get(key) != Some(&Value::Word(word))
+            {
+                if given.contains(&spec.name) {
+                    bail!(
+                        "option `{0}` has an effect only with {key}={word}; set that too, or leave `{0}` out",
+                        spec.name
+                    );
+                }
+                values.remove(spec.name);
+            }
         }
         Ok(Self(values))
     }

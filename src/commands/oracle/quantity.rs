@@ -41,7 +41,12 @@ pub struct Quantity {
     pub outputs: &'static [Port],
     /// The computation, on inputs whose shapes fit.
     pub compute: fn(&Tensors, &Options) -> Result<Outputs>,
+    /// How far scalars of the output may be from their exact values, by name; for a quantity that may cancel.
+    pub bounds: Option<Bounds>,
 }
+
+/// Running-error bounds of scalars by name.
+pub type Bounds = fn(&Tensors, &Options) -> Result<BTreeMap<&'static str, f64>>;
 
 /// Computed tensors in the order of [`Quantity::outputs`].
 pub type Outputs = Vec<ArrayD<f64>>;

@@ -1,33 +1,34 @@
 //! `structural-loss`: how far apart the relations inside two batches are.
 
-use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, anyhow};
 use ndarray::{Array1, Array2, Ix2};
+use sadm_reference::bound::{Precision, structure as bound};
 use sadm_reference::distance::Distance;
-use sadm_reference::relation::Relation;
-use sadm_reference::structure::{StructureOptions, structural_loss};
+use sadm_reference::polarised::{Form, polarised_loss};
+use sadm_reference::relation::{Relation, affinity};
+use sadm_reference::structure::{StructureError, StructureOptions, structural_loss};
 
 use super::options::{Kind, OptionSpec, Options};
 use super::quantity::{Outputs, Quantity, port};
 use crate::tensors::Tensors;
 
 /// The relations of the reference.
-pub const RELATION: OptionSpec = OptionSpec {
-    name: "relation",
-    kind: Kind::Choice(&[
+pub const RELATION: OptionSpec = OptionSpec::new(
+    "relation",
+    Kind::Choice(&[
         "cosine",
         "inner-product",
         "squared-euclidean",
         "euclidean",
         "rbf",
     ]),
-    default: "cosine",
-};
+    "cosine",
+);
 /// The bandwidth of `rbf`.
-pub const BANDWIDTH: OptionSpec = OptionSpec {
-    name: "bandwidth",
-    kind: Kind::Positive,
-    default: "1",
-};
+pub const BANDWIDTH: OptionSpec =
+    OptionSpec::new("bandwidth", Kind::Positive, "1").only_with("relation", "rbf");
 
 /// The structural loss with both gradients and both affinity matrices.
 pub const STRUCTURAL_LOSS: Quantity = Quantity {
@@ -36,32 +37,22 @@ pub const STRUCTURAL_LOSS: Quantity = Quantity {
         "loss = eta/B² Σ_ij D(M_ij − M̂_ij), or eta/(B(B−1)) Σ_{i≠j} with diagonal=exclude",
         "M of `real`, M̂ of `generated`; rbf: exp(−‖ψ_i−ψ_j‖²/(2·bandwidth²))",
         "D(e) = e², |e|, or huber: e²/2 for |e| ≤ delta, delta(|e| − delta/2) beyond",
+        "cosine and inner-product with squared: M − M̂ = ½(P Sᵀ + S Pᵀ), P = Ψ − Ψ̂, S = Ψ + Ψ̂ (unit rows under cosine),",
+        "so that no digits are lost at generated ≈ real; for all, the JSON's `bounds` gives the rounding bound of the loss",
     ],
     inputs: &[port("real", &["B", "d"]), port("generated", &["B", "d"])],
     optional: &[],
     options: &[
         RELATION,
         BANDWIDTH,
-        OptionSpec {
-            name: "distance",
-            kind: Kind::Choice(&["squared", "absolute", "huber"]),
-            default: "squared",
-        },
-        OptionSpec {
-            name: "delta",
-            kind: Kind::Positive,
-            default: "1",
-        },
-        OptionSpec {
-            name: "eta",
-            kind: Kind::NonNegative,
-            default: "1",
-        },
-        OptionSpec {
-            name: "diagonal",
-            kind: Kind::Choice(&["include", "exclude"]),
-            default: "include",
-        },
+        OptionSpec::new(
+            "distance",
+            Kind::Choice(&["squared", "absolute", "huber"]),
+            "squared",
+        ),
+        OptionSpec::new("delta", Kind::Positive, "1").only_with("distance", "huber"),
+        OptionSpec::new("eta", Kind::NonNegative, "1"),
+        OptionSpec::new("diagonal", Kind::Choice(&["include", "exclude"]), "include"),
     ],
     outputs: &[
         port("loss", &["1"]),
@@ -71,24 +62,112 @@ pub const STRUCTURAL_LOSS: Quantity = Quantity {
         port("affinity_generated", &["B", "B"]),
     ],
     compute: loss,
+    bounds: Some(bounds),
 };
 
 fn loss(inputs: &Tensors, options: &Options) -> Result<Outputs> {
     let real = matrix(inputs, "real")?;
     let generated = matrix(inputs, "generated")?;
-    let structure = StructureOptions {
+    let (eta, structure) = ([options.number("eta")], choices(options)?);
+    let (loss, grad_real, grad_generated, affinities) = if polarised(&structure) {
+        let answer = polarised_loss(&real, &generated, &eta, &structure, Form::Batch)
+            .map_err(|refused| explain(refused, &real, &generated, &structure))?;
+        let of = |psi| affinity(structure.relation, psi);
+        let affinities = [of(&real)?, of(&generated)?];
+        (
+            answer.loss,
+            answer.grad_real,
+            answer.grad_generated,
+            affinities,
+        )
+    } else {
+        let answer = structural_loss(&real, &generated, &eta, &structure)
+            .map_err(|refused| explain(refused, &real, &generated, &structure))?;
+        let affinities = [answer.affinity_real, answer.affinity_generated];
+        (
+            answer.loss,
+            answer.grad_real,
+            answer.grad_generated,
+            affinities,
+        )
+    };
+    let [affinity_real, affinity_generated] = affinities;
+    Ok(vec![
+        Array1::from(vec![loss]).into_dyn(),
+        grad_real.into_dyn(),
+        grad_generated.into_dyn(),
+        affinity_real.into_dyn(),
+        affinity_generated.into_dyn(),
+    ])
+}
+
+/// The rounding bound of [`loss`].
+fn bounds(inputs: &Tensors, options: &Options) -> Result<BTreeMap<&'static str, f64>> {
+    let (real, generated) = (matrix(inputs, "real")?, matrix(inputs, "generated")?);
+    let (eta, structure, host) = ([options.number("eta")], choices(options)?, Precision::F64);
+    let loss = if polarised(&structure) {
+        bound::polarised_loss(&real, &generated, &eta, &structure, Form::Batch, host)?.loss
+    } else {
+        bound::structural_loss(&real, &generated, &eta, &structure, host)?.loss
+    };
+    Ok(loss
+        .error
+        .first()
+        .map(|error| ("loss", *error))
+        .into_iter()
+        .collect())
+}
+
+fn choices(options: &Options) -> Result<StructureOptions> {
+    Ok(StructureOptions {
         relation: relation(options)?,
         distance: distance(options)?,
         diagonal: options.word("diagonal").parse()?,
-    };
-    let answer = structural_loss(&real, &generated, &[options.number("eta")], &structure)?;
-    Ok(vec![
-        Array1::from(vec![answer.loss]).into_dyn(),
-        answer.grad_real.into_dyn(),
-        answer.grad_generated.into_dyn(),
-        answer.affinity_real.into_dyn(),
-        answer.affinity_generated.into_dyn(),
-    ])
+    })
+}
+
+/// Whether the loss has the form that does not cancel.
+fn polarised(structure: &StructureOptions) -> bool {
+    matches!(
+        structure.relation,
+        Relation::Cosine | Relation::InnerProduct
+    ) && structure.distance == Distance::Squared
+}
+
+/// An overflow with the row that most probably caused it: the shortest under cosine, whose gradient grows as the
+/// row shrinks, the one with the largest feature otherwise.
+fn explain(
+    refused: StructureError,
+    real: &Array2<f64>,
+    generated: &Array2<f64>,
+    structure: &StructureOptions,
+) -> anyhow::Error {
+    if refused != StructureError::Overflow {
+        return refused.into();
+    }
+    let rows = [("real", real), ("generated", generated)]
+        .into_iter()
+        .flat_map(|(name, psi)| {
+            let rows = psi.rows().into_iter().enumerate();
+            rows.map(move |(row, x)| (x.fold(0.0_f64, |m, v| m.max(v.abs())), name, row))
+        });
+    if structure.relation == Relation::Cosine {
+        match rows.min_by(|a, b| a.0.total_cmp(&b.0)) {
+            Some((size, name, row)) => anyhow!(
+                "the gradients grow with 1/‖row‖ under cosine and overflow: row {row} of `{name}` reaches {size:e} \
+                 only; scale that row (its cosines stay the same) or lower eta"
+            ),
+            None => refused.into(),
+        }
+    } else {
+        match rows.max_by(|a, b| a.0.total_cmp(&b.0)) {
+            Some((size, name, row)) => anyhow!(
+                "the loss or its gradients overflow: row {row} of `{name}` reaches {size:e}; scale the features down, \
+                 or lower eta"
+            ),
+            None => refused.into(),
+        }
+    }
 }
 
 /// A tensor of two axes as such.
