@@ -70,6 +70,39 @@ fn unknown_names_and_devices_are_named() {
 }
 
 #[test]
+fn a_replayed_case_runs_in_its_own_type_or_in_another() {
+    let folder = Folder::new();
+    let path = folder.path("case.json");
+    // x = 0.1, which no binary type holds: its rounding differs by element type.
+    let case = serde_json::json!({
+        "check": "denoising-loss", "device": "cpu", "dtype": "f32", "message": "by hand",
+        "case": {
+            "params": {"w": {"numbers": [0.5]}},
+            "tensors": {
+                "x_hat": {"shape": [1, 2], "data": [0.75, 0.1]},
+                "x0": {"shape": [1, 2], "data": [0.25, -0.3]},
+            },
+        },
+    });
+    std::fs::write(&path, case.to_string()).expect("writable");
+    let replay = |more: &[&str]| {
+        let output = sadm()
+            .args(["verify", "--replay"])
+            .arg(&path)
+            .args(more)
+            .assert()
+            .success();
+        String::from_utf8_lossy(&output.get_output().stdout).into_owned()
+    };
+    assert_eq!(replay(&[]), replay(&["--dtype=f32"]));
+    assert_ne!(
+        replay(&[]),
+        replay(&["--dtype=f64"]),
+        "--dtype has no effect"
+    );
+}
+
+#[test]
 fn a_replay_file_that_is_none_is_named() {
     let folder = Folder::new();
     let path = folder.path("case.json");

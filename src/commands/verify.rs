@@ -27,9 +27,9 @@ pub struct Args {
     /// Where the training system computes: cpu or cuda:N [default: cpu, or the replayed case's]
     #[arg(long)]
     device: Option<String>,
-    /// Its element type
-    #[arg(long, default_value = "f32", value_parser = ["f32", "tf32", "bf16", "f16", "f64"])]
-    dtype: String,
+    /// Its element type [default: f32, or the replayed case's]
+    #[arg(long, value_parser = ["f32", "tf32", "bf16", "f16", "f64"])]
+    dtype: Option<String>,
     /// Random cases for each quantity; expensive ones run a fraction
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     cases: u32,
@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if args.list {
         files::print(&list())?;
     } else if let Some(file) = &args.replay {
-        run_again(file, args.device.as_deref())?;
+        run_again(file, args.device.as_deref(), args.dtype.as_deref())?;
     } else {
         run_all(args)?;
     }
@@ -71,8 +71,8 @@ fn list() -> String {
         .concat()
 }
 
-fn run_again(file: &Path, device: Option<&str>) -> Result<()> {
-    let check = replay(file, device)?;
+fn run_again(file: &Path, device: Option<&str>, dtype: Option<&str>) -> Result<()> {
+    let check = replay(file, device, dtype)?;
     files::print(&format!("{}\n{check}\n", Report::head()))?;
     if check.failed() {
         bail!("`{}` fails: {}", check.name, check.place);
@@ -82,7 +82,10 @@ fn run_again(file: &Path, device: Option<&str>) -> Result<()> {
 
 fn run_all(args: &Args) -> Result<()> {
     let options = VerifyOptions {
-        place: place::open(args.device.as_deref().unwrap_or("cpu"), &args.dtype)?,
+        place: place::open(
+            args.device.as_deref().unwrap_or("cpu"),
+            args.dtype.as_deref().unwrap_or("f32"),
+        )?,
         cases: args.cases,
         only: args.only.clone(),
         seed: args.seed,

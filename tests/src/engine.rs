@@ -521,12 +521,12 @@ mod tests {
         let again =
             judge_once(&toy(true), &back.case, &Place::cpu(DType::F32)).expect("it can be judged");
         assert!(again.failed(), "the case no longer fails");
-        let unknown = crate::replay(&path, None)
+        let unknown = crate::replay(&path, None, None)
             .expect_err("the toy is in no registry")
             .to_string();
         assert!(unknown.contains("forward.toy"), "unclear: {unknown}");
         std::fs::write(&path, "{").expect("it can be spoiled");
-        let spoiled = crate::replay(&path, None)
+        let spoiled = crate::replay(&path, None, None)
             .expect_err("half a file")
             .to_string();
         assert!(spoiled.contains("case.json"), "no path in: {spoiled}");

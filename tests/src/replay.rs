@@ -60,13 +60,16 @@ impl Counterexample {
     }
 }
 
-/// Runs the case of a file again, where it failed or on another device.
+/// Runs the case of a file again, where and as it failed or on another device or in another element type.
 ///
 /// # Errors
 /// When the file is none of ours, its check no longer exists, or the device cannot be opened.
-pub fn replay(path: &Path, device: Option<&str>) -> Result<CheckReport> {
+pub fn replay(path: &Path, device: Option<&str>, dtype: Option<&str>) -> Result<CheckReport> {
     let found = Counterexample::read(path)?;
-    let place = Place::open(device.unwrap_or(&found.device), &found.dtype)?;
+    let place = Place::open(
+        device.unwrap_or(&found.device),
+        dtype.unwrap_or(&found.dtype),
+    )?;
     let check = registry()
         .into_iter()
         .find(|check| check.name() == found.check)

@@ -18,7 +18,6 @@ use sadm_reference::{
 };
 
 use crate::{
-    case::Case,
     check::scalar,
     checks::{
         denoise::weight_bound,
@@ -29,8 +28,13 @@ use crate::{
     compare::{Comparison, compare},
     engine::Place,
     error::{Error, Result},
-    replay::Counterexample,
 };
+
+mod cases;
+
+/// Names of the two losses among the quantities.
+const DENOISING_LOSS: &str = "denoising loss";
+const STRUCTURAL_LOSS: &str = "structural loss";
 
 /// How the shadow check reports.
 #[derive(Debug, Clone, Default)]
@@ -84,19 +88,25 @@ impl Observer for Shadow {
         let mut found = Found::default();
         let mut refused = None;
         if let Some(denoising) = &observation.denoising {
-            refused = judge_denoising(denoising, &mut found).err();
+            let judged = judge_denoising(denoising, &mut found);
+            refused = judged.err().map(|error| (DENOISING_LOSS, error));
         }
         if let Some(structure) = &observation.structure {
-            refused = refused.or(judge_structure(structure, &mut found).err());
+            let judged = judge_structure(structure, &mut found);
+            refused = refused.or(judged.err().map(|error| (STRUCTURAL_LOSS, error)));
         }
         let mut verdict = found.verdict(observation);
-        if let Some(error) = refused {
-            // The reference refuses NaN and zero rows by name: that is a failure of the step, not of the check.
+        if let Some((quantity, error)) = refused {
+            // The reference refuses NaN and zero rows by name: that is a failure of the step, not of the check. A
+            // quantity that failed before is what led to it.
+            if verdict.failure.is_none() {
+                quantity.clone_into(&mut verdict.quantity);
+            }
             verdict.ratio = f64::INFINITY;
             verdict.failure = Some(format!("step {}: {error}", observation.step));
         }
         if let (Some(failure), Some(folder)) = (&verdict.failure, &self.options.folder)
-            && let Some(path) = write_case(observation, folder, failure)
+            && let Some(path) = cases::write(observation, &verdict.quantity, folder, failure)
         {
             verdict.failure = Some(format!("{failure}; the case is in {}", path.display()));
         }
@@ -231,7 +241,7 @@ fn judge_denoising(o: &DenoisingObservation<'_>, found: &mut Found) -> Result<()
         value: scalar(value.loss),
         error: wide.loss.error,
     };
-    found.add("denoising loss", &scalar(o.loss), &exact, &own.loss);
+    found.add(DENOISING_LOSS, &scalar(o.loss), &exact, &own.loss);
     let grad = wide.grad_prediction.stored_as(p.element);
     found.add(
         "grad x_hat",
@@ -289,7 +299,7 @@ fn judge_structure(o: &StructureObservation<'_>, found: &mut Found) -> Result<()
         loss_bound(&psi, &psi_hat, o.eta, &options, p.wide)?,
         loss_bound(&psi, &psi_hat, o.eta, &options, host)?,
     );
-    found.add("structural loss", &scalar(o.loss), &wide.loss, &own.loss);
+    found.add(STRUCTURAL_LOSS, &scalar(o.loss), &wide.loss, &own.loss);
     let gradients = [
         ("grad psi", o.grad_psi, &wide.grad_real, &own.grad_real),
         (
@@ -306,80 +316,11 @@ fn judge_structure(o: &StructureObservation<'_>, found: &mut Found) -> Result<()
     Ok(())
 }
 
-/// The step's structural part, or its denoising part, as a case of the registry. A case that cannot be written
-/// costs the run nothing: the failure itself is reported either way.
-fn write_case(
-    observation: &Observation<'_>,
-    folder: &std::path::Path,
-    message: &str,
-) -> Option<PathBuf> {
-    let (check, case, tensor) = match (&observation.structure, &observation.denoising) {
-        (Some(s), _) if message.contains("psi") || message.contains("structural") => {
-            (structure_name(s)?, structure_case(s).ok()?, s.psi)
-        }
-        (_, Some(d)) => (
-            "denoising-loss".to_owned(),
-            denoising_case(d).ok()?,
-            d.x_hat,
-        ),
-        (Some(s), None) => (structure_name(s)?, structure_case(s).ok()?, s.psi),
-        (None, None) => return None,
-    };
-    let device = if tensor.device().is_cpu() {
-        "cpu"
-    } else {
-        "cuda:0"
-    };
-    let path = folder.join(format!("shadow-{}.json", observation.step));
-    let found = Counterexample {
-        check,
-        device: device.to_owned(),
-        dtype: tensor.dtype().as_str().to_owned(),
-        message: message.to_owned(),
-        case,
-    };
-    found.write(&path).ok().map(|()| path)
-}
-
-fn structure_name(o: &StructureObservation<'_>) -> Option<String> {
-    let options = options_of(&o.options).ok()?;
-    Some(format!(
-        "structural-loss.{}.{}",
-        options.relation, options.distance
-    ))
-}
-
-fn structure_case(o: &StructureObservation<'_>) -> Result<Case> {
-    let options = options_of(&o.options)?;
-    let bandwidth = if let Relation::Rbf { bandwidth } = options.relation {
-        bandwidth
-    } else {
-        1.0
-    };
-    let delta = if let Distance::Huber { delta } = options.distance {
-        delta
-    } else {
-        1.0
-    };
-    Ok(Case::new()
-        .tensor("real", matrix(o.psi)?)
-        .tensor("generated", matrix(o.psi_hat)?)
-        .numbers("eta", o.eta.to_vec())
-        .text("diagonal", &options.diagonal.to_string())
-        .number("bandwidth", bandwidth)
-        .number("delta", delta))
-}
-
-fn denoising_case(o: &DenoisingObservation<'_>) -> Result<Case> {
-    Ok(Case::new()
-        .tensor("x_hat", Place::array(o.x_hat)?)
-        .tensor("x0", Place::array(o.x0)?)
-        .numbers("w", o.weights.to_vec()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
     use crate::{checks::networks, generators::seeded_normal};
     use candle_core::Device;
     use sadm_gpu::{
@@ -638,27 +579,45 @@ mod tests {
         );
     }
 
+    type Fault = (&'static str, fn(&mut Observed));
+
+    fn scaled(x: &Tensor) -> Tensor {
+        (x * 1.001).expect("a product")
+    }
+
     /// Each fault in the quantity that made it, by name.
+    const FAULTS: [Fault; 13] = [
+        ("x_t", |o| o.x_t = scaled(&o.x_t)),
+        ("x_hat", |o| o.x_hat = scaled(&o.x_hat)),
+        ("skip", |o| {
+            o.coefficients.iter_mut().for_each(|c| c.skip *= 1.001);
+        }),
+        ("out", |o| {
+            o.coefficients.iter_mut().for_each(|c| c.out *= 1.001);
+        }),
+        ("input", |o| {
+            o.coefficients.iter_mut().for_each(|c| c.input *= 1.001);
+        }),
+        ("noise", |o| {
+            o.coefficients.iter_mut().for_each(|c| c.noise *= 1.001);
+        }),
+        ("w", |o| o.weights.iter_mut().for_each(|w| *w *= 1.001)),
+        ("denoising loss", |o| o.loss *= 1.001),
+        ("grad x_hat", |o| o.gradients[0] = scaled(&o.gradients[0])),
+        ("eta", |o| o.eta.iter_mut().for_each(|eta| *eta *= 1.001)),
+        ("structural loss", |o| o.structural_loss *= 2.0),
+        ("grad psi", |o| {
+            o.gradients[1] = o.gradients[1].zeros_like().expect("zeros");
+        }),
+        ("grad psi_hat", |o| {
+            o.gradients[2] = o.gradients[2].neg().expect("a sign");
+        }),
+    ];
+
     #[test]
     fn a_wrong_step_fails_by_name() {
-        let twice = |x: &Tensor| (x * 1.001).expect("a product");
-        let faults: [(&str, &dyn Fn(&mut Observed)); 9] = [
-            ("x_t", &|o| o.x_t = twice(&o.x_t)),
-            ("x_hat", &|o| o.x_hat = twice(&o.x_hat)),
-            ("w", &|o| o.weights.iter_mut().for_each(|w| *w *= 1.001)),
-            ("denoising loss", &|o| o.loss *= 1.001),
-            ("grad x_hat", &|o| o.gradients[0] = twice(&o.gradients[0])),
-            ("eta", &|o| o.eta.iter_mut().for_each(|eta| *eta *= 1.001)),
-            ("structural loss", &|o| o.structural_loss *= 2.0),
-            ("grad psi", &|o| {
-                o.gradients[1] = o.gradients[1].zeros_like().expect("zeros");
-            }),
-            ("grad psi_hat", &|o| {
-                o.gradients[2] = o.gradients[2].neg().expect("a sign");
-            }),
-        ];
         let step = cosine();
-        for (name, fault) in faults {
+        for (name, fault) in FAULTS {
             let verdict = step.theta(fault, None);
             let ratio = verdict
                 .ratios
@@ -698,19 +657,48 @@ mod tests {
         }
     }
 
+    /// The file holds the quantity that failed, whatever the message says, and runs again.
     #[test]
-    fn a_failed_step_leaves_a_case_that_runs_again() {
+    fn a_failed_step_leaves_the_case_of_its_quantity() {
+        let step = cosine();
+        let mut seen = BTreeSet::new();
+        for (fault_name, fault) in FAULTS {
+            let folder = tempfile::tempdir().expect("a folder");
+            let verdict = step.theta(fault, Some(folder.path().to_owned()));
+            let failure = verdict.failure.expect("a wrong step fails");
+            assert!(failure.contains("shadow-7.json"), "no file in: {failure}");
+            let check = match verdict.quantity.as_str() {
+                "w" => "weight.edm",
+                "x_t" => "forward",
+                "skip" | "out" | "input" | "noise" | "x_hat" => "denoise.edm",
+                "denoising loss" | "grad x_hat" => "denoising-loss",
+                "eta" => "eta.vp-linear",
+                "structural loss" | "grad psi" | "grad psi_hat" => "structural-loss.cosine.squared",
+                other => panic!("{fault_name}: no check for {other}"),
+            };
+            let again = crate::replay(&folder.path().join("shadow-7.json"), None, None)
+                .expect("it runs again");
+            assert_eq!(again.name, check, "{fault_name}");
+            assert!(
+                !again.failed(),
+                "candle computes this case rightly; the live step did not: {}",
+                again.place
+            );
+            seen.insert(check);
+        }
+        assert_eq!(seen.len(), 6, "not every check was written: {seen:?}");
+    }
+
+    #[test]
+    fn a_refused_step_leaves_the_case_of_what_was_refused() {
         let folder = tempfile::tempdir().expect("a folder");
-        let verdict = cosine().theta(|o| o.structural_loss *= 2.0, Some(folder.path().to_owned()));
-        let failure = verdict.failure.expect("twice the loss fails");
-        assert!(failure.contains("shadow-7.json"), "no file in: {failure}");
-        let again =
-            crate::replay(&folder.path().join("shadow-7.json"), None).expect("it runs again");
-        assert_eq!(again.name, "structural-loss.cosine.squared");
-        assert!(
-            !again.failed(),
-            "candle computes this case rightly; the live step did not: {}",
-            again.place
+        let verdict = cosine().theta(
+            |o| o.psi = o.psi.zeros_like().expect("zeros"),
+            Some(folder.path().to_owned()),
         );
+        assert_eq!(verdict.quantity, STRUCTURAL_LOSS, "{verdict:?}");
+        let found = crate::replay::Counterexample::read(&folder.path().join("shadow-7.json"))
+            .expect("it was written");
+        assert_eq!(found.check, "structural-loss.cosine.squared");
     }
 }
