@@ -113,3 +113,122 @@ fn what_is_unknown_or_out_of_range_is_named() {
     );
     says(&["show", "eq-14a", "--over", "z"], "unknown parameter `z`");
 }
+
+#[test]
+fn show_prints_the_free_values_and_takes_them_back() {
+    let show = |values: Option<&str>| {
+        let mut command = sadm();
+        command.args(["theory", "show", "eq-14a"]);
+        if let Some(values) = values {
+            command.args(["--set", &format!("values={values}")]);
+        }
+        let output = command.assert().success();
+        String::from_utf8_lossy(&output.get_output().stdout).into_owned()
+    };
+    let printed = show(None);
+    let line = printed
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("values"))
+        .expect("the values")
+        .trim();
+    let values: Vec<f64> = line
+        .split(',')
+        .map(|x| x.parse().expect("a number"))
+        .collect();
+    assert!(values.len() >= 64, "{line}");
+    assert_eq!(show(Some(line)), printed, "not the same instance");
+    let moved: Vec<String> = values.iter().map(|x| (x / 2.0).to_string()).collect();
+    assert_ne!(
+        show(Some(&moved.join(","))),
+        printed,
+        "values have no effect"
+    );
+    let refused = |values: &str| {
+        error_of(sadm().args([
+            "theory",
+            "show",
+            "eq-13",
+            "--set",
+            &format!("values={values}"),
+        ]))
+    };
+    assert!(refused("1,x").contains("values must be finite numbers between commas, got `x`"));
+    assert!(refused("1,inf").contains("got `inf`"));
+    assert!(refused("1,2").contains("more free values"));
+}
+
+#[test]
+fn a_choice_is_set_by_code_or_name() {
+    let show = |relation: &str| {
+        let relation = format!("relation={relation}");
+        let output = sadm()
+            .args(["theory", "show", "eq-13", "--set", &relation])
+            .assert()
+            .success();
+        output.get_output().stdout.clone()
+    };
+    assert_eq!(show("inner-product"), show("1"));
+    assert_eq!(show("rbf"), show("4"));
+    assert_ne!(show("cosine"), show("rbf"));
+    let message = error_of(sadm().args(["theory", "show", "eq-13", "--set", "relation=cosin"]));
+    assert!(
+        message.contains("0 cosine, 1 inner product") && message.contains("got `cosin`"),
+        "{message}"
+    );
+    let message = error_of(sadm().args(["theory", "show", "eq-13", "--set", "atoms=1.5"]));
+    assert!(
+        message.contains("atoms must be a whole number from 1 to 4, got `1.5`"),
+        "{message}"
+    );
+    let message = error_of(sadm().args(["theory", "show", "eq-14a", "--set", "gamma=-1"]));
+    assert!(!message.contains("whole"), "{message}");
+}
+
+/// Whatever parameter has a Greek letter's name can be typed as that letter.
+#[test]
+fn every_greek_parameter_is_mapped() {
+    let letters = [
+        ("γ", "gamma"),
+        ("δ", "delta"),
+        ("η", "eta"),
+        ("θ", "theta"),
+        ("ρ", "rho"),
+        ("σ", "sigma"),
+        ("τ", "tau"),
+        ("φ", "phi"),
+        ("ω", "omega"),
+        ("ᾱ", "alpha_bar"),
+    ];
+    for (letter, name) in letters {
+        let registry = sadm::theory::statements::registry();
+        let statement = registry
+            .iter()
+            .find(|s| s.parameters().iter().any(|p| p.name == name))
+            .unwrap_or_else(|| panic!("no parameter {name}"));
+        sadm()
+            .args(["theory", "show", statement.id(), "--over", letter])
+            .assert()
+            .success();
+    }
+}
+
+#[test]
+fn plot_draws_every_claim_and_says_so() {
+    let folder = Folder::new();
+    let out = folder.path("a.svg");
+    sadm()
+        .args(["theory", "plot", "coupling-entropy", "--over", "ρ", "--out"])
+        .arg(&out)
+        .assert()
+        .success()
+        .stdout(contains("claims over rho"));
+    let picture = std::fs::read_to_string(&out).expect("a file");
+    for claim in ["below independent noise", "not below independent noise"] {
+        assert!(picture.contains(claim), "no panel of `{claim}`");
+    }
+    assert!(picture.matches("two dimensions").count() >= 2, "claims cut");
+    let png = folder.path("a.png");
+    let message = error_of(sadm().args(["theory", "plot", "eq-14a", "--out"]).arg(&png));
+    assert!(message.contains("--out must end in .svg"), "{message}");
+    assert!(!png.exists());
+}

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use sadm_theory::statements::{
-    self, Instance, Kind, Parameter, Statement, Trial, registry, sweep, swept_by_default, try_on,
+    self, Instance, Kind, Parameter, Scale, Statement, Trial, registry, sweep, swept_by_default,
+    try_on,
 };
 
 use crate::files;
@@ -68,7 +69,7 @@ enum Action {
 struct Which {
     /// The statement
     id: String,
-    /// A parameter of the instance; may be given again for others
+    /// A parameter of the instance, or `values=…`, its free values; may be given again for others
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
     /// The parameter the plot runs over
@@ -83,11 +84,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Action::Check { ids, cases, seed } => check(ids, *cases, *seed)?,
         Action::Show { which } => files::print(&show::text(&which.resolve()?)?)?,
         Action::Plot { which, out } => {
-            let picture = plot::svg(&which.resolve()?)?;
+            if out.extension().is_none_or(|ending| ending != "svg") {
+                bail!("--out must end in .svg, got `{}`", out.display());
+            }
+            let (picture, panels) = plot::svg(&which.resolve()?)?;
             files::write_atomically(out, |file| {
                 std::io::Write::write_all(file, picture.as_bytes()).map_err(Into::into)
-            })
-            .with_context(|| format!("cannot write `{}`", out.display()))?;
+            })?;
+            files::print(&format!("{}: {panels}\n", out.display()))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -110,14 +114,18 @@ impl Which {
                 .split_once('=')
                 .ok_or_else(|| anyhow!("--set needs key=value, got `{setting}`"))?;
             let name = latin(key.trim());
-            if !known.iter().any(|p| p.name == name) {
-                bail!(unknown("parameter", key.trim(), &names(known)));
+            if name == VALUES_KEY {
+                instance = instance.with_values(free_values(value)?);
+                continue;
             }
-            let number: f64 = value
-                .trim()
-                .parse()
-                .map_err(|_| anyhow!("{name} must be a number, got `{value}`"))?;
-            instance = instance.with(known, name, number)?;
+            let Some(parameter) = known.iter().find(|p| p.name == name) else {
+                bail!(unknown(
+                    "parameter",
+                    key.trim(),
+                    &[&names(known)[..], &[VALUES_KEY]].concat()
+                ));
+            };
+            instance = instance.with(known, name, number(parameter, value.trim())?)?;
         }
         let over = match &self.over {
             None => swept_by_default(statement.as_ref()),
@@ -146,6 +154,65 @@ impl Chosen {
     }
 }
 
+/// Sets the free values, as `check` and `show` print them.
+const VALUES_KEY: &str = "values";
+
+/// Numbers between commas.
+fn free_values(text: &str) -> Result<Vec<f64>> {
+    let number = |word: &str| {
+        let number = word.trim().parse().ok();
+        number
+            .filter(|x: &f64| x.is_finite())
+            .ok_or_else(|| anyhow!("values must be finite numbers between commas, got `{word}`"))
+    };
+    text.split(',').map(number).collect()
+}
+
+/// A value that the parameter accepts; where it is a choice, its code or its name.
+fn number(parameter: &Parameter, text: &str) -> Result<f64> {
+    let Parameter {
+        name,
+        meaning,
+        low,
+        high,
+        ..
+    } = parameter;
+    let choices = choices(parameter);
+    let named = choices.iter().find(|(_, choice)| same_name(choice, text));
+    let number = match named {
+        Some((code, _)) => Some(*code),
+        None => text.parse().ok(),
+    };
+    number.filter(|x| parameter.accepts(*x)).ok_or_else(|| {
+        if !choices.is_empty() {
+            anyhow!("{name} must be one of {meaning}; got `{text}`")
+        } else if parameter.scale == Scale::Integer {
+            anyhow!("{name} must be a whole number from {low} to {high}, got `{text}`")
+        } else if text.parse::<f64>().is_err() {
+            anyhow!("{name} must be a number in [{low}, {high}], got `{text}`")
+        } else {
+            anyhow!("{name} must lie in [{low}, {high}], got {text}")
+        }
+    })
+}
+
+/// Codes and names of a parameter whose meaning is a list, `0 cosine, 1 inner product`; empty for others.
+fn choices(parameter: &Parameter) -> Vec<(f64, &'static str)> {
+    let choice = |text: &'static str| {
+        let (code, name) = text.split_once(' ')?;
+        Some((code.parse().ok()?, name))
+    };
+    let all: Option<_> = parameter.meaning.split(", ").map(choice).collect();
+    all.unwrap_or_default()
+}
+
+/// Whether `text` names a choice: `inner-product` is `inner product`, and `rbf` is `RBF with bandwidth 1.25`.
+fn same_name(choice: &str, text: &str) -> bool {
+    let plain = |name: &str| name.to_lowercase().replace('-', " ");
+    let (choice, text) = (plain(choice), plain(text));
+    choice == text || choice.split(" with ").next() == Some(text.as_str())
+}
+
 fn names(known: &[Parameter]) -> Vec<&'static str> {
     known.iter().map(|p| p.name).collect()
 }
@@ -154,6 +221,7 @@ fn names(known: &[Parameter]) -> Vec<&'static str> {
 fn latin(name: &str) -> &str {
     match name {
         "α" => "alpha",
+        "ᾱ" | "α\u{304}" => "alpha_bar",
         "γ" => "gamma",
         "δ" => "delta",
         "η" => "eta",
@@ -161,6 +229,9 @@ fn latin(name: &str) -> &str {
         "λ" => "lambda",
         "ρ" => "rho",
         "σ" => "sigma",
+        "τ" => "tau",
+        "φ" | "ϕ" => "phi",
+        "ω" => "omega",
         other => other,
     }
 }
@@ -238,6 +309,13 @@ fn refuses_what_is_false(statement: &dyn Statement) -> Result<bool> {
             .all(|e| e.verdict() == statements::Verdict::Refuted))
 }
 
+/// What shows this instance again.
+fn command(id: &str, instance: &Instance) -> String {
+    let settings = instance.to_string();
+    let settings = settings.split_whitespace().map(|s| format!(" --set {s}"));
+    format!("sadm theory show {id}{}", settings.collect::<String>())
+}
+
 fn row(id: &str, trial: &Trial, refuses: bool) -> String {
     let number = |x: Option<f64>| x.map_or("-".to_owned(), |x| format!("{x:.6}"));
     let verdict = match (&trial.failure, refuses) {
@@ -245,7 +323,8 @@ fn row(id: &str, trial: &Trial, refuses: bool) -> String {
         (None, false) => "FAIL: a claim that should be refuted is not".to_owned(),
         (Some(failure), _) => format!(
             "FAIL: {}\n  smallest instance: {}",
-            failure.reason, failure.instance
+            failure.reason,
+            command(id, &failure.instance)
         ),
     };
     format!(
@@ -254,4 +333,61 @@ fn row(id: &str, trial: &Trial, refuses: bool) -> String {
         number(trial.tightest),
         number(trial.worst_rounding)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The printed command, parsed as the shell would, gives the instance back.
+    #[test]
+    fn a_failing_instance_is_printed_as_the_command_that_shows_it() -> Result<()> {
+        for statement in registry() {
+            let instance = statement
+                .default_instance()
+                .with_values((0..64).map(|k| f64::from(k) / 7.0).collect());
+            let trial = Trial {
+                instances: 3,
+                tightest: None,
+                worst_rounding: None,
+                failure: Some(statements::Failure {
+                    instance: instance.clone(),
+                    reason: "broken by hand".to_owned(),
+                }),
+            };
+            let printed = row(statement.id(), &trial, true);
+            let line = printed.lines().last().unwrap_or_default();
+            let words: Vec<&str> = line
+                .strip_prefix("  smallest instance: sadm theory show ")
+                .unwrap_or_default()
+                .split(' ')
+                .collect();
+            let settings = words[1..].iter().filter(|word| **word != "--set");
+            let which = Which {
+                id: words[0].to_owned(),
+                settings: settings.map(|word| (*word).to_owned()).collect(),
+                over: None,
+            };
+            assert_eq!(which.resolve()?.instance, instance, "{}", statement.id());
+        }
+        Ok(())
+    }
+
+    /// Every parameter whose meaning lists codes takes each of its names.
+    #[test]
+    fn choices_have_names() -> Result<()> {
+        let mut lists = 0;
+        for statement in registry() {
+            for parameter in statement.parameters() {
+                let choices = choices(parameter);
+                lists += usize::from(!choices.is_empty());
+                for (code, name) in choices {
+                    let got = number(parameter, &name.replace(' ', "-"))?;
+                    assert_eq!(got.to_bits(), code.to_bits(), "{name}");
+                }
+            }
+        }
+        assert!(lists > 2, "only {lists} lists");
+        Ok(())
+    }
 }

@@ -9,8 +9,6 @@ use super::Chosen;
 
 /// Points along the parameter.
 const POINTS: usize = 201;
-/// Claims drawn, one panel each.
-const PANELS: usize = 4;
 /// Size of a panel.
 const PANEL: (u32, u32) = (720, 300);
 /// Ratio of the greatest to the least value beyond which values are drawn as powers of ten.
@@ -32,20 +30,34 @@ pub struct Curves {
 }
 
 impl Curves {
-    /// One for each claim of a sweep that has the same claims everywhere.
+    /// One for each claim that a sweep makes at two places or more, in the order of the evidence.
+    ///
+    /// The k-th piece of evidence may be of another claim on another part of the range; each has its own curves, drawn
+    /// where it is made. Claims that differ in numbers only are one, captioned with the range of the numbers.
     pub fn all(swept: &Sweep) -> Vec<Self> {
-        let claims = swept.iter().map(|(_, e)| e.len()).min().unwrap_or(0);
-        (0..claims)
-            .map(|k| Self::of(swept, k))
+        let mut claims: Vec<((usize, Vec<String>), Vec<(f64, &Evidence)>)> = Vec::new();
+        for (place, evidence) in swept {
+            for (k, e) in evidence.iter().enumerate() {
+                let key = (k, words(&e.claim).words);
+                match claims.iter_mut().find(|(known, _)| *known == key) {
+                    Some((_, places)) => places.push((*place, e)),
+                    None => claims.push((key, vec![(*place, e)])),
+                }
+            }
+        }
+        claims.sort_by_key(|((k, _), _)| *k);
+        claims
+            .iter()
+            .map(|(_, places)| Self::of(places))
             .filter(|c| c.lhs.len() > 1)
             .collect()
     }
 
-    fn of(swept: &Sweep, k: usize) -> Self {
-        let finite: Vec<(f64, &Evidence)> = swept
+    fn of(places: &[(f64, &Evidence)]) -> Self {
+        let finite: Vec<(f64, &Evidence)> = places
             .iter()
-            .map(|(place, evidence)| (*place, &evidence[k]))
             .filter(|(_, e)| e.lhs.is_finite() && e.rhs.is_finite())
+            .copied()
             .collect();
         let sides = || finite.iter().flat_map(|(_, e)| [e.lhs, e.rhs]);
         let (low, high) = extremes(sides());
@@ -56,10 +68,7 @@ impl Curves {
             points.collect()
         };
         Self {
-            claim: finite
-                .first()
-                .map(|(_, e)| e.claim.clone())
-                .unwrap_or_default(),
+            claim: caption(finite.iter().map(|(_, e)| e.claim.as_str())),
             powers,
             lhs: side(|e| e.lhs),
             rhs: side(|e| e.rhs),
@@ -78,6 +87,63 @@ impl Curves {
     }
 }
 
+/// A claim as its words, with the whole numbers that stand between them.
+struct Words {
+    words: Vec<String>,
+    numbers: Vec<u64>,
+}
+
+fn words(claim: &str) -> Words {
+    let mut parts = Words {
+        words: vec![String::new()],
+        numbers: Vec::new(),
+    };
+    let mut run = String::new();
+    for letter in claim.chars().chain([' ']) {
+        if letter.is_ascii_digit() || letter == '.' {
+            run.push(letter);
+            continue;
+        }
+        // A decimal fraction, a full stop and too many digits to count are words like others.
+        match run.parse::<u64>() {
+            Ok(number) if number.to_string() == run => {
+                parts.numbers.push(number);
+                parts.words.push(letter.to_string());
+            }
+            _ => {
+                let end = [run.as_str(), letter.encode_utf8(&mut [0; 4])].concat();
+                parts
+                    .words
+                    .iter_mut()
+                    .last()
+                    .into_iter()
+                    .for_each(|w| w.push_str(&end));
+            }
+        }
+        run.clear();
+    }
+    parts
+}
+
+/// Claims of the same words as one, `I ≤ D_2…64`.
+fn caption<'a>(claims: impl Iterator<Item = &'a str>) -> String {
+    let parts: Vec<Words> = claims.map(words).collect();
+    let Some(first) = parts.first() else {
+        return String::new();
+    };
+    let range = |i: usize| {
+        let numbers = || parts.iter().filter_map(|p| p.numbers.get(i).copied());
+        match (numbers().min(), numbers().max()) {
+            (Some(low), Some(high)) if low < high => format!("{low}…{high}"),
+            (Some(number), _) => number.to_string(),
+            _ => String::new(),
+        }
+    };
+    let joined = first.words.iter().enumerate();
+    let joined = joined.map(|(i, word)| word.clone() + &range(i));
+    joined.collect::<String>().trim_end().to_owned()
+}
+
 /// Least and greatest.
 fn extremes(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), y| {
@@ -85,13 +151,12 @@ fn extremes(values: impl Iterator<Item = f64>) -> (f64, f64) {
     })
 }
 
-/// The picture.
-pub fn svg(chosen: &Chosen) -> Result<String> {
+/// The picture, and in words what it shows.
+pub fn svg(chosen: &Chosen) -> Result<(String, String)> {
     let Some((over, swept)) = chosen.sweep(POINTS)? else {
         bail!("`{}` has no parameter to plot over", chosen.statement.id());
     };
-    let mut panels = Curves::all(&swept);
-    panels.truncate(PANELS);
+    let panels = Curves::all(&swept);
     let count = u32::try_from(panels.len())?;
     if count == 0 {
         bail!(
@@ -115,7 +180,7 @@ pub fn svg(chosen: &Chosen) -> Result<String> {
         }
         root.present().map_err(drawing)?;
     }
-    Ok(picture)
+    Ok((picture, format!("{count} claims over {}", over.name)))
 }
 
 fn panel<X>(
@@ -172,4 +237,63 @@ fn label(y: f64, power: bool) -> String {
 
 fn drawing(error: impl std::fmt::Display) -> anyhow::Error {
     anyhow!("cannot draw: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sadm_theory::statements::{find, sweep, swept_by_default};
+
+    #[test]
+    fn claims_that_differ_in_numbers_are_one_with_their_range() {
+        let caption = |claims: &[&str]| caption(claims.iter().copied());
+        assert_eq!(caption(&["I ≤ D_8", "I ≤ D_2", "I ≤ D_64"]), "I ≤ D_2…64");
+        for kept in ["0.999 w(γ), near 007.", "99999999999999999999999 ≤ 3."] {
+            assert_eq!(caption(&[kept]), kept);
+        }
+        assert_eq!(caption(&[]), "");
+    }
+
+    /// The claim swaps its sides inside the range: each way is drawn where it is made, under its own words.
+    #[test]
+    fn a_claim_of_a_part_of_the_range_is_drawn_there() {
+        let statement = find("coupling-entropy").expect("a statement");
+        let over = statement.parameters().iter().find(|p| p.name == "rho");
+        let over = over.expect("a parameter");
+        let swept = sweep(statement.as_ref(), &statement.default_instance(), over, 41);
+        let all = Curves::all(&swept.expect("evidence"));
+        let of = |words: &str| {
+            let mut found = all.iter().filter(|c| c.claim.contains(words));
+            let curves = found.next().expect("a claim");
+            curves
+                .lhs
+                .iter()
+                .map(|(place, _)| *place)
+                .collect::<Vec<_>>()
+        };
+        let (below, above) = (of(": below independent"), of("not below independent"));
+        assert!(below.iter().any(|rho| *rho > 0.0) && above.iter().any(|rho| *rho < 0.0));
+        assert!(above.iter().all(|rho| *rho <= 0.0), "{above:?}");
+        assert_eq!(below.len() + above.len(), 41);
+    }
+
+    #[test]
+    fn the_pieces_of_a_cover_are_captioned_with_their_range() {
+        let statement = find("eq-14b-box").expect("a statement");
+        let over = swept_by_default(statement.as_ref()).expect("a parameter");
+        let swept = sweep(statement.as_ref(), &statement.default_instance(), over, 5);
+        let swept = swept.expect("evidence");
+        let pieces = |k: usize| {
+            let of = |e: &[Evidence]| words(&e[k].claim).numbers.last().copied();
+            let all: Vec<_> = swept.iter().filter_map(|(_, e)| of(e)).collect();
+            (all.iter().min().copied(), all.iter().max().copied())
+        };
+        let (Some(low), Some(high)) = pieces(0) else {
+            panic!("no pieces");
+        };
+        assert!(high > low, "the same number everywhere shows nothing");
+        let first = &Curves::all(&swept)[0];
+        let ending = format!("on {low}…{high} pieces");
+        assert!(first.claim.ends_with(&ending), "{}", first.claim);
+    }
 }

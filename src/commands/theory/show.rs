@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use anyhow::Result;
-use sadm_theory::statements::{Evidence, Scale};
+use sadm_theory::statements::{Evidence, Instance, Scale};
 use textplots::{Chart, Plot, Shape};
 
-use super::{Chosen, kind, plot::Curves};
+use super::{Chosen, VALUES_KEY, kind, plot::Curves};
 
 /// Points of the plot along its parameter, and its size in dots (2 × 4 to a letter).
 const POINTS: usize = 61;
@@ -29,23 +29,40 @@ pub fn text(chosen: &Chosen) -> Result<String> {
         let (name, meaning) = (parameter.name, parameter.meaning);
         writeln!(out, "  {name:10} {value:<12} in {range:16} {meaning}")?;
     }
+    writeln!(
+        out,
+        "  {:10} {}\n  (free values: the statement builds its atoms, weights, points or batches of them, in order; any \
+         may be set: --set values=…)",
+        VALUES_KEY,
+        free_values(&chosen.instance)
+    )?;
     out += "\nholds:\n";
     write_lines(&mut out, &statement.evidence(&chosen.instance)?)?;
     out += "\nrefuted, on a fixed witness:\n";
     write_lines(&mut out, &statement.refuted()?)?;
     if let Some((over, swept)) = chosen.sweep(POINTS)?
-        && let Some(curves) = Curves::all(&swept).into_iter().next()
+        && let all = Curves::all(&swept)
+        && let Some(curves) = all.first()
     {
         let log = |is: bool| if is { "log10 of " } else { "" };
         let (values, place) = (log(curves.powers), log(over.scale == Scale::Log));
         writeln!(
             out,
-            "\n{}\n{values}left (dots) and right (line) over {place}{}",
-            curves.claim, over.name
+            "\n{}\n{values}left (dots) and right (line) over {place}{} (claim 1 of {}; `sadm theory plot` draws all)",
+            curves.claim,
+            over.name,
+            all.len()
         )?;
-        out += &chart(&curves, over.scale == Scale::Log);
+        out += &chart(curves, over.scale == Scale::Log);
     }
     Ok(out)
+}
+
+/// As `--set values=` takes them.
+fn free_values(instance: &Instance) -> String {
+    let text = instance.to_string();
+    let (_, values) = text.rsplit_once("values=").unwrap_or_default();
+    values.to_owned()
 }
 
 fn write_lines(out: &mut String, evidence: &[Evidence]) -> std::fmt::Result {
