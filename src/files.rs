@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// Writes `path` through a temporary file beside it: write, sync, rename.
 ///
@@ -44,6 +44,17 @@ fn temporary_beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// Refuses an `--out` that is to be a folder and is something else.
+///
+/// # Errors
+/// If there is a file of that name.
+pub fn refuse_file(out: &Path) -> Result<()> {
+    if out.exists() && !out.is_dir() {
+        bail!("--out must be a folder, `{}` is a file", out.display());
+    }
+    Ok(())
+}
+
 /// The whole of a file.
 ///
 /// # Errors
@@ -73,7 +84,7 @@ mod tests {
         write_atomically(&path, |out| Ok(out.write_all(b"old")?))?;
         let failed = write_atomically(&path, |out| {
             out.write_all(b"half")?;
-            anyhow::bail!("disk gone")
+            bail!("disk gone")
         });
         assert!(failed.is_err());
         assert_eq!(fs::read(&path)?, b"old");

@@ -11,6 +11,7 @@ mod files;
 mod image_grid;
 mod names;
 mod npz;
+mod numbers;
 mod place;
 mod progress;
 mod recorder;

@@ -1,5 +1,6 @@
 //! `sadm sample`: pictures and tensors from a run.
 
+use predicates::str::contains;
 use safetensors::tensor::{Dtype, SafeTensors};
 
 use crate::runs::train;
@@ -136,7 +137,26 @@ fn what_cannot_be_drawn_is_named() {
             &["--out=a.png"],
             &["none/config.toml", "No such file"],
         ),
-        ("run", &["--out=a.png", "--churn=-1"], &["churn", "-1"]),
+        (
+            "run",
+            &["--out=a.png", "--steps=2", "--churn", "-1"],
+            &["churn", "-1"],
+        ),
+        (
+            "run",
+            &["--out=a.png", "--sampler=ddim", "--churn=5"],
+            &["--sampler heun or euler", "ddim"],
+        ),
+        (
+            "run",
+            &["--out=a.png", "--churn=5", "--churn-min=9", "--churn-max=1"],
+            &["--churn-min must be at most --churn-max", "9 and 1"],
+        ),
+        (
+            "run",
+            &["--out=a.png", "--steps=2", "--guidance=1e300"],
+            &["are not finite", "lower --guidance (now 1e300)"],
+        ),
     ] {
         let message = refused(run, more);
         for part in parts {
@@ -146,9 +166,48 @@ fn what_cannot_be_drawn_is_named() {
             );
         }
     }
-    sadm()
-        .args(["sample", "--out=a.png", "--sampler=hein", "--run"])
-        .arg(folder.path("run"))
-        .assert()
-        .code(2);
+    assert!(
+        !std::path::Path::new("a.png").exists(),
+        "a refused command wrote a picture"
+    );
+    for (more, part) in [
+        (&["--sampler=hein"][..], "hein"),
+        (&["--guidance=nan"], "must be a finite number"),
+        (&["--guidance=inf"], "must be a finite number"),
+        (&["--churn=inf"], "must be a finite number"),
+        (
+            &["--class", "-1"],
+            "must be a class number, `all` or `none`",
+        ),
+        (&["--count=0"], "must be a whole number from 1"),
+        (&["--steps", "0"], "must be a whole number from 1"),
+        (&["--threads=0"], "must be a whole number from 1"),
+    ] {
+        sadm()
+            .args(["sample", "--out=a.png", "--run"])
+            .arg(folder.path("run"))
+            .args(more)
+            .assert()
+            .code(2)
+            .stderr(contains(part));
+    }
+}
+
+#[test]
+fn no_command_speaks_of_non_zero_types() {
+    for args in [
+        &["train", "--out=x", "--threads=0"][..],
+        &["report", "x", "--threads=0"],
+        &["evaluate", "--count=0"],
+        &["evaluate", "--batch=0"],
+        &["sweep", "sampler", "--nfe=4,0"],
+        &["sweep", "order", "--steps=0"],
+        &["ablate", "--seeds=0"],
+    ] {
+        sadm()
+            .args(args)
+            .assert()
+            .code(2)
+            .stderr(contains("must be a whole number from 1"));
+    }
 }

@@ -390,3 +390,24 @@ fn presets_are_listed() {
         .stdout(contains("digits-dit "))
         .stdout(contains("cifar10 "));
 }
+
+#[test]
+fn a_file_is_refused_where_a_folder_is_to_be() {
+    let folder = Folder::new();
+    let file = folder.path("taken");
+    std::fs::write(&file, "not a folder").expect("writable");
+    for args in [
+        &["train", "--preset=digits"][..],
+        &["train", "--resume"],
+        &["sweep", "order"],
+        &["sweep", "sampler", "--run=nowhere"],
+    ] {
+        let message = error_of(sadm().args(args).arg("--out").arg(&file));
+        assert!(
+            message.contains("--out must be a folder") && message.contains("taken` is a file"),
+            "{args:?}: {message}"
+        );
+    }
+    let text = std::fs::read_to_string(&file).expect("still there");
+    assert_eq!(text, "not a folder");
+}

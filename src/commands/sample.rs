@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
-use candle_core::{Device, Tensor};
-use sadm_gpu::sampler::SamplerKind;
+use candle_core::{DType, Device, Tensor};
+use sadm_gpu::sampler::{SamplerKind, SamplerOptions};
 use sadm_gpu::train::{Run, SampleRequest};
 
-use crate::{files, image_grid, place, threads};
+use crate::{files, image_grid, numbers, place, threads};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -30,31 +30,41 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     run: PathBuf,
     /// Number of images
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = numbers::from_one)]
     count: Option<NonZeroUsize>,
     /// Steps of the sampler
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = numbers::from_one)]
     steps: Option<NonZeroUsize>,
     /// The sampler: heun, euler, ddim, ddpm or dpmpp-2m
     #[arg(long)]
     sampler: Option<SamplerKind>,
     /// Churn of heun and euler: S_churn, 0 for none
-    #[arg(long, value_name = "AMOUNT")]
+    #[arg(long, value_name = "AMOUNT", allow_negative_numbers = true, value_parser = numbers::finite)]
     churn: Option<f64>,
     /// Smallest noise level that is churned: S_min
-    #[arg(long, value_name = "SIGMA", requires = "churn")]
+    #[arg(long, value_name = "SIGMA", requires = "churn", allow_negative_numbers = true, value_parser = numbers::finite)]
     churn_min: Option<f64>,
     /// Largest noise level that is churned: S_max
-    #[arg(long, value_name = "SIGMA", requires = "churn")]
+    #[arg(
+        long,
+        value_name = "SIGMA",
+        requires = "churn",
+        allow_negative_numbers = true
+    )]
     churn_max: Option<f64>,
     /// Standard deviation of the churn's noise: S_noise
-    #[arg(long, value_name = "STD", requires = "churn")]
+    #[arg(long, value_name = "STD", requires = "churn", allow_negative_numbers = true, value_parser = numbers::finite)]
     churn_noise: Option<f64>,
     /// Classifier-free guidance: 1 conditional, 0 unconditional
-    #[arg(long, value_name = "G", allow_negative_numbers = true)]
+    #[arg(long, value_name = "G", allow_negative_numbers = true, value_parser = numbers::finite)]
     guidance: Option<f64>,
     /// A class, `all` for all in order, or `none`
-    #[arg(long, default_value = "all", value_name = "K")]
+    #[arg(
+        long,
+        default_value = "all",
+        value_name = "K",
+        allow_negative_numbers = true
+    )]
     class: Class,
     /// Seed of the noise
     #[arg(long)]
@@ -63,7 +73,7 @@ pub struct Args {
     #[arg(long, default_value = "cpu")]
     device: String,
     /// CPU threads [default: all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = numbers::from_one)]
     threads: Option<NonZeroUsize>,
     /// The picture (.png) or the tensors `images` and `labels` (.safetensors)
     #[arg(long, value_name = "FILE")]
@@ -135,7 +145,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let device = place::open(&args.device, "f32")?.device;
     let run = Run::open(&args.run, &device)?;
     let request = request(args, &run)?;
+    refuse_contradictions(&request.options)?;
     let images = run.sample(&request)?;
+    refuse_non_finite(&images, args, &request)?;
     match format {
         Format::Png => image_grid::write(&args.out, &images)?,
         Format::Safetensors => write_tensors(&args.out, &images, &request.labels)?,
@@ -166,6 +178,56 @@ fn request(args: &Args, run: &Run) -> Result<SampleRequest> {
     set(&mut request.seed, args.seed);
     request.labels = args.class.labels(count, run.images().classes)?;
     Ok(request)
+}
+
+/// Refuses churn that the sampler does not have, or that no noise level gets.
+fn refuse_contradictions(options: &SamplerOptions) -> Result<()> {
+    let churn = &options.churn;
+    if churn.amount != 0.0 && !matches!(options.kind, SamplerKind::Heun | SamplerKind::Euler) {
+        bail!(
+            "--churn works with --sampler heun or euler, but the sampler is {}; leave --churn out or choose another",
+            options.kind
+        );
+    }
+    if churn.sigma_min > churn.sigma_max {
+        bail!(
+            "--churn-min must be at most --churn-max, got {} and {}",
+            churn.sigma_min,
+            churn.sigma_max
+        );
+    }
+    Ok(())
+}
+
+/// Refuses images with NaN or infinite pixels; names what to change.
+fn refuse_non_finite(images: &Tensor, args: &Args, request: &SampleRequest) -> Result<()> {
+    let rows = images.flatten_from(1)?.to_dtype(DType::F32)?;
+    let rows = rows.to_vec2::<f32>()?;
+    let broken = rows.iter().filter(|x| !x.iter().all(|v| v.is_finite()));
+    let broken = broken.count();
+    if broken == 0 {
+        return Ok(());
+    }
+    let given: Vec<String> = [
+        ("--guidance", args.guidance),
+        ("--churn", args.churn),
+        ("--churn-noise", args.churn_noise),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some(format!("{name} (now {:e})", value?)))
+    .collect();
+    let advice = if given.is_empty() {
+        format!(
+            "the run's parameters may have diverged (`sadm report` shows), or its sample.guidance = {:e} is too large",
+            request.guidance
+        )
+    } else {
+        format!("lower {}", given.join(" or "))
+    };
+    bail!(
+        "{broken} of {} images are not finite, nothing is written: {advice}",
+        rows.len()
+    )
 }
 
 fn set<T>(slot: &mut T, value: Option<T>) {

@@ -16,7 +16,7 @@ use sadm_gpu::train::{Outcome, Trainer};
 use crate::progress::{Progress, duration, say};
 use crate::recorder::Recorder;
 use crate::tensorboard::Events;
-use crate::{files, place, threads};
+use crate::{files, numbers, place, threads};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -51,7 +51,7 @@ pub struct Args {
     #[arg(long, default_value = "cpu")]
     device: String,
     /// CPU threads [default: all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = numbers::from_one)]
     threads: Option<NonZeroUsize>,
     /// Print the presets and stop
     #[arg(long)]
@@ -66,6 +66,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     threads::limit(args.threads)?;
     let folder = folder(args)?;
+    files::refuse_file(&folder)?;
     let config = configuration(args, &folder)?;
     let device = place::open(&args.device, "f32")?.device;
     let stop = stop_on_interrupt()?;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use sadm_gpu::config::Config;
 
 use crate::progress::{duration, say};
-use crate::{files, place, threads};
+use crate::{files, numbers, place, threads};
 
 mod compare;
 mod evaluate;
@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
     /// Seeds of each arm: the configuration's and those after it
-    #[arg(long, default_value = "5", value_name = "N")]
+    #[arg(long, default_value = "5", value_name = "N", value_parser = numbers::from_one)]
     seeds: NonZeroUsize,
     /// The arms; base is what the others are compared with
     #[arg(
@@ -59,22 +59,22 @@ pub struct Args {
     #[arg(long = "sweep", value_name = "KEY=A,B")]
     sweeps: Vec<Sweep>,
     /// Seeds of each variant
-    #[arg(long, default_value = "2", value_name = "N")]
+    #[arg(long, default_value = "2", value_name = "N", value_parser = numbers::from_one)]
     sweep_seeds: NonZeroUsize,
     /// Images drawn from each run
-    #[arg(long, default_value = "1000", value_name = "N")]
+    #[arg(long, default_value = "1000", value_name = "N", value_parser = numbers::from_one)]
     samples: NonZeroUsize,
     /// Real images to compare with, at most
-    #[arg(long, default_value = "5000", value_name = "N")]
+    #[arg(long, default_value = "5000", value_name = "N", value_parser = numbers::from_one)]
     reference_count: NonZeroUsize,
     /// Training steps of the encoder that evaluates, which no arm trains against
-    #[arg(long, default_value = "300", value_name = "N")]
+    #[arg(long, default_value = "300", value_name = "N", value_parser = numbers::from_one)]
     evaluator_steps: NonZeroUsize,
     /// Where to compute: cpu or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
     /// CPU threads [default: all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = numbers::from_one)]
     threads: Option<NonZeroUsize>,
     /// The folder of the ablation
     #[arg(long, value_name = "DIR")]
@@ -90,9 +90,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         &args.sweeps,
         [args.seeds.get(), args.sweep_seeds.get()],
     )?;
-    if args.out.is_file() {
-        bail!("--out must be a folder, `{}` is a file", args.out.display());
-    }
+    files::refuse_file(&args.out)?;
     let device = place::open(&args.device, "f32")?.device;
     let interrupt = super::train::stop_on_interrupt()?;
     let trials = Trials::new(&args.out, &plan, &device, interrupt);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::input::Stored;
 use super::networks::NetworkArgs;
 use super::nll;
+use crate::numbers;
 
 const EXAMPLE: &str = "\
 Examples:
@@ -115,7 +116,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub(super) run: Option<PathBuf>,
     /// Samples drawn from the run, of all classes in equal shares
-    #[arg(long, value_name = "N", default_value = "1000")]
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = numbers::from_one)]
     pub(super) count: NonZeroUsize,
     /// What it is held against: a folder, a file or a data set
     #[arg(long, value_name = "SOURCE")]
@@ -184,7 +185,7 @@ pub struct Args {
     #[arg(long, default_value = "cpu")]
     pub(super) device: String,
     /// CPU threads [default: all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = numbers::from_one)]
     pub(super) threads: Option<NonZeroUsize>,
     /// Write mean and covariance of the generated set's features as `mu` and `sigma`
     #[arg(long, value_name = "FILE.npz")]

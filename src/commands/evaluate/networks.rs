@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::Metric;
 use super::features::Extracted;
 use super::input::Images;
+use crate::numbers;
 use crate::progress;
 
 /// Name of the features of fid, kid, pr and is.
@@ -33,7 +34,7 @@ pub struct NetworkArgs {
     #[arg(long, value_enum, default_value = "pytorch-fid")]
     resize: Tool,
     /// Images that go through a network together
-    #[arg(long, value_name = "N", default_value = "32")]
+    #[arg(long, value_name = "N", default_value = "32", value_parser = numbers::from_one)]
     pub batch: NonZeroUsize,
 }
 

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-use crate::{files, place, threads};
+use crate::{files, numbers, place, threads};
 use page::page;
 use relations::relations;
 use run::{Run, distinguish};
@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long, default_value = "cpu")]
     device: String,
     /// CPU threads [default: all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = numbers::from_one)]
     threads: Option<NonZeroUsize>,
 }
 

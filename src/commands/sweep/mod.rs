@@ -55,7 +55,10 @@ impl Out {
     fn of(path: &std::path::Path) -> Result<Self> {
         match path.extension().and_then(|ending| ending.to_str()) {
             Some("json") => Ok(Self::Json(path.to_owned())),
-            None => Ok(Self::Folder(path.to_owned())),
+            None => {
+                files::refuse_file(path)?;
+                Ok(Self::Folder(path.to_owned()))
+            }
             Some(_) => bail!(
                 "--out must be a folder or end in .json, got `{}`",
                 path.display()

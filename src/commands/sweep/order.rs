@@ -14,7 +14,7 @@ use sadm_gpu::train::{Run, SampleRequest};
 use serde_json::{Value, json};
 
 use super::Out;
-use crate::{files, threads};
+use crate::{files, numbers, threads};
 
 /// The arguments of `sadm sweep order`.
 #[derive(Debug, clap::Args)]
@@ -35,17 +35,16 @@ pub struct Args {
         long,
         value_delimiter = ',',
         default_value = "64,128,256,512",
-        value_name = "LIST"
-    )]
+        value_name = "LIST", value_parser = numbers::from_one)]
     steps: Vec<NonZeroUsize>,
     /// Steps of heun for the solution that errors are measured from
-    #[arg(long, default_value = "4096", value_name = "N")]
+    #[arg(long, default_value = "4096", value_name = "N", value_parser = numbers::from_one)]
     fine: NonZeroUsize,
     /// Images, with --run
-    #[arg(long, default_value = "4", value_name = "N")]
+    #[arg(long, default_value = "4", value_name = "N", value_parser = numbers::from_one)]
     count: NonZeroUsize,
     /// CPU threads [default: all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = numbers::from_one)]
     threads: Option<NonZeroUsize>,
     /// Where the numbers go: a .json, or a folder
     #[arg(long, value_name = "PATH")]

@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::{Out, plot};
 use crate::feature_space::{Reality, encoder, rows};
 use crate::progress::say;
-use crate::{files, place, threads};
+use crate::{files, numbers, place, threads};
 
 /// The arguments of `sadm sweep sampler`.
 #[derive(Debug, clap::Args)]
@@ -39,23 +39,22 @@ pub struct Args {
         long,
         value_delimiter = ',',
         default_value = "5,9,18,35",
-        value_name = "LIST"
-    )]
+        value_name = "LIST", value_parser = numbers::from_one)]
     nfe: Vec<NonZeroUsize>,
     /// Images for each point of the curves
-    #[arg(long, default_value = "512", value_name = "N")]
+    #[arg(long, default_value = "512", value_name = "N", value_parser = numbers::from_one)]
     count: NonZeroUsize,
     /// A preset whose data are the real images [default: the run's own data]
     #[arg(long, value_name = "PRESET")]
     reference: Option<String>,
     /// Real images to compare with, at most
-    #[arg(long, default_value = "5000", value_name = "N")]
+    #[arg(long, default_value = "5000", value_name = "N", value_parser = numbers::from_one)]
     reference_count: NonZeroUsize,
     /// A run whose encoder measures `fd-encoder` [default: the run's own]
     #[arg(long, value_name = "DIR")]
     encoder: Option<PathBuf>,
     /// Steps of heun for the solution that distances are measured from
-    #[arg(long, default_value = "128", value_name = "N")]
+    #[arg(long, default_value = "128", value_name = "N", value_parser = numbers::from_one)]
     fine: NonZeroUsize,
     /// Seed of the noise, the same for every sampler
     #[arg(long)]
@@ -64,7 +63,7 @@ pub struct Args {
     #[arg(long, default_value = "cpu")]
     device: String,
     /// CPU threads [default: all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = numbers::from_one)]
     threads: Option<NonZeroUsize>,
     /// A folder for the table, the JSON and the picture, or a .json
     #[arg(long, value_name = "PATH")]

@@ -1,0 +1,23 @@
+//! Numbers on the command line.
+
+use std::num::NonZeroUsize;
+
+/// A whole number from 1.
+///
+/// # Errors
+/// What is right, for any other text.
+pub fn from_one(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse()
+        .map_err(|_| "must be a whole number from 1".to_owned())
+}
+
+/// A number that is neither infinite nor NaN.
+///
+/// # Errors
+/// What is right, for any other text.
+pub fn finite(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite())
+        .ok_or_else(|| "must be a finite number".to_owned())
+}
