@@ -78,6 +78,13 @@ impl Rounded {
         Self::function(value, value * self.error.exp_m1())
     }
 
+    /// e^x − 1 without the cancellation at small x. Propagated as in [`Rounded::exp`].
+    #[must_use]
+    pub fn exp_m1(self) -> Self {
+        let propagated = self.value.exp() * self.error.exp_m1();
+        Self::function(self.value.exp_m1(), propagated)
+    }
+
     /// ln x; error ∞ unless the whole interval is positive. The propagated part is −ln(1 − δ/x).
     #[must_use]
     pub fn ln(self) -> Self {
@@ -235,6 +242,10 @@ mod tests {
             (Rounded::exact(4.0).sqrt(), 2.0 * u),
             (three.square(), 9.0 * u),
             (Rounded::exact(1.0).exp(), 4.0 * u * std::f64::consts::E),
+            (
+                Rounded::exact(1.0).exp_m1(),
+                4.0 * u * (std::f64::consts::E - 1.0),
+            ),
             (two.ln(), 4.0 * u * std::f64::consts::LN_2),
             (-wide, 0.5),
             (wide + wide, 1.0 + 6.0 * u),
@@ -267,6 +278,7 @@ mod tests {
         for (f, far) in [
             (x.square(), 2.25 * 2.25),
             (x.exp(), 2.25_f64.exp()),
+            (x.exp_m1(), 2.25_f64.exp_m1()),
             (x.ln(), 1.75_f64.ln()),
             (x.sqrt(), 1.75_f64.sqrt()),
             (Rounded::exact(1.0) / x, 1.0 / 1.75),

@@ -3,8 +3,10 @@
 use ndarray::Array2;
 use sadm_reference::bound::Precision;
 use sadm_reference::bound::schedule::levels;
+use sadm_reference::relation::Relation;
 use sadm_reference::schedule::ScheduleKind;
-use sadm_theory::laws::FiniteLaw;
+use sadm_theory::laws::relation_oracle::{Finite, Pairs};
+use sadm_theory::laws::{FiniteLaw, Observation};
 use sadm_theory::rounding::Rounded;
 use serde_json::Value;
 
@@ -95,5 +97,105 @@ fn finite_posteriors_match() {
             &want,
             moved(&want),
         );
+    }
+}
+
+/// Relative roundings of an answer of the oracle: every term is a product of at most 64 factors times exponentials, whose
+/// relative error is u times their exponent; K² terms are summed. A digit lost to a difference of nearly equal numbers is beyond it.
+fn allowed(input: &Value, law: &FiniteLaw) -> f64 {
+    let [alpha, sigma, r, gamma] =
+        ["alpha", "sigma", "r", "gamma"].map(|name| input[name].as_f64().expect("a number"));
+    let mut exponent = 1.0_f64;
+    for point in ["yi", "yj"] {
+        for atom in law.atoms().rows() {
+            let coordinates = numbers(&input[point]);
+            let off = atom.iter().zip(&coordinates).map(|(a, y)| y - alpha * a);
+            exponent = exponent.max(off.map(|o| o * o).sum::<f64>() / (2.0 * sigma * sigma));
+        }
+    }
+    let reach = law.atoms().iter().fold(1.0_f64, |m, a| m.max(a.abs()));
+    let misfit = r.abs() + 4.0 * reach * reach;
+    let count = law.atoms().nrows() as f64;
+    64.0 * count * count * f64::EPSILON * (exponent + (misfit / gamma).powi(2))
+}
+
+#[test]
+fn relation_oracles_match() {
+    let suite: Value =
+        serde_json::from_str(include_str!("../../fixtures/relation-oracle.json")).expect("JSON");
+    let tests = suite["tests"].as_array().expect("tests");
+    assert_eq!(suite["numberOfTests"].as_u64(), Some(tests.len() as u64));
+    for test in tests {
+        let (input, output) = (&test["input"], &test["output"]);
+        let number = |name: &str| input[name].as_f64().expect("a number");
+        let dimension = numbers(&input["yi"]).len();
+        let atoms = numbers(&input["atoms"]);
+        let shape = (atoms.len() / dimension, dimension);
+        let atoms = Array2::from_shape_vec(shape, atoms).expect("K × n atoms");
+        let law = FiniteLaw::uniform(atoms).expect("a law");
+        let relation = match input["relation"].as_str().expect("a name") {
+            "cosine" => Relation::Cosine,
+            "inner-product" => Relation::InnerProduct,
+            "squared-euclidean" => Relation::SquaredEuclidean,
+            "euclidean" => Relation::Euclidean,
+            _ => Relation::Rbf {
+                bandwidth: number("bandwidth"),
+            },
+        };
+        let observation = Observation {
+            relation,
+            r: number("r"),
+            gamma: number("gamma"),
+        };
+        let [yi, yj] = ["yi", "yj"].map(|name| {
+            Array2::from_shape_vec((1, dimension), numbers(&input[name])).expect("a row")
+        });
+        let (alpha, sigma) = ([number("alpha")], [number("sigma")]);
+        let rows = Finite {
+            law: &law,
+            alpha: &alpha,
+            sigma: &sigma,
+        };
+        let pairs = Pairs {
+            yi: &yi,
+            yj: &yj,
+            r: &[observation.r],
+            observation,
+        };
+        let score = rows.relation_score(&pairs).expect("scores");
+        let terms = rows.jensen(&pairs, None).expect("terms");
+        let answers = [
+            ("grad_yi", &score.grad_yi),
+            ("grad_yj", &score.grad_yj),
+            ("plug_in_grad_yi", &score.plug_in_grad_yi),
+            ("plug_in_grad_yj", &score.plug_in_grad_yj),
+        ]
+        .map(|(name, got)| (name, got.iter().copied().collect(), numbers(&output[name])));
+        let terms = [
+            ("q_r", &terms.q_r),
+            ("plug_in", &terms.plug_in),
+            ("error2", &terms.error2),
+            ("gap", &terms.gap),
+            ("jensen", &terms.jensen),
+            ("bound", &terms.bound),
+        ]
+        .map(|(name, got)| {
+            let want = output[name].as_f64().expect("a number");
+            (name, vec![got[0]], vec![want])
+        });
+        let relative = allowed(input, &law);
+        assert!(relative < 1e-4, "{}", test["comment"]);
+        for (name, got, want) in answers.into_iter().chain(terms) {
+            let size = want.iter().fold(0.0_f64, |m, w| m.max(w.abs()));
+            for (g, w) in got.iter().zip(&want) {
+                let error = (g - w).abs();
+                assert!(
+                    error <= relative * size + f64::MIN_POSITIVE,
+                    "{} {name}: {g:e} is {:e} of {w:e} off, allowed {relative:e}",
+                    test["comment"],
+                    error / size
+                );
+            }
+        }
     }
 }

@@ -480,6 +480,51 @@ fn a_batch_of_two_is_a_pair_and_of_three_a_product() -> Result<(), LawError> {
     Ok(())
 }
 
+/// The score of a batch: for two points the pair's, within both bounds; for three, central differences of the log density in
+/// every coordinate, with the truncation and rounding of [`relation_scores_are_gradients`].
+#[test]
+fn batch_scores_are_gradients() -> Result<(), LawError> {
+    let law = atoms();
+    let points = array![[0.4, -0.7], [-0.9, 0.8], [0.1, 0.2]];
+    let r = [2.5, 0.5, 4.0];
+    let step = 1.0 / 4096.0;
+    let allowed = step * step * 64.0 + 64.0 * f64::EPSILON / step;
+    for kind in KINDS {
+        let over_atoms = law.relation_over_atoms(kind)?;
+        let log_density = |points: &Array2<f64>| -> Result<f64, LawError> {
+            let batch = law.batch(points, ALPHA, SIGMA)?;
+            Ok(batch.given(&r, &over_atoms, 1.25)?.log_density.value)
+        };
+        let score = law.batch_score(&points, ALPHA, SIGMA, kind, &r, 1.25)?;
+        for ((b, i), got) in score.indexed_iter() {
+            let moved = |by: f64| {
+                let mut points = points.clone();
+                points[[b, i]] += by;
+                log_density(&points)
+            };
+            let slope = (moved(step)? - moved(-step)?) / (2.0 * step);
+            near(got.value, slope, allowed, "batch score");
+            assert!(got.error < 1e-11, "{got:?}");
+        }
+        let two = points.select(ndarray::Axis(0), &[2, 1]);
+        let seen = Observation {
+            relation: kind,
+            r: 0.5,
+            gamma: 0.8,
+        };
+        let (yi, yj) = (two.row(0).to_vec(), two.row(1).to_vec());
+        let pair = law.relation_score(&yi, &yj, ALPHA, SIGMA, &seen)?;
+        let batch = law.batch_score(&two, ALPHA, SIGMA, kind, &[0.5], 0.8)?;
+        for (got, want) in batch.iter().zip(pair.first.iter().chain(&pair.second)) {
+            near(got.value, want.value, got.error + want.error, "pair");
+        }
+        assert!(batch.iter().any(|s| s.value.abs() > 0.01), "{kind}");
+    }
+    let short = law.batch_score(&points, ALPHA, SIGMA, Relation::Cosine, &[0.5], 1.0);
+    assert!(matches!(short, Err(LawError::Batch { got: 1, .. })));
+    Ok(())
+}
+
 #[test]
 fn batches_refuse_what_does_not_fit() -> Result<(), LawError> {
     let law = atoms();

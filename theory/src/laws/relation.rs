@@ -53,6 +53,59 @@ pub fn relation_grad(kind: Relation, a: &[Rounded], b: &[Rounded]) -> Vec<Rounde
     }
 }
 
+/// R(a + μ, b + ν) − R(a, b) for small μ, ν, whose digits it keeps.
+///
+/// # Formula `[eq:relation-step]`
+/// ```text
+/// inner product a·ν + μ·b + μ·ν              squared Euclidean 2(a − b)·(μ − ν) + ‖μ − ν‖²
+/// Euclidean (that)/(R' + R)                  rbf R (exp(−(that)/2 bandwidth²) − 1)
+/// cosine (inner step − R step of ‖a‖‖b‖)/(‖a'‖‖b'‖),   step of ‖a‖ = (2a·μ + ‖μ‖²)/(‖a'‖ + ‖a‖)
+/// ```
+/// # Limits
+/// As [`relation`]; for Euclidean points that coincide, the difference of the two values.
+pub(crate) fn relation_step(
+    kind: Relation,
+    [a, b]: [&[Rounded]; 2],
+    [mu, nu]: [&[Rounded]; 2],
+) -> Rounded {
+    let plus = |x: &[Rounded], step: &[Rounded]| -> Vec<Rounded> {
+        x.iter().zip(step).map(|(&x, &s)| x + s).collect()
+    };
+    let (a_new, b_new) = (plus(a, mu), plus(b, nu));
+    let inner = dot(a, nu) + dot(mu, b) + dot(mu, nu);
+    let minus = |x: &[Rounded], y: &[Rounded]| -> Vec<Rounded> {
+        x.iter().zip(y).map(|(&x, &y)| x - y).collect()
+    };
+    let (gap, step) = (minus(a, b), minus(mu, nu));
+    let squared = dot(&gap, &step) * 2.0 + dot(&step, &step);
+    let length = |x: &[Rounded]| dot(x, x).sqrt();
+    let longer = |x: &[Rounded], s: &[Rounded], new: &[Rounded]| {
+        (dot(x, s) * 2.0 + dot(s, s)) / (length(new) + length(x))
+    };
+    match kind {
+        Relation::InnerProduct => inner,
+        Relation::SquaredEuclidean => squared,
+        Relation::Euclidean => {
+            let (old, new) = (relation(kind, a, b), relation(kind, &a_new, &b_new));
+            let quotient = squared / (old + new);
+            if quotient.error.is_finite() {
+                quotient
+            } else {
+                new - old
+            }
+        }
+        Relation::Rbf { bandwidth } => {
+            let exponent = -(squared / (Rounded::exact(bandwidth).square() * 2.0));
+            relation(kind, a, b) * exponent.exp_m1()
+        }
+        Relation::Cosine => {
+            let product =
+                longer(a, mu, &a_new) * length(&b_new) + length(a) * longer(b, nu, &b_new);
+            (inner - relation(kind, a, b) * product) / (length(&a_new) * length(&b_new))
+        }
+    }
+}
+
 /// Exact numbers as tracked ones.
 pub(crate) fn exact(a: impl IntoIterator<Item = f64>) -> Vec<Rounded> {
     a.into_iter().map(Rounded::exact).collect()
@@ -126,6 +179,36 @@ mod tests {
             }
         }
         Ok(())
+    }
+
+    /// A large step is the difference of the two values; a tiny one, along (μ, ν), the slope.
+    #[test]
+    fn steps_are_differences_and_keep_digits() {
+        let (a, b) = (exact([0.75, -1.25, 0.5]), exact([1.5, 0.25, -0.75]));
+        let (mu, nu) = (exact([0.5, 0.25, -1.0]), exact([-0.25, 1.5, 0.125]));
+        let moved = |x: &[Rounded], s: &[Rounded]| -> Vec<Rounded> {
+            x.iter().zip(s).map(|(&x, &s)| x + s).collect()
+        };
+        let tiny =
+            |s: &[Rounded]| -> Vec<Rounded> { s.iter().map(|&s| s * 2.0_f64.powi(-90)).collect() };
+        for kind in KINDS {
+            let got = relation_step(kind, [&a, &b], [&mu, &nu]);
+            let want = relation(kind, &moved(&a, &mu), &moved(&b, &nu)) - relation(kind, &a, &b);
+            assert!(
+                (got.value - want.value).abs() <= got.error + want.error,
+                "{kind}"
+            );
+            assert!(got.error < 1e-13, "{kind}");
+            let got = relation_step(kind, [&a, &b], [&tiny(&mu), &tiny(&nu)]) * 2.0_f64.powi(90);
+            let slope =
+                dot(&relation_grad(kind, &a, &b), &mu) + dot(&relation_grad(kind, &b, &a), &nu);
+            assert!(
+                (got.value - slope.value).abs() < 1e-13,
+                "{kind}: {got:?} {slope:?}"
+            );
+        }
+        let same = relation_step(Relation::Euclidean, [&a, &a], [&mu, &mu]);
+        assert!(same.value.abs() <= same.error && same.error < 1e-14);
     }
 
     /// [0, 2] at the edge, and [−½, 3/2], whose root lies in [0, √(3/2)].

@@ -69,6 +69,60 @@ impl FiniteLaw {
     ) -> Result<BatchTilted, LawError> {
         batch.given(r, &self.relation_over_atoms(relation)?, gamma)
     }
+
+    /// Score of all relations of a noised batch, with respect to every point.
+    ///
+    /// # Formula `[eq:batch-relation-score]`
+    /// ```text
+    /// ∇_{y_b} ln q_t(R | y_1..y_B) = (α/σ²) (E[x^b | y_1..y_B, R] − E[x^b | y_b])
+    /// ```
+    /// as y_b enters `[eq:batch-relation]` through w^b only; evaluated about the heaviest atom as
+    /// [`FiniteLaw::relation_score`], which it is for B = 2.
+    ///
+    /// # Shapes
+    /// points `[B, n]`, r `[B(B−1)/2]` in the order of [`BatchPosterior::given`] → `[B, n]`.
+    ///
+    /// # Errors
+    /// As [`FiniteLaw::batch`] and [`FiniteLaw::batch_relation`].
+    ///
+    /// # Source
+    /// ours, for SADM (arXiv:2402.17563), Eq. 12–13 with K relations; derivation in the book.
+    ///
+    /// # Example
+    /// ```
+    /// # fn main() -> Result<(), sadm_theory::laws::LawError> {
+    /// use ndarray::array;
+    /// use sadm_reference::relation::Relation;
+    /// use sadm_theory::laws::FiniteLaw;
+    /// // Two points halfway between ±1 whose product is known to be near 1: neither sign is preferred, so no force.
+    /// let law = FiniteLaw::uniform(array![[-1.0], [1.0]])?;
+    /// let points = array![[0.0], [0.0]];
+    /// let score = law.batch_score(&points, 0.8, 0.6, Relation::InnerProduct, &[1.0], 0.5)?;
+    /// assert!(score[[0, 0]].value.abs() <= score[[0, 0]].error && score[[0, 0]].error < 1e-13);
+    /// # Ok(()) }
+    /// ```
+    pub fn batch_score(
+        &self,
+        points: &Array2<f64>,
+        alpha: f64,
+        sigma: f64,
+        relation: Relation,
+        r: &[f64],
+        gamma: f64,
+    ) -> Result<Array2<Rounded>, LawError> {
+        let batch = self.batch(points, alpha, sigma)?;
+        let tilted = self.batch_relation(&batch, relation, r, gamma)?.weights;
+        let scale = Rounded::exact(alpha) / Rounded::exact(sigma).square();
+        let mut score = Array2::from_elem(points.dim(), Rounded::exact(0.0));
+        for ((own, after), mut row) in batch.logs.iter().zip(tilted.rows()).zip(score.rows_mut()) {
+            let own: Vec<Rounded> = own.iter().map(|w| w.exp()).collect();
+            let change: Vec<Rounded> = after.iter().zip(&own).map(|(&p, &w)| p - w).collect();
+            row.iter_mut()
+                .zip(self.displacement(&own, &change))
+                .for_each(|(s, m)| *s = scale * m);
+        }
+        Ok(score)
+    }
 }
 
 impl BatchPosterior {

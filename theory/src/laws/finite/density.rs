@@ -21,6 +21,17 @@ pub fn log_normal_density(r: f64, mean: Rounded, gamma: f64) -> Rounded {
     -(z.square() * 0.5) - gamma.ln() - two_pi().ln() * 0.5
 }
 
+/// ln N(r; m, γ²) − ln N(r; m', γ²) from m and the difference m − m', whose digits it keeps.
+///
+/// # Formula `[eq:log-ratio]`
+/// ```text
+/// ((r − m')² − (r − m)²)/2γ² = (m − m')(2(r − m) + (m − m'))/2γ²
+/// ```
+pub(crate) fn log_ratio(r: f64, mean: Rounded, difference: Rounded, gamma: f64) -> Rounded {
+    let reach = (Rounded::exact(r) - mean) * 2.0 + difference;
+    difference * reach / (Rounded::exact(gamma).square() * 2.0)
+}
+
 /// The constant 2π, known to half an ulp.
 pub fn two_pi() -> Rounded {
     Rounded::within(
@@ -55,6 +66,17 @@ mod tests {
         );
         let ratio = side / top;
         assert!((ratio.value - (-0.5_f64).exp()).abs() <= ratio.error + f64::EPSILON);
+    }
+
+    /// Against the two densities, and where their difference would have no digit left.
+    #[test]
+    fn a_ratio_is_a_difference_of_logarithms_and_keeps_digits() {
+        let (r, m, gamma) = (1.75, Rounded::exact(0.5), 0.75);
+        let got = log_ratio(r, m, Rounded::exact(-0.25), gamma);
+        let want = log_normal_density(r, m, gamma) - log_normal_density(r, 0.75.into(), gamma);
+        assert!((got.value - want.value).abs() <= got.error + want.error);
+        let tiny = log_ratio(r, m, Rounded::exact(1e-30), gamma);
+        assert!((tiny.value / (1e-30 * 1.25 / 0.5625) - 1.0).abs() < 1e-15);
     }
 
     #[test]

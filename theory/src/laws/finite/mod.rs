@@ -15,10 +15,11 @@ pub use batch::{BatchPosterior, BatchTilted, MOST_PRODUCTS};
 pub use density::{log_normal_density, normal_density, two_pi};
 pub use error::LawError;
 pub use observation::Observation;
+pub(crate) use pair::LARGEST_LOG_RATIO;
 pub use pair::{PairPosterior, Tilted};
 pub use score::PairScore;
 
-pub(crate) use density::softmax;
+pub(crate) use density::{log_ratio, softmax};
 pub(crate) use observation::{check_gamma, check_vectors};
 
 /// The law Σ_k p_k δ(a_k) of x_0 in Rⁿ.
@@ -128,7 +129,8 @@ impl FiniteLaw {
     /// ∇ log q_t(x_t) = −Σ_k w_k (x_t − α a_k)/σ²
     /// log q_t(x_t) = ln Σ_k p_k exp(…) − ln Σ_k p_k − (n/2) ln(2πσ²)
     /// ```
-    /// The largest exponent is taken out before `exp`, so nothing overflows and the weights sum to one at any σ.
+    /// The largest exponent is taken out before `exp`, so nothing overflows and the weights sum to one at any σ. Mean and
+    /// covariance are taken about the heaviest atom (`[eq:centred-moments]`), so a concentrated posterior keeps its digits.
     ///
     /// # Shapes
     /// x `[n]` → weights `[K]`, mean and score `[n]`, covariance `[n, n]`.
@@ -152,8 +154,12 @@ impl FiniteLaw {
         let terms = self.log_terms(x, alpha, sigma)?;
         let (weights, log_total) = softmax(&terms);
         let n = self.atoms.ncols();
-        let mean: Vec<Rounded> = (0..n)
-            .map(|i| self.expectation(&weights, |a| a[i].into()))
+        let centred = self.centred(&weights);
+        let centre = self.atoms.row(centred.heaviest);
+        let mean: Vec<Rounded> = centre
+            .iter()
+            .zip(&centred.mean)
+            .map(|(&a, &m)| Rounded::exact(a) + m)
             .collect();
         let variance = Rounded::exact(sigma).square();
         let score = (0..n)
@@ -165,9 +171,14 @@ impl FiniteLaw {
             })
             .collect();
         let covariance = Array2::from_shape_fn((n, n), |(i, j)| {
-            self.expectation(&weights, |a| {
-                (Rounded::exact(a[i]) - mean[i]) * (Rounded::exact(a[j]) - mean[j])
-            })
+            let product = |offset: &[Rounded]| offset[i] * offset[j];
+            let raw = Rounded::sum(
+                weights
+                    .iter()
+                    .zip(&centred.offsets)
+                    .map(|(&w, o)| w * product(o)),
+            );
+            raw - product(&centred.mean)
         });
         let prior_total = Rounded::sum(self.prior.iter().map(|&p| p.into()));
         let log_volume = (variance * two_pi()).ln() * (n as f64 / 2.0);
@@ -181,6 +192,52 @@ impl FiniteLaw {
         })
     }
 
+    /// Moments about the heaviest atom a_d.
+    ///
+    /// # Formula `[eq:centred-moments]`
+    /// ```text
+    /// E[x_0] = a_d + μ,  μ = Σ_{k≠d} w_k (a_k − a_d)      Cov = Σ_{k≠d} w_k (a_k − a_d)(a_k − a_d)ᵀ − μμᵀ
+    /// ```
+    /// No digit is lost where all weight but w_d is small. The subtraction loses at most a factor K: on the diagonal
+    /// μ_i² = (a_d − E)_i² ≤ Cov_ii/w_d ≤ K·Cov_ii.
+    fn centred(&self, weights: &[Rounded]) -> Centred {
+        let heaviest = heaviest(weights);
+        let centre = self.atoms.row(heaviest);
+        let offset = |(k, atom): (usize, ArrayView1<f64>)| -> Vec<Rounded> {
+            let difference = |(&a, &c): (&f64, &f64)| {
+                if k == heaviest {
+                    Rounded::exact(0.0)
+                } else {
+                    Rounded::exact(a) - Rounded::exact(c)
+                }
+            };
+            atom.iter().zip(centre).map(difference).collect()
+        };
+        let offsets: Vec<Vec<Rounded>> = self
+            .atoms
+            .rows()
+            .into_iter()
+            .enumerate()
+            .map(offset)
+            .collect();
+        let mean = (0..self.atoms.ncols())
+            .map(|i| Rounded::sum(weights.iter().zip(&offsets).map(|(&w, o)| w * o[i])))
+            .collect();
+        Centred {
+            heaviest,
+            offsets,
+            mean,
+        }
+    }
+
+    /// Σ_k δ_k a_k for numbers δ_k that add up to 0: about the heaviest atom, Σ_{k≠d} δ_k (a_k − a_d).
+    fn displacement(&self, weights: &[Rounded], change: &[Rounded]) -> Vec<Rounded> {
+        let offsets = self.centred(weights).offsets;
+        (0..self.atoms.ncols())
+            .map(|i| Rounded::sum(change.iter().zip(&offsets).map(|(&c, o)| c * o[i])))
+            .collect()
+    }
+
     /// Σ_k w_k f(a_k).
     fn expectation(&self, weights: &[Rounded], f: impl Fn(ArrayView1<f64>) -> Rounded) -> Rounded {
         Rounded::sum(
@@ -191,6 +248,23 @@ impl FiniteLaw {
                 .map(|(a, &w)| w * f(a)),
         )
     }
+}
+
+/// What [`FiniteLaw::centred`] returns.
+struct Centred {
+    /// d.
+    heaviest: usize,
+    /// a_k − a_d `[K][n]`.
+    offsets: Vec<Vec<Rounded>>,
+    /// μ `[n]`.
+    mean: Vec<Rounded>,
+}
+
+/// The place of the largest weight, the first of several.
+pub(crate) fn heaviest(weights: &[Rounded]) -> usize {
+    let larger =
+        |d: usize, (k, w): (usize, &Rounded)| if w.value > weights[d].value { k } else { d };
+    weights.iter().enumerate().fold(0, larger)
 }
 
 /// Refuses a noised point of another dimension, or one that is not finite.

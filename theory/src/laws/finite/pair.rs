@@ -4,9 +4,12 @@ use ndarray::Array2;
 use sadm_reference::relation::{Relation, affinity};
 
 use super::observation::{Observation, check_gamma};
-use super::{FiniteLaw, LawError, normal_density, softmax};
-use crate::laws::relation::{exact, relation};
+use super::{FiniteLaw, LawError, heaviest, log_ratio, normal_density, softmax};
+use crate::laws::relation::{dot, exact, relation};
 use crate::rounding::Rounded;
+
+/// Beyond this logarithm of g/g' the quotient is not formed: e^700 is near the end of f64's range.
+pub(crate) const LARGEST_LOG_RATIO: f64 = 600.0;
 
 /// The posterior of a pair: independent samples that share t have the product posterior over K² pair atoms.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,18 +95,78 @@ impl PairPosterior {
     /// ```text
     /// Var f = E[(f − c)²] − (E[f − c])²      for every number c
     /// ```
-    /// with c the computed mean, taken as an exact number: the second term is then of the size of a squared rounding,
-    /// and nothing cancels as it does in `E[f²] − E[f]²` (c = 0).
+    /// with c the value of f at the heaviest pair atom, whose term is then exactly 0. The second term is at most K² times the
+    /// variance, as (c − E f)² ≤ Var f/w_d, so little cancels, and nothing where one pair atom has nearly all weight.
     ///
     /// # Source
     /// Chan, Golub & LeVeque 1983, The American Statistician 37(3), doi:10.1080/00031305.1983.10483115.
     pub fn variance(&self, f: impl Fn(usize, usize) -> Rounded) -> Rounded {
         let shape = (self.first.len(), self.second.len());
         let values = Array2::from_shape_fn(shape, |(k, l)| f(k, l));
-        let pivot = Rounded::exact(self.expectation(|k, l| values[[k, l]]).value);
-        let off = values.mapv(|v| v - pivot);
+        let centre = self.heaviest();
+        let off = Array2::from_shape_fn(shape, |at| {
+            if at == centre {
+                Rounded::exact(0.0)
+            } else {
+                values[at] - values[centre]
+            }
+        });
         let rest = self.expectation(|k, l| off[[k, l]]);
         self.expectation(|k, l| off[[k, l]].square()) - rest.square()
+    }
+
+    /// The pair atom of the largest weight.
+    pub(crate) fn heaviest(&self) -> (usize, usize) {
+        (heaviest(&self.first), heaviest(&self.second))
+    }
+
+    /// How knowing the relation changes each sample's weights, Σ_l π_kl − w_k and Σ_k π_kl − v_l.
+    ///
+    /// # Formula `[eq:weight-change]`
+    /// ```text
+    /// Σ_l π_kl − w_k = w_k (ε_k − ε)/(1 + ε),   ε_k = Σ_l v_l e_kl,  ε = Σ_k w_k ε_k,  e_kl = g_kl/g_d − 1
+    /// ```
+    /// with g_d that of the heaviest pair atom, e_kl by `exp_m1`: nothing cancels where the relation says little. Where a
+    /// quotient g_kl/g_d would overflow, the difference as it stands.
+    pub(crate) fn weight_change(
+        &self,
+        observation: &Observation,
+        relation: &Array2<Rounded>,
+    ) -> Result<[Vec<Rounded>; 2], LawError> {
+        let tilted = self.given(observation, relation)?;
+        let centre = self.heaviest();
+        let logs = Array2::from_shape_fn(relation.dim(), |at| {
+            if at == centre {
+                return Rounded::exact(0.0);
+            }
+            let difference = relation[at] - relation[centre];
+            log_ratio(observation.r, relation[at], difference, observation.gamma)
+        });
+        if logs.iter().any(|t| t.value > LARGEST_LOG_RATIO) {
+            let difference = |after: Vec<Rounded>, before: &[Rounded]| -> Vec<Rounded> {
+                after.iter().zip(before).map(|(&p, &w)| p - w).collect()
+            };
+            return Ok([
+                difference(tilted.first(), &self.first),
+                difference(tilted.second(), &self.second),
+            ]);
+        }
+        let excess = logs.mapv(Rounded::exp_m1);
+        let change = |excess: Array2<Rounded>, own: &[Rounded], partner: &[Rounded]| {
+            let each: Vec<Rounded> = excess
+                .rows()
+                .into_iter()
+                .map(|row| dot(&row.to_vec(), partner))
+                .collect();
+            let mean = dot(&each, own);
+            let total = mean + Rounded::exact(1.0);
+            let term = |(&w, &e): (&Rounded, &Rounded)| w * (e - mean) / total;
+            own.iter().zip(&each).map(term).collect()
+        };
+        Ok([
+            change(excess.clone(), &self.first, &self.second),
+            change(excess.reversed_axes(), &self.second, &self.first),
+        ])
     }
 
     /// Density of the relation given the noised pair.
@@ -147,18 +210,26 @@ impl PairPosterior {
         observation: &Observation,
         relation: &Array2<Rounded>,
     ) -> Result<Tilted, LawError> {
-        self.check_shape(relation.dim())?;
-        observation.check()?;
-        let log = |((k, l), &m): ((usize, usize), &Rounded)| {
-            self.logs[0][k] + self.logs[1][l] + observation.log_density(m)
-        };
-        let terms: Vec<Rounded> = relation.indexed_iter().map(log).collect();
+        let terms: Vec<Rounded> = self.log_terms(observation, relation)?.into_iter().collect();
         let (weights, log_density) = softmax(&terms);
         let atoms = self.first.len();
         Ok(Tilted {
             weights: Array2::from_shape_fn((atoms, atoms), |(k, l)| weights[k * atoms + l]),
             log_density,
         })
+    }
+
+    /// ln w_k + ln v_l + ln g(r | R(a_k, a_l)) `[K, K]`.
+    pub(crate) fn log_terms(
+        &self,
+        observation: &Observation,
+        relation: &Array2<Rounded>,
+    ) -> Result<Array2<Rounded>, LawError> {
+        self.check_shape(relation.dim())?;
+        observation.check()?;
+        Ok(Array2::from_shape_fn(relation.dim(), |(k, l)| {
+            self.logs[0][k] + self.logs[1][l] + observation.log_density(relation[[k, l]])
+        }))
     }
 
     fn check_shape(&self, (rows, columns): (usize, usize)) -> Result<(), LawError> {

@@ -1,10 +1,12 @@
 //! Scores of a noised pair's relation, exactly and through the ideal denoiser.
 
-use ndarray::{Array2, ArrayView1};
+use ndarray::Array2;
+
+use sadm_reference::relation::Relation;
 
 use super::observation::check_vectors;
 use super::{FiniteLaw, LawError, Observation, PairPosterior};
-use crate::laws::relation::dot;
+use crate::laws::relation::{dot, exact, relation, relation_step};
 use crate::rounding::Rounded;
 
 /// A gradient with respect to both noised points of a pair.
@@ -24,7 +26,9 @@ impl FiniteLaw {
     /// ∇_{y_i} ln q_t(r | y_t) = (α/σ²) (E[x^i | y_t, r] − E[x^i | y_t]) = (α/σ²) Σ_kl π_kl (a_k − x̂_i)
     /// π_kl ∝ w_k v_l g(r | R(a_k, a_l))
     /// ```
-    /// The relation moves the denoiser's output to the posterior mean that also knows r.
+    /// The relation moves the denoiser's output to the posterior mean that also knows r. The sum is taken as
+    /// Σ_{k≠d} (Σ_l π_kl − w_k)(a_k − a_d) about the heaviest atom a_d, with the changes of weight `[eq:weight-change]`: so
+    /// it keeps its digits where the posterior has nearly all weight on one atom, and where the relation says little.
     ///
     /// # Shapes
     /// y_i, y_j `[n]` → two gradients `[n]`.
@@ -56,19 +60,15 @@ impl FiniteLaw {
         observation: &Observation,
         over_atoms: &Array2<Rounded>,
     ) -> Result<PairScore, LawError> {
-        let tilted = pair.given(observation, over_atoms)?;
         let scale = Rounded::exact(alpha) / Rounded::exact(sigma).square();
-        let score = |weights: &[Rounded], tilted: Vec<Rounded>| -> Vec<Rounded> {
-            (0..self.atoms.ncols())
-                .map(|i| {
-                    let mean = self.expectation(weights, |a| a[i].into());
-                    scale * self.expectation(&tilted, |a: ArrayView1<f64>| mean_free(a[i], mean))
-                })
-                .collect()
+        let [first, second] = pair.weight_change(observation, over_atoms)?;
+        let score = |weights: &[Rounded], change: &[Rounded]| -> Vec<Rounded> {
+            let moved = self.displacement(weights, change);
+            moved.into_iter().map(|m| scale * m).collect()
         };
         Ok(PairScore {
-            first: score(&pair.first, tilted.first()),
-            second: score(&pair.second, tilted.second()),
+            first: score(&pair.first, &first),
+            second: score(&pair.second, &second),
         })
     }
 
@@ -112,9 +112,35 @@ impl FiniteLaw {
             second: through(&pj.covariance, observation.log_grad(&pj.mean, &pi.mean)),
         })
     }
-}
 
-/// a − x̂.
-fn mean_free(a: f64, mean: Rounded) -> Rounded {
-    Rounded::exact(a) - mean
+    /// R(x̂_i, x̂_j) at the posterior means of a pair, and R − R(x̂_i, x̂_j) over its atoms `[K, K]`: from the heaviest pair atom,
+    /// whose own difference is the step `[eq:relation-step]` to the means.
+    ///
+    /// # Errors
+    /// [`LawError::Relation`] if the relation cannot be taken between the means.
+    pub(crate) fn gaps_to_mean(
+        &self,
+        pair: &PairPosterior,
+        kind: Relation,
+        over_atoms: &Array2<Rounded>,
+    ) -> Result<(Rounded, Array2<Rounded>), LawError> {
+        let (mu, nu) = (self.centred(&pair.first), self.centred(&pair.second));
+        let centre = (mu.heaviest, nu.heaviest);
+        let atom = |k: usize| exact(self.atoms.row(k).iter().copied());
+        let (a, b) = (atom(centre.0), atom(centre.1));
+        let step = relation_step(kind, [&a, &b], [&mu.mean, &nu.mean]);
+        let sum = |x: &[Rounded], s: &[Rounded]| -> Vec<Rounded> {
+            x.iter().zip(s).map(|(&x, &s)| x + s).collect()
+        };
+        let (first, second) = (sum(&a, &mu.mean), sum(&b, &nu.mean));
+        check_vectors(kind, &first, &second)?;
+        let gaps = Array2::from_shape_fn(over_atoms.dim(), |at| {
+            if at == centre {
+                -step
+            } else {
+                over_atoms[at] - over_atoms[centre] - step
+            }
+        });
+        Ok((relation(kind, &first, &second), gaps))
+    }
 }
