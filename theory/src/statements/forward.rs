@@ -2,8 +2,9 @@
 
 use sadm_reference::forward::posterior;
 use sadm_reference::parametrisation::{Level, score_from_x0};
+use sadm_reference::schedule::ScheduleKind;
 
-use super::setting::{ATOMS, Clock, DIMENSION, SCHEDULE, TIME, noised_law};
+use super::setting::{ATOMS, Clock, DIMENSION, SCHEDULE, TIME, known, noised_law};
 use super::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
 use crate::laws::finite::two_pi;
 use crate::rounding::Rounded;
@@ -17,12 +18,28 @@ const PART: Parameter = Parameter {
     scale: Scale::Linear,
 };
 
-/// Times r < s < t of the instance.
+/// Times r < s < t of the instance. `ddpm` knows times to the nearest step only: there they are moved to three different ones,
+/// for within a step nothing happens and q(x_t|x_s) has no density.
 fn times(instance: &Instance) -> Result<(Clock, [f64; 3]), StatementError> {
     let clock = Clock::of(instance)?;
     let (t, part) = (instance.get(TIME.name)?, instance.get(PART.name)?);
-    let times = [t * part * part, t * part, t].map(|t| clock.time(t));
+    let parts = [t * part * part, t * part, t];
+    let parts = if clock.kind() == ScheduleKind::Ddpm {
+        on_steps(parts)
+    } else {
+        parts
+    };
+    let times = parts.map(|t| clock.time(t));
     Ok((clock, times))
+}
+
+/// Three different steps k/999 of `ddpm`, the nearest ones where those differ.
+fn on_steps([r, s, t]: [f64; 3]) -> [f64; 3] {
+    let last = 999.0;
+    let t = (last * t).round().max(2.0);
+    let s = (last * s).round().clamp(1.0, t - 1.0);
+    let r = (last * r).round().clamp(0.0, s - 1.0);
+    [r / last, s / last, t / last]
 }
 
 /// `[thm:chapman-kolmogorov]` Two steps of the forward process are one.
@@ -103,13 +120,6 @@ fn noised([alpha_s, sigma_s]: [f64; 2], [alpha_t, sigma_t]: [f64; 2], x: [f64; 3
         alpha_s * x[0] + sigma_s * x[1],
         alpha_t * x[0] + sigma_t * (0.5 * x[1] + 0.5 * x[2]),
     ]
-}
-
-/// A coefficient of the reference, known as well as the same quotient of tracked levels: twice, as it may multiply in another
-/// order. Nothing is known of a coefficient that is not that quotient.
-fn known(value: f64, by: Rounded) -> Rounded {
-    let near = (value - by.value).abs() <= 3.0 * by.error;
-    Rounded::within(value, if near { 2.0 * by.error } else { f64::INFINITY })
 }
 
 /// The two sides, with the posterior as the reference gives it times `spread` in its variance.
@@ -290,6 +300,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn discrete_times_are_three_different_steps() {
+        for (parts, want) in [
+            ([0.1, 0.2, 0.4], [100.0, 200.0, 400.0]),
+            ([3e-4, 6e-4, 1e-3], [0.0, 1.0, 2.0]),
+            ([0.9, 0.95, 0.999], [899.0, 949.0, 998.0]),
+            ([0.499, 0.4991, 0.4992], [497.0, 498.0, 499.0]),
+        ] {
+            let got = on_steps(parts).map(|t| t * 999.0);
+            assert!(
+                got.iter().zip(want).all(|(g, w)| (g - w).abs() < 1e-9),
+                "{got:?}"
+            );
+        }
+    }
+
+    #[test]
     fn points_are_as_by_hand() {
         let got = noised([0.5, 2.0], [0.25, 3.0], [4.0, 1.0, -2.0]);
         assert_eq!(got.map(f64::to_bits), [4.0_f64, -0.5].map(f64::to_bits));
@@ -301,13 +327,5 @@ mod tests {
         assert_eq!(got.to_bits(), 9.0_f64.to_bits()); // ¾·3/¼
         assert_eq!(curvature(3.0, 0.5).to_bits(), 6.25_f64.to_bits());
         assert_eq!(step(3.0, 0.5).to_bits(), (0.2 / 4096.0_f64).to_bits()); // ½/(1 + 3/2)
-    }
-
-    #[test]
-    fn a_coefficient_is_known_only_as_the_quotient_it_is() {
-        let by = Rounded::within(2.0, 0.125);
-        assert_eq!(known(2.25, by), Rounded::within(2.25, 0.25));
-        assert_eq!(known(1.625, by), Rounded::within(1.625, 0.25));
-        assert!(known(2.5, by).error.is_infinite() && known(1.5, by).error.is_infinite());
     }
 }

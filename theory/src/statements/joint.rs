@@ -4,7 +4,8 @@ use sadm_reference::relation::{Relation, affinity};
 
 use super::setting::{ATOMS, DIMENSION, NoisedLaw, SCHEDULE, TIME, noised_law};
 use super::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
-use crate::laws::finite::normal_density;
+use crate::laws::Observation;
+use crate::laws::finite::{log_normal_density, log_ratio, softmax};
 use crate::rounding::Rounded;
 
 /// The relation, by its place in the list.
@@ -19,8 +20,8 @@ pub(super) const RELATION: Parameter = Parameter {
 const GAMMA: Parameter = Parameter {
     name: "gamma",
     meaning: "standard deviation with which the relation is observed",
-    low: 0.1,
-    high: 1000.0,
+    low: 1e-3,
+    high: 1e3,
     default: 1.5,
     scale: Scale::Log,
 };
@@ -55,26 +56,55 @@ pub(super) fn relation(instance: &Instance) -> Result<Relation, StatementError> 
 /// `[thm:relation-by-bayes]` q_t(r | y_t) = E[g(r|y_0) | y_t].
 ///
 /// Left: the quotient of joint densities q_t(r, y_t)/q_t(y_t), each summed directly over the K² pair atoms.
-/// Right: the posterior expectation of [`FiniteLaw::pair`](crate::laws::FiniteLaw::pair).
+/// Right: the posterior expectation of [`FiniteLaw::pair`](crate::laws::FiniteLaw::pair). The same in logarithms, against
+/// `Tilted::log_density`: for small γ every g may underflow, and the claim in logarithms is then the one that says something.
 pub struct RelationByBayes;
 
 impl RelationByBayes {
-    /// Σ p_k p_l N(y_i; α a_k, σ²) N(y_j; α a_l, σ²) f(k, l): Bayes' rule with nothing taken out.
-    fn joint(setting: &NoisedLaw, f: impl Fn(usize, usize) -> Rounded) -> Rounded {
+    /// ln of the terms of Σ p_k p_l N(y_i; α a_k, σ²) N(y_j; α a_l, σ²) f(k, l): Bayes' rule with nothing taken out.
+    fn joint(setting: &NoisedLaw, log_f: impl Fn(usize, usize) -> Rounded) -> Vec<Rounded> {
         let k = setting.law.prior().len();
         let likelihood = |point: usize, atom: usize| {
             let one = |(&y, &a): (&f64, &f64)| {
-                normal_density(y, Rounded::exact(setting.alpha) * a, setting.sigma)
+                log_normal_density(y, Rounded::exact(setting.alpha) * a, setting.sigma)
             };
-            let prior = Rounded::exact(setting.law.prior()[atom]);
+            let prior = Rounded::exact(setting.law.prior()[atom]).ln();
             setting.points[point]
                 .iter()
                 .zip(setting.law.atoms().row(atom))
                 .map(one)
-                .fold(prior, |p, q| p * q)
+                .fold(prior, |p, q| p + q)
         };
         let pairs = (0..k).flat_map(|i| (0..k).map(move |j| (i, j)));
-        Rounded::sum(pairs.map(|(i, j)| likelihood(0, i) * likelihood(1, j) * f(i, j)))
+        pairs
+            .map(|(i, j)| likelihood(0, i) + likelihood(1, j) + log_f(i, j))
+            .collect()
+    }
+
+    /// Both sides of the identity, and of its logarithm; and ln q(r, y_t).
+    fn sides(instance: &Instance) -> Result<([Rounded; 2], [Rounded; 2], Rounded), StatementError> {
+        let setting = noised_law(instance, 2)?;
+        let observation = Observation {
+            relation: relation(instance)?,
+            r: instance.get(OBSERVED.name)?,
+            gamma: instance.get(GAMMA.name)?,
+        };
+        let over_atoms = affinity(observation.relation, setting.law.atoms())?;
+        let pair = setting.pair()?;
+        let log_g = |k: usize, l: usize| observation.log_density(over_atoms[[k, l]].into());
+        let (observed, unobserved) = (
+            Self::joint(&setting, log_g),
+            Self::joint(&setting, |_, _| Rounded::exact(0.0)),
+        );
+        let total = |terms: &[Rounded]| Rounded::sum(terms.iter().map(|t| t.exp()));
+        let direct = [
+            total(&observed) / total(&unobserved),
+            pair.relation_density(observation.r, &over_atoms, observation.gamma)?,
+        ];
+        let log_joint = softmax(&observed).1;
+        let tilted = pair.given(&observation, &over_atoms.mapv(Rounded::exact))?;
+        let logs = [log_joint - softmax(&unobserved).1, tilted.log_density];
+        Ok((direct, logs, log_joint))
     }
 }
 
@@ -95,42 +125,42 @@ impl Statement for RelationByBayes {
         &[SCHEDULE, TIME, ATOMS, DIMENSION, RELATION, GAMMA, OBSERVED]
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
-        let setting = noised_law(instance, 2)?;
-        let over_atoms = affinity(relation(instance)?, setting.law.atoms())?;
-        let (r, gamma) = (instance.get(OBSERVED.name)?, instance.get(GAMMA.name)?);
-        let pair = setting.pair()?;
-        let g = |k: usize, l: usize| normal_density(r, over_atoms[[k, l]].into(), gamma);
-        let quotient = Self::joint(&setting, g) / Self::joint(&setting, |_, _| Rounded::exact(1.0));
-        let expectation = pair.relation_density(r, &over_atoms, gamma)?;
-        Ok(vec![Evidence::equal(
-            "q(r, y_t)/q(y_t) = E[g(r|y_0) | y_t]",
-            quotient,
-            expectation,
-        )])
+        let (direct, logs, _) = Self::sides(instance)?;
+        Ok(vec![
+            Evidence::equal("q(r, y_t)/q(y_t) = E[g(r|y_0) | y_t]", direct[0], direct[1]),
+            Evidence::equal("ln q(r, y_t) - ln q(y_t) = ln q(r | y_t)", logs[0], logs[1]),
+        ])
     }
     fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
-        let instance = self.default_instance();
-        let setting = noised_law(&instance, 2)?;
-        let over_atoms = affinity(relation(&instance)?, setting.law.atoms())?;
-        let (r, gamma) = (OBSERVED.default, GAMMA.default);
-        let pair = setting.pair()?;
-        let joint = Self::joint(&setting, |k, l| {
-            normal_density(r, over_atoms[[k, l]].into(), gamma)
-        });
-        let expectation = pair.relation_density(r, &over_atoms, gamma)?;
-        Ok(vec![Evidence::equal(
-            "control: the joint density is already the conditional one",
-            joint,
-            expectation,
-        )])
+        let (direct, _, log_joint) = Self::sides(&self.default_instance())?;
+        let sharp = self
+            .default_instance()
+            .with(self.parameters(), GAMMA.name, GAMMA.low)?;
+        let (_, logs, sharp_joint) = Self::sides(&sharp)?;
+        let text = "control: the joint density is already the conditional one";
+        Ok(vec![
+            Evidence::equal(text, log_joint.exp(), direct[1]),
+            Evidence::equal(
+                format!("{text}, in logarithms at γ = {}", GAMMA.low),
+                sharp_joint,
+                logs[1],
+            ),
+        ])
     }
 }
 
 /// `[thm:relation-error-splits]` E[(g − ĝ)² | y_t] = (E[g|y_t] − ĝ)² + Var[g|y_t], for any ĝ.
 ///
 /// The Jensen gap of Eq. 14 is the posterior variance of g: it does not vanish for a perfect denoiser. The
-/// variance on the right is evaluated about the computed mean, without reference to ĝ.
+/// variance on the right is evaluated about the computed mean, without reference to ĝ. Both sides are taken over the square
+/// of the largest of the densities g and ĝ, which cancels, so that they do not all underflow at small γ.
 pub struct RelationErrorSplits;
+
+/// g(r; m)/g(r; m₀): one exponential of a difference that does not cancel.
+fn over_largest(r: f64, m: f64, nearest: f64, gamma: f64) -> Rounded {
+    let difference = Rounded::exact(m) - Rounded::exact(nearest);
+    log_ratio(r, m.into(), difference, gamma).exp()
+}
 
 /// The terms of the identity.
 struct Terms {
@@ -153,12 +183,15 @@ impl RelationErrorSplits {
                 .zip(&posterior.mean)
                 .for_each(|(p, m)| *p = bias * m.value);
         }
-        let plug_in = normal_density(r, affinity(relation, &predicted)?[[0, 1]].into(), gamma);
+        let predicted = affinity(relation, &predicted)?[[0, 1]];
+        let nearer = |a: f64, b: &f64| if (b - r).abs() < (a - r).abs() { *b } else { a };
+        let nearest = over_atoms.iter().fold(predicted, nearer);
+        let plug_in = over_largest(r, predicted, nearest, gamma);
         let pair = setting.pair()?;
-        let g = |k: usize, l: usize| normal_density(r, over_atoms[[k, l]].into(), gamma);
+        let g = |k: usize, l: usize| over_largest(r, over_atoms[[k, l]], nearest, gamma);
         Ok(Terms {
             error: pair.expectation(|k, l| (g(k, l) - plug_in).square()),
-            bias: (pair.relation_density(r, &over_atoms, gamma)? - plug_in).square(),
+            bias: (pair.expectation(g) - plug_in).square(),
             variance: pair.variance(g),
         })
     }
@@ -232,6 +265,36 @@ mod tests {
                 .expect("a relation");
             assert_eq!(relation(&named), Ok(want));
         }
+    }
+
+    /// g(1.5; 0.5)/g(1.5; 1.25) at γ = ½ is e^{−(1 − 1/16)·2}, 1 at the nearest, and the density's own quotient.
+    #[test]
+    fn densities_over_the_largest_are_as_by_hand() {
+        let got = over_largest(1.5, 0.5, 1.25, 0.5);
+        assert!((got.value - (-1.875_f64).exp()).abs() <= got.error + 1e-16);
+        assert_eq!(
+            over_largest(1.5, 1.25, 1.25, 1e-3).value.to_bits(),
+            1.0_f64.to_bits()
+        );
+        let seen = Observation {
+            relation: Relation::Cosine,
+            r: 1.5,
+            gamma: 0.5,
+        };
+        let want = seen.density(0.5.into()) / seen.density(1.25.into());
+        assert!((got.value - want.value).abs() <= got.error + want.error);
+    }
+
+    /// At γ = 10⁻³ the default's densities underflow, and neither statement is reduced to 0 = 0.
+    #[test]
+    fn small_gammas_say_something() -> Result<(), StatementError> {
+        let sharp = |s: &dyn Statement| s.default_instance().with(s.parameters(), "gamma", 1e-3);
+        let (direct, logs, _) = RelationByBayes::sides(&sharp(&RelationByBayes)?)?;
+        assert!(direct[1].value < 1e-300 && logs[1].value < -1e3);
+        assert!(logs[1].error < 1e-12 * logs[1].value.abs());
+        let terms = RelationErrorSplits::terms(&sharp(&RelationErrorSplits)?)?;
+        assert!(terms.error.value > 1e-6 && terms.error.error < 1e-12);
+        Ok(())
     }
 
     /// A prediction is `bias` times the posterior mean: with one atom, which is its own mean, nothing errs at bias 1, and

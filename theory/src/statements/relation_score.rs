@@ -6,16 +6,16 @@ use sadm_reference::relation::Relation;
 use super::joint::{RELATION, relation};
 use super::setting::{ATOMS, DIMENSION, NoisedLaw, SCHEDULE, TIME, noised_law};
 use super::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
-use crate::laws::finite::normal_density;
+use crate::laws::finite::{log_normal_density, softmax};
 use crate::laws::{FiniteLaw, Observation};
 use crate::rounding::Rounded;
 
-/// γ of the observation. Below 1.5 the ratio of two values of g may leave the range of f64.
+/// γ of the observation.
 pub(super) const GAMMA: Parameter = Parameter {
     name: "gamma",
     meaning: "standard deviation with which the relation is observed",
-    low: 1.5,
-    high: 1000.0,
+    low: 1e-3,
+    high: 1e3,
     default: 2.5,
     scale: Scale::Log,
 };
@@ -40,33 +40,38 @@ pub(super) fn observation(instance: &Instance) -> Result<Observation, StatementE
 
 /// `[thm:relation-score]` ∇ log q_t(y_t | r) = Σ_s ∇ log q_t(x_t^s) + ∇ log q_t(r | y_t) for an independent pair.
 ///
-/// Left: the gradient of Σ_kl p_k p_l g_kl N(y_i; α a_k, σ²) N(y_j; α a_l, σ²), summed as it stands over pair atoms.
+/// Left: the gradient of ln Σ_kl p_k p_l g_kl N(y_i; α a_k, σ²) N(y_j; α a_l, σ²) over pair atoms, the sum as it stands but
+/// for its terms being taken as logarithms, so that no γ makes them underflow.
 /// Right: the two scores of [`FiniteLaw::posterior`] and the one of [`FiniteLaw::relation_score`]. The controls drop
 /// or double the relation's score, or make the pair dependent: then the sum of the samples' scores is not the score
 /// of the pair, and the formula fails by the gradient of ln q_t(y_t) − Σ_s ln q_t(x_t^s).
 pub struct RelationScore;
 
-/// ∇_{y_i} and ∇_{y_j} of ln Σ_kl f(k, l) N(y_i; α a_k, σ² I) N(y_j; α a_l, σ² I), one after the other `[2n]`.
-fn mixture_score(setting: &NoisedLaw, f: impl Fn(usize, usize) -> Rounded) -> Vec<Rounded> {
+/// ∇_{y_i} and ∇_{y_j} of ln Σ_kl f(k, l) N(y_i; α a_k, σ² I) N(y_j; α a_l, σ² I), one after the other `[2n]`, from ln f.
+fn mixture_score(setting: &NoisedLaw, log_f: impl Fn(usize, usize) -> Rounded) -> Vec<Rounded> {
     let (count, n) = setting.law.atoms().dim();
     let noised = |k: usize, i: usize| Rounded::exact(setting.alpha) * setting.law.atoms()[[k, i]];
-    let density = |point: usize, k: usize| {
-        (0..n).fold(Rounded::exact(1.0), |p, i| {
-            p * normal_density(setting.points[point][i], noised(k, i), setting.sigma)
-        })
+    let log_density = |point: usize, k: usize| {
+        Rounded::sum(
+            (0..n)
+                .map(|i| log_normal_density(setting.points[point][i], noised(k, i), setting.sigma)),
+        )
     };
-    let joint: Vec<((usize, usize), Rounded)> = (0..count)
+    let pairs: Vec<(usize, usize)> = (0..count)
         .flat_map(|k| (0..count).map(move |l| (k, l)))
-        .map(|(k, l)| ((k, l), f(k, l) * density(0, k) * density(1, l)))
         .collect();
-    let total = Rounded::sum(joint.iter().map(|&(_, w)| w));
+    let terms: Vec<Rounded> = pairs
+        .iter()
+        .map(|&(k, l)| log_f(k, l) + log_density(0, k) + log_density(1, l))
+        .collect();
+    let (weights, _) = softmax(&terms);
     let variance = Rounded::exact(setting.sigma).square();
     let component = |point: usize, i: usize| {
-        let pull = |&((k, l), w): &((usize, usize), Rounded)| {
+        let pull = |(&(k, l), &w): (&(usize, usize), &Rounded)| {
             let atom = if point == 0 { k } else { l };
             w * (noised(atom, i) - Rounded::exact(setting.points[point][i]))
         };
-        Rounded::sum(joint.iter().map(pull)) / (total * variance)
+        Rounded::sum(pairs.iter().zip(&weights).map(pull)) / variance
     };
     (0..2)
         .flat_map(|point| (0..n).map(move |i| (point, i)))
@@ -90,7 +95,7 @@ fn sides(instance: &Instance) -> Result<Vec<(Rounded, Rounded, Rounded)>, Statem
     let over_atoms = setting.law.relation_over_atoms(observation.relation)?;
     let left = mixture_score(&setting, |k, l| {
         let prior = Rounded::exact(setting.law.prior()[k]) * setting.law.prior()[l];
-        prior * observation.density(over_atoms[[k, l]])
+        prior.ln() + observation.log_density(over_atoms[[k, l]])
     });
     let relation = setting.law.relation_score(
         &setting.points[0],
@@ -123,9 +128,9 @@ fn dependent_sides() -> Result<Vec<(Rounded, Rounded)>, StatementError> {
         gamma: 1.5,
     };
     let over_atoms = setting.law.relation_over_atoms(observation.relation)?;
-    let joint = |k: usize, l: usize| Rounded::exact(if k == l { 0.4 } else { 0.1 });
+    let joint = |k: usize, l: usize| Rounded::exact(if k == l { 0.4 } else { 0.1 }).ln();
     let left = mixture_score(&setting, |k, l| {
-        joint(k, l) * observation.density(over_atoms[[k, l]])
+        joint(k, l) + observation.log_density(over_atoms[[k, l]])
     });
     let unobserved = mixture_score(&setting, joint);
     let own = own_scores(&setting, &setting.law)?;

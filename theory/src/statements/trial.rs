@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use proptest::prelude::{BoxedStrategy, Strategy, prop_oneof};
+use proptest::prelude::{BoxedStrategy, Just, Strategy, prop_oneof};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use super::{Comparison, Evidence, Instance, Parameter, Scale, Statement, VALUES, Verdict};
@@ -32,7 +32,8 @@ pub struct Failure {
 /// Instances of a statement: parameters over their ranges at their scales, free values in [−2, 2].
 ///
 /// Three values of four are multiples of 1/64, so that atoms coincide and differences are exact now and then; the
-/// others have full mantissas. Parameters move in 256 steps, which shrink towards the lower end.
+/// others have full mantissas. Parameters move in 256 steps, which shrink towards the lower end; one draw in four is at an
+/// end of the range.
 pub fn instances(statement: &dyn Statement) -> impl Strategy<Value = Instance> + use<> {
     let known = statement.parameters();
     let chosen: Vec<_> = known.iter().map(parameter).collect();
@@ -54,7 +55,7 @@ fn parameter(p: &Parameter) -> BoxedStrategy<f64> {
         Scale::Integer => (0..=64_u32)
             .prop_map(move |k| low + (f64::from(k) % (high - low + 1.0)))
             .boxed(),
-        Scale::Linear | Scale::Log => (0..=256_u32)
+        Scale::Linear | Scale::Log => prop_oneof![6 => 0..=256_u32, 1 => Just(0), 1 => Just(256)]
             .prop_map(move |k| between(low, high, scale, f64::from(k) / 256.0))
             .boxed(),
     }

@@ -1,12 +1,13 @@
 //! E1: without normalised features the game of Eq. 8–10 has no value.
 
-use ndarray::array;
-use sadm_reference::distance::Distance;
+use ndarray::{Array2, array};
 use sadm_reference::relation::Relation;
-use sadm_reference::structure::{Diagonal, StructureOptions};
+use sadm_reference::structure::StructureOptions;
 
 use crate::rounding::Rounded;
-use crate::statements::setting::{BATCH, ETA, FEATURES, batches, structural_loss};
+use crate::statements::setting::{
+    BATCH, ETA, FEATURES, batches, loss_of_rounded, squared, structural_loss,
+};
 use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
 
 const STRETCH: Parameter = Parameter {
@@ -18,15 +19,8 @@ const STRETCH: Parameter = Parameter {
     scale: Scale::Log,
 };
 
-const INNER: StructureOptions = StructureOptions {
-    relation: Relation::InnerProduct,
-    distance: Distance::Squared,
-    diagonal: Diagonal::Include,
-};
-const COSINE: StructureOptions = StructureOptions {
-    relation: Relation::Cosine,
-    ..INNER
-};
+const INNER: StructureOptions = squared(Relation::InnerProduct);
+const COSINE: StructureOptions = squared(Relation::Cosine);
 
 /// `[thm:e1]` The inner-product game is unbounded in φ; cosine bounds it by 4η.
 ///
@@ -36,7 +30,14 @@ const COSINE: StructureOptions = StructureOptions {
 /// S(Ψ, Ψ̂) ≤ 4η (1 − 1/|B|) < 4η      cosine: |M_ij − M̂_ij| ≤ 2, and 0 on the diagonal
 /// ```
 /// The encoder raises Eq. 9 without limit by scaling its last layer, whatever θ does, as soon as S > 0.
+///
+/// The factor s is any real number: sΨ is rounded where it is not a power of two, and the allowance covers that.
 pub struct UnboundedRelation;
+
+/// sΨ, each number with the bound of its product.
+fn stretched(features: &Array2<f64>, stretch: f64) -> Array2<Rounded> {
+    features.mapv(|x| Rounded::exact(x) * stretch)
+}
 
 impl Statement for UnboundedRelation {
     fn id(&self) -> &'static str {
@@ -57,9 +58,8 @@ impl Statement for UnboundedRelation {
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (real, generated) = batches(instance)?;
         let (eta, stretch) = (instance.get(ETA.name)?, instance.get(STRETCH.name)?);
-        // A power of two scales the features without rounding them.
-        let stretch = stretch.log2().round().exp2();
-        let stretched = structural_loss(&(&real * stretch), &(&generated * stretch), eta, &INNER)?;
+        let (psi, psi_hat) = (stretched(&real, stretch), stretched(&generated, stretch));
+        let moved = loss_of_rounded(&psi, &psi_hat, eta, Relation::InnerProduct)?;
         let inner = structural_loss(&real, &generated, eta, &INNER)?;
         let cosine = structural_loss(&real, &generated, eta, &COSINE)?;
         let most = Rounded::exact(4.0)
@@ -68,8 +68,8 @@ impl Statement for UnboundedRelation {
         Ok(vec![
             Evidence::equal(
                 "S(sΨ, sΨ̂) = s⁴ S(Ψ, Ψ̂), inner product",
-                stretched,
-                inner * stretch.powi(4),
+                moved,
+                inner * Rounded::exact(stretch).square().square(),
             ),
             Evidence::at_most("S ≤ 4η (1 - 1/B), cosine", cosine, most),
         ])
@@ -100,5 +100,27 @@ impl Statement for UnboundedRelation {
             Rounded::exact(1.999),
         ));
         Ok(claims)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// s = 3 is not a power of two: 3⁴ = 81 times the loss of s = 1, not 256 times; and the two sides are two computations.
+    #[test]
+    fn the_stretch_is_the_one_asked_for() -> Result<(), StatementError> {
+        let claim = |s: f64| {
+            let instance = UnboundedRelation.default_instance();
+            let instance = instance.with(UnboundedRelation.parameters(), "s", s)?;
+            UnboundedRelation
+                .evidence(&instance)
+                .map(|mut e| e.remove(0))
+        };
+        let (once, thrice) = (claim(1.0)?, claim(3.0)?);
+        assert!((thrice.lhs / once.lhs - 81.0).abs() < 1e-10, "{thrice}");
+        let worst = [1.1, 1.9, 2.7, 3.0, 5.3, 7.7].map(|s| claim(s).map_or(0.0, |e| e.ratio()));
+        assert!(worst.iter().any(|r| *r > 0.0), "{worst:?}");
+        Ok(())
     }
 }

@@ -1,14 +1,13 @@
 //! E3: the weight η_t = 1/t has no mean under t ~ U[0, 1].
 
 use ndarray::Array2;
-use sadm_reference::distance::Distance;
 use sadm_reference::relation::Relation;
 use sadm_reference::schedule::{RectifiedFlow, Schedule};
-use sadm_reference::structure::{Diagonal, EtaKind, StructureOptions, eta};
+use sadm_reference::structure::{EtaKind, eta};
 
 use crate::laws::FiniteLaw;
 use crate::rounding::Rounded;
-use crate::statements::setting::{ATOMS, DIMENSION, structural_loss};
+use crate::statements::setting::{ATOMS, DIMENSION, known, squared, structural_loss};
 use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
 
 const GRID: Parameter = Parameter {
@@ -34,12 +33,6 @@ const FIRST_TIME: Parameter = Parameter {
     high: 0.5,
     default: 0.05,
     scale: Scale::Log,
-};
-
-const OPTIONS: StructureOptions = StructureOptions {
-    relation: Relation::InnerProduct,
-    distance: Distance::Squared,
-    diagonal: Diagonal::Include,
 };
 
 /// `[thm:e3]` E[η_t S_t] = ∞ for η_t = 1/t and any denoiser whose structure error does not vanish as t → 0.
@@ -85,7 +78,12 @@ impl Curve {
                     .zip(posterior.mean)
                     .for_each(|(x, m)| *x = shrink * m.value);
             }
-            structural_loss(law.atoms(), &generated, 1.0, &OPTIONS)
+            structural_loss(
+                law.atoms(),
+                &generated,
+                1.0,
+                &squared(Relation::InnerProduct),
+            )
         });
         Ok(Self {
             losses: losses.collect::<Result<_, _>>()?,
@@ -98,9 +96,8 @@ impl Curve {
         let mut total = Rounded::exact(0.0);
         for (k, &s) in self.losses.iter().enumerate() {
             let t = (k + 1) as f64 / n;
-            // η = 1/max(t, t_min): one division, and the rounding of t = k/N that goes into it.
             let value = eta(EtaKind::InverseTime, t, t_min, &RectifiedFlow)?;
-            total = total + s * Rounded::within(value, 3.0 * f64::EPSILON * value);
+            total = total + s * known_weight(value, (k + 1) as f64, n, t_min);
         }
         Ok(total / n)
     }
@@ -109,6 +106,17 @@ impl Curve {
         let pick = |a: Rounded, b: &Rounded| if (b.value > a.value) == larger { *b } else { a };
         self.losses.iter().fold(self.losses[0], pick)
     }
+}
+
+/// The reference's η at t = k/N as an approximation of 1/max(k/N, t_min).
+fn known_weight(value: f64, k: f64, n: f64, t_min: f64) -> Rounded {
+    let time = Rounded::exact(k) / n;
+    let later = if time.value > t_min {
+        time
+    } else {
+        Rounded::within(t_min, time.error)
+    };
+    known(value, Rounded::exact(1.0) / later)
 }
 
 /// The law, with its atoms moved away from zero, and the noise of one point per atom.

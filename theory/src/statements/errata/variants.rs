@@ -1,12 +1,13 @@
 //! E7: three relations and two weights under one name.
 
-use ndarray::{Array2, Axis, array};
-use sadm_reference::distance::Distance;
+use ndarray::{Array2, array};
 use sadm_reference::relation::Relation;
-use sadm_reference::structure::{Diagonal, StructureOptions};
 
+use crate::laws::relation::{dot, exact};
 use crate::rounding::Rounded;
-use crate::statements::setting::{BATCH, ETA, FEATURES, batches, structural_loss};
+use crate::statements::setting::{
+    BATCH, ETA, FEATURES, batches, loss_of_rounded, squared, structural_loss,
+};
 use crate::statements::{Evidence, Instance, Kind, Parameter, Statement, StatementError};
 
 /// `[thm:e7]` Sec. 4.1 and 4.2 name different losses; they meet on unit rows, up to constants.
@@ -19,23 +20,15 @@ use crate::statements::{Evidence, Instance, Kind, Parameter, Statement, Statemen
 /// ```
 pub struct Variants;
 
-fn options(relation: Relation) -> StructureOptions {
-    StructureOptions {
-        relation,
-        distance: Distance::Squared,
-        diagonal: Diagonal::Include,
+/// Rows divided by their norms: stored numbers that are unit rows to within their bounds.
+fn unit_rows(features: &Array2<f64>) -> Array2<Rounded> {
+    let mut rows = features.mapv(Rounded::exact);
+    for (mut unit, row) in rows.rows_mut().into_iter().zip(features.rows()) {
+        let row = exact(row.iter().copied());
+        let norm = dot(&row, &row).sqrt();
+        unit.mapv_inplace(|v| v / norm);
     }
-}
-
-/// Rows divided by their norms, and how far each is from unit length: a relative error of (d + 4)u on the norm
-/// (d squares and sums, a root) and one division.
-fn unit_rows(features: &Array2<f64>) -> (Array2<f64>, f64) {
-    let mut rows = features.clone();
-    for mut row in rows.axis_iter_mut(Axis(0)) {
-        let norm = row.dot(&row).sqrt();
-        row.mapv_inplace(|v| v / norm);
-    }
-    (rows, (features.ncols() as f64 + 4.0) * f64::EPSILON)
+    rows
 }
 
 impl Statement for Variants {
@@ -57,24 +50,20 @@ impl Statement for Variants {
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (real, generated) = batches(instance)?;
         let eta = instance.get(ETA.name)?;
-        let ((real, defect), (generated, _)) = (unit_rows(&real), unit_rows(&generated));
-        let loss = |relation| structural_loss(&real, &generated, eta, &options(relation));
+        let (real, generated) = (unit_rows(&real), unit_rows(&generated));
+        let loss = |relation| loss_of_rounded(&real, &generated, eta, relation);
         let (inner, cosine, squared) = (
             loss(Relation::InnerProduct)?,
             loss(Relation::Cosine)?,
             loss(Relation::SquaredEuclidean)?,
         );
-        // Norms off by `defect` move an affinity by at most 2·defect (4·defect for the squared distance), hence a
-        // difference e by twice that, and e² with |e| ≤ 2 (≤ 4) by 4·2·2·defect (≤ 8·2·4·defect) and a second order
-        // that one more unit covers.
-        let off = |units: f64| Rounded::within(0.0, units * eta * defect);
-        let unweighted = structural_loss(&real, &generated, 1.0, &options(Relation::Cosine))?;
+        let unweighted = loss_of_rounded(&real, &generated, 1.0, Relation::Cosine)?;
         Ok(vec![
-            Evidence::equal("unit rows: S_inner = S_cosine", inner, cosine + off(17.0)),
+            Evidence::equal("unit rows: S_inner = S_cosine", inner, cosine),
             Evidence::equal(
                 "unit rows: S_squared-euclidean = 4 S_cosine",
                 squared,
-                cosine * 4.0 + off(65.0),
+                cosine * 4.0,
             ),
             Evidence::equal("Eq. 8 = η · Eq. 6", cosine, unweighted * eta),
         ])
@@ -84,7 +73,7 @@ impl Statement for Variants {
             array![[1.0, 2.0], [0.5, -1.0]],
             array![[1.0, 1.0], [0.5, 2.0]],
         );
-        let loss = |relation, eta| structural_loss(&real, &generated, eta, &options(relation));
+        let loss = |relation, eta| structural_loss(&real, &generated, eta, &squared(relation));
         let cosine = loss(Relation::Cosine, 1.0)?;
         Ok(vec![
             Evidence::equal(
@@ -113,5 +102,18 @@ impl Statement for Variants {
                 cosine * 4.0,
             ),
         ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_divided_by_their_own_norms() {
+        let got = unit_rows(&array![[3.0, -4.0], [0.0, 2.0]]);
+        for (got, want) in got.iter().zip([0.6, -0.8, 0.0, 1.0]) {
+            assert!((got.value - want).abs() <= got.error + 1e-16 && got.error < 1e-15);
+        }
     }
 }

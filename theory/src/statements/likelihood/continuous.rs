@@ -35,7 +35,7 @@ const STEPS: Parameter = Parameter {
 const FIRST: Parameter = Parameter {
     name: "t_0",
     meaning: "first time",
-    low: 0.03,
+    low: 1e-3,
     high: 0.3,
     default: 0.125,
     scale: Scale::Linear,
@@ -44,7 +44,7 @@ const LAST: Parameter = Parameter {
     name: "t_T",
     meaning: "last time",
     low: 0.4,
-    high: 0.97,
+    high: 0.999,
     default: 0.75,
     scale: Scale::Linear,
 };

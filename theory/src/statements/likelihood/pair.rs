@@ -15,8 +15,8 @@ use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, S
 const GAMMA: Parameter = Parameter {
     name: "gamma",
     meaning: "standard deviation with which the relation is observed",
-    low: 0.5,
-    high: 100.0,
+    low: 1e-3,
+    high: 1e3,
     default: 0.75,
     scale: Scale::Log,
 };
@@ -136,7 +136,7 @@ impl Statement for PairBound {
         Kind::Bound
     }
     fn summary(&self) -> &'static str {
-        "with SNR weights, prior and reconstruction the pair's objective bounds -log p(y_0)"
+        "with SNR weights, prior and reconstruction the pair's objective bounds -log p(y_0) (scalar samples, inner product)"
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[SCHEDULE, STEPS, FIRST, LAST, GAMMA]

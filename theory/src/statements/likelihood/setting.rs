@@ -24,7 +24,7 @@ pub const STEPS: Parameter = Parameter {
 pub const FIRST: Parameter = Parameter {
     name: "t_0",
     meaning: "first time, as a part of the schedule's range",
-    low: 0.03,
+    low: 1e-3,
     high: 0.3,
     default: 0.125,
     scale: Scale::Linear,
@@ -34,7 +34,7 @@ pub const LAST: Parameter = Parameter {
     name: "t_T",
     meaning: "last time, as a part of the schedule's range",
     low: 0.4,
-    high: 0.97,
+    high: 0.999,
     default: 0.5,
     scale: Scale::Linear,
 };
