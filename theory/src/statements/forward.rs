@@ -4,6 +4,7 @@ use sadm_reference::forward::posterior;
 use sadm_reference::parametrisation::{Level, score_from_x0};
 use sadm_reference::schedule::ScheduleKind;
 
+use super::rate_integral::log_scale;
 use super::setting::{ATOMS, Clock, DIMENSION, SCHEDULE, TIME, known, noised_law};
 use super::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
 use crate::laws::finite::two_pi;
@@ -49,6 +50,8 @@ fn on_steps([r, s, t]: [f64; 3]) -> [f64; 3] {
 /// α_{t|r} = α_{t|s} α_{s|r}        σ²_{t|r} = α²_{t|s} σ²_{s|r} + σ²_{t|s}
 /// α_t = α_{t|s} α_s                σ_t² = α²_{t|s} σ_s² + σ²_{t|s}
 /// ```
+/// The reference has α_{t|s} = α_t/α_s, with which the first column would be true by definition: so there α_{t|s} is
+/// exp(−½ ∫_s^t β) from the rates (`[eq:rate-integral]`), and only the left sides are the reference's.
 pub struct ChapmanKolmogorov;
 
 impl Statement for ChapmanKolmogorov {
@@ -70,17 +73,23 @@ impl Statement for ChapmanKolmogorov {
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (clock, [r, s, t]) = times(instance)?;
         let ((alpha_s, sigma_s), (alpha_t, sigma_t)) = (clock.levels(s)?, clock.levels(t)?);
-        let (scale_rs, var_rs) = clock.step(r, s)?;
+        let (_, var_rs) = clock.step(r, s)?;
         let (scale_st, var_st) = clock.step(s, t)?;
         let (scale_rt, var_rt) = clock.step(r, t)?;
+        let log_rs = log_scale(clock.kind(), r, s);
+        let log_st = log_scale(clock.kind(), s, t);
         Ok(vec![
-            Evidence::equal("α_{t|r} = α_{t|s} α_{s|r}", scale_rt, scale_st * scale_rs),
+            Evidence::equal(
+                "α_{t|r} = exp(-½ ∫_s^t β) exp(-½ ∫_r^s β)",
+                scale_rt,
+                log_st.exp() * log_rs.exp(),
+            ),
             Evidence::equal(
                 "σ²_{t|r} = α²_{t|s} σ²_{s|r} + σ²_{t|s}",
                 var_rt,
                 scale_st.square() * var_rs + var_st,
             ),
-            Evidence::equal("α_t = α_{t|s} α_s", alpha_t, scale_st * alpha_s),
+            Evidence::equal("α_t = exp(-½ ∫_s^t β) α_s", alpha_t, log_st.exp() * alpha_s),
             Evidence::equal(
                 "σ_t² = α²_{t|s} σ_s² + σ²_{t|s}",
                 sigma_t.square(),
@@ -90,9 +99,14 @@ impl Statement for ChapmanKolmogorov {
     }
     fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
         let (clock, [r, s, t]) = times(&self.default_instance())?;
-        let ((_, var_rs), (scale_st, var_st), (_, var_rt)) =
+        let ((_, var_rs), (scale_st, var_st), (scale_rt, var_rt)) =
             (clock.step(r, s)?, clock.step(s, t)?, clock.step(r, t)?);
         Ok(vec![
+            Evidence::equal(
+                "control: the first half step is left out of the integral",
+                scale_rt,
+                log_scale(clock.kind(), s, t).exp(),
+            ),
             Evidence::equal("control: variances of steps add", var_rt, var_rs + var_st),
             Evidence::equal(
                 "control: the first variance scales with α, not α²",

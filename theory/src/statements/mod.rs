@@ -11,6 +11,7 @@ mod jensen;
 mod joint;
 mod likelihood;
 mod plug_in_score;
+mod rate_integral;
 mod relation_score;
 mod setting;
 mod sweep;

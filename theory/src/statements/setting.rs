@@ -8,6 +8,8 @@ use sadm_reference::relation::Relation;
 use sadm_reference::schedule::{Schedule, ScheduleKind};
 use sadm_reference::structure::{Diagonal, StructureOptions};
 
+use super::elementary::{pi, sine};
+use super::rate_integral::log_scale;
 use super::{Instance, Parameter, Scale, StatementError};
 use crate::laws::relation::relation;
 use crate::laws::{FiniteLaw, PairPosterior};
@@ -251,22 +253,35 @@ impl Clock {
         Ok((known(&bound.alpha), known(&bound.sigma)))
     }
 
-    /// α_{t|s} and σ²_{t|s} from the reference, with their bounds.
-    ///
-    /// The variance is a product of factors that are computed without cancellation. In units of u: differences of
-    /// times, products and library functions add up to less than 48 for the four continuous schedules (cosine, the
-    /// longest, has two sines of 4 + 4 and a squared cosine of 2·(4 + 4) besides 8 products and quotients). For
-    /// `ddpm` the logarithms of k ≤ 1000 factors are summed: k + 8, and a condition number of at most 1.
+    /// α_{t|s} and σ²_{t|s} from the reference, known as well as the same formulas on tracked numbers.
     pub fn step(&self, s: f64, t: f64) -> Result<(Rounded, Rounded), StatementError> {
         let step = transition(self.schedule(), s, t)?;
         let scale = self.levels(t)?.0 / self.levels(s)?.0;
-        let units = if self.kind == ScheduleKind::Ddpm {
-            1008.0
-        } else {
-            48.0
-        };
-        let variance = Rounded::within(step.sigma2_ts, units * f64::EPSILON / 2.0 * step.sigma2_ts);
-        Ok((Rounded::within(step.alpha_ts, scale.error), variance))
+        let variance = known(step.sigma2_ts, self.step_variance(s, t));
+        Ok((known(step.alpha_ts, scale), variance))
+    }
+
+    /// σ²_{t|s} in each schedule's closed form, a product of factors that do not cancel.
+    fn step_variance(&self, s: f64, t: f64) -> Rounded {
+        let (start, end, one) = (Rounded::exact(s), Rounded::exact(t), Rounded::exact(1.0));
+        let (width, sum) = (end - start, end + start);
+        match self.kind {
+            ScheduleKind::VpLinear => {
+                let rise = Rounded::exact(20.0) - Rounded::exact(0.1);
+                -(-(width * (Rounded::exact(0.1) + rise * 0.5 * sum))).exp_m1()
+            }
+            ScheduleKind::Cosine => {
+                let quarter = pi() * 0.5;
+                let product = sine(quarter * width) * sine(quarter * sum);
+                product / sine(quarter * (one - start)).square()
+            }
+            ScheduleKind::Ddpm => -(log_scale(self.kind, s, t) * 2.0).exp_m1(),
+            ScheduleKind::Edm => width * sum,
+            ScheduleKind::RectifiedFlow => {
+                let both = start * (one - end) + end * (one - start);
+                width * both / (one - start).square()
+            }
+        }
     }
 }
 
@@ -304,6 +319,27 @@ mod tests {
             assert!(got.value - got.error <= 1.875 && got.value + got.error >= 2.125);
         }
         assert!(known(2.5, by).error.is_infinite() && known(1.5, by).error.is_infinite());
+    }
+
+    /// σ²_{t|s} = σ_t² − α²_{t|s} σ_s² by subtraction, on every schedule; and its bound is small.
+    #[test]
+    fn steps_have_the_variance_of_their_levels() -> Result<(), StatementError> {
+        for kind in ScheduleKind::ALL {
+            let clock = Clock::new(kind);
+            let (s, t) = (clock.time(0.3), clock.time(0.6));
+            let ((_, sigma_s), (_, sigma_t)) = (clock.levels(s)?, clock.levels(t)?);
+            let (scale, variance) = clock.step(s, t)?;
+            let want = sigma_t.square() - scale.square() * sigma_s.square();
+            assert!(
+                (variance.value - want.value).abs() <= variance.error + want.error,
+                "{kind}"
+            );
+            assert!(
+                variance.error < 1e-12 * variance.value,
+                "{kind} {variance:?}"
+            );
+        }
+        Ok(())
     }
 
     /// Half of the way from 0.002 to 80 is 0.4 on a geometric scale; the other schedules run over [0, 1].

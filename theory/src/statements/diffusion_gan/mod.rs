@@ -8,6 +8,7 @@ mod monotone;
 mod priority;
 pub mod proofs;
 mod quadrature;
+mod visible;
 
 pub use controller::{Controller, ControllerStaysInRange};
 pub use divergence::{jensen_shannon, jensen_shannon_grad};

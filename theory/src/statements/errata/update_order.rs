@@ -1,11 +1,11 @@
 //! E6: the text updates φ first, the listing θ first.
 
 use ndarray::array;
-use sadm_reference::distance::Distance;
+use sadm_reference::bound::{self, Precision, Tracked};
 use sadm_reference::relation::Relation;
-use sadm_reference::structure::{Diagonal, StructureOptions, structural_loss};
 
 use crate::rounding::Rounded;
+use crate::statements::setting::squared;
 use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
 
 const THETA: Parameter = Parameter {
@@ -14,7 +14,7 @@ const THETA: Parameter = Parameter {
     low: -2.0,
     high: 2.0,
     default: 1.0,
-    scale: Scale::Integer,
+    scale: Scale::Linear,
 };
 const PHI: Parameter = Parameter {
     name: "phi",
@@ -22,18 +22,18 @@ const PHI: Parameter = Parameter {
     low: -2.0,
     high: 2.0,
     default: 1.0,
-    scale: Scale::Integer,
+    scale: Scale::Linear,
 };
 const ROUNDS: Parameter = Parameter {
     name: "rounds",
     meaning: "rounds played",
     low: 1.0,
-    high: 2.0,
+    high: 3.0,
     default: 1.0,
     scale: Scale::Integer,
 };
 
-/// Step size of both players: a power of two, so that a step from dyadic numbers is exact.
+/// Step size of both players.
 const RATE: f64 = 1.0 / 1024.0;
 /// The one real sample.
 const REAL: f64 = 2.0;
@@ -42,62 +42,111 @@ const REAL: f64 = 2.0;
 ///
 /// # Formula `[eq:small-game]`
 /// ```text
-/// L(θ, φ) = (θ − x)² + (φ²x² − φ²θ²)²,   x = 2
+/// L(θ, φ) = (θ − x)² + S,   S = (φ²x² − φ²θ²)² = φ⁴ (x² − θ²)²,   x = 2
+/// Eq. 9 through both branches:  ∂S/∂φ = ∂S/∂Ψ·x + ∂S/∂Ψ̂·θ = 4φ³ (x² − θ²)²
+/// Eq. 10 through one:           ∂S/∂θ = ∂S/∂Ψ̂·φ            = −4φ⁴ θ (x² − θ²)
 /// ```
-/// the objective of Eq. 8–10 for one sample, Ψ_φ(x) = φx, inner product, squared distance. From dyadic starting
-/// points every number in two rounds is computed exactly or within its stated bound, so "different" means
-/// different, and the corrected statement — phi-first is theta-first after one extra ascent — is an equality of
-/// floating-point numbers.
+/// the objective of Eq. 8–10 for one sample, Ψ_φ(x) = φx, inner product, squared distance. Phi-first, played with the
+/// gradients of the branches as Algorithm 1 has them, is theta-first after one extra ascent, played with the derivatives of S as
+/// a function of two numbers; and the reference's gradients are those of the branches. Every number carries its bound.
 pub struct UpdateOrder;
+
+/// Where the gradients of S come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gradients {
+    /// ∂S/∂Ψ and ∂S/∂Ψ̂ through the branches Ψ = φx and Ψ̂ = φθ.
+    Branches,
+    /// Derivatives of φ⁴ (x² − θ²)².
+    Direct,
+}
 
 /// A point of the game.
 #[derive(Debug, Clone, Copy)]
 struct Play {
-    theta: f64,
-    phi: f64,
+    theta: Rounded,
+    phi: Rounded,
 }
 
-/// ∂S/∂Ψ and ∂S/∂Ψ̂ from the reference.
-fn structure_grads(play: Play) -> Result<(f64, f64), StatementError> {
-    let options = StructureOptions {
-        relation: Relation::InnerProduct,
-        distance: Distance::Squared,
-        diagonal: Diagonal::Include,
-    };
-    let s = structural_loss(
-        &array![[play.phi * REAL]],
-        &array![[play.phi * play.theta]],
-        &[1.0],
-        &options,
-    )?;
-    Ok((s.grad_real[[0, 0]], s.grad_generated[[0, 0]]))
+/// ∂S/∂Ψ = 4Ψ(Ψ² − Ψ̂²) and ∂S/∂Ψ̂ = −4Ψ̂(Ψ² − Ψ̂²).
+fn branch_grads(psi: Rounded, psi_hat: Rounded) -> (Rounded, Rounded) {
+    let off = (psi.square() - psi_hat.square()) * 4.0;
+    (psi * off, -(psi_hat * off))
 }
 
 impl Play {
-    /// Eq. 9: φ ascends through both branches, Ψ = φx and Ψ̂ = φθ.
-    fn ascend(self) -> Result<Self, StatementError> {
-        let (real, generated) = structure_grads(self)?;
-        Ok(Self {
-            phi: self.phi + RATE * (real * REAL + generated * self.theta),
+    fn branches(self) -> (Rounded, Rounded) {
+        branch_grads(self.phi * REAL, self.phi * self.theta)
+    }
+
+    /// x² − θ².
+    fn gap(self) -> Rounded {
+        Rounded::exact(REAL).square() - self.theta.square()
+    }
+
+    /// ∂S/∂φ.
+    fn slope_phi(self, from: Gradients) -> Rounded {
+        match from {
+            Gradients::Branches => {
+                let (real, generated) = self.branches();
+                real * REAL + generated * self.theta
+            }
+            Gradients::Direct => self.phi.square() * self.phi * self.gap().square() * 4.0,
+        }
+    }
+
+    /// ∂S/∂θ with the real branch held.
+    fn slope_theta(self, from: Gradients) -> Rounded {
+        match from {
+            Gradients::Branches => self.branches().1 * self.phi,
+            Gradients::Direct => -(self.phi.square().square() * self.theta * self.gap() * 4.0),
+        }
+    }
+
+    /// Eq. 9: φ ascends through both branches.
+    fn ascend(self, from: Gradients) -> Self {
+        Self {
+            phi: self.phi + self.slope_phi(from) * RATE,
             ..self
-        })
+        }
     }
 
     /// Eq. 10: θ descends the denoising loss and the generated branch.
-    fn descend(self) -> Result<Self, StatementError> {
-        let (_, generated) = structure_grads(self)?;
-        Ok(Self {
-            theta: self.theta - RATE * (2.0 * (self.theta - REAL) + generated * self.phi),
+    fn descend(self, from: Gradients) -> Self {
+        let denoising = (self.theta - Rounded::exact(REAL)) * 2.0;
+        Self {
+            theta: self.theta - (denoising + self.slope_theta(from)) * RATE,
             ..self
-        })
+        }
     }
 
-    fn theta_first(self, rounds: usize) -> Result<Self, StatementError> {
-        (0..rounds).try_fold(self, |p, _| p.descend()?.ascend())
+    fn theta_first(self, rounds: usize, from: Gradients) -> Self {
+        (0..rounds).fold(self, |p, _| p.descend(from).ascend(from))
     }
 
-    fn phi_first(self, rounds: usize) -> Result<Self, StatementError> {
-        (0..rounds).try_fold(self, |p, _| p.ascend()?.descend())
+    fn phi_first(self, rounds: usize, from: Gradients) -> Self {
+        (0..rounds).fold(self, |p, _| p.ascend(from).descend(from))
+    }
+
+    /// ∂S/∂φ and ∂S/∂θ by the reference's ∂S/∂Ψ and ∂S/∂Ψ̂ at the stored features. The gradients of the branches, tracked,
+    /// cover both the stored features and φx, φθ, so these are at most twice their bound apart.
+    fn reference_slopes(self) -> Result<(Rounded, Rounded), StatementError> {
+        let (psi, psi_hat) = (self.phi * REAL, self.phi * self.theta);
+        let bound = bound::structure::structural_loss(
+            &array![[psi.value]],
+            &array![[psi_hat.value]],
+            &[1.0],
+            &squared(Relation::InnerProduct),
+            Precision::F64,
+        )?;
+        let (real, generated) = branch_grads(psi, psi_hat);
+        let near = |x: &Tracked, cover: Rounded| {
+            Rounded::within(x.value.sum(), x.error.sum()) + Rounded::within(0.0, 2.0 * cover.error)
+        };
+        let (real, generated) = (
+            near(&bound.grad_real, real),
+            near(&bound.grad_generated, generated),
+        );
+        Ok((real * REAL + generated * self.theta, generated * self.phi))
     }
 }
 
@@ -119,45 +168,67 @@ impl Statement for UpdateOrder {
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let start = Play {
-            theta: instance.get(THETA.name)?,
-            phi: instance.get(PHI.name)?,
+            theta: instance.get(THETA.name)?.into(),
+            phi: instance.get(PHI.name)?.into(),
         };
         let rounds = instance.size(ROUNDS.name)?;
-        let phi_first = start.phi_first(rounds)?.ascend()?;
-        let shifted = start.ascend()?.theta_first(rounds)?;
-        // The same operations in the same order: equal as floating-point numbers, allowance zero.
+        let (slope_phi, slope_theta) = start.reference_slopes()?;
+        let phi_first = start
+            .phi_first(rounds, Gradients::Branches)
+            .ascend(Gradients::Branches);
+        let shifted = start
+            .ascend(Gradients::Direct)
+            .theta_first(rounds, Gradients::Direct);
         Ok(vec![
             Evidence::equal(
-                "phi-first, then one ascent = one ascent, then theta-first: θ",
-                phi_first.theta.into(),
-                shifted.theta.into(),
+                "∂S/∂Ψ·x + ∂S/∂Ψ̂·θ of the reference = 4φ³(x² - θ²)²",
+                slope_phi,
+                start.slope_phi(Gradients::Direct),
             ),
             Evidence::equal(
-                "phi-first, then one ascent = one ascent, then theta-first: φ",
-                phi_first.phi.into(),
-                shifted.phi.into(),
+                "∂S/∂Ψ̂·φ of the reference = -4φ⁴θ(x² - θ²)",
+                slope_theta,
+                start.slope_theta(Gradients::Direct),
+            ),
+            Evidence::equal(
+                "phi-first through the branches, then one ascent = one ascent, then theta-first: θ",
+                phi_first.theta,
+                shifted.theta,
+            ),
+            Evidence::equal(
+                "phi-first through the branches, then one ascent = one ascent, then theta-first: φ",
+                phi_first.phi,
+                shifted.phi,
             ),
         ])
     }
     fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
-        // θ = φ = 1: S = (4 − 1)² and its gradients are small integers; one step of 2⁻¹⁰ from them is exact.
         let start = Play {
-            theta: THETA.default,
-            phi: PHI.default,
+            theta: THETA.default.into(),
+            phi: PHI.default.into(),
         };
-        let (listing, text) = (start.theta_first(1)?, start.phi_first(1)?);
-        let claim = |name: &str, a: f64, b: f64| {
-            // Second half-steps round: a dozen operations on numbers below 64.
-            let allowance = 12.0 * 64.0 * f64::EPSILON;
+        let listing = start.theta_first(1, Gradients::Branches);
+        let text = start.phi_first(1, Gradients::Branches);
+        let claim = |name: &str, a: Rounded, b: Rounded| {
             Evidence::equal(
                 format!("as printed: text and listing are the same algorithm, {name}"),
-                Rounded::within(a, allowance),
-                Rounded::within(b, allowance),
+                a,
+                b,
             )
         };
         Ok(vec![
             claim("θ", listing.theta, text.theta),
             claim("φ", listing.phi, text.phi),
+            Evidence::equal(
+                "control: theta-first without the extra ascent is phi-first with it",
+                start.theta_first(1, Gradients::Direct).theta,
+                text.theta,
+            ),
+            Evidence::equal(
+                "control: the encoder ascends through the real branch only",
+                start.branches().0 * REAL,
+                start.slope_phi(Gradients::Direct),
+            ),
         ])
     }
 }
@@ -166,17 +237,23 @@ impl Statement for UpdateOrder {
 mod tests {
     use super::*;
 
-    /// At θ = φ = 1: Ψ = 2, Ψ̂ = 1, e = 3, ∂S/∂Ψ = 4·3·2 = 24, ∂S/∂Ψ̂ = −4·3·1 = −12, all exact.
+    /// At θ = φ = 1: Ψ = 2, Ψ̂ = 1, e = 3, ∂S/∂Ψ = 4·3·2 = 24, ∂S/∂Ψ̂ = −4·3·1 = −12.
     #[test]
     fn one_step_of_each_player_is_as_by_hand() -> Result<(), StatementError> {
         let start = Play {
-            theta: 1.0,
-            phi: 1.0,
+            theta: 1.0.into(),
+            phi: 1.0.into(),
         };
-        let descended = start.descend()?.theta; // 1 − (2·(1 − 2) − 12)/1024
-        let ascended = start.ascend()?.phi; // 1 + (24·2 − 12·1)/1024
-        assert_eq!(descended.to_bits(), (1.0 + 14.0 / 1024.0_f64).to_bits());
-        assert_eq!(ascended.to_bits(), (1.0 + 36.0 / 1024.0_f64).to_bits());
+        for from in [Gradients::Branches, Gradients::Direct] {
+            let descended = start.descend(from).theta; // 1 − (2·(1 − 2) − 12)/1024
+            let ascended = start.ascend(from).phi; // 1 + (24·2 − 12·1)/1024
+            assert!((descended.value - (1.0 + 14.0 / 1024.0)).abs() <= descended.error);
+            assert!((ascended.value - (1.0 + 36.0 / 1024.0)).abs() <= ascended.error);
+            assert!(descended.error < 1e-15 && ascended.error < 1e-15);
+        }
+        let (phi, theta) = start.reference_slopes()?;
+        assert!((phi.value - 36.0).abs() <= phi.error && phi.error < 1e-12);
+        assert!((theta.value + 12.0).abs() <= theta.error && theta.error < 1e-12);
         Ok(())
     }
 }

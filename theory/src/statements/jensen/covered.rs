@@ -30,6 +30,8 @@ const BUDGET: usize = 200_000;
 ///
 /// Interval branch-and-bound covers the box by pieces on each of which outward-rounded arithmetic decides the claim; a proof
 /// on [−4, 4]^{2K} is one on all of R^{2K} ([`prove_density_difference_of`] says why), and γ and r have dropped out. The
+/// K = 2 is enough for every K ≥ 2: both sides are functions of |u|, |v| and |u − v|, which no rotation changes, and any
+/// u, v ∈ R^K lie in a plane, which a rotation carries to R². So the proof on R⁴ is one on R^{2K}. The
 /// integrated form has the same x = |Δ|²/4γ² for every K, since ∫g_a g_b dr = (4πγ²)^{−K/2} e^{−x}.
 ///
 /// An "equality" here is a truth value: 1 = 1 where every piece holds, 0 = 1 where a piece is a counter-example.

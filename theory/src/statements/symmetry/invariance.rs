@@ -3,6 +3,7 @@
 use ndarray::Array2;
 
 use super::group::{GROUP, Group, PixelMap};
+use super::isometry::{self, Scene};
 use crate::laws::FiniteLaw;
 use crate::rounding::Rounded;
 use crate::statements::elementary::dot;
@@ -27,7 +28,8 @@ const SIZE: Parameter = Parameter {
 /// "⇒": isotropic noise commutes with κ, so q_t is invariant and the left side is 0. "⇐": a zero right side makes
 /// L∘κ − L constant, and the constant is 0 because both densities integrate to one; so q_t is invariant, and q_0
 /// too, since Gaussian noise is injective on laws (`[thm:e9]`, corrected). Tried on a law that is a union of orbits
-/// (the score itself), and on one that is not (the gradient identity, by differences as in `[thm:tweedie]`).
+/// (the score itself), and on one that is not (the gradient identity, by differences as in `[thm:tweedie]`), for pixel
+/// permutations; and for products of reflections, where "⇐" is an integral of the defect (`[eq:defect-path]`).
 pub struct InvarianceIsEquivariance;
 
 /// Two images and their weights; a noised point; a direction.
@@ -39,6 +41,7 @@ struct Setting {
     sigma: f64,
     point: Vec<f64>,
     direction: Vec<f64>,
+    isometry: Scene,
 }
 
 impl Setting {
@@ -65,6 +68,7 @@ impl Setting {
             sigma,
             point,
             direction,
+            isometry: Scene::of(&mut values, alpha, sigma)?,
         })
     }
 
@@ -183,6 +187,7 @@ impl Statement for InvarianceIsEquivariance {
                 by_score,
             ));
         }
+        claims.extend(isometry::evidence(&setting.isometry));
         Ok(claims)
     }
     fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
@@ -194,7 +199,7 @@ impl Statement for InvarianceIsEquivariance {
             Ok::<_, StatementError>(Evidence::equal(text, moved, still))
         };
         let (by_difference, by_score) = setting.defect(&lopsided, &setting.elements[1], 0)?;
-        Ok(vec![
+        let mut claims = vec![
             claim(
                 "control: the score of a law without symmetry turns with the image",
                 &lopsided,
@@ -210,6 +215,8 @@ impl Statement for InvarianceIsEquivariance {
                 by_difference,
                 -by_score,
             ),
-        ])
+        ];
+        claims.extend(isometry::controls(&setting.isometry));
+        Ok(claims)
     }
 }

@@ -1,9 +1,10 @@
-//! Structure preserving diffusion (arXiv:2402.19369): laws and maps under groups of pixel permutations.
+//! Structure preserving diffusion (arXiv:2402.19369): laws and maps under groups of pixel permutations, and under any linear isometry.
 
 mod drift;
 mod flow;
 mod group;
 mod invariance;
+mod isometry;
 mod noise;
 mod rank;
 mod tying;

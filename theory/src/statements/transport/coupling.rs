@@ -2,7 +2,7 @@
 
 use ndarray::Array2;
 
-use crate::laws::{FiniteLaw, Posterior};
+use crate::laws::finite::softmax;
 use crate::rounding::Rounded;
 use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
 
@@ -45,7 +45,11 @@ const BLUR: Parameter = Parameter {
 /// ```
 /// and ∂_σ log p from log p alone, by a central difference. Its remainder is h²/6·sup|∂³_σ log p|; with exponents
 /// e_k(σ), the third derivative is κ₃(e') + 3 Cov(e', e''), at most R³/4 + (3/4)R R', R and R' being the ranges of
-/// e'_k = n_k·(x − b_k)/τ² over [σ − h, σ + h] and of e''_k = −|n_k|²/τ².
+/// e'_k = n_k·(x − b_k)/τ² over [σ − h, σ + h] and of e''_k = −|n_k|²/τ². D is computed apart from u, from densities alone:
+/// ```text
+/// D_i = ∂_c log ∫ e^{c x_{0,i}} p(x_0, x) dx_0 at c = 0
+/// ```
+/// by a central difference, whose remainder is h²/6 times a third cumulant of x_{0,i} given x, at most (σ·range of n_i)³/4.
 pub struct CouplingVelocity;
 
 /// Dimension of the space.
@@ -74,40 +78,51 @@ impl Setting {
         })
     }
 
-    /// The law of x at level σ: atoms a_k + σn_k, blurred by τ. The atoms are rounded; their error is `slip`.
-    fn posterior(&self, sigma: f64) -> Result<Posterior, StatementError> {
-        let atoms = &self.data + &(&self.noise * sigma);
-        let law = FiniteLaw::new(atoms, self.weights.clone())?;
-        Ok(law.posterior(&self.point, 1.0, self.blur)?)
-    }
-
     /// b_k = a_k + σn_k, tracked.
     fn centre(&self, k: usize, i: usize) -> Rounded {
-        Rounded::exact(self.data[[k, i]]) + Rounded::exact(self.sigma) * self.noise[[k, i]]
+        self.centre_at(self.sigma, k, i)
     }
 
-    /// log p at level σ, with the atoms' rounding: |∂ log p/∂b| ≤ |x − b|/τ² and each coordinate of b is off by at
-    /// most 2u(|a| + 2|σn|).
-    fn log_density(&self, sigma: f64) -> Result<Rounded, StatementError> {
-        let size =
-            |k: usize, i: usize| self.data[[k, i]].abs() + 2.0 * (sigma * self.noise[[k, i]]).abs();
-        let slip = (0..self.weights.len())
-            .map(|k| {
-                (0..N)
-                    .map(|i| f64::EPSILON * size(k, i) * (self.point[i].abs() + size(k, i)))
-                    .sum::<f64>()
-            })
-            .sum::<f64>();
-        let slip = 1.01 * slip / (self.blur * self.blur);
-        Ok(self.posterior(sigma)?.log_density + Rounded::within(0.0, slip))
+    fn centre_at(&self, sigma: f64, k: usize, i: usize) -> Rounded {
+        Rounded::exact(self.data[[k, i]]) + Rounded::exact(sigma) * self.noise[[k, i]]
+    }
+
+    /// ln ∫ e^{c x_{0,i}} p(x_0, x) dx_0 at the point and level σ, up to a constant; c = 0 is log p.
+    ///
+    /// Under pair k, x_{0,i} = a_{k,i} + τg_i with g standard normal: the exponential shifts g_i by cτ and multiplies the mass by
+    /// e^{c a_{k,i} + c²τ²/2}.
+    fn log_density(&self, sigma: f64, tilt: f64, i: usize) -> Rounded {
+        let variance = Rounded::exact(self.blur).square();
+        let tilt = Rounded::exact(tilt);
+        let term = |(k, &p): (usize, &f64)| {
+            let off = |j: usize| {
+                let shift = if i == j { tilt * variance } else { 0.0.into() };
+                (Rounded::exact(self.point[j]) - self.centre_at(sigma, k, j) - shift).square()
+            };
+            let mass = tilt * self.data[[k, i]] + tilt.square() * variance * 0.5;
+            Rounded::exact(p).ln() + mass - Rounded::sum((0..N).map(off)) / (variance * 2.0)
+        };
+        let terms: Vec<Rounded> = self.weights.iter().enumerate().map(term).collect();
+        softmax(&terms).1
+    }
+
+    /// E[x_{0,i} | x] as the derivative of the tilted log density at c = 0.
+    fn denoised(&self, i: usize) -> Rounded {
+        let step = 2.0_f64.powi(-14);
+        let rise = self.log_density(self.sigma, step, i) - self.log_density(self.sigma, -step, i);
+        let ends = |(l, h): (f64, f64), &n: &f64| (l.min(n), h.max(n));
+        let (low, high) = self.noise.column(i).iter().fold((f64::MAX, f64::MIN), ends);
+        let range = 1.01 * self.sigma * (high - low);
+        let truncation = 1.01 * step.powi(2) / 6.0 * range.powi(3) / 4.0;
+        rise / (2.0 * step) + Rounded::within(0.0, truncation)
     }
 
     /// ∂_σ log p by a central difference.
-    fn rate(&self) -> Result<Rounded, StatementError> {
+    fn rate(&self) -> Rounded {
         let step = 2.0_f64.powi(-14);
         let (up, down) = (self.sigma + step, self.sigma - step);
         let width = Rounded::exact(up) - Rounded::exact(down);
-        let quotient = (self.log_density(up)? - self.log_density(down)?) / width;
+        let quotient = (self.log_density(up, 0.0, 0) - self.log_density(down, 0.0, 0)) / width;
         let variance = self.blur * self.blur;
         let (mut low, mut high, mut longest) = (f64::MAX, f64::MIN, 0.0_f64);
         for k in 0..self.weights.len() {
@@ -123,7 +138,7 @@ impl Setting {
         // σ ± h are rounded: |∂²_σ log p| ≤ R²/4 + sup|e''|, over a shift of u(σ + h).
         let shift = f64::EPSILON * up * (range * range / 4.0 + 1.01 * longest);
         let truncation = (0.51 * (up - down)).powi(2) / 6.0 * third;
-        Ok(quotient + Rounded::within(0.0, truncation + shift))
+        quotient + Rounded::within(0.0, truncation + shift)
     }
 
     /// The posterior's weights at σ with tracked centres: what follows is computed from them alone.
@@ -148,19 +163,13 @@ impl Setting {
             let velocity = mean(&|k| Rounded::exact(self.noise[[k, i]]));
             let spread = mean(&|k| (self.centre(k, i) - centre) * self.noise[[k, i]]) / variance;
             let score = (centre - Rounded::exact(self.point[i])) / variance;
-            // E[a + τg | x], as τg = x − b_k under atom k.
-            let denoised = mean(&|k| {
-                Rounded::exact(self.data[[k, i]]) + Rounded::exact(self.point[i])
-                    - self.centre(k, i)
-            });
-            (velocity, spread, score, denoised)
+            (velocity, spread, score)
         };
         let both = [along(0), along(1)];
         Moments {
             velocity: both.map(|b| b.0),
             divergence: both[0].1 + both[1].1,
             score: both.map(|b| b.2),
-            denoised: both.map(|b| b.3),
         }
     }
 }
@@ -170,7 +179,6 @@ struct Moments {
     velocity: [Rounded; N],
     divergence: Rounded,
     score: [Rounded; N],
-    denoised: [Rounded; N],
 }
 
 impl Moments {
@@ -202,13 +210,13 @@ impl Statement for CouplingVelocity {
         let moments = setting.moments();
         let mut claims = vec![Evidence::equal(
             "∂_σ log p = -∇·u - u·∇log p",
-            setting.rate()?,
+            setting.rate(),
             moments.continuity(1.0, 1.0),
         )];
         for i in 0..N {
-            let step = Rounded::exact(setting.point[i]) - moments.denoised[i];
+            let step = Rounded::exact(setting.point[i]) - setting.denoised(i);
             claims.push(Evidence::equal(
-                format!("(x - D)_{i}/σ = E[n_{i} | x]"),
+                format!("(x - D)_{i}/σ = E[n_{i} | x], D from tilted densities"),
                 step / setting.sigma,
                 moments.velocity[i],
             ));
@@ -218,11 +226,17 @@ impl Statement for CouplingVelocity {
     fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
         let setting = Setting::of(&self.default_instance())?;
         let moments = setting.moments();
-        let rate = setting.rate()?;
+        let rate = setting.rate();
+        let step = Rounded::exact(setting.point[0]) - setting.denoised(0);
         let claim = |text: &str, divergence: f64, advection: f64| {
             Evidence::equal(text, rate, moments.continuity(divergence, advection))
         };
         Ok(vec![
+            Evidence::equal(
+                "control: x - D is the velocity itself",
+                step,
+                moments.velocity[0],
+            ),
             claim("control: without ∇·u", 0.0, 1.0),
             claim("control: without u·∇log p", 1.0, 0.0),
             claim("control: the flow backwards", -1.0, -1.0),

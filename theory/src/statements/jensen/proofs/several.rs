@@ -16,6 +16,9 @@ const STEP: f64 = 0.125;
 ///
 /// Outside a box with reach ≥ 4 nothing is left to prove. If |u − v| ≥ e^{1/2}, the left side is at most 1 and the right
 /// side at least 1. Otherwise, with u or v beyond 4, the whole segment is beyond 4 − e^{1/2} > 2.3, where s ≤ 0.3.
+///
+/// With reach ≥ 4, two components prove it for every K ≥ 2. Both sides depend on (|u|, |v|, |u − v|) only; u and v lie in a plane, and
+/// their images under a rotation that carries it to R² have the same three lengths.
 pub fn prove_density_difference_of(
     components: usize,
     reach: f64,
@@ -135,6 +138,25 @@ mod tests {
             };
             let (u, v) = (norm(&at[..2]), norm(&at[2..]));
             assert!(u.hull(v).contains(1.0), "{u:?} {v:?}");
+        }
+    }
+
+    /// u, v ∈ R⁵ and u = (|u|, 0), v = (u·v/|u|, √(|v|² − (u·v)²/|u|²)) in the plane have the same sides.
+    #[test]
+    fn five_components_have_the_sides_of_two() {
+        let u = [0.5, -1.25, 0.75, 0.25, 1.0];
+        let v = [-0.75, 0.5, 1.5, -0.125, 0.375];
+        let product = |a: &[f64; 5], b: &[f64; 5]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let long = product(&u, &u).sqrt();
+        let along = product(&u, &v) / long;
+        let across = (product(&v, &v) - along * along).sqrt();
+        let points =
+            |x: &[f64]| -> Vec<Interval> { x.iter().map(|&x| Interval::point(x)).collect() };
+        let five = sides(&points(&u), &points(&v), 0.75);
+        let two = sides(&points(&[long, 0.0]), &points(&[along, across]), 0.75);
+        for (a, b) in [(five.0, two.0), (five.1, two.1)] {
+            assert!((a.lo() - b.lo()).abs() < 1e-14 && (a.hi() - b.hi()).abs() < 1e-14);
+            assert!(a.lo() > 0.01);
         }
     }
 
