@@ -5,7 +5,7 @@ use sadm_reference::relation::{Relation, affinity};
 use super::setting::{ATOMS, DIMENSION, NoisedLaw, SCHEDULE, TIME, noised_law};
 use super::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
 use crate::laws::Observation;
-use crate::laws::finite::{log_normal_density, log_ratio, softmax};
+use crate::laws::finite::{log_normal_density, log_ratio, normal_density, softmax};
 use crate::rounding::Rounded;
 
 /// The relation, by its place in the list.
@@ -152,8 +152,8 @@ impl Statement for RelationByBayes {
 /// `[thm:relation-error-splits]` E[(g − ĝ)² | y_t] = (E[g|y_t] − ĝ)² + Var[g|y_t], for any ĝ.
 ///
 /// The Jensen gap of Eq. 14 is the posterior variance of g: it does not vanish for a perfect denoiser. The
-/// variance on the right is evaluated about the computed mean, without reference to ĝ. Both sides are taken over the square
-/// of the largest of the densities g and ĝ, which cancels, so that they do not all underflow at small γ.
+/// variance on the right is evaluated about the computed mean, without reference to ĝ. Both sides are also taken over the square
+/// of the largest of the densities g and ĝ, too, which cancels: so they do not all underflow at small γ.
 pub struct RelationErrorSplits;
 
 /// g(r; m)/g(r; m₀): one exponential of a difference that does not cancel.
@@ -170,7 +170,8 @@ struct Terms {
 }
 
 impl RelationErrorSplits {
-    fn terms(instance: &Instance) -> Result<Terms, StatementError> {
+    /// The terms as they stand, or over the square of the largest density.
+    fn terms(instance: &Instance, over_square: bool) -> Result<Terms, StatementError> {
         let setting = noised_law(instance, 2)?;
         let relation = relation(instance)?;
         let over_atoms = affinity(relation, setting.law.atoms())?;
@@ -186,9 +187,16 @@ impl RelationErrorSplits {
         let predicted = affinity(relation, &predicted)?[[0, 1]];
         let nearer = |a: f64, b: &f64| if (b - r).abs() < (a - r).abs() { *b } else { a };
         let nearest = over_atoms.iter().fold(predicted, nearer);
-        let plug_in = over_largest(r, predicted, nearest, gamma);
+        let density = |m: f64| {
+            if over_square {
+                over_largest(r, m, nearest, gamma)
+            } else {
+                normal_density(r, m.into(), gamma)
+            }
+        };
+        let plug_in = density(predicted);
         let pair = setting.pair()?;
-        let g = |k: usize, l: usize| over_largest(r, over_atoms[[k, l]], nearest, gamma);
+        let g = |k: usize, l: usize| density(over_atoms[[k, l]]);
         Ok(Terms {
             error: pair.expectation(|k, l| (g(k, l) - plug_in).square()),
             bias: (pair.expectation(g) - plug_in).square(),
@@ -220,10 +228,16 @@ impl Statement for RelationErrorSplits {
             error,
             bias,
             variance,
-        } = Self::terms(instance)?;
+        } = Self::terms(instance, false)?;
+        let scaled = Self::terms(instance, true)?;
         Ok(vec![
             Evidence::equal("E[(g - ĝ)²] = (E g - ĝ)² + Var g", error, bias + variance),
             Evidence::at_most("(E g - ĝ)² ≤ E[(g - ĝ)²]", bias, error),
+            Evidence::equal(
+                "E[(g - ĝ)²] = (E g - ĝ)² + Var g, over the square of the largest density",
+                scaled.error,
+                scaled.bias + scaled.variance,
+            ),
         ])
     }
     fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
@@ -231,7 +245,7 @@ impl Statement for RelationErrorSplits {
             error,
             bias,
             variance,
-        } = Self::terms(&self.default_instance())?;
+        } = Self::terms(&self.default_instance(), false)?;
         Ok(vec![
             Evidence::equal("control: the two errors are equal", error, bias),
             Evidence::at_most("control: the gap runs the other way", error, bias),
@@ -292,7 +306,7 @@ mod tests {
         let (direct, logs, _) = RelationByBayes::sides(&sharp(&RelationByBayes)?)?;
         assert!(direct[1].value < 1e-300 && logs[1].value < -1e3);
         assert!(logs[1].error < 1e-12 * logs[1].value.abs());
-        let terms = RelationErrorSplits::terms(&sharp(&RelationErrorSplits)?)?;
+        let terms = RelationErrorSplits::terms(&sharp(&RelationErrorSplits)?, true)?;
         assert!(terms.error.value > 1e-6 && terms.error.error < 1e-12);
         Ok(())
     }
@@ -307,7 +321,7 @@ mod tests {
             for (name, value) in [("relation", 1.0), ("atoms", atoms), ("bias", bias)] {
                 instance = instance.with(known, name, value).expect("in range");
             }
-            RelationErrorSplits::terms(&instance).expect("terms")
+            RelationErrorSplits::terms(&instance, true).expect("terms")
         };
         let exact = error(1.0, 1.0);
         assert!(

@@ -320,7 +320,7 @@ impl Statement for PlugInScore {
             for (i, (&error, &remainder)) in side.error.iter().zip(&side.remainder).enumerate() {
                 claims.push(Evidence::equal(
                     format!(
-                        "exact - plug-in score, {name}, coordinate {i}, times Z = (α/σ²) E[ρ(…)]"
+                        "exact - plug-in score, {name}, coordinate {i}, times Z = (α/σ²) E[ρ(…)], both times e^{{ℓ(ŷ) - top}}"
                     ),
                     error * side.ratio,
                     remainder,
