@@ -11,10 +11,11 @@ pub const COMMAND: &str =
     "cargo run -p sadm-docs --example tables > docs/src/generated/statements.md";
 
 /// Where an erratum's correction is not the first of its evidence: its id, and how the claim begins that carries it.
-const CORRECTED: [(&str, &str); 6] = [
+const CORRECTED: [(&str, &str); 7] = [
     ("e1", "S ≤ 4η"),
     ("e3", "mean of S/max(t, t_min)"),
     ("e5", "corrected: E[-log p(y_0)]"),
+    ("e6", "phi-first through the branches"),
     ("e11", "(D - x)/σ² = ∇log p - "),
     ("e13", "‖x - σn‖²"),
     ("e14", "k ≥ 4"),

@@ -162,7 +162,7 @@ fn an_ablation_that_makes_no_sense_is_refused() {
     for (usage, part) in [
         ("--arms=bsae", "did you mean `base`?"),
         ("--sweep=relation", "must be KEY=A,B"),
-        ("--seeds=0", "non-zero"),
+        ("--seeds=0", "must be a whole number from 1"),
     ] {
         let mut command = sadm();
         let failed = command
