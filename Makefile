@@ -10,6 +10,8 @@ CASES ?= 1000
 SHARD ?= 0/12
 PYTHON ?= python3
 CUDA_PREFIX ?= $(CURDIR)/target-cuda/toolkit
+# Where cargo builds.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help setup train test verify bench bench-growth mutants mutants-theory book book-check report-check \
     cuda cuda-bundle cuda-check
@@ -22,14 +24,14 @@ setup: ## install what the build needs (asks apt only for what is missing)
 
 train: setup ## train on the handwritten digits, into runs/digits
 	cargo build --release
-	target/release/sadm train --preset $(PRESET) --out $(RUN) --resume
+	$(TARGET)/release/sadm train --preset $(PRESET) --out $(RUN) --resume
 
 test: setup ## format, lints, documentation, all tests
 	@scripts/test.sh
 
 verify: setup ## hold the training system against the f64 reference, CASES=1000
 	cargo build --release
-	target/release/sadm verify --cases $(CASES)
+	$(TARGET)/release/sadm verify --cases $(CASES)
 
 bench: setup ## ours and PyTorch side by side: steps, layers, losses (BENCH='--threads 1 step')
 	@scripts/bench.sh $(BENCH)
