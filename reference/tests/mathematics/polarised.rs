@@ -228,6 +228,29 @@ fn cosine_loses_nothing_to_the_rounding_of_unit_rows() -> Result<(), StructureEr
     Ok(())
 }
 
+/// Rows so long and so far apart that their difference overflows: cosine sees their directions alone.
+#[test]
+fn cosine_sees_the_directions_of_rows_too_long_to_be_subtracted() -> Result<(), StructureError> {
+    let (real, generated) = (
+        array![[1.2, 0.5], [1.0, 1.0]],
+        array![[-1.2, 0.25], [0.5, -1.0]],
+    );
+    let opts = options(Relation::Cosine, Diagonal::Exclude);
+    let loss = |scale: f64| {
+        polarised_loss(
+            &(&real * scale),
+            &(&generated * scale),
+            &[1.0],
+            &opts,
+            Form::Batch,
+        )
+        .map(|got| got.loss)
+    };
+    assert!((1e308 * (real[[0, 0]] - generated[[0, 0]])).is_infinite());
+    assert_close(loss(1e308)?, loss(1.0)?, 64.0);
+    Ok(())
+}
+
 /// Lengths do not matter under cosine, whichever of the two rows is the longer, by whatever factor.
 #[test]
 fn cosine_does_not_see_lengths() -> Result<(), StructureError> {
