@@ -126,6 +126,11 @@ fn member(before: &str) -> Option<&str> {
     before[last..].split('"').next()
 }
 
+/// A link around a piece of a page.
+pub fn anchor(href: &str, inner: &str) -> String {
+    format!("<a href=\"{href}\">{inner}</a>")
+}
+
 /// A rustdoc page whose citations lead to the chapters, `up` being the way to the book's folder; and how many do.
 pub fn with_chapters(text: &str, defined: &BTreeMap<String, String>, up: &str) -> (String, usize) {
     let (mut linked, mut rest, mut count) = (String::new(), 0, 0);
@@ -133,17 +138,7 @@ pub fn with_chapters(text: &str, defined: &BTreeMap<String, String>, up: &str) -
         if let Some(page) = defined.get(label) {
             let end = at + format!("<code>[{label}]</code>").len();
             linked += &text[rest..at];
-            linked += &[
-                "<a href=\"",
-                up,
-                page,
-                "#",
-                label,
-                "\">",
-                &text[at..end],
-                "</a>",
-            ]
-            .concat();
+            linked += &anchor(&format!("{up}{page}#{label}"), &text[at..end]);
             rest = end;
             count += 1;
         }

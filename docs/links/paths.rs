@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::html::anchor;
 use super::{API, below, files, read};
 
 /// The beginning of a path in a chapter, after which the package is named.
@@ -32,15 +33,8 @@ pub fn link(book: &Path, pages: &[PathBuf]) -> Result<usize> {
                 continue;
             };
             let end = at + "<code></code>".len() + path.len();
-            linked += &[
-                &text[rest..at],
-                "<a href=\"",
-                &href,
-                "\">",
-                &text[at..end],
-                "</a>",
-            ]
-            .concat();
+            linked += &text[rest..at];
+            linked += &anchor(&href, &text[at..end]);
             rest = end;
             count += 1;
         }

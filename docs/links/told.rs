@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::check::attributes;
+use super::html::anchor;
 use super::{below, read, repeats};
 
 /// For each label the pages that link to it from elsewhere, and their titles.
@@ -43,8 +44,10 @@ pub fn sentence(pages: Option<&BTreeMap<String, String>>) -> String {
     let Some(pages) = pages else {
         return String::new();
     };
-    let link = |(page, title): (&String, &String)| format!("<a href=\"{page}\">{title}</a>");
-    let links: Vec<String> = pages.iter().map(link).collect();
+    let links: Vec<String> = pages
+        .iter()
+        .map(|(page, title)| anchor(page, title))
+        .collect();
     format!("; told in {}", links.join(", "))
 }
 
