@@ -5,7 +5,7 @@ use sadm_reference::schedule::{Schedule, VpLinear};
 use sadm_theory::laws::chain::{Affine, Chain, Data, Level, Step};
 use sadm_theory::laws::small_matrix::multiple_of_identity;
 use sadm_theory::rounding::Rounded;
-use sadm_theory::statements::structural_part;
+use sadm_theory::statements::{QuadraticRelation, structural_part};
 
 use super::chart::{Axis, Panel, Series};
 use super::svg::{Colour, Stroke};
@@ -46,7 +46,7 @@ fn stack(steps: u32, gamma: f64) -> Result<[f64; 5]> {
         ..Data::point(&[0.0, 0.0])
     };
     let slack = chain.gap(&pairs)?;
-    let structure = structural_part(&chain, &pairs, gamma).value;
+    let structure = structural_part(&chain, &pairs, QuadraticRelation::InnerProduct, gamma).value;
     let parts = [
         slack.prior.value,
         slack.reconstruction.value,

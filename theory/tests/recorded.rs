@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use sadm_theory::statements::{Evidence, Instance, Scale, Statement, registry};
+use sadm_theory::statements::{Evidence, Instance, Scale, Statement, VALUES, registry};
 
 /// The file that is compared with; what is new is left in `target/tmp/recorded.tsv`, to be read and then copied there.
 const RECORDED: &str = include_str!("recorded.tsv");
@@ -18,7 +18,7 @@ fn instance(statement: &dyn Statement, k: u32) -> Instance {
     if k == 0 {
         return at;
     }
-    let mut values = at.values().take(64).expect("the free values");
+    let mut values = at.values().take(VALUES).expect("the free values");
     values.rotate_left(5 * k as usize);
     for (i, p) in (0_u32..).zip(statement.parameters()) {
         let part = (f64::from(7 * k + i) * 0.618_033_988_749_894_9).fract();

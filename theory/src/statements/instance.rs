@@ -53,7 +53,7 @@ pub struct Instance {
 }
 
 /// Number of free values in a default instance: enough for every statement here.
-pub const VALUES: usize = 64;
+pub const VALUES: usize = 96;
 
 impl Instance {
     /// The defaults of these parameters, with a fixed sequence of values in (−2, 2).

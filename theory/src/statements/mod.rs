@@ -39,7 +39,9 @@ pub use forward::{BayesPosterior, ChapmanKolmogorov, Tweedie};
 pub use instance::{Instance, Parameter, Scale, VALUES, Values};
 pub use jensen::{CoveredBounds, DensityDifference, IntegratedDifference, VectorRelation, proofs};
 pub use joint::{RelationByBayes, RelationErrorSplits};
-pub use likelihood::{ContinuousLimit, EvidenceBound, PairBound, structural_part};
+pub use likelihood::{
+    ContinuousLimit, EvidenceBound, PairBound, QuadraticRelation, structural_part,
+};
 pub use plug_in_score::PlugInScore;
 pub use relation_score::RelationScore;
 pub use sweep::{Sweep, sweep, swept_by_default};

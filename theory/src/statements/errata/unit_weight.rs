@@ -7,7 +7,7 @@ use crate::laws::finite::two_pi;
 use crate::laws::small_matrix::multiple_of_identity;
 use crate::laws::tight_weight;
 use crate::rounding::Rounded;
-use crate::statements::likelihood::{ideal_chain, level_at, structural_part};
+use crate::statements::likelihood::{QuadraticRelation, ideal_chain, level_at, structural_part};
 use crate::statements::setting::Clock;
 use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
 
@@ -93,7 +93,9 @@ fn corrected(gamma: f64, steps: usize) -> Result<(Rounded, Rounded), StatementEr
         covariance: multiple_of_identity(1.0.into(), 2),
         ..Data::point(&[0.0, 0.0])
     };
-    let objective = chain.objective(&data)?.total() + structural_part(&chain, &data, gamma);
+    let relation = QuadraticRelation::InnerProduct;
+    let objective =
+        chain.objective(&data)?.total() + structural_part(&chain, &data, relation, gamma);
     Ok((objective, chain.nll(&data)?))
 }
 

@@ -7,6 +7,6 @@ mod setting;
 
 pub use continuous::ContinuousLimit;
 pub use elbo::EvidenceBound;
-pub use pair::{PairBound, structural_part};
+pub use pair::{PairBound, QuadraticRelation, structural_part};
 
 pub(super) use setting::{ideal_chain, level_at};

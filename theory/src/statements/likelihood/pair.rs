@@ -1,11 +1,11 @@
 //! Eq. 15: the objective of a pair, with its structural term, against the pair's likelihood.
 
-use ndarray::Array1;
+use ndarray::{Array1, Axis, concatenate};
 
 use super::setting::{FIRST, LAST, STEPS, chain, tight_chain};
 use crate::laws::chain::{Affine, Chain, Data, Parts, Step};
 use crate::laws::small_matrix::{
-    Matrix, Vector, apply, congruence, exact, inner, multiple_of_identity, product, trace,
+    Matrix, Vector, apply, congruence, inner, multiple_of_identity, product, trace,
 };
 use crate::laws::tight_weight;
 use crate::rounding::Rounded;
@@ -21,11 +21,65 @@ const GAMMA: Parameter = Parameter {
     scale: Scale::Log,
 };
 
+const RELATION: Parameter = Parameter {
+    name: "relation",
+    meaning: "0 inner product, 1 squared Euclidean",
+    low: 0.0,
+    high: 1.0,
+    default: 0.0,
+    scale: Scale::Integer,
+};
+const DIMENSION: Parameter = Parameter {
+    name: "n",
+    meaning: "numbers in one sample",
+    low: 1.0,
+    high: 2.0,
+    default: 1.0,
+    scale: Scale::Integer,
+};
+
+/// A relation that is a quadratic form of the pair y = (x^i, x^j).
+///
+/// # Formula `[eq:quadratic-relation]`
+/// ```text
+/// R(y) = ½ yᵀF y      inner product: F = [[0, I], [I, 0]]      squared Euclidean: F = 2 [[I, −I], [−I, I]]
+/// ```
+/// The moments of other relations are no finite sums, so that their side of Eq. 15 is not exact here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuadraticRelation {
+    /// ⟨x^i, x^j⟩.
+    InnerProduct,
+    /// ‖x^i − x^j‖².
+    SquaredEuclidean,
+}
+
+impl QuadraticRelation {
+    fn of(instance: &Instance) -> Result<Self, StatementError> {
+        Ok(match instance.size(RELATION.name)? {
+            0 => Self::InnerProduct,
+            _ => Self::SquaredEuclidean,
+        })
+    }
+
+    /// F for samples of n numbers.
+    fn form(self, n: usize) -> Matrix {
+        let (own, cross) = match self {
+            Self::InnerProduct => (0.0, 1.0),
+            Self::SquaredEuclidean => (2.0, -2.0),
+        };
+        Matrix::from_shape_fn((2 * n, 2 * n), |(i, j)| match (i == j, i % n == j % n) {
+            (true, _) => own.into(),
+            (false, true) => cross.into(),
+            _ => 0.0.into(),
+        })
+    }
+}
+
 /// `[thm:pair-bound]` Eq. 15 bounds −log p_θ(y_0) once w is the ELBO weight and prior and reconstruction are kept.
 ///
 /// # Formula `[eq:pair-objective]`
 /// ```text
-/// y_0 = (x^i, x^j),   R(y) = x^i x^j,   ŷ = A_t y_t + b_t, a joint denoiser: each output may see both samples
+/// y_0 = (x^i, x^j),   R(y) as in [eq:quadratic-relation],   ŷ = A_t y_t + b_t, a joint denoiser: each output may see both samples
 /// objective = prior + reconstruction + Σ ½(SNR_s − SNR_t) { E‖y_0 − ŷ_0‖² + w(γ) E|R(y_0) − R(ŷ_0)|² }
 /// ```
 /// The structural part is ≥ 0, so the bound is that of `[eq:elbo]` for the pair as one vector, and the structural part is
@@ -35,10 +89,10 @@ const GAMMA: Parameter = Parameter {
 /// ```
 /// and against −log p_θ by subtracting KL(q(y_0)‖p_θ(y_0)) = E[−log p_θ] − H, itself ≥ 0.
 ///
-/// Samples are scalars here; the relation is the inner product, whose second moments are exact by `[eq:quadratic-moment]`.
+/// The second moments of the relations are exact by `[eq:quadratic-moment]`.
 ///
 /// # Values
-/// Takes 6T values for the joint denoisers, two for y_0, one for m and one for C = v² + ¼.
+/// Takes 2n(2n + 1)T values for the joint denoisers, 2n for y_0, n for m and one for C = v² + ¼.
 pub struct PairBound;
 
 /// c + lᵀw + ½ wᵀQw for w ~ N(0, Σ).
@@ -63,64 +117,72 @@ impl Quadratic {
     }
 }
 
-/// J = [[0, 1], [1, 0]], so that R(y) = ½ yᵀJy.
-fn swap() -> Matrix {
-    exact(&ndarray::array![[0.0, 1.0], [1.0, 0.0]])
-}
-
 /// E|R(y_0) − R(ŷ_0)|² at one step: a quadratic of w = (y_0 − m, ε), with ŷ = αAy_0 + σAε + b.
-fn relation_error(step: &Step, data: &Data) -> Rounded {
+fn relation_error(step: &Step, data: &Data, relation: QuadraticRelation) -> Rounded {
     let (alpha, sigma) = (step.from.alpha, step.from.sigma);
     let Affine { matrix, shift } = &step.denoiser;
+    let size = data.mean.len();
+    let form = relation.form(size / 2);
     // y_0 = m + (I 0) w and ŷ = μ + (αA σA) w.
-    let identity = multiple_of_identity(1.0.into(), 2);
-    let signal = Matrix::from_shape_fn(
-        (2, 4),
-        |(i, j)| if j < 2 { identity[[i, j]] } else { 0.0.into() },
-    );
-    let seen = Matrix::from_shape_fn((2, 4), |(i, j)| {
-        if j < 2 {
-            matrix[[i, j]] * alpha
-        } else {
-            matrix[[i, j - 2]] * sigma
-        }
-    });
+    let identity = multiple_of_identity(1.0.into(), size);
+    let zero = multiple_of_identity(0.0.into(), size);
+    let signal = concatenate![Axis(1), identity, zero];
+    let seen = concatenate![
+        Axis(1),
+        matrix.mapv(|a| a * alpha),
+        matrix.mapv(|a| a * sigma)
+    ];
     let moved = apply(matrix, &data.mean);
-    let centre = Array1::from_shape_fn(2, |i| moved[i] * alpha + shift[i]);
-    let relation = |at: &Vector, map: &Matrix| Quadratic {
-        constant: at[0] * at[1],
-        linear: apply(&map.t().to_owned(), &apply(&swap(), at)),
-        curvature: congruence(&map.t().to_owned(), &swap()),
+    let centre = Array1::from_shape_fn(size, |i| moved[i] * alpha + shift[i]);
+    let quadratic = |at: &Vector, map: &Matrix| {
+        let slope = apply(&form, at);
+        Quadratic {
+            constant: inner(at, &slope) * 0.5,
+            linear: apply(&map.t().to_owned(), &slope),
+            curvature: congruence(&map.t().to_owned(), &form),
+        }
     };
-    let (real, generated) = (relation(&data.mean, &signal), relation(&centre, &seen));
+    let (real, generated) = (quadratic(&data.mean, &signal), quadratic(&centre, &seen));
     let difference = Quadratic {
         constant: real.constant - generated.constant,
-        linear: Array1::from_shape_fn(4, |i| real.linear[i] - generated.linear[i]),
-        curvature: Matrix::from_shape_fn((4, 4), |k| real.curvature[k] - generated.curvature[k]),
+        linear: Array1::from_shape_fn(2 * size, |i| real.linear[i] - generated.linear[i]),
+        curvature: Matrix::from_shape_fn((2 * size, 2 * size), |k| {
+            real.curvature[k] - generated.curvature[k]
+        }),
     };
-    let covariance = Matrix::from_shape_fn((4, 4), |(i, j)| match (i < 2, j < 2) {
-        (true, true) => data.covariance[[i, j]],
-        (false, false) => identity[[i - 2, j - 2]],
-        _ => 0.0.into(),
-    });
+    let covariance = concatenate![
+        Axis(0),
+        concatenate![Axis(1), data.covariance, zero],
+        concatenate![Axis(1), zero, identity]
+    ];
     difference.second_moment(&covariance)
 }
 
-/// The structural part of Eq. 15, `Σ ½(SNR_s − SNR_t) w(γ) E|R(y_0) − R(ŷ_0)|²` with R(y) = x^i x^j: a part of `[eq:pair-objective]`.
-pub fn structural_part(chain: &Chain, data: &Data, gamma: f64) -> Rounded {
+/// The structural part of Eq. 15, `Σ ½(SNR_s − SNR_t) w(γ) E|R(y_0) − R(ŷ_0)|²`: a part of `[eq:pair-objective]`.
+pub fn structural_part(
+    chain: &Chain,
+    data: &Data,
+    relation: QuadraticRelation,
+    gamma: f64,
+) -> Rounded {
     let terms = chain.steps().iter();
-    Rounded::sum(terms.map(|s| s.snr_drop() * relation_error(s, data) * 0.5)) * tight_weight(gamma)
+    let errors = terms.map(|s| s.snr_drop() * relation_error(s, data, relation) * 0.5);
+    Rounded::sum(errors) * tight_weight(gamma)
 }
 
 /// The chain, a pair, and the law of pairs.
 fn setting(instance: &Instance) -> Result<(Chain, Data, Data), StatementError> {
+    let n = instance.size(DIMENSION.name)?;
     let mut values = instance.values();
-    let chain = chain(instance, &mut values, 2)?;
-    let pair = Data::point(&values.take(2)?);
-    let law = values.take(2)?;
+    let chain = chain(instance, &mut values, 2 * n)?;
+    let pair = Data::point(&values.take(2 * n)?);
+    let (mean, spread) = (values.take(n)?, values.take(1)?[0]);
     let data = Data {
-        mean: Array1::from_elem(2, law[0].into()),
-        covariance: multiple_of_identity(Rounded::exact(law[1]).square() + Rounded::exact(0.25), 2),
+        mean: Array1::from_shape_fn(2 * n, |i| mean[i % n].into()),
+        covariance: multiple_of_identity(
+            Rounded::exact(spread).square() + Rounded::exact(0.25),
+            2 * n,
+        ),
     };
     Ok((chain, pair, data))
 }
@@ -136,16 +198,17 @@ impl Statement for PairBound {
         Kind::Bound
     }
     fn summary(&self) -> &'static str {
-        "with SNR weights, prior and reconstruction the pair's objective bounds -log p(y_0) (scalar samples, inner product)"
+        "with SNR weights, prior and reconstruction the pair's objective bounds -log p(y_0) (inner product, squared Euclidean)"
     }
     fn parameters(&self) -> &'static [Parameter] {
-        &[SCHEDULE, STEPS, FIRST, LAST, GAMMA]
+        &[SCHEDULE, STEPS, FIRST, LAST, GAMMA, RELATION, DIMENSION]
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (chain, pair, data) = setting(instance)?;
-        let gamma = instance.get(GAMMA.name)?;
-        let at_pair = chain.objective(&pair)?.total() + structural_part(&chain, &pair, gamma);
-        let slack = structural_part(&chain, &data, gamma);
+        let (gamma, relation) = (instance.get(GAMMA.name)?, QuadraticRelation::of(instance)?);
+        let structure = |data: &Data| structural_part(&chain, data, relation, gamma);
+        let at_pair = chain.objective(&pair)?.total() + structure(&pair);
+        let slack = structure(&data);
         let objective = chain.objective(&data)?.total() + slack;
         let (nll, entropy) = (chain.nll(&data)?, data.entropy()?);
         let Parts {
@@ -171,9 +234,11 @@ impl Statement for PairBound {
     fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
         let (tight, standard) = tight_chain(2)?;
         let (parts, nll) = (tight.objective(&standard)?, tight.nll(&standard)?);
-        let structural = structural_part(&tight, &standard, 3.0);
+        let structural = structural_part(&tight, &standard, QuadraticRelation::InnerProduct, 3.0);
         let (full, _, law) = setting(&self.default_instance())?;
-        let objective = full.objective(&law)?.total() + structural_part(&full, &law, GAMMA.default);
+        let relation = QuadraticRelation::InnerProduct;
+        let objective =
+            full.objective(&law)?.total() + structural_part(&full, &law, relation, GAMMA.default);
         Ok(vec![
             Evidence::at_most(
                 "control: prior and reconstruction can be dropped",
@@ -197,6 +262,7 @@ impl Statement for PairBound {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::laws::small_matrix::exact;
     use ndarray::array;
 
     /// q = 2 + w₁ − w₂ + w₁w₂ + ½·3w₁², Var w = (1, 4), independent: E q = 3.5;
@@ -230,7 +296,7 @@ mod tests {
             mean: array![m.into(), m.into()],
             covariance: multiple_of_identity(c.into(), 2),
         };
-        let got = relation_error(&step, &data);
+        let got = relation_error(&step, &data, QuadraticRelation::InnerProduct);
         let want = (m * m + c).powi(2) - 2.0 * m * m + 1.0;
         assert!(
             (got.value - want).abs() <= got.error && got.error < 1e-12,
@@ -260,9 +326,31 @@ mod tests {
         let cross = a * alpha * real + b * m;
         let own = (a * alpha * m + b).powi(2) + a * a * (alpha * alpha * c + sigma * sigma);
         let want = real * real - 2.0 * cross * cross + own * own;
-        let got = relation_error(&step, &data);
+        let got = relation_error(&step, &data, QuadraticRelation::InnerProduct);
         assert!(
             (got.value - want).abs() <= got.error + 1e-14,
+            "{got:?} {want}"
+        );
+        Ok(())
+    }
+
+    /// ‖x^i − x^j‖² of a pair from N(m, C)² in R² has mean 4C and second moment 32C² (2C χ²₂); a blind denoiser's relation is that
+    /// of its two answers, 1 here.
+    #[test]
+    fn squared_distances_of_planar_samples_have_chi_square_moments() -> Result<(), StatementError> {
+        let known = PairBound.parameters();
+        let instance = PairBound.default_instance().with(known, "n", 2.0)?;
+        let (chain, _, data) = setting(&instance)?;
+        let mut step = chain.steps()[0].clone();
+        step.denoiser = Affine {
+            matrix: multiple_of_identity(0.0.into(), 4),
+            shift: array![2.0.into(), 0.5.into(), 2.0.into(), 1.5.into()],
+        };
+        let c = data.covariance[[0, 0]].value;
+        let got = relation_error(&step, &data, QuadraticRelation::SquaredEuclidean);
+        let want = 32.0 * c * c - 8.0 * c + 1.0;
+        assert!(
+            (got.value - want).abs() <= got.error && got.error < 1e-11,
             "{got:?} {want}"
         );
         Ok(())
