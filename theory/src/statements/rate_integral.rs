@@ -8,7 +8,7 @@ use crate::rounding::Rounded;
 /// Panels of the bracket.
 const PANELS: u32 = 128;
 
-/// ½β_u = −d ln α_u/du, as each paper prints it; nothing for `ddpm`, whose rates are discrete.
+/// ½β_u = −d ln α_u/du, as each paper prints it; nothing for `ddpm`, whose rates are discrete, and `edm`, whose α_t is 1.
 fn half_rate(kind: ScheduleKind, u: Rounded) -> Option<Rounded> {
     let one = Rounded::exact(1.0);
     Some(match kind {
@@ -20,8 +20,7 @@ fn half_rate(kind: ScheduleKind, u: Rounded) -> Option<Rounded> {
             pi() * 0.5 * sine(angle) / cosine(angle)
         }
         ScheduleKind::RectifiedFlow => one / (one - u),
-        ScheduleKind::Edm => Rounded::exact(0.0),
-        ScheduleKind::Ddpm => return None,
+        ScheduleKind::Edm | ScheduleKind::Ddpm => return None,
     })
 }
 
@@ -33,17 +32,18 @@ fn half_rate(kind: ScheduleKind, u: Rounded) -> Option<Rounded> {
 /// Gauss ≤ ∫ ≤ Simpson on every panel
 /// ```
 /// Gauss's rule with two points has the remainder h⁵/4320 f⁗, Simpson's −h⁵/2880 f⁗, and f = ½β has f⁗ ≥ 0: it is linear
-/// (vp-linear), ½π tan(½πu) (cosine), 1/(1 − u) (rectified flow) or 0 (edm). The two bracket the integral rigorously; panels
+/// (vp-linear), ½π tan(½πu) (cosine) or 1/(1 − u) (rectified flow); β = 0 for edm. The two bracket the integral rigorously; panels
 /// shrink geometrically towards u = 1.
 pub fn log_scale(kind: ScheduleKind, s: f64, t: f64) -> Rounded {
-    if kind == ScheduleKind::Ddpm {
-        return ddpm(s, t);
+    match kind {
+        ScheduleKind::Ddpm => return ddpm(s, t),
+        ScheduleKind::Edm => return Rounded::exact(0.0),
+        _ => {}
     }
     let share = |k: u32| f64::from(k) / f64::from(PANELS);
-    let edge = |k: u32| match (kind, k) {
-        (_, 0) => s,
-        (_, PANELS) => t,
-        (ScheduleKind::Edm | ScheduleKind::VpLinear, _) => s + (t - s) * share(k),
+    let edge = |k: u32| match k {
+        0 => s,
+        PANELS => t,
         _ => 1.0 - (1.0 - s) * ((1.0 - t) / (1.0 - s)).powf(share(k)),
     };
     let f = |u: Rounded| half_rate(kind, u).unwrap_or(Rounded::within(f64::NAN, f64::INFINITY));
