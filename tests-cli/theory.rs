@@ -136,6 +136,12 @@ fn show_prints_the_free_values_and_takes_them_back() {
         .map(|x| x.parse().expect("a number"))
         .collect();
     assert!(values.len() >= 64, "{line}");
+    for name in ["atoms:", "prior, up to a factor:", "points x_t:"] {
+        assert!(
+            printed.contains(&format!("  {name}\n")),
+            "{name}: {printed}"
+        );
+    }
     assert_eq!(show(Some(line)), printed, "not the same instance");
     let moved: Vec<String> = values.iter().map(|x| (x / 2.0).to_string()).collect();
     assert_ne!(

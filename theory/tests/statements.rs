@@ -1,6 +1,7 @@
 //! Every statement of the registry, on instances drawn by proptest, and every refutation.
 
-use sadm_theory::statements::{Evidence, Verdict, find, registry, try_on};
+use ndarray::array;
+use sadm_theory::statements::{Evidence, VALUES, Verdict, find, registry, try_on};
 
 fn describe(evidence: &Evidence) -> String {
     format!("{evidence:?}, excess {:e}", evidence.excess())
@@ -157,6 +158,39 @@ fn registry_names_are_unique_and_every_statement_has_a_source() {
         }
     }
     assert!(find("no such statement").is_none());
+}
+
+/// What a reader is shown is built of the free values, and finite.
+#[test]
+fn what_is_built_follows_the_free_values() {
+    let mut shown = 0;
+    for statement in registry() {
+        let id = statement.id();
+        let instance = statement.default_instance();
+        let built = statement.built(&instance).expect("numbers");
+        let mut names: Vec<&str> = built.iter().map(|b| b.name.as_str()).collect();
+        names.dedup();
+        assert_eq!(names.len(), built.len(), "{id}");
+        for b in &built {
+            assert!(b.rows.iter().all(|x| x.is_finite()), "{id}: {}", b.name);
+            assert!(!b.rows.is_empty(), "{id}: {}", b.name);
+        }
+        let other = instance.with_values(vec![0.5; VALUES]);
+        let moved = statement.built(&other).expect("numbers");
+        assert!(built.is_empty() || moved != built, "{id}");
+        shown += usize::from(!built.is_empty());
+    }
+    assert_eq!(shown, 16);
+    let tweedie = find("tweedie").expect("a registered statement");
+    let built = tweedie.built(&tweedie.default_instance().with_values(vec![0.5; VALUES]));
+    let [atoms, prior, levels, points] = built.expect("numbers").try_into().expect("four");
+    assert_eq!(atoms.rows, array![[3.5, 0.5], [3.5, 0.5], [3.5, 0.5]]);
+    assert_eq!(prior.rows, array![[0.75, 0.75, 0.75]]);
+    let [alpha, sigma] = [levels.rows[[0, 0]], levels.rows[[0, 1]]];
+    assert_eq!(
+        points.rows,
+        array![[3.5 * alpha + 0.5 * sigma, 0.5 * alpha + 0.5 * sigma]]
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use anyhow::Result;
-use sadm_theory::statements::{Evidence, Instance, Scale};
+use sadm_theory::statements::{Built, Evidence, Instance, Scale};
 use textplots::{Chart, Plot, Shape};
 
 use super::{Chosen, VALUES_KEY, kind, plot::Curves};
@@ -36,6 +36,13 @@ pub fn text(chosen: &Chosen) -> Result<String> {
         VALUES_KEY,
         free_values(&chosen.instance)
     )?;
+    for Built { name, rows } in statement.built(&chosen.instance)? {
+        writeln!(out, "  {name}:")?;
+        for row in rows.rows() {
+            let numbers: Vec<String> = row.iter().map(|x| format!("{x:.6}")).collect();
+            writeln!(out, "    {}", numbers.join("  "))?;
+        }
+    }
     out += "\nholds:\n";
     write_lines(&mut out, &statement.evidence(&chosen.instance)?)?;
     out += "\nrefuted, on a fixed witness:\n";

@@ -6,7 +6,7 @@ use sadm_reference::schedule::ScheduleKind;
 
 use super::rate_integral::log_scale;
 use super::setting::{ATOMS, Clock, DIMENSION, SCHEDULE, TIME, known, noised_law};
-use super::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use super::{Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
 use crate::laws::finite::two_pi;
 use crate::rounding::Rounded;
 
@@ -276,6 +276,9 @@ impl Statement for Tweedie {
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[SCHEDULE, TIME, ATOMS, DIMENSION]
+    }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        Ok(noised_law(instance, 1)?.built())
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let setting = noised_law(instance, 1)?;

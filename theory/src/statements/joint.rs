@@ -3,7 +3,7 @@
 use sadm_reference::relation::{Relation, affinity};
 
 use super::setting::{ATOMS, DIMENSION, NoisedLaw, SCHEDULE, TIME, noised_law};
-use super::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use super::{Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
 use crate::laws::Observation;
 use crate::laws::finite::{log_normal_density, log_ratio, normal_density, softmax};
 use crate::rounding::Rounded;
@@ -124,6 +124,9 @@ impl Statement for RelationByBayes {
     fn parameters(&self) -> &'static [Parameter] {
         &[SCHEDULE, TIME, ATOMS, DIMENSION, RELATION, GAMMA, OBSERVED]
     }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        Ok(noised_law(instance, 2)?.built())
+    }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (direct, logs, _) = Self::sides(instance)?;
         Ok(vec![
@@ -222,6 +225,9 @@ impl Statement for RelationErrorSplits {
         &[
             SCHEDULE, TIME, ATOMS, DIMENSION, RELATION, GAMMA, OBSERVED, BIAS,
         ]
+    }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        Ok(noised_law(instance, 2)?.built())
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let Terms {

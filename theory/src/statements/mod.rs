@@ -1,5 +1,6 @@
 //! Theorems, bounds and errata as objects that a machine can try to break.
 
+mod built;
 mod coupling_entropy;
 mod diffusion_gan;
 mod elementary;
@@ -25,6 +26,7 @@ use sadm_reference::relation::RelationError;
 use sadm_reference::schedule::ScheduleError;
 use sadm_reference::structure::StructureError;
 
+pub use built::Built;
 pub use coupling_entropy::CouplingEntropy;
 pub use diffusion_gan::{
     Controller, ControllerStaysInRange, GradientsEverywhere, KnownNoise, MonotoneOnBoxes, Priority,
@@ -145,6 +147,13 @@ pub trait Statement: Send + Sync {
     fn summary(&self) -> &'static str;
     /// What an instance is made of.
     fn parameters(&self) -> &'static [Parameter];
+    /// What the instance is built into, where it is built of free values.
+    ///
+    /// # Errors
+    /// As [`Statement::evidence`].
+    fn built(&self, _instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        Ok(Vec::new())
+    }
     /// Claims that hold on this instance.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use sadm_reference::relation::Relation;
 use super::joint::RELATION;
 use super::relation_score::{GAMMA, OBSERVED, observation};
 use super::setting::{ATOMS, DIMENSION, NoisedLaw, SCHEDULE, TIME, noised_law};
-use super::{Evidence, Instance, Kind, Parameter, Statement, StatementError};
+use super::{Built, Evidence, Instance, Kind, Parameter, Statement, StatementError};
 use crate::laws::finite::PairScore;
 use crate::laws::relation::relation;
 use crate::laws::{Observation, PairPosterior, Posterior};
@@ -310,6 +310,9 @@ impl Statement for PlugInScore {
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[SCHEDULE, TIME, ATOMS, DIMENSION, RELATION, GAMMA, OBSERVED]
+    }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        Ok(noised_law(instance, 2)?.built())
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let scene = Scene::new(instance)?;

@@ -5,7 +5,7 @@ use sadm_reference::relation::Relation;
 
 use super::joint::{RELATION, relation};
 use super::setting::{ATOMS, DIMENSION, NoisedLaw, SCHEDULE, TIME, noised_law};
-use super::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use super::{Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
 use crate::laws::finite::{log_normal_density, softmax};
 use crate::laws::{FiniteLaw, Observation};
 use crate::rounding::Rounded;
@@ -154,6 +154,9 @@ impl Statement for RelationScore {
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[SCHEDULE, TIME, ATOMS, DIMENSION, RELATION, GAMMA, OBSERVED]
+    }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        Ok(noised_law(instance, 2)?.built())
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let claim = |(i, (left, own, relation)): (usize, (Rounded, Rounded, Rounded))| {

@@ -6,8 +6,8 @@ use sadm_reference::relation::Relation;
 use sadm_reference::structure::{Diagonal, StructureOptions};
 
 use crate::rounding::Rounded;
-use crate::statements::setting::{BATCH, ETA, FEATURES, batches, structural_loss};
-use crate::statements::{Evidence, Instance, Kind, Parameter, Statement, StatementError};
+use crate::statements::setting::{BATCH, ETA, FEATURES, batches, built_batches, structural_loss};
+use crate::statements::{Built, Evidence, Instance, Kind, Parameter, Statement, StatementError};
 
 /// `[thm:e2]` With the diagonal the structural loss is a V-statistic, not the mean over pairs.
 ///
@@ -53,6 +53,9 @@ impl Statement for DiagonalIncluded {
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[BATCH, FEATURES, ETA]
+    }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        built_batches(instance)
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let part = Rounded::exact(1.0) - Rounded::exact(1.0) / instance.get(BATCH.name)?;

@@ -6,9 +6,11 @@ use sadm_reference::structure::StructureOptions;
 
 use crate::rounding::Rounded;
 use crate::statements::setting::{
-    BATCH, ETA, FEATURES, batches, loss_of_rounded, squared, structural_loss,
+    BATCH, ETA, FEATURES, batches, built_batches, loss_of_rounded, squared, structural_loss,
 };
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const STRETCH: Parameter = Parameter {
     name: "s",
@@ -54,6 +56,9 @@ impl Statement for UnboundedRelation {
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[BATCH, FEATURES, ETA, STRETCH]
+    }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        built_batches(instance)
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (real, generated) = batches(instance)?;

@@ -8,7 +8,9 @@ use sadm_reference::structure::{EtaKind, eta};
 use crate::laws::FiniteLaw;
 use crate::rounding::Rounded;
 use crate::statements::setting::{ATOMS, DIMENSION, known, squared, structural_loss};
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const GRID: Parameter = Parameter {
     name: "N",
@@ -143,6 +145,13 @@ impl Statement for InverseTimeWeight {
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[ATOMS, DIMENSION, GRID, SHRINK, FIRST_TIME]
+    }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        let (law, noise) = setting(instance)?;
+        Ok(vec![
+            Built::rows("atoms", law.atoms().clone()),
+            Built::rows("noise", noise),
+        ])
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (law, noise) = setting(instance)?;

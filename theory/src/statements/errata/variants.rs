@@ -6,9 +6,9 @@ use sadm_reference::relation::Relation;
 use crate::laws::relation::{dot, exact};
 use crate::rounding::Rounded;
 use crate::statements::setting::{
-    BATCH, ETA, FEATURES, batches, loss_of_rounded, squared, structural_loss,
+    BATCH, ETA, FEATURES, batches, built_batches, loss_of_rounded, squared, structural_loss,
 };
-use crate::statements::{Evidence, Instance, Kind, Parameter, Statement, StatementError};
+use crate::statements::{Built, Evidence, Instance, Kind, Parameter, Statement, StatementError};
 
 /// `[thm:e7]` Sec. 4.1 and 4.2 name different losses; they meet on unit rows, up to constants.
 ///
@@ -46,6 +46,9 @@ impl Statement for Variants {
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[BATCH, FEATURES, ETA]
+    }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        built_batches(instance)
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (real, generated) = batches(instance)?;

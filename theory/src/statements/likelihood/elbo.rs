@@ -1,11 +1,11 @@
 //! The evidence bound of a diffusion model, exactly, for any affine denoiser.
 
-use super::setting::{FIRST, LAST, STEPS, chain, tight_chain};
+use super::setting::{FIRST, LAST, STEPS, built, chain, tight_chain};
 use crate::laws::chain::{Chain, Data};
 use crate::laws::small_matrix::{congruence, exact, multiple_of_identity};
 use crate::rounding::Rounded;
 use crate::statements::setting::{DIMENSION, SCHEDULE};
-use crate::statements::{Evidence, Instance, Kind, Parameter, Statement, StatementError};
+use crate::statements::{Built, Evidence, Instance, Kind, Parameter, Statement, StatementError};
 
 /// `[thm:elbo]` −log p_θ(x) ≤ KL(q(z_T|x)‖p(z_T)) + E[−log p(x|z_0)] + Σ ½(SNR_s − SNR_t) E‖x − x̂_θ‖².
 ///
@@ -51,6 +51,10 @@ impl Statement for EvidenceBound {
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[SCHEDULE, STEPS, DIMENSION, FIRST, LAST]
+    }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        let (chain, point, data) = setting(instance)?;
+        Ok(built(&chain, &point, &data))
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (chain, point, data) = setting(instance)?;

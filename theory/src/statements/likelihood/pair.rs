@@ -2,7 +2,7 @@
 
 use ndarray::{Array1, Axis, concatenate};
 
-use super::setting::{FIRST, LAST, STEPS, chain, tight_chain};
+use super::setting::{FIRST, LAST, STEPS, built, chain, tight_chain};
 use crate::laws::chain::{Affine, Chain, Data, Parts, Step};
 use crate::laws::small_matrix::{
     Matrix, Vector, apply, congruence, inner, multiple_of_identity, product, trace,
@@ -10,7 +10,9 @@ use crate::laws::small_matrix::{
 use crate::laws::tight_weight;
 use crate::rounding::Rounded;
 use crate::statements::setting::SCHEDULE;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const GAMMA: Parameter = Parameter {
     name: "gamma",
@@ -202,6 +204,10 @@ impl Statement for PairBound {
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[SCHEDULE, STEPS, FIRST, LAST, GAMMA, RELATION, DIMENSION]
+    }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        let (chain, point, data) = setting(instance)?;
+        Ok(built(&chain, &point, &data))
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (chain, pair, data) = setting(instance)?;

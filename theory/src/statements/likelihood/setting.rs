@@ -6,10 +6,10 @@ use sadm_reference::bound::schedule::levels;
 use sadm_reference::schedule::ScheduleKind;
 
 use crate::laws::chain::{Affine, Chain, Data, Level, Step};
-use crate::laws::small_matrix::{exact, multiple_of_identity};
+use crate::laws::small_matrix::{Matrix, Vector, exact, multiple_of_identity};
 use crate::rounding::Rounded;
 use crate::statements::setting::Clock;
-use crate::statements::{Instance, Parameter, Scale, StatementError, Values};
+use crate::statements::{Built, Instance, Parameter, Scale, StatementError, Values};
 
 /// Number of steps.
 pub const STEPS: Parameter = Parameter {
@@ -131,4 +131,27 @@ pub fn chain(
         steps.push(step);
     }
     Ok(Chain::new(steps)?)
+}
+
+/// The denoisers of a chain, a point and the law of the data, to be shown.
+pub fn built(chain: &Chain, point: &Data, data: &Data) -> Vec<Built> {
+    let matrix = |name: String, m: &Matrix| Built::rows(name, m.mapv(|x| x.value));
+    let vector = |name: String, v: &Vector| Built::row(name, &v.mapv(|x| x.value).to_vec());
+    let mut all = Vec::new();
+    for (k, step) in (1..=chain.steps().len()).rev().zip(chain.steps()) {
+        let (from, Affine { matrix: a, shift }) = (step.from, &step.denoiser);
+        all.push(Built::row(
+            format!("alpha, sigma of z_{k}"),
+            &[from.alpha.value, from.sigma.value],
+        ));
+        all.push(matrix(format!("denoiser A of z_{k}"), a));
+        all.push(vector(format!("denoiser b of z_{k}"), shift));
+    }
+    all.push(vector("point".to_owned(), &point.mean));
+    all.push(vector("mean of the data".to_owned(), &data.mean));
+    all.push(matrix(
+        "covariance of the data".to_owned(),
+        &data.covariance,
+    ));
+    all
 }

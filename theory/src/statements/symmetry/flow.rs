@@ -2,7 +2,9 @@
 
 use crate::laws::finite::two_pi;
 use crate::rounding::Rounded;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const SPREAD: Parameter = Parameter {
     name: "s",
@@ -229,6 +231,16 @@ impl Statement for InvariantFlow {
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[SPREAD]
+    }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        let setting = Setting::of(instance)?;
+        Ok(vec![
+            Built::list("means", &setting.law.means),
+            Built::row("point x", &setting.x),
+            Built::row("coefficients of the equivariant drift", &setting.even),
+            Built::row("coefficients of another drift", &setting.any),
+            Built::row("coefficients of psi", &setting.psi),
+        ])
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let setting = Setting::of(instance)?;

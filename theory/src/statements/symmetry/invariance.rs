@@ -8,7 +8,9 @@ use crate::laws::FiniteLaw;
 use crate::rounding::Rounded;
 use crate::statements::elementary::dot;
 use crate::statements::setting::{Clock, SCHEDULE, TIME};
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const SIZE: Parameter = Parameter {
     name: "k",
@@ -158,6 +160,16 @@ impl Statement for InvarianceIsEquivariance {
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[SCHEDULE, TIME, SIZE, GROUP]
+    }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        let setting = Setting::of(instance)?;
+        Ok(vec![
+            Built::list("images", &setting.images),
+            Built::row("weights", &setting.weights),
+            Built::row("alpha, sigma", &[setting.alpha, setting.sigma]),
+            Built::row("noised point", &setting.point),
+            Built::row("direction", &setting.direction),
+        ])
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let setting = Setting::of(instance)?;

@@ -3,7 +3,9 @@
 use ndarray::{Array2, array};
 
 use crate::rounding::Rounded;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 use crate::transport::{Assignment, assign, assign_within, by_brute_force, dual_bound, total};
 
 pub(super) const SIZE: Parameter = Parameter {
@@ -91,6 +93,10 @@ impl Statement for TransportCertificate {
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[SIZE, CLASSES]
+    }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        let (x, n) = points(instance)?;
+        Ok(vec![Built::list("samples", &x), Built::list("noise", &n)])
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (x, n) = points(instance)?;

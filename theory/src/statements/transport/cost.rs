@@ -4,7 +4,9 @@ use ndarray::Array2;
 
 use super::certificate::{SIZE, best, points, squared_costs};
 use crate::rounding::Rounded;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 use crate::transport::{dual_bound, total};
 
 const LEVEL: Parameter = Parameter {
@@ -66,6 +68,10 @@ impl Statement for CostsDiffer {
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[SIZE, LEVEL]
+    }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        let (x, n) = points(instance)?;
+        Ok(vec![Built::list("samples", &x), Built::list("noise", &n)])
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (x, n) = points(instance)?;

@@ -4,7 +4,9 @@ use ndarray::Array2;
 
 use crate::laws::finite::softmax;
 use crate::rounding::Rounded;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const PAIRS: Parameter = Parameter {
     name: "pairs",
@@ -204,6 +206,21 @@ impl Statement for CouplingVelocity {
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[PAIRS, LEVEL, BLUR]
+    }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        let Setting {
+            data,
+            noise,
+            weights,
+            point,
+            ..
+        } = Setting::of(instance)?;
+        Ok(vec![
+            Built::rows("atoms a_k", data),
+            Built::rows("their noise n_k", noise),
+            Built::row("weights", &weights),
+            Built::row("point x", &point),
+        ])
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let setting = Setting::of(instance)?;

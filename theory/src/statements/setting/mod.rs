@@ -1,0 +1,160 @@
+//! What several statements are set in: schedules at a time, laws with a noised point, batches of features.
+
+use ndarray::Array2;
+
+pub use clock::Clock;
+pub use loss::{known, loss_of_rounded, squared, structural_loss};
+
+use super::{Built, Instance, Parameter, Scale, StatementError};
+use crate::laws::{FiniteLaw, PairPosterior};
+
+mod clock;
+mod loss;
+
+/// The schedule, by its place in [`ScheduleKind::ALL`].
+pub const SCHEDULE: Parameter = Parameter {
+    name: "schedule",
+    meaning: "0 vp-linear, 1 cosine, 2 ddpm, 3 edm, 4 rectified-flow",
+    low: 0.0,
+    high: 4.0,
+    default: 0.0,
+    scale: Scale::Integer,
+};
+/// Place of t between the ends of the schedule.
+pub const TIME: Parameter = Parameter {
+    name: "t",
+    meaning: "time, as a part of the schedule's range (of its logarithm for edm)",
+    low: 1e-3,
+    high: 0.999,
+    default: 0.37,
+    scale: Scale::Linear,
+};
+/// Number of atoms.
+pub const ATOMS: Parameter = Parameter {
+    name: "atoms",
+    meaning: "number of atoms K",
+    low: 1.0,
+    high: 4.0,
+    default: 3.0,
+    scale: Scale::Integer,
+};
+/// Dimension of the space.
+pub const DIMENSION: Parameter = Parameter {
+    name: "n",
+    meaning: "dimension of x_0",
+    low: 1.0,
+    high: 3.0,
+    default: 2.0,
+    scale: Scale::Integer,
+};
+/// Batch size.
+pub const BATCH: Parameter = Parameter {
+    name: "B",
+    meaning: "batch size",
+    low: 2.0,
+    high: 4.0,
+    default: 3.0,
+    scale: Scale::Integer,
+};
+/// Feature dimension.
+pub const FEATURES: Parameter = Parameter {
+    name: "d",
+    meaning: "feature dimension",
+    low: 1.0,
+    high: 4.0,
+    default: 2.0,
+    scale: Scale::Integer,
+};
+/// Weight η.
+pub const ETA: Parameter = Parameter {
+    name: "eta",
+    meaning: "weight of the structural loss",
+    low: 0.01,
+    high: 100.0,
+    default: 1.75,
+    scale: Scale::Log,
+};
+
+/// A finite law, α and σ, and noised points x_t = α a + σ e near its atoms.
+pub struct NoisedLaw {
+    /// The law.
+    pub law: FiniteLaw,
+    /// α_t.
+    pub alpha: f64,
+    /// σ_t.
+    pub sigma: f64,
+    /// Noised points `[points][n]`.
+    pub points: Vec<Vec<f64>>,
+}
+
+impl NoisedLaw {
+    /// The posterior of the pair of the first two points.
+    pub fn pair(&self) -> Result<PairPosterior, StatementError> {
+        let [first, second, ..] = self.points.as_slice() else {
+            return Err(StatementError::TooFewValues {
+                needed: 2,
+                left: self.points.len(),
+            });
+        };
+        Ok(self.law.pair(first, second, self.alpha, self.sigma)?)
+    }
+
+    /// Its numbers, to be shown.
+    pub fn built(&self) -> Vec<Built> {
+        vec![
+            Built::rows("atoms", self.law.atoms().clone()),
+            Built::row("prior, up to a factor", self.law.prior()),
+            Built::row("alpha, sigma", &[self.alpha, self.sigma]),
+            Built::list("points x_t", &self.points),
+        ]
+    }
+}
+
+/// Reads K atoms, K weights and the noise of some points from the instance. Row k is moved by 3 in its first
+/// coordinate, so that no atom is zero and cosine is defined on all of them.
+pub fn noised_law(instance: &Instance, points: usize) -> Result<NoisedLaw, StatementError> {
+    let clock = Clock::of(instance)?;
+    let t = clock.time(instance.get(TIME.name)?);
+    let (alpha, sigma) = (clock.schedule().alpha(t), clock.schedule().sigma(t));
+    let (k, n) = (instance.size(ATOMS.name)?, instance.size(DIMENSION.name)?);
+    let mut values = instance.values();
+    let mut atoms = values.matrix(k, n)?;
+    atoms.column_mut(0).mapv_inplace(|v| v + 3.0);
+    let prior: Vec<f64> = values.take(k)?.iter().map(|v| v.abs() + 0.25).collect();
+    let mut noised = Vec::with_capacity(points);
+    for p in 0..points {
+        let noise = values.take(n)?;
+        noised.push(
+            (0..n)
+                .map(|i| alpha * atoms[[p % k, i]] + sigma * noise[i])
+                .collect(),
+        );
+    }
+    Ok(NoisedLaw {
+        law: FiniteLaw::new(atoms, prior)?,
+        alpha,
+        sigma,
+        points: noised,
+    })
+}
+
+/// Features of a real and a generated batch, `[B, d]` each; rows are moved by 3 in their first coordinate so
+/// that none is zero.
+pub fn batches(instance: &Instance) -> Result<(Array2<f64>, Array2<f64>), StatementError> {
+    let (b, d) = (instance.size(BATCH.name)?, instance.size(FEATURES.name)?);
+    let mut values = instance.values();
+    let (mut real, mut generated) = (values.matrix(b, d)?, values.matrix(b, d)?);
+    for features in [&mut real, &mut generated] {
+        features.column_mut(0).mapv_inplace(|v| v + 3.0);
+    }
+    Ok((real, generated))
+}
+
+/// The two batches, to be shown.
+pub fn built_batches(instance: &Instance) -> Result<Vec<Built>, StatementError> {
+    let (real, generated) = batches(instance)?;
+    Ok(vec![
+        Built::rows("psi, real", real),
+        Built::rows("psi, generated", generated),
+    ])
+}
