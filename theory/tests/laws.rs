@@ -762,3 +762,37 @@ fn the_oracle_names_what_it_refuses() {
             .is_err()
     );
 }
+
+/// Given vᵀx_0 + γε the precision grows by vvᵀ/γ² and precision times mean by v r/γ²; for a law known exactly nothing changes.
+#[test]
+fn linear_relations_condition_a_gaussian() {
+    let (m, c) = (array![1.0, -0.5], array![[2.0, 0.5], [0.5, 1.0]]);
+    let law = GaussianLaw::new(m.clone(), &c).expect("a law");
+    let (v, r, gamma) = ([0.75, -1.5], 2.0, 0.5);
+    let given = law.given_linear(&v, r, gamma).expect("a law");
+    let determinant = c[[0, 0]] * c[[1, 1]] - c[[0, 1]] * c[[1, 0]];
+    let inverse = array![[c[[1, 1]], -c[[0, 1]]], [-c[[1, 0]], c[[0, 0]]]] / determinant;
+    let weight = 1.0 / (gamma * gamma);
+    let outer = array![[v[0] * v[0], v[0] * v[1]], [v[1] * v[0], v[1] * v[1]]];
+    let precision = &inverse + &(outer * weight);
+    let unit = precision.dot(&given.covariance());
+    assert!(
+        (unit - Array2::<f64>::eye(2))
+            .iter()
+            .all(|x| x.abs() < 1e-13)
+    );
+    let pull = inverse.dot(&m) + array![v[0], v[1]] * (weight * r);
+    assert!(
+        (precision.dot(given.mean()) - pull)
+            .iter()
+            .all(|x| x.abs() < 1e-12)
+    );
+    let point = GaussianLaw::isotropic(m.clone(), 0.0).expect("a law");
+    let still = point.given_linear(&v, r, gamma).expect("a law");
+    assert_eq!(
+        (still.mean(), still.covariance()),
+        (&m, Array2::zeros((2, 2)))
+    );
+    assert!(law.given_linear(&v, r, 0.0).is_err());
+    assert!(law.given_linear(&v[..1], r, gamma).is_err());
+}

@@ -3,13 +3,15 @@
 
 use std::fmt::Write as _;
 
-use sadm_theory::statements::{Evidence, Instance, Scale, Statement, VALUES, registry};
+use sadm_theory::statements::{
+    Evidence, Instance, Scale, Statement, StatementError, VALUES, registry,
+};
 
 /// The file that is compared with; what is new is left in `target/tmp/recorded.tsv`, to be read and then copied there.
 const RECORDED: &str = include_str!("recorded.tsv");
 
 /// The default instance and these others.
-const OTHERS: u32 = 4;
+const OTHERS: u32 = 6;
 
 /// An instance away from the default: parameters at places of their ranges that walk with the golden ratio, free values
 /// shifted by five for each.
@@ -33,7 +35,7 @@ fn instance(statement: &dyn Statement, k: u32) -> Instance {
     at.with_values(values)
 }
 
-/// One line for each claim: statement, instance, claim, comparison, sides, allowance.
+/// One line for each claim: statement, instance (or that it is a control, refuted), claim, sides and comparison, allowance.
 fn lines() -> String {
     let mut text = String::from("statement\tinstance\tclaim\tlhs\t\trhs\tallowance\n");
     for statement in registry() {
@@ -41,26 +43,32 @@ fn lines() -> String {
         writeln!(text, "{id}\tsource\t{}", statement.source()).expect("a string");
         writeln!(text, "{id}\tsummary\t{}", statement.summary()).expect("a string");
         for k in 0..=OTHERS {
-            match statement.evidence(&instance(statement.as_ref(), k)) {
-                Ok(claims) => claims.iter().for_each(|claim| {
-                    let Evidence {
-                        claim,
-                        lhs,
-                        comparison,
-                        rhs,
-                        allowance,
-                    } = claim;
-                    writeln!(
-                        text,
-                        "{id}\t{k}\t{claim}\t{lhs:e}\t{comparison:?}\t{rhs:e}\t{allowance:.3e}"
-                    )
-                    .expect("a string");
-                }),
-                Err(refusal) => writeln!(text, "{id}\t{k}\t{refusal}").expect("a string"),
-            }
+            let claims = statement.evidence(&instance(statement.as_ref(), k));
+            write(&mut text, id, &k.to_string(), claims);
         }
+        write(&mut text, id, "refuted", statement.refuted());
     }
     text
+}
+
+fn write(text: &mut String, id: &str, place: &str, claims: Result<Vec<Evidence>, StatementError>) {
+    match claims {
+        Ok(claims) => claims.iter().for_each(|claim| {
+            let Evidence {
+                claim,
+                lhs,
+                comparison,
+                rhs,
+                allowance,
+            } = claim;
+            writeln!(
+                text,
+                "{id}\t{place}\t{claim}\t{lhs:e}\t{comparison:?}\t{rhs:e}\t{allowance:.3e}"
+            )
+            .expect("a string");
+        }),
+        Err(refusal) => panic!("{id}, {place}: {refusal}"),
+    }
 }
 
 /// Whether two lines say the same. Sides may differ by what both runs allow them (another LAPACK, another `exp`), allowances

@@ -162,6 +162,34 @@ impl GaussianLaw {
         })
     }
 
+    /// The law of x_0 given that a linear relation r = vᵀx_0 + γε of it was observed: a Gaussian again.
+    ///
+    /// # Formula `[eq:gaussian-relation]`
+    /// ```text
+    /// k = C v/(vᵀC v + γ²),     N(m + k (r − vᵀm),  C − k (C v)ᵀ)
+    /// ```
+    /// Its posterior given x_t is that of x_0 given both: the noise of the two observations is independent.
+    ///
+    /// # Shapes
+    /// v `[n]`.
+    ///
+    /// # Errors
+    /// [`LawError::PointLength`], [`LawError::PointNotFinite`]; [`LawError::Noise`] unless γ > 0.
+    pub fn given_linear(&self, v: &[f64], r: f64, gamma: f64) -> Result<Self, LawError> {
+        check_noise(1.0, gamma)?;
+        check_point(v, self.mean.len())?;
+        check_point(&[r], 1)?;
+        let v = ArrayView1::from(v);
+        let covariance = self.covariance();
+        let spread = covariance.dot(&v);
+        let variance = v.dot(&spread) + gamma * gamma;
+        let mean = &self.mean + &(&spread * ((r - v.dot(&self.mean)) / variance));
+        let rows = spread.view().insert_axis(Axis(1));
+        let covariance = covariance - rows.dot(&rows.t()) / variance;
+        let symmetric = (&covariance + &covariance.t()) * 0.5;
+        Self::new(mean, &symmetric)
+    }
+
     /// Samples of x_0 from standard normals: m + Q √λ z by rows.
     ///
     /// # Shapes

@@ -34,6 +34,7 @@ const RHO: Parameter = Parameter {
 /// ```text
 /// det(σ²/(1 + σ²) I − Cov[x_0 | x]) = (σ²/(1 + σ²))² det((1 + σ²)KᵀK + σ(K + Kᵀ)) / det V
 /// ```
+/// For K ⪰ 0 the matrix on the left is ⪰ 0 (both diagonal entries and the determinant), so the entropy ½ ln det(2πe Cov) falls.
 pub struct CouplingEntropy;
 
 /// σ, ρ and what follows from them.
@@ -76,8 +77,10 @@ impl Coupled {
         self.independent() * self.rho * factor / self.v
     }
 
+    /// Whether ρ > 0 or ρ < −2σ/(1 + σ²), from ρ alone.
     fn lowers(&self) -> bool {
-        self.gain().value > 0.0
+        let threshold = -(self.sigma * 2.0) / (one() + self.sigma.square());
+        self.rho.value > 0.0 || self.rho.value < threshold.value
     }
 }
 
@@ -109,8 +112,8 @@ fn identity(i: usize, j: usize) -> Rounded {
     Rounded::exact(if i == j { 1.0 } else { 0.0 })
 }
 
-/// Both sides of the determinant identity; with `wrong`, K in place of its transpose in KᵀK.
-fn determinants(sigma: f64, k: &Square, wrong: bool) -> (Rounded, Rounded) {
+/// The gain σ²/(1 + σ²) I − Cov[x_0|x], and V.
+fn gain_and_v(sigma: f64, k: &Square) -> (Square, Square) {
     let sigma = Rounded::exact(sigma);
     let variance = sigma.square();
     let kt = transposed(k);
@@ -119,8 +122,27 @@ fn determinants(sigma: f64, k: &Square, wrong: bool) -> (Rounded, Rounded) {
     let adjugate = [[v[1][1], -v[0][1]], [-v[1][0], v[0][0]]];
     let explained = product(&product(&cross, &adjugate), &transposed(&cross));
     // Cov[x_0|x] = I − cross V⁻¹ crossᵀ.
-    let below =
+    let gain =
         square(|i, j| explained[i][j] / determinant(&v) - identity(i, j) / (one() + variance));
+    (gain, v)
+}
+
+/// h(x_0 | x) less its value for independent noise, ½ ln det Cov[x_0|x] − ln(σ²/(1 + σ²)).
+fn entropy_gained(sigma: f64, k: &Square) -> Rounded {
+    let (gain, _) = gain_and_v(sigma, k);
+    let variance = Rounded::exact(sigma).square();
+    let scale = (one() + variance) / variance;
+    // det Cov over det of its independent value: 1 − tr G + det G with G = gain (1 + σ²)/σ².
+    let ratio = one() - (gain[0][0] + gain[1][1]) * scale + determinant(&gain) * scale.square();
+    ratio.ln() * 0.5
+}
+
+/// Both sides of the determinant identity; with `wrong`, K in place of its transpose in KᵀK.
+fn determinants(sigma: f64, k: &Square, wrong: bool) -> (Rounded, Rounded) {
+    let (below, v) = gain_and_v(sigma, k);
+    let sigma = Rounded::exact(sigma);
+    let variance = sigma.square();
+    let kt = transposed(k);
     let form = product(if wrong { k } else { &kt }, k);
     let form = square(|i, j| (one() + variance) * form[i][j] + sigma * (k[i][j] + kt[i][j]));
     let scale = (variance / (one() + variance)).square();
@@ -172,7 +194,8 @@ impl Statement for CouplingEntropy {
             )
         };
         let transport = product(&transposed(&k), &k);
-        let gained = determinants(sigma, &transport, false).0;
+        let (gain, _) = gain_and_v(sigma, &transport);
+        let zero = Rounded::exact(0.0);
         let worst = Coupled::new(sigma, worst(sigma));
         let least = Rounded::exact(sigma.min(1.0)).square();
         Ok(vec![
@@ -191,9 +214,16 @@ impl Statement for CouplingEntropy {
             ),
             Evidence::equal("two dimensions: the determinant of the gain", left, right),
             Evidence::at_most(
-                "two dimensions, K symmetric and ⪰ 0 as in optimal transport: the gain is not negative",
-                0.0.into(),
-                gained,
+                "two dimensions, K symmetric and ⪰ 0 as in optimal transport: the gain is ⪰ 0, first entry",
+                zero,
+                gain[0][0],
+            ),
+            Evidence::at_most("the gain is ⪰ 0, second entry", zero, gain[1][1]),
+            Evidence::at_most("the gain is ⪰ 0, determinant", zero, determinant(&gain)),
+            Evidence::at_most(
+                "the entropy of x_0 given x is not above that with independent noise",
+                entropy_gained(sigma, &transport),
+                zero,
             ),
         ])
     }
@@ -225,6 +255,11 @@ impl Statement for CouplingEntropy {
                 beyond.variance(),
             ),
             Evidence::equal("control: K K in place of KᵀK", left, right),
+            Evidence::at_most(
+                "control: with K ⪯ 0 the entropy is not above it either",
+                entropy_gained(1.3, &square(|i, j| identity(i, j) * -0.3)),
+                Rounded::exact(0.0),
+            ),
         ])
     }
 }
@@ -239,6 +274,20 @@ mod tests {
         for sigma in [4.0, 0.25] {
             assert!((worst(sigma) + 0.25 * 0.999_999).abs() < 1e-15);
         }
+    }
+
+    /// K = −0.3 I is two copies of ρ = −0.3: twice ½ ln of the quotient of variances, which rises.
+    #[test]
+    fn entropies_of_two_copies_add() {
+        let k = square(|i, j| identity(i, j) * -0.3);
+        let c = Coupled::new(1.3, -0.3);
+        let want = (c.variance() / c.independent()).ln();
+        let got = entropy_gained(1.3, &k);
+        assert!(
+            (got.value - want.value).abs() <= got.error + want.error,
+            "{got:?}"
+        );
+        assert!((got.value - 0.248).abs() < 1e-3, "{got:?}");
     }
 
     #[test]

@@ -4,8 +4,8 @@ use sadm_reference::relation::{Relation, affinity};
 
 use super::setting::{ATOMS, DIMENSION, NoisedLaw, SCHEDULE, TIME, noised_law};
 use super::{Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
-use crate::laws::Observation;
 use crate::laws::finite::{log_normal_density, log_ratio, normal_density, softmax};
+use crate::laws::{Observation, tight_weight};
 use crate::rounding::Rounded;
 
 /// The relation, by its place in the list.
@@ -170,6 +170,8 @@ struct Terms {
     error: Rounded,
     bias: Rounded,
     variance: Rounded,
+    /// E[(R − R̂)²].
+    relation: Rounded,
 }
 
 impl RelationErrorSplits {
@@ -204,6 +206,9 @@ impl RelationErrorSplits {
             error: pair.expectation(|k, l| (g(k, l) - plug_in).square()),
             bias: (pair.expectation(g) - plug_in).square(),
             variance: pair.variance(g),
+            relation: pair.expectation(|k, l| {
+                (Rounded::exact(over_atoms[[k, l]]) - Rounded::exact(predicted)).square()
+            }),
         })
     }
 }
@@ -234,11 +239,19 @@ impl Statement for RelationErrorSplits {
             error,
             bias,
             variance,
+            relation,
         } = Self::terms(instance, false)?;
+        let weight = tight_weight(instance.get(GAMMA.name)?);
         let scaled = Self::terms(instance, true)?;
         Ok(vec![
             Evidence::equal("E[(g - ĝ)²] = (E g - ĝ)² + Var g", error, bias + variance),
             Evidence::at_most("(E g - ĝ)² ≤ E[(g - ĝ)²]", bias, error),
+            Evidence::at_most(
+                "Eq. 14 as a whole: (E g - ĝ)² ≤ w(γ) E[(R - R̂)²]",
+                bias,
+                weight * relation,
+            ),
+            Evidence::at_most("E[(g - ĝ)²] ≤ w(γ) E[(R - R̂)²]", error, weight * relation),
             Evidence::equal(
                 "E[(g - ĝ)²] = (E g - ĝ)² + Var g, over the square of the largest density",
                 scaled.error,
@@ -251,9 +264,16 @@ impl Statement for RelationErrorSplits {
             error,
             bias,
             variance,
+            relation,
         } = Self::terms(&self.default_instance(), false)?;
+        let weight = tight_weight(GAMMA.default);
         Ok(vec![
             Evidence::equal("control: the two errors are equal", error, bias),
+            Evidence::at_most(
+                "control: a hundredth of w(γ) is enough",
+                error,
+                weight * relation * 0.01,
+            ),
             Evidence::at_most("control: the gap runs the other way", error, bias),
             Evidence::equal(
                 "control: the gap is twice the variance",

@@ -16,6 +16,10 @@ pub struct Trial {
     pub tightest: Option<f64>,
     /// Largest error/allowance of an equality: at most 1 where all hold.
     pub worst_rounding: Option<f64>,
+    /// Equalities that were judged.
+    pub equalities: u32,
+    /// How many of them said nothing: the allowance was no smaller than both sides.
+    pub vacuous: u32,
     /// The smallest instance found on which the statement does not hold.
     pub failure: Option<Failure>,
 }
@@ -76,6 +80,8 @@ pub fn try_on(statement: &dyn Statement, cases: u32, seed: u64) -> Trial {
         instances: 0,
         tightest: None,
         worst_rounding: None,
+        equalities: 0,
+        vacuous: 0,
         failure: None,
     });
     let failed = RefCell::new(false);
@@ -135,6 +141,11 @@ impl Trial {
     fn count(&mut self, evidence: &[Evidence]) {
         self.instances += 1;
         for claim in evidence {
+            if claim.comparison == Comparison::Equal {
+                let size = claim.lhs.abs().max(claim.rhs.abs());
+                self.equalities += 1;
+                self.vacuous += u32::from(size > 0.0 && claim.allowance >= size);
+            }
             let (largest, ratio) = match claim.comparison {
                 Comparison::Equal => (&mut self.worst_rounding, claim.ratio()),
                 // A quotient says how tight a bound is only between positive numbers.
@@ -221,6 +232,12 @@ mod tests {
         );
         let rounding = trial.worst_rounding.expect("an equality");
         assert!((rounding - 0.25).abs() < 1e-9, "{rounding}");
+        // The allowance of ½ is beside squares from 1 on: every equality says something.
+        assert_eq!((trial.equalities, trial.vacuous), (200, 0));
+        let nothing = Rounded::within(0.25, 0.5);
+        let mut empty = trial.clone();
+        empty.count(&[Evidence::equal("¼ = ¼ to within ½", nothing, nothing)]);
+        assert_eq!((empty.equalities, empty.vacuous), (201, 1));
     }
 
     /// Instances fill the ranges: a draw that only ever gave the ends would try nothing between them.

@@ -245,6 +245,7 @@ mod tests {
     fn the_lattice_law_has_mass_one_and_its_transform_is_a_wave_of_period_two() {
         close(lattice_transform(0.0, 1.0), 1.0, 1e-4);
         close(lattice_transform(0.25, 1.0), 0.75, 1e-7);
+        close(lattice_transform(0.125, 2.0), 0.75, 1e-7);
         close(lattice_transform(1.5, 1.0), 0.5, 1e-7);
         close(lattice_transform(2.75, 1.0), 0.25, 1e-7);
     }

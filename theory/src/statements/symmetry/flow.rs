@@ -293,6 +293,16 @@ impl Statement for InvariantFlow {
                 Rounded::exact(0.0),
             ),
             Evidence::equal(
+                "control: (L_g p)(Rx) = L_g(p∘R)(x), without h",
+                rate(setting.law.at(mirror), any(mirror)),
+                rate(setting.law.mirrored().at(x), any(x)),
+            ),
+            Evidence::equal(
+                "control: ∇·((p∘R)h)(Rx) = +∇·(p h)(x)",
+                mass(setting.law.mirrored().at(mirror), defect(&any, mirror)),
+                mass(setting.law.at(x), defect(&any, x)),
+            ),
+            Evidence::equal(
                 "control: an arbitrary drift keeps an invariant law",
                 rate(invariant.at(mirror), any(mirror)),
                 rate(invariant.at(x), any(x)),

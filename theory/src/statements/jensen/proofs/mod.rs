@@ -1,7 +1,7 @@
 //! The bounds of Eq. 14 proved on whole boxes by interval branch-and-bound.
 //!
-//! The proofs in the statements' docs are of two lines; these share none of their reasoning but the mean value theorem,
-//! and trust only IEEE 754 arithmetic.
+//! The proofs in the statements' docs are of two lines; these share little of their reasoning (the mean value theorem, and
+//! Taylor's in the piece of the integrated bound that meets 0), and trust IEEE 754 arithmetic for the rest.
 
 mod several;
 
