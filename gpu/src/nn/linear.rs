@@ -5,8 +5,8 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::{PARTIALS, accumulate, by_dtype, load, tensor, with};
-use super::panels::{Panels, copy, pack_columns, pack_rows};
-use super::product::{Left, Run, multiply, strip_width, strips};
+use super::matrix::{columns_times, rows_times};
+use super::panels::{Panels, pack_columns, pack_rows};
 use super::real::{Real, vectorised};
 use super::{Path, composed};
 use crate::Error;
@@ -115,9 +115,6 @@ impl CustomOp3 for Linear {
     }
 }
 
-/// Rows of the result that one task makes: most, and fewer where there are few.
-const ROWS: usize = 192;
-
 fn forward<R: Real>(inputs: [(&CpuStorage, &Layout); 3], sizes: Sizes) -> Result<CpuStorage> {
     let [x, weight, bias] = inputs.map(|(storage, layout)| load::<R>(storage, layout));
     let (x, weight, bias) = (x?, weight?, bias?);
@@ -126,56 +123,6 @@ fn forward<R: Real>(inputs: [(&CpuStorage, &Layout); 3], sizes: Sizes) -> Result
     let right = Panels::new(&panels, inputs_len, outputs);
     let y = rows_times(&x, inputs_len, right, sizes.rows, Some(&bias));
     Ok(R::store(y, inputs[0].0.dtype()))
-}
-
-/// `y = x B (+ bias)` for row-major x with rows of `inner` elements.
-fn rows_times<R: Real>(
-    x: &[R],
-    inner: usize,
-    right: Panels<'_, R>,
-    rows: usize,
-    bias: Option<&[R]>,
-) -> Vec<R> {
-    let columns = right.columns();
-    let task = rows_of_task(rows);
-    let starts: Vec<usize> = (0..task).map(|i| i * inner).collect();
-    let run = Run {
-        left: 0,
-        right: 0,
-        len: inner,
-    };
-    let mut y = vec![R::default(); rows * columns];
-    y.par_chunks_mut(task * columns)
-        .zip(x.par_chunks(task * inner))
-        .for_each(|(y, x)| {
-            let rows = Left::Rows {
-                starts: &starts[..x.len() / inner],
-                segment: usize::MAX,
-            };
-            multiply(x, rows, right, &[run], |tile| {
-                for (i, values) in tile.rows().enumerate() {
-                    let y = &mut y[(tile.row + i) * columns + tile.column..][..tile.width];
-                    match bias {
-                        None => copy(y, values),
-                        Some(bias) => {
-                            let bias = &bias[tile.column..][..tile.width];
-                            for (y, (&x, &bias)) in y.iter_mut().zip(values.iter().zip(bias)) {
-                                *y = x + bias;
-                            }
-                        }
-                    }
-                }
-            });
-        });
-    y
-}
-
-/// A sixteenth of the rows, in whole strips, but at most [`ROWS`].
-fn rows_of_task(rows: usize) -> usize {
-    let strip = strip_width();
-    rows.div_ceil(PARTIALS)
-        .next_multiple_of(strip)
-        .clamp(strip, ROWS)
 }
 
 type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
@@ -212,31 +159,7 @@ fn weight_gradient<R: Real>(x: &[R], grad: &[R], sizes: Sizes) -> Vec<R> {
     let (inputs, outputs, rows) = (sizes.inputs, sizes.outputs, sizes.rows);
     let panels = pack_rows(x, inputs, rows, inputs);
     let right = Panels::new(&panels, rows, inputs);
-    let run = Run {
-        left: 0,
-        right: 0,
-        len: rows,
-    };
-    let task = rows_of_task(outputs);
-    let mut weight_grad = vec![R::default(); outputs * inputs];
-    weight_grad
-        .par_chunks_mut(task * inputs)
-        .enumerate()
-        .for_each(|(i, total)| {
-            let count = total.len() / inputs;
-            let strips = strips(grad, outputs, i * task..i * task + count);
-            let left = Left::Strips {
-                pitch: strip_width() * rows,
-                count,
-            };
-            multiply(&strips, left, right, &[run], |tile| {
-                for (i, values) in tile.rows().enumerate() {
-                    let at = (tile.row + i) * inputs + tile.column;
-                    copy(&mut total[at..at + tile.width], values);
-                }
-            });
-        });
-    weight_grad
+    columns_times(grad, outputs, 0..outputs, right)
 }
 
 /// The sum of the rows of a matrix: partial sums over at most [`PARTIALS`] parts, added in order.

@@ -26,6 +26,7 @@ mod group_norm;
 mod layer_norm;
 mod linear;
 mod loss;
+mod matrix;
 mod panels;
 mod pointwise;
 mod product;

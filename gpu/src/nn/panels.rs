@@ -38,6 +38,12 @@ impl<'a, R: Real> Panels<'a, R> {
         self.columns
     }
 
+    /// Rows of the operand.
+    #[inline(always)]
+    pub(super) fn inner(&self) -> usize {
+        self.inner
+    }
+
     /// First column and elements of each panel.
     #[inline(always)]
     pub(super) fn panels(&self) -> impl Iterator<Item = (usize, &'a [R])> + use<'a, R> {

@@ -3,11 +3,14 @@
 use std::sync::Mutex;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::buffer::{by_dtype, load, tensor, with};
+use super::buffer::{by_dtype, load, tensor};
+use super::matrix::{columns_times, rows_times};
+use super::panels::{Panels, pack, pack_columns, pack_rows};
 use super::real::{Real, sum_wide, sum2_wide, vectorised};
+use super::scratch::Scratch;
 
 /// The squared structural loss of inner products on the CPU.
 ///
@@ -27,7 +30,8 @@ use super::real::{Real, sum_wide, sum2_wide, vectorised};
 /// `real`, `generated`: `[B, d]`, f32 or f64, contiguous; `eta`: B numbers or one → `[]`.
 ///
 /// # Error
-/// P and S are formed in f64 and rounded once, as are norms; sums over E, A, C, X are in f64.
+/// P and S are formed in f64 and rounded once, as are norms; sums over E, A, C, X are in f64. Where a gradient is `E (qψ̂)`, q
+/// and the norm are columns of E scaled in f64 and rounded once, so that ψ̂ itself is what is multiplied.
 pub(crate) fn polarised_squared_loss(
     real: &Tensor,
     generated: &Tensor,
@@ -96,7 +100,9 @@ impl CustomOp2 for PolarisedLoss {
             let gradients = self.gradients.lock();
             gradients.map_or_else(|poisoned| poisoned.into_inner().clone(), |g| g.clone())
         };
-        let scaled = |g: Option<Tensor>| g.map(|g| g.broadcast_mul(grad)).transpose();
+        // This is the CPU: reading a number from it waits for nothing.
+        let factor = grad.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        let scaled = |g: Option<Tensor>| g.map(|g| g.affine(factor, 0.0)).transpose();
         Ok((scaled(real)?, scaled(generated)?))
     }
 }
@@ -105,22 +111,19 @@ fn loss<R: Real>(op: &PolarisedLoss, inputs: [(&CpuStorage, &Layout); 2]) -> Res
     let dtype = inputs[0].0.dtype();
     let (batch, width) = inputs[0].1.shape().dims2()?;
     let [real, generated] = inputs.map(|(storage, layout)| load::<R>(storage, layout));
-    let psi = [real?, generated?];
-    let rows = Rows::new([&psi[0], &psi[1]], width, op);
-    let (value, scaled) = if width < batch {
-        feature_form::<R>(&rows, op)?
+    let psi = [&*real?, &*generated?];
+    let rows = Rows::new(psi, width, op);
+    let (value, mut gradients) = if width < batch {
+        feature_form(&rows, op)
     } else {
-        batch_form::<R>(&rows, op)?
+        batch_form(&rows, psi, op)
     };
-    let mut gradients = [None, None];
-    for (side, scaled) in scaled.iter().enumerate() {
-        if let Some(scaled) = scaled {
-            let values = with(scaled, |scaled| {
-                Ok(rows.back(&psi[side], scaled, side, op.cosine))
-            })?;
-            gradients[side] = Some(tensor(values, (batch, width), dtype));
+    for (side, gradient) in gradients.iter_mut().enumerate() {
+        if let Some(gradient) = gradient {
+            rows.back(psi[side], gradient, side, op.cosine);
         }
     }
+    let gradients = gradients.map(|g| g.map(|g| tensor(g, (batch, width), dtype)));
     match op.gradients.lock() {
         Ok(mut slot) => *slot = gradients,
         Err(poisoned) => *poisoned.into_inner() = gradients,
@@ -132,12 +135,11 @@ fn loss<R: Real>(op: &PolarisedLoss, inputs: [(&CpuStorage, &Layout); 2]) -> Res
     Ok(R::store(vec![R::of(value)], dtype))
 }
 
-/// P, S and the rows qψ, qψ̂ themselves, rounded once from f64.
-struct Rows<R> {
+/// The rows p_i and s_i, rounded once from f64.
+struct Rows<R: Real> {
     width: usize,
-    p: Tensor,
-    s: Tensor,
-    sides: [Vec<R>; 2],
+    /// `[B, 2d]`: p_i, then s_i.
+    both: Scratch<R>,
     /// Norms of the features, 1 unless the relation is cosine.
     norms: [Vec<f64>; 2],
     /// q_i, or 1 where one η is common to all and taken out.
@@ -148,60 +150,35 @@ struct Rows<R> {
 
 impl<R: Real> Rows<R> {
     fn new(psi: [&[R]; 2], width: usize, op: &PolarisedLoss) -> Self {
-        let batch = psi[0].len() / width.max(1);
-        let roots: Vec<f64> = match op.eta.as_slice() {
-            [_] => vec![1.0; batch],
-            eta => eta.iter().map(|eta| eta.sqrt().sqrt()).collect(),
+        let batch = psi[0].len() / width;
+        let (roots, common) = match op.eta.as_slice() {
+            [eta] => (vec![1.0; batch], *eta),
+            eta => (eta.iter().map(|eta| eta.sqrt().sqrt()).collect(), 1.0),
         };
-        let norms = psi.map(|psi| {
-            let rows = psi.par_chunks(width);
-            rows.map(|row| if op.cosine { norm(row) } else { 1.0 })
-                .collect::<Vec<f64>>()
-        });
-        let empty = |wanted: bool| vec![R::default(); if wanted { batch * width } else { 0 }];
-        let [mut p, mut s] = [(); 2].map(|()| empty(true));
-        (p.par_chunks_mut(width), s.par_chunks_mut(width))
-            .into_par_iter()
-            .zip((psi[0].par_chunks(width), psi[1].par_chunks(width)).into_par_iter())
+        let mut norms = [vec![1.0; batch], vec![1.0; batch]];
+        let [own, other] = &mut norms;
+        let mut both = Scratch::new(batch * 2 * width);
+        both.par_chunks_mut(2 * width)
+            .zip((own.par_iter_mut(), other.par_iter_mut()))
             .enumerate()
-            .for_each(|(i, ((p, s), (x, y)))| {
-                let scales = [0, 1].map(|side: usize| roots[i] / norms[side][i]);
+            .for_each(|(i, (both, (own, other)))| {
+                let [x, y] = psi.map(|psi| &psi[i * width..][..width]);
+                if op.cosine {
+                    (*own, *other) = (norm(x), norm(y));
+                }
+                let scales = [roots[i] / *own, roots[i] / *other];
+                let (p, s) = both.split_at_mut(width);
                 vectorised(
                     #[inline(always)]
                     || difference_and_sum(p, s, x, y, scales),
                 );
             });
-        // The rows themselves multiply only E, which the form of features does without.
-        let mut sides = [0, 1].map(|side: usize| empty(op.wants[side] && batch <= width));
-        for (side, rows) in sides.iter_mut().enumerate() {
-            rows.par_chunks_mut(width)
-                .zip(psi[side].par_chunks(width))
-                .enumerate()
-                .for_each(|(i, (to, from))| {
-                    let scale = roots[i] / norms[side][i];
-                    vectorised(
-                        #[inline(always)]
-                        || {
-                            for (to, x) in to.iter_mut().zip(from) {
-                                *to = R::of(x.wide() * scale);
-                            }
-                        },
-                    );
-                });
-        }
-        let matrix = |values: Vec<R>| tensor(values, (batch, width), R::DTYPE);
         Self {
             width,
-            p: matrix(p),
-            s: matrix(s),
-            sides,
+            both,
             norms,
             roots,
-            common: if let [eta] = op.eta.as_slice() {
-                *eta
-            } else {
-                1.0
-            },
+            common,
         }
     }
 
@@ -209,15 +186,24 @@ impl<R: Real> Rows<R> {
         self.roots.len()
     }
 
-    /// From a gradient in q ψ/‖ψ‖ to one in ψ: g' = q η g, then (g' − u ⟨u, g'⟩)/‖ψ‖ with u = ψ/‖ψ‖.
-    fn back(&self, psi: &[R], scaled: &[R], side: usize, cosine: bool) -> Vec<R> {
+    /// p_i and s_i.
+    fn row(&self, i: usize) -> (&[R], &[R]) {
+        self.both[i * 2 * self.width..][..2 * self.width].split_at(self.width)
+    }
+
+    /// The rows s_i, and what follows each: to be read with a pitch of 2d.
+    fn sums(&self) -> &[R] {
+        &self.both[self.width..]
+    }
+
+    /// From a gradient in q ψ/‖ψ‖ to one in ψ, in place: g' = q η g, then (g' − u ⟨u, g'⟩)/‖ψ‖ with u = ψ/‖ψ‖.
+    fn back(&self, psi: &[R], gradient: &mut [R], side: usize, cosine: bool) {
         let width = self.width;
-        let mut gradient = vec![R::default(); psi.len()];
         gradient
             .par_chunks_mut(width)
-            .zip(psi.par_chunks(width).zip(scaled.par_chunks(width)))
+            .zip(psi.par_chunks(width))
             .enumerate()
-            .for_each(|(i, (to, (psi, g)))| {
+            .for_each(|(i, (g, psi))| {
                 let norm = self.norms[side][i];
                 let factor = self.common * self.roots[i] / norm;
                 vectorised(
@@ -228,13 +214,12 @@ impl<R: Real> Rows<R> {
                         } else {
                             0.0
                         };
-                        for (to, (x, g)) in to.iter_mut().zip(psi.iter().zip(g)) {
-                            *to = R::of(factor * (g.wide() - x.wide() * along));
+                        for (g, x) in g.iter_mut().zip(psi) {
+                            *g = R::of(factor * (g.wide() - x.wide() * along));
                         }
                     },
                 );
             });
-        gradient
     }
 }
 
@@ -255,24 +240,49 @@ fn difference_and_sum<R: Real>(p: &mut [R], s: &mut [R], x: &[R], y: &[R], [a, b
 }
 
 /// The value (without a common η) and the gradients in qψ and qψ̂ where they are wanted.
-type Outcome = Result<(f64, [Option<Tensor>; 2])>;
+type Outcome<R> = (f64, [Option<Vec<R>>; 2]);
 
 /// B ≤ d: through E.
-fn batch_form<R: Real>(rows: &Rows<R>, op: &PolarisedLoss) -> Outcome {
-    let (batch, width, wants) = (rows.batch(), rows.width, op.wants);
+fn batch_form<R: Real>(rows: &Rows<R>, psi: [&[R]; 2], op: &PolarisedLoss) -> Outcome<R> {
+    let (batch, width) = (rows.batch(), rows.width);
     let pairs = op.pairs(batch);
-    let half = rows.p.matmul(&rows.s.t()?)?;
-    let (e, squares) = with::<R, _>(&half, |half| {
-        Ok(symmetric_part(half, batch, op.without_diagonal))
-    })?;
-    let e = tensor(e, (batch, batch), R::DTYPE);
-    let gradient = |side: usize, factor: f64| {
-        let right = tensor(rows.sides[side].clone(), (batch, width), R::DTYPE);
-        e.matmul(&right)? * (factor / pairs)
+    let panels = pack_columns(rows.sums(), 2 * width, width, batch);
+    let right = Panels::new(&panels, width, batch);
+    let half = rows_times(&rows.both, 2 * width, right, batch, None);
+    let (e, squares) = symmetric_part(&half, batch, op.without_diagonal);
+    let gradient = |side: usize| {
+        let factor = if side == 0 { 4.0 } else { -4.0 } / pairs;
+        let scales = rows.roots.iter().zip(&rows.norms[side]);
+        let scales: Vec<f64> = scales.map(|(root, norm)| factor * root / norm).collect();
+        let scaled = columns_scaled(&e, &scales);
+        let panels = pack_rows(psi[side], width, batch, width);
+        let right = Panels::new(&panels, batch, width);
+        rows_times(&scaled, batch, right, batch, None)
     };
-    let real = wants[0].then(|| gradient(0, 4.0)).transpose()?;
-    let generated = wants[1].then(|| gradient(1, -4.0)).transpose()?;
-    Ok((squares / pairs, [real, generated]))
+    let gradients = [0, 1].map(|side: usize| op.wants[side].then(|| gradient(side)));
+    (squares / pairs, gradients)
+}
+
+/// Column j times its scale.
+fn columns_scaled<R: Real>(e: &[R], scales: &[f64]) -> Scratch<R> {
+    let mut scaled = Scratch::new(e.len());
+    scaled
+        .par_chunks_mut(BLOCK * scales.len())
+        .zip(e.par_chunks(BLOCK * scales.len()))
+        .for_each(|(to, from)| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    let rows = to.chunks_exact_mut(scales.len());
+                    for (to, from) in rows.zip(from.chunks_exact(scales.len())) {
+                        for (to, (e, scale)) in to.iter_mut().zip(from.iter().zip(scales)) {
+                            *to = R::of(e.wide() * scale);
+                        }
+                    }
+                },
+            );
+        });
+    scaled
 }
 
 /// Side of the blocks in which a matrix and its transpose are read together.
@@ -311,62 +321,129 @@ fn symmetric_part<R: Real>(h: &[R], side: usize, without_diagonal: bool) -> (Vec
     (e, squares.into_iter().sum())
 }
 
-/// d < B: through PᵀP, SᵀS and PᵀS.
-fn feature_form<R: Real>(rows: &Rows<R>, op: &PolarisedLoss) -> Outcome {
-    let (p, s, wants) = (&rows.p, &rows.s, op.wants);
-    let pairs = op.pairs(rows.batch());
-    let (p_t, s_t) = (p.t()?, s.t()?);
-    let (a, c, x) = (p_t.matmul(p)?, s_t.matmul(s)?, p_t.matmul(s)?);
-    let inner = |u: &Tensor, v: &Tensor| {
-        with::<R, _>(u, |u| {
-            with::<R, _>(v, |v| {
-                Ok(vectorised(
-                    #[inline(always)]
-                    || sum2_wide(u, v, |u, v| u * v),
-                ))
-            })
-        })
+/// d < B: through `Pᵀ[P S]` = [A X] and SᵀS = C.
+fn feature_form<R: Real>(rows: &Rows<R>, op: &PolarisedLoss) -> Outcome<R> {
+    let (batch, width) = (rows.batch(), rows.width);
+    let pairs = op.pairs(batch);
+    let (ax, c) = {
+        let panels = pack_rows(&rows.both, 2 * width, batch, 2 * width);
+        let both = Panels::new(&panels, batch, 2 * width);
+        let ax = columns_times(&rows.both, 2 * width, 0..width, both);
+        let panels = pack_rows(rows.sums(), 2 * width, batch, width);
+        let sums = Panels::new(&panels, batch, width);
+        (
+            ax,
+            columns_times(&rows.both, 2 * width, width..2 * width, sums),
+        )
     };
-    let x_t = x.t()?.contiguous()?;
-    let own = (op.without_diagonal && !op.cosine).then(|| diagonal::<R>(p, s));
-    let own = own.transpose()?;
-    let squares = 0.5 * (inner(&a, &c)? + inner(&x, &x_t)?);
-    let value = match &own {
-        None => squares,
-        Some(own) => squares - inner(own, own)?,
-    } / pairs;
+    let own: Option<Vec<f64>> = (op.without_diagonal && !op.cosine).then(|| diagonal(rows));
+    let excluded: f64 = own.iter().flatten().map(|e| e * e).sum();
+    let value = (0.5 * traces(&ax, &c, width) - excluded) / pairs;
     let gradient = |sign: f64| {
-        // sign (C + sign Xᵀ) above sign (X + sign A), for [P S] times both.
-        let upper = ((&c * sign)? + &x_t)?;
-        let lower = ((&x * sign)? + &a)?;
-        let mut gradient = (p.matmul(&upper)? + s.matmul(&lower)?)?;
+        let panels = gradient_factor(&ax, &c, width, [sign, 1.0 / pairs]);
+        let right = Panels::new(&panels, 2 * width, width);
+        let mut gradient = rows_times(&rows.both, 2 * width, right, batch, None);
         if let Some(own) = &own {
-            // Twice a row ψ or ψ̂ is s ± p.
-            let twice = (s + (p * sign)?)?;
-            gradient = (gradient - twice.broadcast_mul(&(own * (2.0 * sign))?)?)?;
+            without_own(rows, own, &mut gradient, [sign, 2.0 / pairs]);
         }
-        gradient * (1.0 / pairs)
+        gradient
     };
-    let real = wants[0].then(|| gradient(1.0)).transpose()?;
-    let generated = wants[1].then(|| gradient(-1.0)).transpose()?;
-    Ok((value, [real, generated]))
+    let [real, generated] = op.wants;
+    (
+        value,
+        [
+            real.then(|| gradient(1.0)),
+            generated.then(|| gradient(-1.0)),
+        ],
+    )
 }
 
-/// E_ii = ⟨p_i, s_i⟩, `[B, 1]`, summed in f64.
-fn diagonal<R: Real>(p: &Tensor, s: &Tensor) -> Result<Tensor> {
-    let (batch, width) = p.dims2()?;
-    let values = with::<R, _>(p, |p| {
-        with::<R, _>(s, |s| {
-            let rows = p.par_chunks(width).zip(s.par_chunks(width));
-            Ok(rows
-                .map(|(p, s)| {
-                    vectorised(
-                        #[inline(always)]
-                        || R::of(sum2_wide(p, s, |p, s| p * s)),
-                    )
-                })
-                .collect::<Vec<R>>())
+/// ⟨A, C⟩ + tr X², in f64; `[A X]` in rows of 2d.
+fn traces<R: Real>(ax: &[R], c: &[R], width: usize) -> f64 {
+    let row = |i: usize| ax[i * 2 * width..][..2 * width].split_at(width);
+    let sums: Vec<f64> = c
+        .par_chunks(BLOCK * width)
+        .enumerate()
+        .map(|(block, c)| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    let mut sum = 0.0;
+                    for start in (0..width).step_by(BLOCK) {
+                        let columns = start..(start + BLOCK).min(width);
+                        for (i, c) in c.chunks_exact(width).enumerate() {
+                            let i = block * BLOCK + i;
+                            let (a, x) = row(i);
+                            let (a, c) = (&a[columns.clone()], &c[columns.clone()]);
+                            sum += sum2_wide(a, c, |a, c| a * c);
+                            for j in columns.clone() {
+                                sum += x[j].wide() * row(j).1[i].wide();
+                            }
+                        }
+                    }
+                    sum
+                },
+            )
         })
-    })?;
-    Ok(tensor(values, (batch, 1), R::DTYPE))
+        .collect();
+    sums.into_iter().sum()
+}
+
+/// What `[P S]` is multiplied with for a gradient, packed: `factor (± C + Xᵀ)` above `factor (± X + A)`.
+fn gradient_factor<R: Real>(
+    ax: &[R],
+    c: &[R],
+    width: usize,
+    [sign, factor]: [f64; 2],
+) -> Scratch<R> {
+    pack(
+        2 * width,
+        width,
+        #[inline(always)]
+        |panel, first, count, pitch| {
+            for (p, to) in panel.chunks_exact_mut(pitch).enumerate() {
+                for (j, to) in to[..count].iter_mut().enumerate() {
+                    let j = first + j;
+                    let (signed, other) = if p < width {
+                        (c[p * width + j], ax[j * 2 * width + width + p])
+                    } else {
+                        let row = (p - width) * 2 * width;
+                        (ax[row + width + j], ax[row + j])
+                    };
+                    *to = R::of(factor * (sign * signed.wide() + other.wide()));
+                }
+            }
+        },
+    )
+}
+
+/// E_ii = ⟨p_i, s_i⟩.
+fn diagonal<R: Real>(rows: &Rows<R>) -> Vec<f64> {
+    let own = |i: usize| {
+        let (p, s) = rows.row(i);
+        vectorised(
+            #[inline(always)]
+            || sum2_wide(p, s, |p, s| p * s),
+        )
+    };
+    (0..rows.batch()).into_par_iter().map(own).collect()
+}
+
+/// Takes the share of the excluded pairs from a gradient: E_ii (± s_i + p_i) times a factor, twice ψ_i or −ψ̂_i being s_i ± p_i.
+fn without_own<R: Real>(rows: &Rows<R>, own: &[f64], gradient: &mut [R], [sign, factor]: [f64; 2]) {
+    gradient
+        .par_chunks_mut(rows.width)
+        .enumerate()
+        .for_each(|(i, g)| {
+            let (p, s) = rows.row(i);
+            let share = factor * own[i];
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (g, (p, s)) in g.iter_mut().zip(p.iter().zip(s)) {
+                        *g = R::of(g.wide() - share * (sign * s.wide() + p.wide()));
+                    }
+                },
+            );
+        });
 }
