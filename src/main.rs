@@ -56,7 +56,7 @@ enum Command {
     /// Train with and without structure, over several seeds, and compare (SADM Table 5)
     Ablate(ablate::Args),
     /// Say how far samples are from the data
-    Evaluate(evaluate::Args),
+    Evaluate(Box<evaluate::Args>),
     /// Hold the training system against the f64 reference
     Verify(verify::Args),
     /// Compute a quantity exactly, for other implementations

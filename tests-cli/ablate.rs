@@ -95,6 +95,17 @@ fn arms_and_variants_are_trained_evaluated_and_compared() {
         assert_eq!(paired["each"][place].as_f64(), Some(want));
         assert!(want.abs() > 0.0, "structure does nothing");
     }
+    // And to the arm that a variant varies.
+    let child = &arm(&all, "guided, relation=euclidean")["difference_to_parent"];
+    assert_eq!(child["parent"], "guided");
+    let want = value("guided, relation=euclidean", "0") - value("guided", "0");
+    assert_eq!(child["of"]["fd-encoder"]["each"][0].as_f64(), Some(want));
+    assert!(arm(&all, "guided")["difference_to_parent"].is_null());
+    assert!(
+        table.contains("| adversarial − guided | fd-encoder | 2 |"),
+        "{table}"
+    );
+    assert!(table.contains("precision and recall with k = 3"), "{table}");
     // relation=cosine is what guided does anyway; the others differ.
     let bits = |name: &str| value(name, "0").to_bits();
     assert_eq!(bits("guided, relation=cosine"), bits("guided"));

@@ -73,24 +73,6 @@ fn given_features_get_the_oracles_numbers() {
         assert_eq!(&metric(&answer, name)["value"], want, "{name}");
         assert!(table.contains(name), "{name} is not in {table}");
     }
-    let named: [&str; 6] = [
-        "--generated",
-        &generated,
-        "--reference",
-        &reference,
-        "--name",
-        "inception",
-    ];
-    let more: [&str; 6] = [
-        "--features",
-        "given",
-        "--metrics",
-        "fid",
-        "--resamples",
-        "0",
-    ];
-    let fid = evaluated(&folder, &[named, more].concat()).0;
-    assert_eq!(metric(&fid, "fid")["value"], fd.json["scalars"]["frechet"]);
     assert_eq!(answer["generated"]["samples"], 60);
     assert_eq!(answer["reference"]["samples"], 50);
     assert!(
@@ -152,6 +134,33 @@ fn conventions_move_the_numbers_and_are_said() {
         .as_str()
         .expect("text");
     assert_eq!(said, "covariance over N");
+    let saved = |divisor: &str, name: &str| {
+        let path = folder.path(name).display().to_string();
+        let save = ["--save-statistics", &path, "--covariance", divisor];
+        sadm()
+            .args(["evaluate", "--features", "given", "--generated", &a])
+            .args(save)
+            .assert()
+            .success();
+        let args = [
+            "--generated",
+            &b,
+            "--reference",
+            &path,
+            "--features",
+            "given",
+        ];
+        let few = ["--metrics", "fd", "--resamples", "0"];
+        let answer = evaluated(&folder, &[&args[..], &few].concat()).0;
+        let line = metric(&answer, "fd-given").clone();
+        let said = line["convention"].as_str().expect("text").to_owned();
+        assert_eq!(
+            said,
+            "covariance over N−1 of generated, stored as it is of real"
+        );
+        number(&line["parts"]["trace_term"])
+    };
+    assert!((saved("n", "n.npz") - saved("n-1", "m.npz")).abs() > 1e-6);
     assert!(metric(&unbiased, "fd-given")["interval"].is_null());
     let subsets = with(&[
         "--metrics",
@@ -164,8 +173,22 @@ fn conventions_move_the_numbers_and_are_said() {
     let line = metric(&subsets, "kid-given-subsets");
     assert_eq!(line["convention"], "mean of 7 subsets of 10, std over n");
     assert!(number(&line["parts"]["std"]) > 0.0);
-    let limit = with(&["--metrics", "fd-inf"]);
-    assert!(metric(&limit, "fd-inf-given")["interval"].is_array());
+    let half = |salt: f64| {
+        let far = save(&folder, "far.safetensors", &(hashed(30, 2, 3) * salt));
+        let args = [
+            "--generated",
+            &far,
+            "--reference",
+            &b,
+            "--features",
+            "given",
+        ];
+        let more = ["--metrics", "pr", "--half", "--resamples", "0"];
+        let answer = evaluated(&folder, &[&args[..], &more].concat()).0;
+        metric(&answer, "precision-given")["convention"].to_string()
+    };
+    assert!(half(1.0).contains("features rounded to f16;"));
+    assert!(half(1e6).contains("rounded to f32, since f16 overflows"));
 }
 
 #[test]
@@ -215,6 +238,105 @@ fn stored_statistics_serve_as_reference_and_numpy_names_are_kept() {
     assert!(
         message.contains("kid needs the reference's samples"),
         "{message}"
+    );
+}
+
+/// As ADM's reference batches: moments for the Fréchet distance, samples for what needs them.
+#[test]
+fn moments_and_samples_of_one_file_serve_both() {
+    let folder = Folder::new();
+    let (a, b) = (hashed(40, 2, 1), hashed(50, 2, 2));
+    let generated = save(&folder, "a.safetensors", &a);
+    let path = folder.path("both.safetensors");
+    let mu = array![0.0, 3.0].into_dyn();
+    let sigma = array![[1.0, 0.0], [0.0, 2.0]].into_dyn();
+    let tensors = [("features", b.clone()), ("mu", mu), ("sigma", sigma)];
+    write_f64(&path, &tensors);
+    let both = path.display().to_string();
+    let args = [
+        "--generated",
+        &generated,
+        "--reference",
+        &both,
+        "--features",
+        "given",
+    ];
+    let with = |more: &[&str]| evaluated(&folder, &[&args[..], more].concat()).0;
+    let answer = with(&["--metrics", "fd,pr", "--resamples", "0"]);
+    // The stored mean is 3 away in its second coordinate, the samples' is not.
+    assert!(number(&metric(&answer, "fd-given")["parts"]["mean_term"]) > 8.0);
+    let prdc = folder.oracle("precision-recall", &[("real", b), ("generated", a)], &[]);
+    let precision = &metric(&answer, "precision-given")["value"];
+    assert_eq!(precision, &prdc.json["scalars"]["precision"]);
+    assert_eq!(answer["reference"]["samples"], 50);
+    let few = with(&[
+        "--metrics",
+        "pr",
+        "--reference-count",
+        "20",
+        "--resamples",
+        "0",
+    ]);
+    assert_eq!(few["reference"]["samples"], 20);
+    let rank_one = folder.path("one.safetensors");
+    let flat = array![[1.0, 1.0], [1.0, 1.0]].into_dyn();
+    write_f64(
+        &rank_one,
+        &[("mu", array![0.0, 0.0].into_dyn()), ("sigma", flat)],
+    );
+    let rank_one = rank_one.display().to_string();
+    let args = [
+        "--generated",
+        &generated,
+        "--reference",
+        &rank_one,
+        "--features",
+        "given",
+    ];
+    let (_, table) = evaluated(&folder, &[&args[..], &["--metrics", "fd,fd-inf"]].concat());
+    assert_eq!(
+        table.matches("do not suffice for covariances").count(),
+        2,
+        "{table}"
+    );
+}
+
+/// Ten classes in turn, told for certain: every split has them all, and no score is above their number.
+#[test]
+fn a_perfect_classifier_scores_the_number_of_classes() {
+    let folder = Folder::new();
+    let score = |class: fn(usize) -> usize| {
+        let one_hot = Array2::from_shape_fn((100, 10), |(i, j)| f64::from(u8::from(class(i) == j)));
+        let path = folder.path("p.safetensors");
+        write_f64(&path, &[("probabilities", one_hot.into_dyn())]);
+        let path = path.display().to_string();
+        let args = [
+            "--generated",
+            &path,
+            "--reference",
+            &path,
+            "--features",
+            "given",
+        ];
+        let (answer, _) = evaluated(&folder, &[&args[..], &["--metrics", "is"]].concat());
+        let line = metric(&answer, "is-given");
+        let ends = [0, 1].map(|end: usize| number(&line["interval"][end]));
+        (number(&line["value"]), ends)
+    };
+    let (in_turn, [low, high]) = score(|i| i % 10);
+    assert!((in_turn - 10.0).abs() < 1e-9, "{in_turn}");
+    assert!(
+        low <= in_turn + 1e-9 && in_turn - 1e-9 <= high,
+        "[{low}, {high}]"
+    );
+    let (sorted, [low, high]) = score(|i| i / 10);
+    assert!(
+        (sorted - 1.0).abs() < 1e-9,
+        "one class to a split: {sorted}"
+    );
+    assert!(
+        (low - 1.0).abs() < 1e-9 && (high - 1.0).abs() < 1e-9,
+        "[{low}, {high}]"
     );
 }
 
@@ -323,8 +445,52 @@ fn a_run_is_judged_by_its_own_encoder() {
     assert_eq!(answer["generated"]["samples"], 20);
     assert_eq!(answer["reference"]["samples"], 1797);
     assert_eq!(answer["dimension"], 8);
-    assert!(number(&metric(&answer, "fd-encoder")["value"]) > 0.0);
+    let line = metric(&answer, "fd-encoder");
+    assert!(number(&line["value"]) > 0.0);
+    let psi = answer["encoder"].as_str().expect("whose features");
+    let said = line["convention"].as_str().expect("text");
+    let digest = psi.split(' ').nth(1).expect("a digest");
+    assert!(
+        digest.len() == 8 && said.ends_with(&format!("; Ψ {digest}")),
+        "{said} {psi}"
+    );
+    assert!(psi.contains(&run), "{psi}");
     assert!(number(&metric(&answer, "is-encoder")["value"]) >= 1.0);
+
+    // The images that a run has seen are copies of its data; those kept out are not.
+    let seen = [
+        "--run",
+        &run,
+        "--generated",
+        "run:train",
+        "--reference",
+        "run:train",
+    ];
+    let more = [
+        "--held-out",
+        "run:holdout",
+        "--metrics",
+        "nn",
+        "--resamples",
+        "0",
+    ];
+    let (answer, _) = evaluated(&folder, &[&seen[..], &more].concat());
+    assert_eq!(metric(&answer, "nn-copies-pixels")["value"], 1.0);
+    assert!(number(&metric(&answer, "nn-copying-z-pixels")["value"]) > 3.0);
+    let all: u64 = ["run:train", "run:holdout"]
+        .map(|part| {
+            let args = ["--run", &run, "--generated", part, "--reference", part];
+            let more = ["--metrics", "kid", "--resamples", "0"];
+            let answer = evaluated(&folder, &[&args[..], &more].concat()).0;
+            answer["reference"]["samples"].as_u64().expect("a number")
+        })
+        .iter()
+        .sum();
+    assert_eq!(all, 64, "all of the tiny run's images");
+    says(
+        &["--generated", "digits", "--reference", "run:train"],
+        &["--run DIR", "run:train"],
+    );
 }
 
 #[test]
@@ -373,8 +539,8 @@ fn a_runs_likelihood_is_measured_and_kept() {
         .collect();
     assert_eq!(
         lines.len(),
-        1,
-        "measured again, a line is replaced: {lines:?}"
+        2,
+        "measured again, a line is replaced; with probes it is another: {lines:?}"
     );
     assert_eq!(lines[0]["step"], 8);
     assert_eq!(number(&lines[0]["nll"]).to_bits(), other.to_bits());
@@ -395,9 +561,15 @@ fn a_runs_likelihood_is_measured_and_kept() {
     let first: Value = serde_json::from_str(lines.lines().next().expect("a line")).expect("JSON");
     assert_eq!(
         (lines.lines().count(), &first["step"]),
-        (2, &Value::from(6))
+        (3, &Value::from(6))
     );
     assert!(number(&first["fd-pixels"]) > 0.0 && first["of"] == "20 samples");
+    assert_eq!(first["how"]["fd-pixels"], "covariance over N−1");
+    // The same numbers again replace a line; those of another convention are others.
+    evaluated(&folder, &args);
+    assert_eq!(kept().lines().count(), 3);
+    evaluated(&folder, &[&args[..], &["--covariance", "n"]].concat());
+    assert_eq!(kept().lines().count(), 4);
 
     std::fs::write(run.join("evaluation.jsonl"), "half a li").expect("a file");
     let output = sadm().arg("evaluate").args(&args).assert().success();
@@ -467,6 +639,26 @@ fn sources_that_cannot_be_judged_are_named() {
         "encoder",
     ];
     says(&no_run, &["--run DIR"]);
+    let nowhere = ["--generated", "digits", "--reference", "digits", "--json"];
+    let nowhere = [&nowhere[..], &["no/such/folder/a.json"]].concat();
+    says(&nowhere, &["--json", "no folder `no/such/folder`"]);
+    let pixels = [
+        "--generated",
+        "digits",
+        "--reference",
+        "digits",
+        "--metrics",
+    ];
+    says(&[&pixels[..], &["is"]].concat(), &["pixels have none"]);
+    let given = [
+        "--run",
+        &path("none"),
+        "--reference",
+        "digits",
+        "--features",
+        "given",
+    ];
+    says(&given, &["--generated FILE"]);
     says(
         &["--run", &path("none"), "--reference", "digits"],
         &["none", "config.toml"],
@@ -503,7 +695,12 @@ fn features_that_cannot_be_compared_are_named() {
     let wide = save(&folder, "wide.safetensors", &hashed(5, 3, 1));
     given(&a, &wide, &[], &["generated set's 2 features, got 3"]);
     let fid = ["--metrics", "fid"];
-    given(&a, &a, &fid, &["fid is the Fréchet distance", "fd-given"]);
+    given(&a, &a, &fid, &["fid is the Fréchet distance", "ask for fd"]);
+    // A name does not make them Inception's.
+    let named = ["--metrics", "fid", "--name", "inception"];
+    given(&a, &a, &named, &["2048 features, got 2"]);
+    let named = ["--metrics", "sfid", "--name", "inception-spatial"];
+    given(&a, &a, &named, &["2023 features, got 2"]);
     given(&a, &a, &["--metrics", "is"], &["class probabilities"]);
     let mut two = array![[0.0, 1.0], [1.0, f64::NAN]].into_dyn();
     let nan = save(&folder, "nan.safetensors", &two);

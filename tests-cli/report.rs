@@ -290,6 +290,36 @@ fn several_runs_share_their_charts_and_show_their_differences() {
     }
     assert!(texts(&page, "p").contains(&"Without evaluation numbers: b.".to_owned()));
 
+    // What `sadm evaluate` itself writes; numbers of another count or convention are on charts of their own.
+    std::fs::remove_file(a.join("evaluation.jsonl")).expect("there");
+    let place = a.display().to_string();
+    for more in [
+        &["--count", "20"][..],
+        &["--count", "30"],
+        &["--count", "30", "--covariance", "n"],
+    ] {
+        let args = [
+            "evaluate",
+            "--run",
+            &place,
+            "--reference",
+            "digits",
+            "--metrics",
+            "fd",
+        ];
+        let few = ["--resamples", "0"];
+        sadm().args(args).args(few).args(more).assert().success();
+    }
+    let page = Html::parse_document(&report(&out, &[&a, &b]));
+    let titles = texts(&page, ".chart figcaption b");
+    let count = titles.iter().filter(|t| *t == "fd-pixels against steps");
+    assert_eq!(count.count(), 3, "{titles:?}");
+    let text = page.root_element().text().collect::<String>();
+    assert!(
+        text.contains("against digits, 30 samples; covariance over N−1"),
+        "{text}"
+    );
+
     // The same name twice: paths instead. Another objective: a warning.
     let c = trained(&folder, "deep/a", &["--set=objective.weight=constant"]);
     let text = report(&out, &[&a, &c]);

@@ -84,10 +84,12 @@ impl State {
 /// Format written by this version.
 pub const FORMAT: u32 = 1;
 
+/// The file of Ψ and φ.
+pub const ENCODER: &str = "encoder.safetensors";
 const FILES: [&str; 4] = [
     "model.safetensors",
     "ema.safetensors",
-    "encoder.safetensors",
+    ENCODER,
     "optimizer.safetensors",
 ];
 const STATE: &str = "state.json";

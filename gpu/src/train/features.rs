@@ -1,15 +1,17 @@
 //! Ψ of a run as a fixed feature space, for measuring samples in.
 
 use super::checkpoint;
+use super::phases::{Phase, phases};
 use super::players::ImageKind;
 use super::run::configuration;
+use crate::config::Config;
 use crate::network::Encoder;
 use crate::params::Params;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
 
-/// The encoder of a run's newest checkpoint; nothing trains it any more.
+/// The encoder of a run; nothing trains it any more.
 #[derive(Debug)]
 pub struct Features {
     encoder: Encoder,
@@ -17,21 +19,39 @@ pub struct Features {
     device: Device,
     step: usize,
     accuracy: Option<f64>,
+    digest: String,
 }
 
 /// Images that go through the encoder together.
 const BATCH: usize = 256;
 
+/// The newest step at which Ψ is trained and not yet moved by adversarial rounds.
+fn frozen(config: &Config, steps: &[usize]) -> Option<usize> {
+    let spans = phases(config);
+    let of = |phase| spans.iter().find(|span| span.phase == phase);
+    let trained = of(Phase::Encoder).map_or(0, |span| span.end);
+    let moved = of(Phase::Adversarial).map_or(usize::MAX, |span| span.start);
+    let steps = steps.iter().copied();
+    steps.filter(|step| (trained..=moved).contains(step)).max()
+}
+
 impl Features {
-    /// Opens the newest checkpoint of the run in `folder`.
+    /// Opens Ψ of the run in `folder` as its own phase left it.
+    ///
+    /// Adversarial rounds move it (there it is φ), and a measure that moves with the model measures nothing: the newest checkpoint
+    /// before them is taken, or where none is left the newest of all.
     ///
     /// # Errors
     /// No run or no checkpoint there; a run whose encoder was never trained (`structure.method = "none"`).
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
         let config = configuration(folder)?;
         let root = folder.join("checkpoints");
-        let (contents, state) = checkpoint::read_newest(&root, device)?
+        let steps = checkpoint::steps(&root)?;
+        let step = frozen(&config, &steps)
+            .or(steps.last().copied())
             .ok_or_else(|| Error::file(&root, "holds no checkpoint yet"))?;
+        let (contents, state) =
+            checkpoint::read(&root.join(checkpoint::folder_name(step)), device)?;
         if state.phi_optimizer_steps == 0 && state.encoder_accuracy.is_none() {
             return Err(Error::file(
                 folder,
@@ -49,7 +69,29 @@ impl Features {
             device: device.clone(),
             step: state.step,
             accuracy: state.encoder_accuracy,
+            digest: state
+                .sha256
+                .get(checkpoint::ENCODER)
+                .map_or(String::new(), |digest| digest.chars().take(8).collect()),
         })
+    }
+
+    /// Shape of its images and number of classes.
+    pub fn images(&self) -> ImageKind {
+        self.images
+    }
+
+    /// The first 8 digits of its file's SHA-256: equal for equal encoders.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Its answers as a classifier from features `[N, d]` → `[N, C]`, logits.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn classify(&self, features: &Tensor) -> Result<Tensor> {
+        self.encoder.classify(features)
     }
 
     /// Steps of the run the encoder comes from.
@@ -82,5 +124,33 @@ impl Features {
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Tensor::cat(&parts, 0)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn psi_is_taken_as_its_own_phase_left_it() {
+        let config = Config::preset("digits").expect("a preset");
+        let spans = phases(&config);
+        let of = |phase| {
+            spans
+                .iter()
+                .find(|span| span.phase == phase)
+                .map(|s| (s.start, s.end))
+        };
+        let (Some((_, trained)), Some((moved, last))) =
+            (of(Phase::Encoder), of(Phase::Adversarial))
+        else {
+            panic!("the preset has both phases");
+        };
+        assert_eq!(
+            frozen(&config, &[trained - 1, trained, moved, last]),
+            Some(moved)
+        );
+        assert_eq!(frozen(&config, &[trained, moved + 1]), Some(trained));
+        assert_eq!(frozen(&config, &[trained - 1, moved + 1, last]), None);
     }
 }

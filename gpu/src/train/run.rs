@@ -11,6 +11,7 @@ use crate::random::Streams;
 use crate::sampler::{SamplerOptions, guided, sample_along as draw};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
+use rand::Rng;
 use std::fs;
 use std::path::Path;
 
@@ -276,8 +277,8 @@ fn sample_along(
             }
             guided(&free, &predict(x, t, &conditional)?, g)
         };
-        // Samplers that draw noise need another stream for every batch.
-        let fresh = Streams::new(request.seed.wrapping_add(number as u64));
+        // Samplers that draw noise need another stream for every batch, and one that no neighbouring seed has.
+        let fresh = Streams::new(streams.rng("sampler", number as u64).next_u64());
         parts.push(draw(
             &denoise,
             objective.schedule,

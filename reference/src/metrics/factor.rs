@@ -200,9 +200,11 @@ impl Factor {
         })
     }
 
-    /// Whether there are too few samples for a covariance of full rank: N ≤ d, as its rank is at most N−1.
+    /// Whether the covariance is not of full rank: N ≤ d samples, as its rank is at most N−1, or a stored one with eigenvalues
+    /// that are 0.
     pub fn is_rank_deficient(&self) -> bool {
-        self.samples.is_some_and(|n| n <= self.mean.len())
+        let d = self.mean.len();
+        self.samples.is_some_and(|n| n <= d) || self.root.nrows() < d
     }
 
     /// R with rows of zeros below, `rows` in all; RᵀR is the same.

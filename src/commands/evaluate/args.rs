@@ -12,6 +12,7 @@ const EXAMPLE: &str = "\
 Examples:
   sadm evaluate --run runs/digits --count 1797 --reference digits --features encoder
   sadm evaluate --run runs/digits --reference digits --metrics nll
+  sadm evaluate --run runs/digits --reference run:train --held-out run:holdout --metrics nn
   sadm evaluate --generated samples/ --reference real.npz --metrics fd --features pixels
   sadm evaluate --generated samples/ --reference real/ --features inception --metrics fid,sfid,is,kid,pr \\
       --weights pt_inception-2015-12-05-6726825d.pth --resize pytorch-fid
@@ -20,7 +21,8 @@ Examples:
 
 A source is a folder of PNG pictures; a .npy or .npz file with images (uint8, [N, H, W, C]) or features
 ([N, d]); a .safetensors file with `images` (as `sadm sample` writes) or `features`; as a reference also a
-data set (digits, mnist, cifar10) or a .npz file with `mu` and `sigma`, as pytorch-fid and ADM write.
+data set (digits, mnist, cifar10), run:train or run:holdout for the images that --run was trained on or kept out, or a .npz
+file with `mu` and `sigma`, as pytorch-fid and ADM write; the images beside them serve the metrics that need samples.
 A Fréchet distance is named by its features: it is FID in those of the Inception network alone. nll is a number of the
 model, not of its samples: the bits it needs for the reference's images. What is computed of a run's own samples is also
 written to evaluation.jsonl in its folder, from which `sadm report` draws it.";
@@ -53,6 +55,11 @@ pub enum Metric {
 }
 
 impl Metric {
+    /// Whether a stored mean and covariance of the reference are not enough.
+    pub(super) fn needs_real_samples(self) -> bool {
+        matches!(self, Self::Kid | Self::Pr | Self::Dc | Self::Nn | Self::Nll)
+    }
+
     /// The name on the command line.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -76,7 +83,7 @@ impl Metric {
 pub(super) enum Kind {
     /// Pixels in [−1, 1]
     Pixels,
-    /// What the encoder Ψ of a run says
+    /// What the encoder Ψ of a run says, as it was before adversarial rounds
     Encoder,
     /// The Inception network of 2015-12-05, with --weights FILE
     Inception,
@@ -121,6 +128,12 @@ pub struct Args {
     /// What it is held against: a folder, a file or a data set
     #[arg(long, value_name = "SOURCE")]
     pub(super) reference: Option<String>,
+    /// Samples of the reference that are used, the first ones [default: all]
+    #[arg(long, value_name = "N", value_parser = numbers::from_one)]
+    pub(super) reference_count: Option<NonZeroUsize>,
+    /// A run whose encoder gives the features of --features encoder [default: that of --run]
+    #[arg(long, value_name = "DIR")]
+    pub(super) encoder: Option<PathBuf>,
     /// Real samples the model never saw, for nn: do generated ones lie nearer to the reference?
     #[arg(long, value_name = "SOURCE")]
     pub(super) held_out: Option<String>,
@@ -143,7 +156,7 @@ pub struct Args {
     /// Which arrays of a statistics file are read
     #[arg(long, value_enum, default_value = "pooled")]
     pub(super) moments: Stored,
-    /// Divisor of the covariances of samples
+    /// Divisor of the covariances of samples, also of those that --save-statistics writes
     #[arg(long, value_enum, default_value = "n-1")]
     pub(super) covariance: Divisor,
     /// Neighbours of pr and dc
@@ -152,7 +165,7 @@ pub struct Args {
     /// Open balls in pr, as the package prdc; closed ones otherwise
     #[arg(long)]
     pub(super) open_balls: bool,
-    /// Round features to f16 for pr and dc, as ADM's evaluator (whose sums are in f16 too)
+    /// Round features to f16 for pr and dc, as ADM's evaluator (whose sums are in f16 too), or to f32 where one overflows
     #[arg(long)]
     pub(super) half: bool,
     /// Splits of is
@@ -168,8 +181,8 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub(super) kid_subset_size: Option<usize>,
     /// Number of those subsets
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub(super) kid_subsets: usize,
+    #[arg(long, value_name = "N", default_value = "100", value_parser = numbers::from_one)]
+    pub(super) kid_subsets: NonZeroUsize,
     /// Resamples of the confidence intervals; 0 for none
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(super) resamples: usize,

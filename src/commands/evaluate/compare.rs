@@ -48,7 +48,12 @@ impl Source<'_> {
         });
         let provenance = self.network.as_ref().map(NetworkFeatures::provenance);
         let resize = provenance.as_ref().and_then(|network| network.resize);
-        let resize = resize.map_or(String::new(), |resize| format!("; resize {resize}"));
+        let resize = resize.map(|resize| format!("; resize {resize}"));
+        let psi = self
+            .encoder
+            .as_ref()
+            .map(|psi| format!("; Ψ {}", psi.digest()));
+        let beside = resize.or(psi).unwrap_or_default();
         let mut lines = Vec::new();
         for metric in &args.metrics {
             let sets = match (metric, &spatial) {
@@ -63,10 +68,10 @@ impl Source<'_> {
                 (Metric::Sfid, Some(spatial)) => spatial,
                 _ => &sets,
             };
-            announce(*metric, sets);
+            announce(*metric, sets, args);
             let mut found = sets.compute(*metric, args)?;
             for line in &mut found {
-                line.convention += &resize;
+                line.convention += &beside;
             }
             lines.extend(found);
         }
@@ -75,8 +80,9 @@ impl Source<'_> {
             dimension,
             generated: judged.side,
             network: provenance,
+            encoder: self.encoder_line(),
         };
-        let samples = real.features.samples();
+        let samples = real.features.count();
         Ok(self.report(Some(compared), reference, samples, lines))
     }
 
@@ -90,20 +96,41 @@ impl Source<'_> {
     }
 
     fn real(&self, reference: &str) -> Result<Real> {
-        let content = input::read(reference, self.args.moments)?;
+        let mut content = self.read(reference)?;
+        if let Some(most) = self.args.reference_count {
+            content = content.first(most.get())?;
+        }
         let asked = self.args.metrics.contains(&Metric::Nll);
         let nll = asked.then(|| self.nll(&content)).transpose()?;
-        Ok(match self.set("reference", content)? {
-            Set::Samples(set) => Real {
-                features: Reference::Samples(set.features),
-                spatial: set.spatial.map(Reference::Samples),
-                nll,
-            },
-            Set::Moments(moments) => Real {
-                features: Reference::Moments(moments),
-                spatial: self.spatial_moments(reference)?,
-                nll,
-            },
+        if let Content::Statistics { samples, .. } = &mut content
+            && !self
+                .args
+                .metrics
+                .iter()
+                .any(|metric| metric.needs_real_samples())
+        {
+            *samples = None;
+        }
+        let Set { samples, moments } = self.set("reference", content)?;
+        let (features, spatial) = match samples {
+            Some(set) => (Some(set.features), set.spatial),
+            None => (None, None),
+        };
+        let spatial = match &moments {
+            Some(_) => self.spatial_moments(reference)?,
+            None => spatial.map(|x| Reference {
+                samples: Some(x),
+                moments: None,
+            }),
+        };
+        let features = Reference {
+            samples: features,
+            moments,
+        };
+        Ok(Real {
+            features,
+            spatial,
+            nll,
         })
     }
 
@@ -113,7 +140,10 @@ impl Source<'_> {
             return Ok(None);
         }
         match input::read(reference, Stored::Spatial)? {
-            Content::Statistics(moments) => Ok(Some(Reference::Moments(moments))),
+            Content::Statistics { moments, .. } => Ok(Some(Reference {
+                samples: None,
+                moments: Some(moments),
+            })),
             _ => bail!(
                 "sfid needs `mu_s` and `sigma_s` beside the reference's `mu` and `sigma`, or its images"
             ),
@@ -124,9 +154,9 @@ impl Source<'_> {
         let Some(source) = &self.args.held_out else {
             return Ok(None);
         };
-        match self.set("held-out", input::read(source, self.args.moments)?)? {
-            Set::Samples(set) => Ok(Some(set.features)),
-            Set::Moments(_) => bail!("--held-out must hold samples, not a mean and a covariance"),
+        match self.set("held-out", self.read(source)?)?.samples {
+            Some(set) => Ok(Some(set.features)),
+            None => bail!("--held-out must hold samples, not a mean and a covariance"),
         }
     }
 }

@@ -5,7 +5,7 @@ use ndarray::{Array2, ArrayView2, Axis, CowArray};
 use rand::Rng;
 use sadm_gpu::random::Streams;
 use sadm_reference::metrics::{
-    Ball, Factor, Interval, Moments, basic_interval, bootstrap_means, extrapolate,
+    Ball, Extrapolation, Factor, Interval, Moments, basic_interval, bootstrap_means, extrapolate,
     frechet_of_factors, inception_score, kid_estimate, kid_of_subsets, mann_whitney, nearest,
     percentile_interval, prdc_samples, wilson_interval,
 };
@@ -18,31 +18,33 @@ use crate::progress::{self, say};
 
 /// Confidence level of every interval.
 pub const LEVEL: f64 = 0.95;
+/// Widths of the Inception network's features, pooled and spatial.
+const INCEPTION_WIDTH: usize = 2048;
+const SPATIAL_WIDTH: usize = 2023;
 /// A nearest neighbour this much nearer than the second is suspicious (Yoon et al. 2023).
 const RATIO: f64 = 1.0 / 3.0;
 
-/// What samples are held against.
-pub enum Reference {
+/// What samples are held against: at least one of the two.
+#[derive(Debug, Default)]
+pub struct Reference {
     /// Features of real samples.
-    Samples(Array2<f64>),
-    /// Their mean and covariance alone.
-    Moments(Moments),
+    pub samples: Option<Array2<f64>>,
+    /// A stored mean and covariance.
+    pub moments: Option<Moments>,
 }
 
 impl Reference {
     /// How many samples; unknown for their moments alone.
-    pub fn samples(&self) -> Option<usize> {
-        match self {
-            Self::Samples(x) => Some(x.nrows()),
-            Self::Moments(_) => None,
-        }
+    pub fn count(&self) -> Option<usize> {
+        self.samples.as_ref().map(Array2::nrows)
     }
 
     /// How many features.
     pub fn columns(&self) -> usize {
-        match self {
-            Self::Samples(x) => x.ncols(),
-            Self::Moments(moments) => moments.mean.len(),
+        match (&self.samples, &self.moments) {
+            (Some(x), _) => x.ncols(),
+            (None, Some(moments)) => moments.mean.len(),
+            (None, None) => 0,
         }
     }
 }
@@ -64,9 +66,9 @@ pub struct Sets<'a> {
 impl<'a> Sets<'a> {
     /// The features of the real samples; stored moments are not enough for `metric`.
     fn real(&self, metric: &str) -> Result<ArrayView2<'a, f64>> {
-        match self.reference {
-            Reference::Samples(x) => Ok(x.view()),
-            Reference::Moments(_) => bail!(
+        match &self.reference.samples {
+            Some(x) => Ok(x.view()),
+            None => bail!(
                 "{metric} needs the reference's samples or features; its stored mean and covariance serve fd alone"
             ),
         }
@@ -76,13 +78,19 @@ impl<'a> Sets<'a> {
     pub fn compute(&self, metric: Metric, args: &Args) -> Result<Vec<Line>> {
         match metric {
             Metric::Fd => self.fd(args, format!("fd-{}", self.features)),
-            Metric::Fid if self.features == INCEPTION => self.fd(args, "fid".to_owned()),
+            Metric::Fid if self.features == INCEPTION => {
+                self.must_have(INCEPTION_WIDTH)?;
+                self.fd(args, "fid".to_owned())
+            }
             Metric::Fid => bail!(
                 "fid is the Fréchet distance in the pooled Inception features; in `{}` it is fd-{}: ask for fd",
                 self.features,
                 self.features
             ),
-            Metric::Sfid if self.features == INCEPTION_SPATIAL => self.fd(args, "sfid".to_owned()),
+            Metric::Sfid if self.features == INCEPTION_SPATIAL => {
+                self.must_have(SPATIAL_WIDTH)?;
+                self.fd(args, "sfid".to_owned())
+            }
             Metric::Sfid => bail!(
                 "sfid is the Fréchet distance in the spatial Inception features: ask for it with --features inception, \
                  or with given ones and --name {INCEPTION_SPATIAL}; these are `{}`",
@@ -99,11 +107,26 @@ impl<'a> Sets<'a> {
         }
     }
 
+    /// A name alone does not make features those of the network.
+    fn must_have(&self, width: usize) -> Result<()> {
+        let got = self.generated.ncols();
+        if got != width {
+            bail!(
+                "`{}` are {width} features, got {got}: these are others, ask for fd under another --name",
+                self.features
+            );
+        }
+        Ok(())
+    }
+
     fn reference_factor(&self, args: &Args) -> Result<Factor> {
-        Ok(match self.reference {
-            Reference::Samples(x) => factor("reference", x.view(), None, args)?,
-            Reference::Moments(moments) => Factor::of_moments("reference", moments, None)?,
-        })
+        match (&self.reference.moments, &self.reference.samples) {
+            (Some(moments), _) => Ok(Factor::of_moments("reference", moments, None)?),
+            (None, Some(x)) => factor("reference", x.view(), None, args),
+            (None, None) => {
+                bail!("the reference holds neither samples nor a mean and a covariance")
+            }
+        }
     }
 
     fn fd(&self, args: &Args, name: String) -> Result<Vec<Line>> {
@@ -118,9 +141,9 @@ impl<'a> Sets<'a> {
                 factor(what, x, Some(&rows), args)
             };
             let own = drawn("generated", self.generated)?;
-            let distance = match self.reference {
-                Reference::Samples(x) => frechet_of_factors(&own, &drawn("reference", x.view())?)?,
-                Reference::Moments(_) => frechet_of_factors(&own, &reference)?,
+            let distance = match (&self.reference.moments, &self.reference.samples) {
+                (None, Some(x)) => frechet_of_factors(&own, &drawn("reference", x.view())?)?,
+                _ => frechet_of_factors(&own, &reference)?,
             };
             replicates.push(distance.distance());
             bar.inc(1);
@@ -131,7 +154,11 @@ impl<'a> Sets<'a> {
             many => Some(basic_interval(answer.distance(), many, LEVEL)?),
         };
         let debiased = match interval {
-            Some(_) => "; the interval takes off the bias of few samples",
+            Some(_) => "; the interval takes off most of the bias of few samples",
+            None => "",
+        };
+        let stored = match self.reference.moments {
+            Some(_) => " of generated, stored as it is of real",
             None => "",
         };
         let mut line = Line::new(name, answer.distance())
@@ -140,22 +167,29 @@ impl<'a> Sets<'a> {
                 ..i
             }))
             .with_convention(format!(
-                "covariance over {}{debiased}",
+                "covariance over {}{stored}{debiased}",
                 args.covariance.name()
             ))
             .with_part("mean_term", answer.mean_term)
             .with_part("trace_term", answer.trace_term);
         if answer.rank_deficient {
             line.note = Some(self.too_few());
+        } else if let Some([low, high]) = line.interval
+            && !(low..=high).contains(&line.value)
+        {
+            line.note = Some(format!(
+                "{} lies outside its interval: of so few samples most of it is bias",
+                line.metric
+            ));
         }
         Ok(vec![line])
     }
 
     /// Why a Fréchet distance of so few samples says little.
     fn too_few(&self) -> String {
-        let real = match self.reference {
-            Reference::Samples(x) => format!(" and {} real", x.nrows()),
-            Reference::Moments(_) => String::new(),
+        let real = match (&self.reference.moments, self.reference.count()) {
+            (None, Some(count)) => format!(" and {count} real"),
+            _ => " or the real ones behind the stored covariance".to_owned(),
         };
         format!(
             "{} generated{real} samples do not suffice for covariances of full rank in {} features: \
@@ -177,21 +211,42 @@ impl<'a> Sets<'a> {
         }
         let reference = self.reference_factor(args)?;
         let order = Streams::new(args.seed).permutation("fd-inf", 0, n);
-        let mut points = Vec::new();
-        for k in 0..POINTS {
-            let size = least + (n - least) * k / (POINTS - 1);
-            // Cyclic stretches of one random order: different samples for different sizes, as far as they go.
-            let chosen: Vec<usize> = (0..size).map(|i| order[(k * n / POINTS + i) % n]).collect();
-            let own = factor("generated", self.generated, Some(&chosen), args)?;
-            points.push((size, frechet_of_factors(&own, &reference)?.distance()));
+        let limit = |rows: &[usize]| -> Result<Extrapolation> {
+            let mut points = Vec::new();
+            for k in 0..POINTS {
+                let size = least + (n - least) * k / (POINTS - 1);
+                // Cyclic stretches of one random order: different samples for different sizes, as far as they go.
+                let chosen: Vec<usize> =
+                    (0..size).map(|i| rows[(k * n / POINTS + i) % n]).collect();
+                let own = factor("generated", self.generated, Some(&chosen), args)?;
+                points.push((size, frechet_of_factors(&own, &reference)?.distance()));
+            }
+            Ok(extrapolate(&points)?)
+        };
+        let line = limit(&order)?;
+        // The points share samples, so that the line's own residuals say nothing of the limit's error: the whole is resampled, and
+        // its spread taken. Resamples tend to another limit, the empirical law's, so that their quantiles would lie elsewhere.
+        let bar = progress::count_bar(args.resamples, "resamples of fd-inf");
+        let mut replicates = Vec::new();
+        for r in 0..args.resamples {
+            replicates.push(limit(&draws(n, args.seed, "fd-inf", r))?.intercept);
+            bar.inc(1);
         }
-        let line = extrapolate(&points)?;
-        Ok(vec![
-            Line::new(format!("fd-inf-{}", self.features), line.intercept)
-                .with_error(line.standard_error)
-                .with_convention(format!("line in 1/N through {POINTS} sizes from {least}"))
-                .with_part("slope", line.slope),
-        ])
+        bar.finish_and_clear();
+        let real = match (&self.reference.moments, self.reference.count()) {
+            (None, Some(count)) => format!("its {count} samples"),
+            _ => "its stored moments".to_owned(),
+        };
+        let mut answer = Line::new(format!("fd-inf-{}", self.features), line.intercept)
+            .with_error(spread(&replicates))
+            .with_convention(format!(
+                "line in 1/N through {POINTS} sizes from {least}; the reference, with the bias of {real}, as it is"
+            ))
+            .with_part("slope", line.slope);
+        if reference.is_rank_deficient() {
+            answer.note = Some(self.too_few());
+        }
+        Ok(vec![answer])
     }
 
     fn kid(&self, args: &Args) -> Result<Vec<Line>> {
@@ -238,13 +293,28 @@ impl<'a> Sets<'a> {
         let answer = inception_score(p.select(Axis(0), &order).view(), args.splits)?;
         let mut replicates = Vec::new();
         for r in 0..args.resamples {
-            let drawn = resampled(p, args.seed, "is", r);
+            // Within each split, so that the replicates are of what was asked: its order belongs to the number.
+            let rows: Vec<usize> = splits(p.nrows(), args.splits)
+                .enumerate()
+                .flat_map(|(split, rows)| {
+                    let drawn = draws(rows.len(), args.seed, &format!("is-{split}"), r);
+                    drawn.into_iter().map(move |i| rows.start + i)
+                })
+                .map(|i| order[i])
+                .collect();
+            let drawn = p.select(Axis(0), &rows);
             replicates.push(inception_score(drawn.view(), args.splits)?.mean);
         }
         let interval = match replicates.as_slice() {
             [] | [_] => None,
             many => Some(basic_interval(answer.mean, many, LEVEL)?),
         };
+        // No inception score is below 1 or above the number of classes.
+        let most = p.ncols() as f64;
+        let interval = interval.map(|i| Interval {
+            low: i.low.clamp(1.0, most),
+            high: i.high.clamp(1.0, most),
+        });
         let shuffled = match args.shuffle {
             Some(seed) => format!("shuffled with seed {seed}"),
             None if args.torch_fidelity_draws => "shuffled as torch-fidelity".to_owned(),
@@ -259,14 +329,20 @@ impl<'a> Sets<'a> {
     }
 
     fn prdc(&self, args: &Args) -> Result<Vec<Line>> {
-        let rounded = |x: ArrayView2<'a, f64>| {
-            if args.half {
-                CowArray::from(x.mapv(|x| half::f16::from_f64(x).to_f64()))
-            } else {
-                CowArray::from(x)
-            }
+        let (real, generated) = (self.real("pr")?, self.generated);
+        let f16 = |x: f64| half::f16::from_f64(x).to_f64();
+        let overflows = |x: ArrayView2<f64>| x.iter().any(|x| !f16(*x).is_finite());
+        let wide = args.half && (overflows(real) || overflows(generated));
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the rounding that is asked for"
+        )]
+        let rounded = |x: ArrayView2<'a, f64>| match (args.half, wide) {
+            (false, _) => CowArray::from(x),
+            (true, false) => CowArray::from(x.mapv(f16)),
+            (true, true) => CowArray::from(x.mapv(|x| f64::from(x as f32))),
         };
-        let (real, generated) = (rounded(self.real("pr")?), rounded(self.generated));
+        let (real, generated) = (rounded(real), rounded(generated));
         let ball = if args.open_balls {
             Ball::Open
         } else {
@@ -275,10 +351,10 @@ impl<'a> Sets<'a> {
         let samples = prdc_samples(real.view(), generated.view(), args.k, ball)?;
         let means = samples.means();
         let kind = if args.open_balls { "open" } else { "closed" };
-        let half = if args.half {
-            ", features rounded to f16"
-        } else {
-            ""
+        let half = match (args.half, wide) {
+            (false, _) => "",
+            (true, false) => ", features rounded to f16",
+            (true, true) => ", features rounded to f32, since f16 overflows",
         };
         let line = |name: &str, value: f64, interval: Option<Interval>, kind: &str| {
             Line::new(format!("{name}-{}", self.features), value)
@@ -376,7 +452,7 @@ fn subsets([generated, real]: [usize; 2], size: usize, args: &Args) -> Result<Su
         order
     };
     // One generator draws for both sets in turn, as there.
-    let pairs = (0..args.kid_subsets as u64)
+    let pairs = (0..args.kid_subsets.get() as u64)
         .map(|r| (draw("generated", generated, r), draw("reference", real, r)));
     Ok(pairs.unzip())
 }
@@ -432,17 +508,83 @@ fn draws(n: usize, seed: u64, purpose: &str, r: usize) -> Vec<usize> {
     (0..n).map(index).collect()
 }
 
-fn resampled(x: ArrayView2<f64>, seed: u64, purpose: &str, r: usize) -> Array2<f64> {
-    x.select(Axis(0), &draws(x.nrows(), seed, purpose, r))
+/// Standard deviation, from two values on.
+fn spread(values: &[f64]) -> Option<f64> {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
+    (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt())
+}
+
+/// The rows of each split of an inception score.
+fn splits(n: usize, splits: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    (0..splits).map(move |k| k * n / splits..(k + 1) * n / splits)
 }
 
 /// Says which metric is being computed, where that takes long.
-pub fn announce(metric: Metric, sets: &Sets) {
+pub fn announce(metric: Metric, sets: &Sets, args: &Args) {
+    let (n, d) = sets.generated.dim();
+    let frechet = matches!(
+        metric,
+        Metric::Fd | Metric::Fid | Metric::Sfid | Metric::FdInf
+    );
+    if frechet && args.resamples > 1 && n.saturating_mul(d).saturating_mul(d) > 10_000_000_000 {
+        say(&format!(
+            "{} resamples of {n} × {d} features take long; --resamples 0 leaves the interval out",
+            args.resamples
+        ));
+    }
     if sets.generated.len() > 10_000_000 {
         say(&format!(
             "computing {} of {:?} features",
             metric.name(),
             sets.generated.dim()
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Alone {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    /// 40 draws of 200 samples of N(δ, I) in four dimensions against N(0, I) itself: the distance is ‖δ‖². An interval of 95 % misses
+    /// eight or more times of 40 once in 2000.
+    #[test]
+    fn the_interval_of_fd_inf_covers_the_limit() -> Result<()> {
+        let (n, d, shift) = (200, 4, 0.5);
+        let arguments = ["x", "--generated", "x", "--resamples", "40"];
+        let args = Alone::try_parse_from(arguments)?.args;
+        let reference = Reference {
+            samples: None,
+            moments: Some(Moments {
+                mean: ndarray::Array1::zeros(d),
+                covariance: Array2::eye(d),
+            }),
+        };
+        let mut covered = 0;
+        for seed in 0..40 {
+            let drawn = Streams::new(seed).normal("fd-inf-test", 0, n * d);
+            let drawn = drawn.into_iter().map(f64::from).collect();
+            let generated = Array2::from_shape_vec((n, d), drawn)? + shift;
+            let sets = Sets {
+                generated: generated.view(),
+                probabilities: None,
+                reference: &reference,
+                held_out: None,
+                features: "toy",
+            };
+            let line = sets.fd_inf(&args)?.swap_remove(0);
+            let [low, high] = line.interval.context("an interval")?;
+            covered += usize::from((low..=high).contains(&(shift * shift * d as f64)));
+        }
+        assert!(covered > 32, "{covered} of 40");
+        Ok(())
     }
 }

@@ -1,10 +1,10 @@
 //! Features of images: the pixels themselves, or what the encoder of a run or a published network says of them.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use ndarray::{Array2, concatenate};
 use sadm_gpu::nn::softmax_last;
-use sadm_gpu::train::Run;
+use sadm_gpu::train::Features;
 
 use super::input::Images;
 use crate::progress;
@@ -36,12 +36,14 @@ pub fn pixels(images: &Images) -> Result<Extracted> {
 /// What the encoder Ψ of a run says of images, in batches.
 ///
 /// # Errors
-/// An encoder that was never trained; images of another kind than its own.
-pub fn encoded(run: &Run, what: &str, images: &Images, device: &Device) -> Result<Extracted> {
-    if run.encoder_accuracy().is_none() {
-        bail!("the run's encoder was never trained: its features mean nothing");
-    }
-    let kind = run.images();
+/// Images of another kind than the encoder's.
+pub fn encoded(
+    encoder: &Features,
+    what: &str,
+    images: &Images,
+    device: &Device,
+) -> Result<Extracted> {
+    let kind = encoder.images();
     images.must_be(kind.shape(), what, "run's encoder")?;
     let bar = progress::count_bar(images.count(), &format!("features of {what}"));
     let (mut features, mut probabilities) = (Vec::new(), Vec::new());
@@ -49,8 +51,8 @@ pub fn encoded(run: &Run, what: &str, images: &Images, device: &Device) -> Resul
         let count = batch.len() / images.size();
         let shape = (count, kind.channels, kind.size, kind.size);
         let x = Tensor::from_slice(batch, shape, device)?;
-        let psi = run.encoder().features(&x)?;
-        let logits = run.encoder().classify(&psi)?;
+        let psi = encoder.of(&x)?;
+        let logits = encoder.classify(&psi)?;
         features.push(matrix(&psi)?);
         probabilities.push(matrix(&softmax_last(&logits.to_dtype(DType::F64)?)?)?);
         bar.inc(count as u64);

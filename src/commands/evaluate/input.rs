@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use ndarray::{Array1, Array2, ArrayD, Ix1, Ix2};
+use ndarray::{Array1, Array2, ArrayD, Axis, Ix1, Ix2, Slice};
 use sadm_gpu::config::{Config, DatasetKind};
 use sadm_gpu::data::Dataset;
+use sadm_gpu::random::Streams;
 use sadm_gpu::train;
 use sadm_reference::metrics::Moments;
 use safetensors::tensor::{Dtype, SafeTensors};
@@ -69,8 +70,55 @@ pub enum Content {
         /// The probabilities.
         probabilities: Option<Array2<f64>>,
     },
-    /// Mean and covariance.
-    Statistics(Moments),
+    /// Mean and covariance, and the samples beside them where the file has them, as ADM's reference batches do.
+    Statistics {
+        /// The mean and the covariance.
+        moments: Moments,
+        /// Images or features.
+        samples: Option<Box<Self>>,
+    },
+}
+
+impl Content {
+    /// The first `most` samples; stored moments stay what they are.
+    ///
+    /// # Errors
+    /// Moments without samples.
+    pub fn first(self, most: usize) -> Result<Self> {
+        Ok(match self {
+            Self::Images(mut images) => {
+                images.pixels.truncate(most * images.size());
+                if let Some(labels) = &mut images.labels {
+                    labels.truncate(most);
+                }
+                Self::Images(images)
+            }
+            Self::Features {
+                features,
+                probabilities,
+            } => {
+                let first = |mut x: Array2<f64>| {
+                    let rows = most.min(x.nrows());
+                    x.slice_axis_inplace(Axis(0), Slice::from(..rows));
+                    x
+                };
+                Self::Features {
+                    features: first(features),
+                    probabilities: probabilities.map(first),
+                }
+            }
+            Self::Statistics {
+                moments,
+                samples: Some(samples),
+            } => Self::Statistics {
+                moments,
+                samples: Some(Box::new(samples.first(most)?)),
+            },
+            Self::Statistics { samples: None, .. } => {
+                bail!("--reference-count takes samples, and the reference holds none")
+            }
+        })
+    }
 }
 
 /// Names of `.npz` arrays that hold mean and covariance: pooled features, and the spatial ones of ADM's files.
@@ -124,22 +172,45 @@ pub fn read(source: &str, stored: Stored) -> Result<Content> {
 fn dataset(kind: DatasetKind) -> Result<Content> {
     let mut config = Config::default();
     config.data.dataset = kind;
-    let Dataset {
-        shape,
-        images,
-        labels,
-        ..
-    } = train::dataset(&config)?;
+    Ok(Content::Images(of_dataset(train::dataset(&config)?, kind)))
+}
+
+/// Names of the two parts of a run's data.
+const PARTS: [&str; 2] = ["run:train", "run:holdout"];
+
+/// Whether a source is a part of a run's data.
+pub fn is_part(source: &str) -> bool {
+    PARTS.contains(&source)
+}
+
+/// The images that a run was trained on, or those that were kept out.
+///
+/// # Errors
+/// A data set that cannot be read; no images in that part.
+pub fn part_of_run(source: &str, config: &Config) -> Result<Content> {
+    let all = train::dataset(config)?;
+    let (kept, held) = train::split(&all, config.data.holdout, Streams::new(config.seed))?;
+    let part = if source == PARTS[0] { kept } else { held };
+    if part.is_empty() {
+        bail!(
+            "{source} holds no images: the run has data.holdout = {}",
+            config.data.holdout
+        );
+    }
+    Ok(Content::Images(of_dataset(part, config.data.dataset)))
+}
+
+fn of_dataset(data: Dataset, kind: DatasetKind) -> Images {
     let spacing = match kind {
         DatasetKind::Digits => 2.0 / 16.0,
         _ => BYTES,
     };
-    Ok(Content::Images(Images {
-        shape,
-        pixels: images,
+    Images {
+        shape: data.shape,
+        pixels: data.images,
         spacing: Some(spacing),
-        labels: Some(labels),
-    }))
+        labels: Some(data.labels),
+    }
 }
 
 fn file(path: &Path, stored: Stored) -> Result<Content> {
@@ -197,12 +268,25 @@ fn content(mut arrays: BTreeMap<String, Numbers>, stored: Stored) -> Result<Cont
     if arrays.contains_key(mu) && arrays.contains_key(sigma) {
         let mut take = |name: &str| take_reals(&mut arrays, name);
         let (mean, covariance) = (take(mu)?, take(sigma)?);
-        return Ok(Content::Statistics(Moments {
+        let moments = Moments {
             mean: into_vector(mean, mu)?,
             covariance: into_matrix(covariance, sigma)?,
-        }));
+        };
+        let beside = SAMPLES.iter().any(|name| arrays.contains_key(*name));
+        let samples = beside.then(|| samples(arrays, [mu, sigma])).transpose()?;
+        return Ok(Content::Statistics {
+            moments,
+            samples: samples.map(Box::new),
+        });
     }
-    for name in ["images", "arr_0", "features"] {
+    samples(arrays, [mu, sigma])
+}
+
+/// Names of arrays of samples.
+const SAMPLES: [&str; 3] = ["images", "arr_0", "features"];
+
+fn samples(mut arrays: BTreeMap<String, Numbers>, [mu, sigma]: [&str; 2]) -> Result<Content> {
+    for name in SAMPLES {
         let Some(array) = arrays.remove(name) else {
             continue;
         };

@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use super::report::Report;
 use crate::files;
 
-/// Adds a report's numbers as a line of its step. A line of the same step, reference and samples is replaced: it has been
-/// measured again.
+/// Adds a report's numbers as a line of its step, each with its convention under `how`. Numbers of the same step, reference,
+/// samples and convention are replaced: they have been measured again. Of another convention they are others, on a line of their own.
 ///
 /// # Errors
 /// A file there that is not one JSON object a line; a folder that cannot be written to. The file is left as it was then.
@@ -26,17 +26,30 @@ pub fn append(folder: &Path, report: &Report) -> Result<()> {
     if let Some(samples) = report.compared.as_ref().and_then(|c| c.generated.samples) {
         line.insert("of".to_owned(), json!(format!("{samples} samples")));
     }
+    let mut how = Map::new();
     for metric in &report.metrics {
         line.insert(metric.metric.clone(), json!(metric.value));
+        how.insert(metric.metric.clone(), json!(metric.convention));
     }
+    line.insert("how".to_owned(), Value::Object(how.clone()));
     let mut lines = read(&path)?;
     let same = |old: &Map<String, Value>| {
         ["step", "reference", "of"]
             .iter()
             .all(|key| old.get(*key) == line.get(*key))
+            && how
+                .iter()
+                .all(|(metric, how)| match conventions(old).get(metric) {
+                    Some(old) => old == how,
+                    None => !old.contains_key(metric),
+                })
     };
     match lines.iter_mut().find(|old| same(old)) {
-        Some(old) => old.extend(line),
+        Some(old) => {
+            let all = conventions(old).into_iter().chain(how.clone()).collect();
+            old.extend(line);
+            old.insert("how".to_owned(), Value::Object(all));
+        }
         None => lines.push(line),
     }
     lines.sort_by_key(|line| line.get("step").and_then(Value::as_u64));
@@ -46,6 +59,12 @@ pub fn append(folder: &Path, report: &Report) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// The conventions of a line, by metric; none on the lines of earlier versions.
+fn conventions(line: &Map<String, Value>) -> Map<String, Value> {
+    let how = line.get("how").and_then(Value::as_object);
+    how.cloned().unwrap_or_default()
 }
 
 fn read(path: &Path) -> Result<Vec<Map<String, Value>>> {

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
-use sadm_gpu::train::Run;
+use sadm_gpu::train::{Features, Run};
 use sadm_reference::metrics::Moments;
 
 use crate::progress::say;
-use crate::{files, place, threads};
+use crate::{feature_space, files, place, threads};
 use args::Kind;
 pub use args::{Args, Divisor, Metric};
 use compute::LEVEL;
@@ -29,6 +29,7 @@ mod log;
 mod networks;
 mod nll;
 mod report;
+mod request;
 mod sampled;
 mod statistics;
 
@@ -38,18 +39,19 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         bail!("there is nothing to do: give --reference SOURCE, or --save-statistics FILE.npz");
     }
     threads::limit(args.threads)?;
+    request::check(args)?;
     let source = Source::open(args)?;
     let of_model = args.metrics.iter().all(|metric| *metric == Metric::Nll);
     if of_model && args.save_statistics.is_none() {
         if let Some(reference) = &args.reference {
-            let line = source.nll(&input::read(reference, args.moments)?)?;
+            let line = source.nll(&source.read(reference)?)?;
             source.answer(&source.report(None, reference, None, vec![line]))?;
         }
         return Ok(ExitCode::SUCCESS);
     }
     let judged = source.judged()?;
     if let Some(path) = &args.save_statistics {
-        statistics::save(path, &judged.set)?;
+        statistics::save(path, &judged.set, args.covariance)?;
     }
     if let Some(reference) = &args.reference {
         source.answer(&source.compare(judged, reference)?)?;
@@ -62,6 +64,7 @@ struct Source<'a> {
     args: &'a Args,
     device: Device,
     network: Option<NetworkFeatures>,
+    encoder: Option<Features>,
     model: Option<(Run, Model)>,
 }
 
@@ -75,10 +78,13 @@ struct Judged {
     diversity: Vec<Line>,
 }
 
-/// The features of what a source holds.
-enum Set {
-    Samples(Extracted),
-    Moments(Moments),
+/// What a source holds: at least one of the two.
+#[derive(Default)]
+struct Set {
+    /// Features of its samples.
+    samples: Option<Extracted>,
+    /// A stored mean and covariance.
+    moments: Option<Moments>,
 }
 
 impl<'a> Source<'a> {
@@ -89,6 +95,11 @@ impl<'a> Source<'a> {
             Kind::Inception => Some(NetworkFeatures::inception(weights, metrics, &device)?),
             Kind::Resnet => Some(NetworkFeatures::resnet(weights, metrics, &device)?),
             Kind::Pixels | Kind::Encoder | Kind::Given => None,
+        };
+        let encoder = match (args.features, args.encoder.as_ref().or(args.run.as_ref())) {
+            (Kind::Encoder, Some(folder)) => Some(feature_space::encoder(folder, &device)?),
+            (Kind::Encoder, None) => bail!("--features encoder needs --run DIR or --encoder DIR"),
+            _ => None,
         };
         let model = match &args.run {
             Some(folder) => {
@@ -108,13 +119,34 @@ impl<'a> Source<'a> {
             args,
             device,
             network,
+            encoder,
             model,
         })
     }
 
+    /// What a path or a name stands for.
+    fn read(&self, source: &str) -> Result<Content> {
+        if input::is_part(source) {
+            return input::part_of_run(source, self.model()?.0.config());
+        }
+        input::read(source, self.args.moments)
+    }
+
+    /// Whose encoder gives the features.
+    fn encoder_line(&self) -> Option<String> {
+        let psi = self.encoder.as_ref()?;
+        let folder = self.args.encoder.as_ref().or(self.args.run.as_ref())?;
+        Some(format!(
+            "Ψ {} of {}, step {}",
+            psi.digest(),
+            folder.display(),
+            psi.step()
+        ))
+    }
+
     fn model(&self) -> Result<&(Run, Model)> {
         let model = self.model.as_ref();
-        model.context("--run DIR is needed: for its encoder (--features encoder) or its model (--metrics nll)")
+        model.context("--run DIR is needed: for its model (--metrics nll) or its data (run:train, run:holdout)")
     }
 
     /// Bits per dimension of the reference under the run's model.
@@ -129,7 +161,7 @@ impl<'a> Source<'a> {
     /// Features of what is judged, and how different its images look.
     fn judged(&self) -> Result<Judged> {
         let (content, source) = if let Some(source) = &self.args.generated {
-            (input::read(source, self.args.moments)?, source.clone())
+            (self.read(source)?, source.clone())
         } else {
             let (run, model) = self.model()?;
             let images = sampled::images(run, self.args.count.get(), self.args.seed)?;
@@ -142,7 +174,7 @@ impl<'a> Source<'a> {
             }
             _ => Vec::new(),
         };
-        let Set::Samples(set) = self.set("generated", content)? else {
+        let Some(set) = self.set("generated", content)?.samples else {
             bail!(
                 "--generated `{source}` holds a mean and a covariance alone; they can be the --reference"
             );
@@ -161,12 +193,25 @@ impl<'a> Source<'a> {
     /// The features of what a source holds.
     fn set(&self, what: &str, content: Content) -> Result<Set> {
         let given = self.args.features == Kind::Given;
+        let samples = |set: Extracted| Set {
+            samples: Some(set),
+            moments: None,
+        };
         match content {
-            Content::Statistics(moments) => Ok(Set::Moments(moments)),
+            Content::Statistics {
+                moments,
+                samples: beside,
+            } => {
+                let beside = beside.map(|samples| self.set(what, *samples)).transpose()?;
+                Ok(Set {
+                    moments: Some(moments),
+                    ..beside.unwrap_or_default()
+                })
+            }
             Content::Features {
                 features,
                 probabilities,
-            } if given => Ok(Set::Samples(Extracted {
+            } if given => Ok(samples(Extracted {
                 features,
                 probabilities,
                 spatial: None,
@@ -179,17 +224,15 @@ impl<'a> Source<'a> {
                     "{what} holds images, not features: say --features pixels, encoder or inception"
                 )
             }
-            Content::Images(images) => Ok(Set::Samples(self.features_of(what, &images)?)),
+            Content::Images(images) => Ok(samples(self.features_of(what, &images)?)),
         }
     }
 
     fn features_of(&self, what: &str, images: &Images) -> Result<Extracted> {
-        match &self.network {
-            Some(network) => network.of(what, images),
-            None if self.args.features == Kind::Encoder => {
-                features::encoded(&self.model()?.0, what, images, &self.device)
-            }
-            None => features::pixels(images),
+        match (&self.network, &self.encoder) {
+            (Some(network), _) => network.of(what, images),
+            (None, Some(encoder)) => features::encoded(encoder, what, images, &self.device),
+            (None, None) => features::pixels(images),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
+use rand::Rng;
 use sadm_gpu::likelihood::{Trace, signs};
 use sadm_gpu::random::Streams;
 use sadm_gpu::train::Run;
@@ -52,14 +53,15 @@ pub fn bits(
     let drawn = Drawn::of(run, images, options, seed)?;
     let bar = progress::count_bar(drawn.chosen.len(), "likelihoods");
     let mut each = Vec::new();
-    let mut coarser = 0.0;
+    let mut coarser = None;
+    let streams = Streams::new(seed);
     for (part, places) in drawn.chosen.chunks(BATCH).enumerate() {
         let x = drawn.dequantised(places, device)?;
         let labels: Vec<u32> = places.iter().map(|i| drawn.labels[*i]).collect();
         let trace = match options.probes {
             0 => Trace::Exact,
             probes => Trace::Along(signs(
-                Streams::new(seed.wrapping_add(part as u64)),
+                Streams::new(streams.rng("nll-probes", part as u64).next_u64()),
                 probes,
                 &x,
             )?),
@@ -71,7 +73,7 @@ pub fn bits(
         };
         let bits = of(options.steps)?;
         if part == 0 && options.steps > 1 {
-            coarser = mean(&of(options.steps / 2)?) - mean(&bits);
+            coarser = Some(mean(&of(options.steps / 2)?) - mean(&bits));
         }
         bar.inc(bits.len() as u64);
         each.extend(bits);
@@ -90,15 +92,18 @@ pub fn bits(
         0 => "exact trace".to_owned(),
         n => format!("{n} probes"),
     };
-    Ok(Line::new("nll".to_owned(), value)
+    let line = Line::new("nll".to_owned(), value)
         .with_error((each.len() > 1).then_some(error))
         .with_convention(format!(
             "bits/dim {given}, uniform dequantisation of 1 in {:.0}, {} images, {} steps, {trace}",
             2.0 / drawn.spacing + 1.0,
             each.len(),
             options.steps
-        ))
-        .with_part("change_at_half_the_steps", coarser))
+        ));
+    Ok(match coarser {
+        Some(change) => line.with_part("change_at_half_the_steps", change),
+        None => line,
+    })
 }
 
 fn mean(x: &[f64]) -> f64 {

@@ -96,6 +96,9 @@ pub struct Compared {
     /// The network that gave the features, where its weights come from a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<Provenance>,
+    /// The run's encoder that gave them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<String>,
 }
 
 impl Compared {
@@ -104,10 +107,13 @@ impl Compared {
         let features = format!("features   {} ({} of them)", self.features, self.dimension);
         let weights = self.network.as_ref();
         let weights = weights.map(|network| format!("weights    {}", network.line()));
+        let encoder = self.encoder.as_ref();
+        let encoder = encoder.map(|encoder| format!("encoder    {encoder}"));
         let generated = format!("generated  {}", self.generated);
         [features]
             .into_iter()
             .chain(weights)
+            .chain(encoder)
             .chain([generated])
             .collect()
     }

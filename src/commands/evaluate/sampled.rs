@@ -2,6 +2,8 @@
 
 use anyhow::Result;
 use candle_core::Device;
+use rand::Rng;
+use sadm_gpu::random::Streams;
 use sadm_gpu::train::{Run, SampleRequest};
 
 use super::input::Images;
@@ -9,21 +11,20 @@ use crate::progress;
 
 /// Samples drawn at a time, so that there is progress to show.
 const PART: usize = 256;
-/// Distance of the seeds of two parts: a request uses one seed for each 128 samples.
-const SEEDS_APART: u64 = 1 << 32;
 
-/// `count` samples, of every class in equal shares, with the run's own sampler.
+/// `count` samples with the run's own sampler, the classes in turn: any stretch of them has every class in equal shares, as the
+/// splits of an inception score need.
 pub fn images(run: &Run, count: usize, seed: u64) -> Result<Images> {
     let kind = run.images();
     let mut request = SampleRequest::from_config(run.config());
-    let labels = (0..count).map(|i| Ok(u32::try_from(i * kind.classes / count)?));
+    let labels = (0..count).map(|i| Ok(u32::try_from(i % kind.classes)?));
     let labels: Vec<u32> = labels.collect::<Result<_>>()?;
     let bar = progress::count_bar(count, "samples");
     let mut pixels = Vec::new();
-    // Parts share the seed's stream by their number, so that they differ.
+    let parts = Streams::new(seed);
     for (part, labels) in labels.chunks(PART).enumerate() {
         request.labels = labels.iter().copied().map(Some).collect();
-        request.seed = seed.wrapping_add(part as u64 * SEEDS_APART);
+        request.seed = parts.rng("evaluate", part as u64).next_u64();
         let images = run.sample(&request)?.to_device(&Device::Cpu)?;
         pixels.extend(images.flatten_all()?.to_vec1::<f32>()?);
         bar.inc(labels.len() as u64);

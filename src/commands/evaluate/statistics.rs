@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor};
 use ndarray::{Array1, Array2, ArrayD, ArrayView2, Axis};
 use sadm_gpu::statistics::FeatureStatistics;
 
+use super::Divisor;
 use super::features::Extracted;
 use super::input::Stored;
 use crate::npz;
@@ -20,7 +21,7 @@ const ROWS: usize = 1024;
 ///
 /// # Errors
 /// A name that does not end in .npz; fewer than two samples; a folder that cannot be written to.
-pub fn save(path: &Path, set: &Extracted) -> Result<()> {
+pub fn save(path: &Path, set: &Extracted, divisor: Divisor) -> Result<()> {
     if path.extension().is_none_or(|ending| ending != "npz") {
         bail!(
             "--save-statistics must end in .npz, got `{}`",
@@ -34,7 +35,7 @@ pub fn save(path: &Path, set: &Extracted) -> Result<()> {
     let mut arrays = Vec::new();
     for (kind, features) in kinds {
         if let Some(features) = features {
-            let [mean, covariance] = moments(features.view())?;
+            let [mean, covariance] = moments(features.view(), divisor)?;
             let [mu, sigma] = kind.names();
             arrays.extend([(mu, mean), (sigma, covariance)]);
         }
@@ -43,8 +44,9 @@ pub fn save(path: &Path, set: &Extracted) -> Result<()> {
     npz::write_npz(path, &named)?;
     let names: Vec<_> = arrays.iter().map(|(name, _)| *name).collect();
     say(&format!(
-        "{} of {} samples, {} features: {}",
+        "{} (covariance over {}) of {} samples, {} features: {}",
         names.join(", "),
+        divisor.name(),
         set.features.nrows(),
         set.features.ncols(),
         path.display()
@@ -52,15 +54,21 @@ pub fn save(path: &Path, set: &Extracted) -> Result<()> {
     Ok(())
 }
 
-/// μ and Σ over N−1, streamed.
-fn moments(features: ArrayView2<f64>) -> Result<[ArrayD<f64>; 2]> {
+/// μ and Σ, streamed.
+fn moments(features: ArrayView2<f64>, divisor: Divisor) -> Result<[ArrayD<f64>; 2]> {
     let d = features.ncols();
     let mut statistics = FeatureStatistics::new(d);
     for rows in features.axis_chunks_iter(Axis(0), ROWS) {
         let values: Vec<f64> = rows.iter().copied().collect();
         statistics.push(&Tensor::from_vec(values, rows.dim(), &Device::Cpu)?)?;
     }
-    let (mean, covariance) = statistics.moments()?;
+    let (mean, mut covariance) = statistics.moments()?;
+    if divisor == Divisor::N {
+        let n = features.nrows() as f64;
+        for c in &mut covariance {
+            *c *= (n - 1.0) / n;
+        }
+    }
     Ok([
         Array1::from(mean).into_dyn(),
         Array2::from_shape_vec((d, d), covariance)?.into_dyn(),

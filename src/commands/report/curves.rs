@@ -127,32 +127,43 @@ pub fn convergence(runs: &[Run]) -> Vec<Chart> {
         chart(runs, "Denoising loss against steps", "", loss),
         over_seconds(runs, "Denoising loss against time", loss),
     ];
-    for key in evaluated(runs) {
+    for (key, circumstances) in evaluated(runs) {
         let points = |run: &Run| {
             let log = run.evaluation.as_ref();
-            log.map(|log| log.series(&key, |_| true))
+            log.map(|log| log.measured(&key, &circumstances))
                 .unwrap_or_default()
         };
-        let about = "after evaluation.jsonl";
+        let about = match circumstances.as_str() {
+            "" => "after evaluation.jsonl",
+            said => said,
+        };
         charts.push(Chart {
             noisy: false,
             ..chart(runs, &format!("{key} against steps"), about, points)
         });
         charts.push(Chart {
             noisy: false,
+            about: about.to_owned(),
             ..over_seconds(runs, &format!("{key} against time"), points)
         });
     }
     charts
 }
 
-/// Every number that any run was evaluated by.
-pub fn evaluated(runs: &[Run]) -> Vec<String> {
+/// Every number that any run was evaluated by, under each of the circumstances it was: numbers that differ in them are
+/// not points of one curve.
+pub fn evaluated(runs: &[Run]) -> Vec<(String, String)> {
     let logs = runs.iter().filter_map(|run| run.evaluation.as_ref());
-    let mut keys: Vec<String> = logs.flat_map(Log::keys).map(str::to_owned).collect();
-    keys.sort();
-    keys.dedup();
-    keys
+    let lines = logs.flat_map(|log: &Log| &log.lines);
+    let mut found: Vec<(String, String)> = lines
+        .flat_map(|line| {
+            let keys = line.numbers.keys();
+            keys.map(|key| (key.clone(), line.circumstances(key)))
+        })
+        .collect();
+    found.sort();
+    found.dedup();
+    found
 }
 
 fn over_seconds(runs: &[Run], title: &str, points: impl Fn(&Run) -> Points) -> Chart {

@@ -16,6 +16,20 @@ pub struct Line {
     pub numbers: BTreeMap<String, f64>,
     /// The quantity with the worst shadow ratio.
     pub shadow_quantity: Option<String>,
+    /// What its numbers were measured against and on, as `evaluation.jsonl` says.
+    pub setting: String,
+    /// The convention of each number, where it is said.
+    pub how: BTreeMap<String, String>,
+}
+
+impl Line {
+    /// What a number must agree in with another to be on one curve with it.
+    pub fn circumstances(&self, key: &str) -> String {
+        let how = self.how.get(key).map_or("", String::as_str);
+        let parts = [self.setting.as_str(), how];
+        let said: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        said.join("; ")
+    }
 }
 
 /// The lines of a file in which each is a JSON object with a `step`.
@@ -81,6 +95,15 @@ impl Log {
             .collect()
     }
 
+    /// (step, value) of `key` where it was measured under these circumstances.
+    pub fn measured(&self, key: &str, circumstances: &str) -> Points {
+        let lines = self.lines.iter();
+        lines
+            .filter(|line| line.circumstances(key) == circumstances)
+            .filter_map(|line| Some((line.step as f64, *line.numbers.get(key)?)))
+            .collect()
+    }
+
     /// Seconds of training until each step that was logged: a logged step's time stands for those since the
     /// one logged before it.
     pub fn elapsed(&self) -> Points {
@@ -129,6 +152,18 @@ impl Line {
             step: object.get("step")?.as_u64()?,
             phase: text("phase").unwrap_or_default(),
             shadow_quantity: text("shadow_quantity"),
+            setting: [("against ", "reference"), ("", "of")]
+                .into_iter()
+                .filter_map(|(word, key)| Some(format!("{word}{}", text(key)?)))
+                .collect::<Vec<_>>()
+                .join(", "),
+            how: object
+                .get("how")
+                .and_then(Value::as_object)
+                .into_iter()
+                .flatten()
+                .filter_map(|(key, how)| Some((key.clone(), how.as_str()?.to_owned())))
+                .collect(),
             numbers: object
                 .iter()
                 .filter(|(key, _)| *key != "step")

@@ -24,7 +24,9 @@ Examples:
   sadm theory plot eq-14a --over r --out jensen.svg
 
 A claim holds when it is true to within the rounding bound that its own evaluation carries, and is
-refuted when it is false by more. The exit code of `check` is 1 if a statement fails.";
+refuted when it is false by more. The exit code of `check` is 1 if a statement fails. Its columns: how near an
+inequality came to equality, the worst error of an equality over its bound, and how many equalities said
+nothing because their bound was no smaller than both sides.";
 
 /// The arguments of `sadm theory`.
 #[derive(Debug, clap::Args)]
@@ -275,10 +277,10 @@ fn check(ids: &[String], cases: u32, seed: u64) -> Result<()> {
     } else {
         ids.iter().map(|id| find(id)).collect::<Result<_>>()?
     };
-    let columns = ("statement", "instances", "tightest", "rounding");
+    let columns = ("statement", "instances", "tightest", "rounding", "vacuous");
     files::print(&format!(
-        "{:24} {:>9}  {:>9}  {:>9}  verdict\n",
-        columns.0, columns.1, columns.2, columns.3
+        "{:24} {:>9}  {:>9}  {:>9}  {:>7}  verdict\n",
+        columns.0, columns.1, columns.2, columns.3, columns.4
     ))?;
     let mut failed = Vec::new();
     for statement in &chosen {
@@ -328,10 +330,11 @@ fn row(id: &str, trial: &Trial, refuses: bool) -> String {
         ),
     };
     format!(
-        "{id:24} {:>9}  {:>9}  {:>9}  {verdict}\n",
+        "{id:24} {:>9}  {:>9}  {:>9}  {:>7}  {verdict}\n",
         trial.instances,
         number(trial.tightest),
-        number(trial.worst_rounding)
+        number(trial.worst_rounding),
+        trial.vacuous
     )
 }
 
@@ -350,6 +353,8 @@ mod tests {
                 instances: 3,
                 tightest: None,
                 worst_rounding: None,
+                equalities: 0,
+                vacuous: 0,
                 failure: Some(statements::Failure {
                     instance: instance.clone(),
                     reason: "broken by hand".to_owned(),
