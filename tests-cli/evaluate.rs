@@ -187,6 +187,24 @@ fn conventions_move_the_numbers_and_are_said() {
         let answer = evaluated(&folder, &[&args[..], &more].concat()).0;
         metric(&answer, "precision-given")["convention"].to_string()
     };
+    // On whole numbers distances tie, and a point on the edge of a ball is in a closed one alone.
+    let whole = array![[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]].into_dyn();
+    let [grid, edge] = [("grid.safetensors", 0.0), ("edge.safetensors", 1.0)]
+        .map(|(name, by)| save(&folder, name, &(&whole + by)));
+    let precision = |more: &[&str]| {
+        let args = [
+            "--generated",
+            &edge,
+            "--reference",
+            &grid,
+            "--features",
+            "given",
+        ];
+        let few = ["--metrics", "pr", "-k", "1", "--resamples", "0"];
+        let answer = evaluated(&folder, &[&args[..], &few, more].concat()).0;
+        number(&metric(&answer, "precision-given")["value"])
+    };
+    assert_eq!([precision(&["--open-balls"]), precision(&[])], [0.25, 0.75]);
     assert!(half(1.0).contains("features rounded to f16;"));
     assert!(half(1e6).contains("rounded to f32, since f16 overflows"));
 }
@@ -239,6 +257,38 @@ fn stored_statistics_serve_as_reference_and_numpy_names_are_kept() {
         message.contains("kid needs the reference's samples"),
         "{message}"
     );
+}
+
+/// `--moments spatial` reads the other two arrays of ADM's files.
+#[test]
+fn spatial_moments_are_read_by_their_names() {
+    let folder = Folder::new();
+    let generated = save(&folder, "a.safetensors", &hashed(40, 2, 1));
+    let path = folder.path("four.safetensors");
+    let (near, far) = (array![0.0, 0.0].into_dyn(), array![3.0, 0.0].into_dyn());
+    let unit = array![[1.0, 0.0], [0.0, 1.0]].into_dyn();
+    let four = [
+        ("mu", near),
+        ("sigma", unit.clone()),
+        ("mu_s", far),
+        ("sigma_s", unit),
+    ];
+    write_f64(&path, &four);
+    let four = path.display().to_string();
+    let mean = |more: &[&str]| {
+        let args = [
+            "--generated",
+            &generated,
+            "--reference",
+            &four,
+            "--features",
+            "given",
+        ];
+        let few = ["--metrics", "fd", "--resamples", "0"];
+        let answer = evaluated(&folder, &[&args[..], &few, more].concat()).0;
+        number(&metric(&answer, "fd-given")["parts"]["mean_term"])
+    };
+    assert!(mean(&[]) < 1.0 && mean(&["--moments", "spatial"]) > 8.0);
 }
 
 /// As ADM's reference batches: moments for the Fréchet distance, samples for what needs them.
@@ -305,7 +355,7 @@ fn moments_and_samples_of_one_file_serve_both() {
 #[test]
 fn a_perfect_classifier_scores_the_number_of_classes() {
     let folder = Folder::new();
-    let score = |class: fn(usize) -> usize| {
+    let score = |class: fn(usize) -> usize, more: &[&str]| {
         let one_hot = Array2::from_shape_fn((100, 10), |(i, j)| f64::from(u8::from(class(i) == j)));
         let path = folder.path("p.safetensors");
         write_f64(&path, &[("probabilities", one_hot.into_dyn())]);
@@ -318,18 +368,24 @@ fn a_perfect_classifier_scores_the_number_of_classes() {
             "--features",
             "given",
         ];
-        let (answer, _) = evaluated(&folder, &[&args[..], &["--metrics", "is"]].concat());
+        let (answer, _) = evaluated(&folder, &[&args[..], &["--metrics", "is"], more].concat());
         let line = metric(&answer, "is-given");
         let ends = [0, 1].map(|end: usize| number(&line["interval"][end]));
         (number(&line["value"]), ends)
     };
-    let (in_turn, [low, high]) = score(|i| i % 10);
+    let (in_turn, [low, high]) = score(|i| i % 10, &[]);
     assert!((in_turn - 10.0).abs() < 1e-9, "{in_turn}");
     assert!(
         low <= in_turn + 1e-9 && in_turn - 1e-9 <= high,
         "[{low}, {high}]"
     );
-    let (sorted, [low, high]) = score(|i| i / 10);
+    let (shuffled, _) = score(|i| i / 10, &["--shuffle", "1"]);
+    let (drawn, _) = score(|i| i / 10, &["--torch-fidelity-draws"]);
+    for value in [shuffled, drawn] {
+        assert!((5.0..10.0).contains(&value), "{value}");
+    }
+    assert!((shuffled - drawn).abs() > 1e-6, "other permutations");
+    let (sorted, [low, high]) = score(|i| i / 10, &[]);
     assert!(
         (sorted - 1.0).abs() < 1e-9,
         "one class to a split: {sorted}"
