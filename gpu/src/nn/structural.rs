@@ -10,6 +10,7 @@ use super::buffer::{by_dtype, load, tensor};
 use super::matrix::{columns_times, rows_times};
 use super::panels::{Panels, pack, pack_columns, pack_rows};
 use super::real::{Real, sum_wide, sum2_wide, vectorised};
+use super::reduce::scaled;
 use super::scratch::Scratch;
 
 /// The squared structural loss of inner products on the CPU.
@@ -102,8 +103,8 @@ impl CustomOp2 for PolarisedLoss {
         };
         // This is the CPU: reading a number from it waits for nothing.
         let factor = grad.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-        let scaled = |g: Option<Tensor>| g.map(|g| g.affine(factor, 0.0)).transpose();
-        Ok((scaled(real)?, scaled(generated)?))
+        let times = |g: Option<Tensor>| g.map(|g| scaled(&g, factor)).transpose();
+        Ok((times(real)?, times(generated)?))
     }
 }
 
