@@ -6,11 +6,10 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::buffer::{by_dtype, load, tensor};
+use super::buffer::{by_dtype, load, tensor, with};
 use super::matrix::{columns_times, rows_times};
 use super::panels::{Panels, pack, pack_columns, pack_rows};
 use super::real::{Real, sum_wide, sum2_wide, vectorised};
-use super::reduce::scaled;
 use super::scratch::Scratch;
 
 /// The squared structural loss of inner products on the CPU.
@@ -45,12 +44,12 @@ pub(crate) fn polarised_squared_loss(
         cosine,
         without_diagonal,
         wants: [real.track_op(), generated.track_op()],
-        gradients: Mutex::default(),
+        saved: Mutex::default(),
     };
     real.apply_op2(generated, op)
 }
 
-/// The gradients come with the value: what they need is at hand then.
+/// The products for the gradients come with the value: what they need is at hand then.
 struct PolarisedLoss {
     eta: Vec<f64>,
     cosine: bool,
@@ -58,7 +57,63 @@ struct PolarisedLoss {
     without_diagonal: bool,
     /// Whether the gradients in the real and in the generated features are needed.
     wants: [bool; 2],
-    gradients: Mutex<[Option<Tensor>; 2]>,
+    saved: Mutex<Option<Saved>>,
+}
+
+/// What the backward pass needs besides the features.
+struct Saved {
+    /// Gradients in qψ and qψ̂ of unit rows, in the precision of the arithmetic.
+    products: [Option<Tensor>; 2],
+    /// Norms of the features, 1 unless the relation is cosine.
+    norms: [Vec<f64>; 2],
+    /// q_i, or 1 where one η is common to all and taken out.
+    roots: Vec<f64>,
+    /// η where it is common to all.
+    common: f64,
+}
+
+impl Saved {
+    /// From a gradient in q ψ/‖ψ‖ to one in ψ: g' = factor q η g, then (g' − u ⟨u, g'⟩)/‖ψ‖ with u = ψ/‖ψ‖.
+    fn back<R: Real>(
+        &self,
+        side: usize,
+        psi: &Tensor,
+        cosine: bool,
+        factor: f64,
+    ) -> Result<Option<Tensor>> {
+        let Some(product) = &self.products[side] else {
+            return Ok(None);
+        };
+        let width = psi.dim(1)?;
+        let gradient = with::<R, _>(psi, |psi| {
+            with::<R, _>(product, |product| {
+                let mut gradient = vec![R::default(); psi.len()];
+                gradient
+                    .par_chunks_mut(width)
+                    .zip(psi.par_chunks(width).zip(product.par_chunks(width)))
+                    .enumerate()
+                    .for_each(|(i, (to, (psi, g)))| {
+                        let norm = self.norms[side][i];
+                        let factor = factor * self.common * self.roots[i] / norm;
+                        vectorised(
+                            #[inline(always)]
+                            || {
+                                let along = if cosine {
+                                    sum2_wide(psi, g, |x, g| x * g) / (norm * norm)
+                                } else {
+                                    0.0
+                                };
+                                for (to, (x, g)) in to.iter_mut().zip(psi.iter().zip(g)) {
+                                    *to = R::of(factor * (g.wide() - x.wide() * along));
+                                }
+                            },
+                        );
+                    });
+                Ok(gradient)
+            })
+        })?;
+        Ok(Some(tensor(gradient, psi.shape(), psi.dtype())))
+    }
 }
 
 impl PolarisedLoss {
@@ -92,20 +147,37 @@ impl CustomOp2 for PolarisedLoss {
 
     fn bwd(
         &self,
-        _: &Tensor,
-        _: &Tensor,
+        real: &Tensor,
+        generated: &Tensor,
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [real, generated] = {
-            let gradients = self.gradients.lock();
-            gradients.map_or_else(|poisoned| poisoned.into_inner().clone(), |g| g.clone())
-        };
         // This is the CPU: reading a number from it waits for nothing.
         let factor = grad.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-        let times = |g: Option<Tensor>| g.map(|g| scaled(&g, factor)).transpose();
-        Ok((times(real)?, times(generated)?))
+        let saved = self.saved.lock();
+        let saved = saved.unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(saved) = saved.as_ref() else {
+            return Ok((None, None));
+        };
+        let back = |side: usize, psi: &Tensor| {
+            by_dtype!(
+                psi.dtype(),
+                "structural_loss",
+                back(saved, side, psi, self.cosine, factor)
+            )
+        };
+        Ok((back(0, real)?, back(1, generated)?))
     }
+}
+
+fn back<R: Real>(
+    saved: &Saved,
+    side: usize,
+    psi: &Tensor,
+    cosine: bool,
+    factor: f64,
+) -> Result<Option<Tensor>> {
+    saved.back::<R>(side, psi, cosine, factor)
 }
 
 fn loss<R: Real>(op: &PolarisedLoss, inputs: [(&CpuStorage, &Layout); 2]) -> Result<CpuStorage> {
@@ -114,20 +186,20 @@ fn loss<R: Real>(op: &PolarisedLoss, inputs: [(&CpuStorage, &Layout); 2]) -> Res
     let [real, generated] = inputs.map(|(storage, layout)| load::<R>(storage, layout));
     let psi = [&*real?, &*generated?];
     let rows = Rows::new(psi, width, op);
-    let (value, mut gradients) = if width < batch {
+    let (value, products) = if width < batch {
         feature_form(&rows, op)
     } else {
         batch_form(&rows, psi, op)
     };
-    for (side, gradient) in gradients.iter_mut().enumerate() {
-        if let Some(gradient) = gradient {
-            rows.back(psi[side], gradient, side, op.cosine);
-        }
-    }
-    let gradients = gradients.map(|g| g.map(|g| tensor(g, (batch, width), dtype)));
-    match op.gradients.lock() {
-        Ok(mut slot) => *slot = gradients,
-        Err(poisoned) => *poisoned.into_inner() = gradients,
+    let saved = Saved {
+        products: products.map(|g| g.map(|g| tensor(g, (batch, width), R::DTYPE))),
+        norms: rows.norms,
+        roots: rows.roots,
+        common: rows.common,
+    };
+    match op.saved.lock() {
+        Ok(mut slot) => *slot = Some(saved),
+        Err(poisoned) => *poisoned.into_inner() = Some(saved),
     }
     let value = match op.eta.as_slice() {
         [eta] => value * eta,
@@ -136,10 +208,16 @@ fn loss<R: Real>(op: &PolarisedLoss, inputs: [(&CpuStorage, &Layout); 2]) -> Res
     Ok(R::store(vec![R::of(value)], dtype))
 }
 
+/// Elements between the rows of `[P S]` beyond their own: rows that begin a multiple of 4 KiB apart would all fall into the same
+/// sets of the first-level cache.
+const APART: usize = 32;
+
 /// The rows p_i and s_i, rounded once from f64.
 struct Rows<R: Real> {
     width: usize,
-    /// `[B, 2d]`: p_i, then s_i.
+    /// Elements from one row to the next.
+    pitch: usize,
+    /// p_i, s_i and [`APART`] more, for each i.
     both: Scratch<R>,
     /// Norms of the features, 1 unless the relation is cosine.
     norms: [Vec<f64>; 2],
@@ -158,8 +236,9 @@ impl<R: Real> Rows<R> {
         };
         let mut norms = [vec![1.0; batch], vec![1.0; batch]];
         let [own, other] = &mut norms;
-        let mut both = Scratch::new(batch * 2 * width);
-        both.par_chunks_mut(2 * width)
+        let pitch = 2 * width + APART;
+        let mut both = Scratch::new(batch * pitch);
+        both.par_chunks_mut(pitch)
             .zip((own.par_iter_mut(), other.par_iter_mut()))
             .enumerate()
             .for_each(|(i, (both, (own, other)))| {
@@ -168,7 +247,7 @@ impl<R: Real> Rows<R> {
                     (*own, *other) = (norm(x), norm(y));
                 }
                 let scales = [roots[i] / *own, roots[i] / *other];
-                let (p, s) = both.split_at_mut(width);
+                let (p, s) = both[..2 * width].split_at_mut(width);
                 vectorised(
                     #[inline(always)]
                     || difference_and_sum(p, s, x, y, scales),
@@ -176,6 +255,7 @@ impl<R: Real> Rows<R> {
             });
         Self {
             width,
+            pitch,
             both,
             norms,
             roots,
@@ -189,38 +269,12 @@ impl<R: Real> Rows<R> {
 
     /// p_i and s_i.
     fn row(&self, i: usize) -> (&[R], &[R]) {
-        self.both[i * 2 * self.width..][..2 * self.width].split_at(self.width)
+        self.both[i * self.pitch..][..2 * self.width].split_at(self.width)
     }
 
-    /// The rows s_i, and what follows each: to be read with a pitch of 2d.
+    /// The rows s_i, and what follows each: to be read with the same pitch.
     fn sums(&self) -> &[R] {
         &self.both[self.width..]
-    }
-
-    /// From a gradient in q ψ/‖ψ‖ to one in ψ, in place: g' = q η g, then (g' − u ⟨u, g'⟩)/‖ψ‖ with u = ψ/‖ψ‖.
-    fn back(&self, psi: &[R], gradient: &mut [R], side: usize, cosine: bool) {
-        let width = self.width;
-        gradient
-            .par_chunks_mut(width)
-            .zip(psi.par_chunks(width))
-            .enumerate()
-            .for_each(|(i, (g, psi))| {
-                let norm = self.norms[side][i];
-                let factor = self.common * self.roots[i] / norm;
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        let along = if cosine {
-                            sum2_wide(psi, g, |x, g| x * g) / (norm * norm)
-                        } else {
-                            0.0
-                        };
-                        for (g, x) in g.iter_mut().zip(psi) {
-                            *g = R::of(factor * (g.wide() - x.wide() * along));
-                        }
-                    },
-                );
-            });
     }
 }
 
@@ -247,9 +301,9 @@ type Outcome<R> = (f64, [Option<Vec<R>>; 2]);
 fn batch_form<R: Real>(rows: &Rows<R>, psi: [&[R]; 2], op: &PolarisedLoss) -> Outcome<R> {
     let (batch, width) = (rows.batch(), rows.width);
     let pairs = op.pairs(batch);
-    let panels = pack_columns(rows.sums(), 2 * width, width, batch);
+    let panels = pack_columns(rows.sums(), rows.pitch, width, batch);
     let right = Panels::new(&panels, width, batch);
-    let half = rows_times(&rows.both, 2 * width, right, batch, None);
+    let half = rows_times(&rows.both, rows.pitch, right, batch, None);
     let (e, squares) = symmetric_part(&half, batch, op.without_diagonal);
     let gradient = |side: usize| {
         let factor = if side == 0 { 4.0 } else { -4.0 } / pairs;
@@ -327,14 +381,14 @@ fn feature_form<R: Real>(rows: &Rows<R>, op: &PolarisedLoss) -> Outcome<R> {
     let (batch, width) = (rows.batch(), rows.width);
     let pairs = op.pairs(batch);
     let (ax, c) = {
-        let panels = pack_rows(&rows.both, 2 * width, batch, 2 * width);
+        let panels = pack_rows(&rows.both, rows.pitch, batch, 2 * width);
         let both = Panels::new(&panels, batch, 2 * width);
-        let ax = columns_times(&rows.both, 2 * width, 0..width, both);
-        let panels = pack_rows(rows.sums(), 2 * width, batch, width);
+        let ax = columns_times(&rows.both, rows.pitch, 0..width, both);
+        let panels = pack_rows(rows.sums(), rows.pitch, batch, width);
         let sums = Panels::new(&panels, batch, width);
         (
             ax,
-            columns_times(&rows.both, 2 * width, width..2 * width, sums),
+            columns_times(&rows.both, rows.pitch, width..2 * width, sums),
         )
     };
     let own: Option<Vec<f64>> = (op.without_diagonal && !op.cosine).then(|| diagonal(rows));
@@ -343,7 +397,7 @@ fn feature_form<R: Real>(rows: &Rows<R>, op: &PolarisedLoss) -> Outcome<R> {
     let gradient = |sign: f64| {
         let panels = gradient_factor(&ax, &c, width, [sign, 1.0 / pairs]);
         let right = Panels::new(&panels, 2 * width, width);
-        let mut gradient = rows_times(&rows.both, 2 * width, right, batch, None);
+        let mut gradient = rows_times(&rows.both, rows.pitch, right, batch, None);
         if let Some(own) = &own {
             without_own(rows, own, &mut gradient, [sign, 2.0 / pairs]);
         }

@@ -118,9 +118,9 @@ impl Looks<'_> {
         let [channels, height, width] = images.shape;
         let bar = progress::count_bar(images.count(), "images for lpips");
         let mut i = 0;
-        for pixels in images.pixels.chunks(self.batch * images.size()) {
+        for pixels in images.pixels.parts(self.batch * images.size()) {
             let count = pixels.len() / images.size();
-            let x = Tensor::from_slice(pixels, (count, channels, height, width), self.device)?;
+            let x = Tensor::from_slice(&pixels, (count, channels, height, width), self.device)?;
             let phi = self
                 .lpips
                 .embedding(&x)?

@@ -25,7 +25,10 @@ pub struct Extracted {
 
 /// The pixels, in [−1, 1].
 pub fn pixels(images: &Images) -> Result<Extracted> {
-    let pixels = images.pixels.iter().map(|x| f64::from(*x)).collect();
+    let mut pixels = Vec::with_capacity(images.pixels.len());
+    for part in images.pixels.parts(BATCH * images.size()) {
+        pixels.extend(part.iter().map(|x| f64::from(*x)));
+    }
     Ok(Extracted {
         features: Array2::from_shape_vec((images.count(), images.size()), pixels)?,
         probabilities: None,
@@ -47,10 +50,10 @@ pub fn encoded(
     images.must_be(kind.shape(), what, "run's encoder")?;
     let bar = progress::count_bar(images.count(), &format!("features of {what}"));
     let (mut features, mut probabilities) = (Vec::new(), Vec::new());
-    for batch in images.pixels.chunks(BATCH * images.size()) {
+    for batch in images.pixels.parts(BATCH * images.size()) {
         let count = batch.len() / images.size();
         let shape = (count, kind.channels, kind.size, kind.size);
-        let x = Tensor::from_slice(batch, shape, device)?;
+        let x = Tensor::from_slice(&batch, shape, device)?;
         let psi = encoder.of(&x)?;
         let logits = encoder.classify(&psi)?;
         features.push(matrix(&psi)?);

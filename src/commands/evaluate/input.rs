@@ -1,7 +1,9 @@
 //! What can be evaluated: pictures, arrays of images or features, stored statistics.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -21,12 +23,58 @@ use crate::{files, tensors};
 pub struct Images {
     /// Channels, height and width.
     pub shape: [usize; 3],
-    /// Pixels, each image `[C, H, W]` in row-major order.
-    pub pixels: Vec<f32>,
+    /// Their pixels.
+    pub pixels: Pixels,
     /// Distance of neighbouring values of a pixel, where they are discrete.
     pub spacing: Option<f64>,
     /// Class of each image, where it is known.
     pub labels: Option<Vec<u32>>,
+}
+
+/// Pixels, each image `[C, H, W]` in row-major order.
+#[derive(Debug, Clone)]
+pub enum Pixels {
+    /// From 0 to 255, as they were read: a quarter of the room.
+    Bytes(Vec<u8>),
+    /// In [−1, 1].
+    Reals(Vec<f32>),
+}
+
+impl Pixels {
+    /// How many.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Reals(reals) => reals.len(),
+        }
+    }
+
+    /// Some of them, in [−1, 1].
+    pub fn at(&self, range: Range<usize>) -> Cow<'_, [f32]> {
+        match self {
+            Self::Bytes(bytes) => {
+                let reals = bytes[range]
+                    .iter()
+                    .map(|byte| f32::from(*byte) / 127.5 - 1.0);
+                Cow::Owned(reals.collect())
+            }
+            Self::Reals(reals) => Cow::Borrowed(&reals[range]),
+        }
+    }
+
+    /// All of them in [−1, 1], so many at a time.
+    pub fn parts(&self, size: usize) -> impl Iterator<Item = Cow<'_, [f32]>> {
+        let all = self.len();
+        let part = move |first: usize| self.at(first..(first + size).min(all));
+        (0..all).step_by(size.max(1)).map(part)
+    }
+
+    fn truncate(&mut self, len: usize) {
+        match self {
+            Self::Bytes(bytes) => bytes.truncate(len),
+            Self::Reals(reals) => reals.truncate(len),
+        }
+    }
 }
 
 /// Distance of neighbouring bytes in [−1, 1].
@@ -207,7 +255,7 @@ fn of_dataset(data: Dataset, kind: DatasetKind) -> Images {
     };
     Images {
         shape: data.shape,
-        pixels: data.images,
+        pixels: Pixels::Reals(data.images),
         spacing: Some(spacing),
         labels: Some(data.labels),
     }
@@ -353,7 +401,7 @@ fn images(name: &str, array: Numbers) -> Result<Images> {
             let x = x.permuted_axes(vec![0, 3, 1, 2]);
             Ok(Images {
                 shape: [shape[3], shape[1], shape[2]],
-                pixels: x.iter().map(|v| f32::from(*v) / 127.5 - 1.0).collect(),
+                pixels: Pixels::Bytes(x.iter().copied().collect()),
                 spacing: Some(BYTES),
                 labels: None,
             })
@@ -369,7 +417,7 @@ fn images(name: &str, array: Numbers) -> Result<Images> {
             let pixels = x.iter().map(|v| *v as f32).collect();
             Ok(Images {
                 shape: [shape[1], shape[2], shape[3]],
-                pixels,
+                pixels: Pixels::Reals(pixels),
                 spacing: None,
                 labels: None,
             })
@@ -391,12 +439,7 @@ fn folder(path: &Path) -> Result<Images> {
         }
     }
     pictures.sort();
-    let mut images = Images {
-        shape: [0; 3],
-        pixels: Vec::new(),
-        spacing: Some(BYTES),
-        labels: None,
-    };
+    let (mut shape, mut pixels) = ([0; 3], Vec::new());
     for file in &pictures {
         let picture = image::open(file)
             .with_context(|| format!("`{}` is not a whole PNG", file.display()))?;
@@ -407,24 +450,25 @@ fn folder(path: &Path) -> Result<Images> {
         } else {
             picture.into_luma8().into_raw()
         };
-        let shape = [channels, height, width];
-        if images.pixels.is_empty() {
-            images.shape = shape;
-        } else if images.shape != shape {
+        let this = [channels, height, width];
+        if pixels.is_empty() {
+            shape = this;
+        } else if shape != this {
             bail!(
-                "pictures must be of one kind, but `{}` is {shape:?} (channels, height, width) after {:?}",
-                file.display(),
-                images.shape
+                "pictures must be of one kind, but `{}` is {this:?} (channels, height, width) after {shape:?}",
+                file.display()
             );
         }
-        let pixels = height * width;
-        let planes = (0..channels).flat_map(|c| (0..pixels).map(move |i| i * channels + c));
-        images
-            .pixels
-            .extend(planes.map(|at| f32::from(bytes[at]) / 127.5 - 1.0));
+        let places = (0..channels).flat_map(|c| (c..bytes.len()).step_by(channels));
+        pixels.extend(places.map(|at| bytes[at]));
     }
-    if images.pixels.is_empty() {
+    if pixels.is_empty() {
         bail!("folder `{}` holds no .png picture", path.display());
     }
-    Ok(images)
+    Ok(Images {
+        shape,
+        pixels: Pixels::Bytes(pixels),
+        spacing: Some(BYTES),
+        labels: None,
+    })
 }

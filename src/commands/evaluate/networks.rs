@@ -195,9 +195,9 @@ impl NetworkFeatures {
         let mut spatial = Rows::new(count);
         let mut probabilities = Rows::new(count);
         let bar = progress::count_bar(count, &format!("features of {what}"));
-        for pixels in images.pixels.chunks(self.batch * images.size()) {
+        for pixels in images.pixels.parts(self.batch * images.size()) {
             let shape = (pixels.len() / images.size(), channels, height, width);
-            let x = Tensor::from_slice(pixels, shape, &self.device)?;
+            let x = Tensor::from_slice(&pixels, shape, &self.device)?;
             match &self.network {
                 Network::Inception(network, resize) => {
                     let found = network.features(&x, *resize)?;

@@ -146,7 +146,7 @@ impl<'a> Drawn<'a> {
         let n = self.images.size();
         let mut values = Vec::with_capacity(places.len() * n);
         for &place in places {
-            let pixels = &self.images.pixels[place * n..][..n];
+            let pixels = self.images.pixels.at(place * n..(place + 1) * n);
             let noise = self.streams.uniform("dequantise", place as u64, n);
             let moved = pixels.iter().zip(noise);
             values.extend(moved.map(|(x, u)| f64::from(*x) + self.spacing * (u - 0.5)));

@@ -6,7 +6,7 @@ use rand::Rng;
 use sadm_gpu::random::Streams;
 use sadm_gpu::train::{Run, SampleRequest};
 
-use super::input::Images;
+use super::input::{Images, Pixels};
 use crate::progress;
 
 /// Samples drawn at a time, so that there is progress to show.
@@ -32,7 +32,7 @@ pub fn images(run: &Run, count: usize, seed: u64) -> Result<Images> {
     bar.finish_and_clear();
     Ok(Images {
         shape: kind.shape(),
-        pixels,
+        pixels: Pixels::Reals(pixels),
         spacing: None,
         labels: Some(labels),
     })
