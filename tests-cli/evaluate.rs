@@ -432,6 +432,20 @@ fn too_few_samples_are_said() {
         "{table}"
     );
     assert!(metric(&answer, "fd-given")["note"].is_string());
+
+    // Enough for full rank, and still mostly bias: the interval is far below the value, and that is said.
+    let a = save(&folder, "c.safetensors", &hashed(40, 12, 3));
+    let b = save(&folder, "d.safetensors", &hashed(45, 12, 4));
+    let args = ["--generated", &a, "--reference", &b, "--features", "given"];
+    let (answer, table) = evaluated(&folder, &[&args[..], &["--metrics", "fd"]].concat());
+    let line = metric(&answer, "fd-given");
+    let ends = [0, 1].map(|end: usize| number(&line["interval"][end]));
+    assert!(0.0 <= ends[0] && ends[0] <= ends[1], "{ends:?}");
+    assert!(number(&line["value"]) > ends[1], "{line}");
+    assert!(
+        table.contains("note: fd-given lies outside its interval"),
+        "{table}"
+    );
 }
 
 #[test]

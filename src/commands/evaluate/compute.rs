@@ -164,7 +164,7 @@ impl<'a> Sets<'a> {
         let mut line = Line::new(name, answer.distance())
             .with_interval(interval.map(|i| Interval {
                 low: i.low.max(0.0),
-                ..i
+                high: i.high.max(0.0),
             }))
             .with_convention(format!(
                 "covariance over {}{stored}{debiased}",
@@ -174,14 +174,8 @@ impl<'a> Sets<'a> {
             .with_part("trace_term", answer.trace_term);
         if answer.rank_deficient {
             line.note = Some(self.too_few());
-        } else if let Some([low, high]) = line.interval
-            && !(low..=high).contains(&line.value)
-        {
-            line.note = Some(format!(
-                "{} lies outside its interval: of so few samples most of it is bias",
-                line.metric
-            ));
         }
+        line.note_bias();
         Ok(vec![line])
     }
 
@@ -320,12 +314,12 @@ impl<'a> Sets<'a> {
             None if args.torch_fidelity_draws => "shuffled as torch-fidelity".to_owned(),
             None => "in order".to_owned(),
         };
-        Ok(vec![
-            Line::new(format!("is-{}", self.features), answer.mean)
-                .with_interval(interval)
-                .with_convention(format!("{} splits, {shuffled}; std over n", args.splits))
-                .with_part("std", answer.std),
-        ])
+        let mut line = Line::new(format!("is-{}", self.features), answer.mean)
+            .with_interval(interval)
+            .with_convention(format!("{} splits, {shuffled}; std over n", args.splits))
+            .with_part("std", answer.std);
+        line.note_bias();
+        Ok(vec![line])
     }
 
     fn prdc(&self, args: &Args) -> Result<Vec<Line>> {

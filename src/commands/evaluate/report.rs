@@ -67,6 +67,19 @@ impl Line {
         self
     }
 
+    /// Says so where the value lies outside its interval, which is then all bias.
+    pub fn note_bias(&mut self) {
+        if let Some([low, high]) = self.interval
+            && !(low..=high).contains(&self.value)
+            && self.note.is_none()
+        {
+            self.note = Some(format!(
+                "{} lies outside its interval: of so few samples it is biased by more than it scatters",
+                self.metric
+            ));
+        }
+    }
+
     /// With a number beside it.
     #[must_use]
     pub fn with_part(mut self, name: &'static str, value: f64) -> Self {
