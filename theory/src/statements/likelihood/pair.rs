@@ -279,7 +279,7 @@ impl Statement for PairBound {
                 prior + reconstruction + diffusion + slack - (nll - entropy),
             ),
             Evidence::equal(
-                "slack of the structure = Σ ½(SNR_s - SNR_t) w(γ) E|R(y_0) - R(ŷ_0)|² by cubature",
+                "by cubature too: Σ ½(SNR_s - SNR_t) w(γ) E|R(y_0) - R(ŷ_0)|² is the slack of the structure",
                 slack,
                 structural_part_by_cubature(&chain, &data, relation, gamma),
             ),
