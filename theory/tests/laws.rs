@@ -796,3 +796,45 @@ fn linear_relations_condition_a_gaussian() {
     assert!(law.given_linear(&v, r, 0.0).is_err());
     assert!(law.given_linear(&v[..1], r, gamma).is_err());
 }
+
+/// The Gaussian alone, as the mixture above: the same rule, at step 1/32; and its samples, by the interval of a share.
+#[test]
+fn a_gaussian_agrees_with_quadrature_and_its_samples() -> Result<(), LawError> {
+    const N: usize = 20_000;
+    let (m, c, x) = (0.75, 1.25, -0.6);
+    let law = GaussianLaw::new(array![m], &array![[c]])?;
+    let moment = |f: &dyn Fn(f64) -> f64| -> f64 {
+        let at = |k: i32| {
+            let x0 = f64::from(k) / 32.0;
+            let exponent =
+                (x0 - m).powi(2) / (2.0 * c) + (x - ALPHA * x0).powi(2) / (2.0 * SIGMA * SIGMA);
+            (-exponent).exp() * f(x0) / 32.0
+        };
+        (-512..=512).map(at).sum()
+    };
+    let total = moment(&|_| 1.0);
+    let got = law.posterior(&[x], ALPHA, SIGMA)?;
+    let mean = moment(&|x0| x0) / total;
+    near(got.mean[0], mean, 1e-13, "mean");
+    let variance = moment(&|x0| (x0 - mean).powi(2)) / total;
+    near(got.covariance[[0, 0]], variance, 1e-13, "variance");
+    let constant = (std::f64::consts::TAU * c.sqrt() * SIGMA).ln();
+    near(got.log_density, total.ln() - constant, 1e-13, "log density");
+
+    let mut random = Random(11);
+    let law = correlated();
+    let n = law.mean().len();
+    let z = Array2::from_shape_simple_fn((N, n), || random.normal());
+    let samples = law.sample(&z)?;
+    for (i, line) in (0..n).zip([0.3, -0.4, 0.9]) {
+        let normal =
+            Normal::new(law.mean()[i], law.covariance()[[i, i]].sqrt()).expect("a normal law");
+        let (exact, at) = (normal.cdf(law.mean()[i] + line), law.mean()[i] + line);
+        let below = samples.column(i).iter().filter(|&&s| s <= at).count() as f64;
+        let bound = |a: f64, b: f64, q: f64| Beta::new(a, b).expect("a beta law").inverse_cdf(q);
+        let low = bound(below, N as f64 - below + 1.0, DELTA / 2.0);
+        let high = bound(below + 1.0, N as f64 - below, 1.0 - DELTA / 2.0);
+        assert!(low <= exact && exact <= high, "{low} ≤ {exact} ≤ {high}");
+    }
+    Ok(())
+}
