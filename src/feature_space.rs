@@ -9,6 +9,8 @@ use sadm_gpu::config::Config;
 use sadm_gpu::random::Streams;
 use sadm_gpu::train::{Features, dataset};
 
+use crate::progress::say;
+
 /// Seed of the choice of real images, where there are more than are compared.
 const CHOICE: u64 = 0x5ad0_0001;
 
@@ -62,13 +64,22 @@ impl Reality {
     }
 }
 
-/// Ψ of the run in `folder`, for measuring.
+/// Ψ of the run in `folder`, for measuring; says so where adversarial rounds have moved it.
 ///
 /// # Errors
 /// No run there, or one without a trained encoder.
 pub fn encoder(folder: &Path, device: &Device) -> Result<Features> {
-    Features::open(folder, device)
-        .with_context(|| format!("no features from `{}`", folder.display()))
+    let features = Features::open(folder, device)
+        .with_context(|| format!("no features from `{}`", folder.display()))?;
+    if features.is_moved() {
+        say(&format!(
+            "the encoder of `{}` is that of step {}, moved by adversarial rounds: no checkpoint from before them is left, and \
+             distances in it are not comparable with other runs'",
+            folder.display(),
+            features.step()
+        ));
+    }
+    Ok(features)
 }
 
 /// A tensor `[N, …]` as N rows of f64.

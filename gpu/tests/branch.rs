@@ -186,3 +186,31 @@ fn features_and_trajectories_come_from_a_run() -> Result<()> {
     assert!(wrong.to_string().contains("[N, 1, 8, 8]"), "{wrong}");
     Ok(())
 }
+
+/// Ψ as adversarial rounds left it says so; one whose own phase has not ended is refused.
+#[test]
+fn psi_is_frozen_moved_or_not_yet_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    train(&tiny(), folder.path(), &[2]);
+    let open = || Features::open(folder.path(), &Device::Cpu);
+    let at = |step: usize| {
+        let root = folder.path().join("checkpoints");
+        root.join(checkpoint::folder_name(step))
+    };
+    let frozen = open().expect("a checkpoint from before the adversarial rounds");
+    assert!(!frozen.is_moved());
+    for step in [4, 8, 12] {
+        if at(step).exists() {
+            std::fs::remove_dir_all(at(step)).expect("removed");
+        }
+    }
+    let moved = open().expect("the last checkpoint");
+    assert!(moved.is_moved() && moved.step() == 16);
+    assert_ne!(moved.digest(), frozen.digest());
+    std::fs::remove_dir_all(at(16)).expect("removed");
+    let refused = open().expect_err("only step 2 of the encoder's 4 is left");
+    assert!(
+        refused.to_string().contains("phase ends at step 4"),
+        "{refused}"
+    );
+}

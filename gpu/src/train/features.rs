@@ -1,7 +1,7 @@
 //! Ψ of a run as a fixed feature space, for measuring samples in.
 
 use super::checkpoint;
-use super::phases::{Phase, phases};
+use super::phases::{Phase, span};
 use super::players::ImageKind;
 use super::run::configuration;
 use crate::config::Config;
@@ -20,6 +20,7 @@ pub struct Features {
     step: usize,
     accuracy: Option<f64>,
     digest: String,
+    moved: bool,
 }
 
 /// Images that go through the encoder together.
@@ -27,10 +28,8 @@ const BATCH: usize = 256;
 
 /// The newest step at which Ψ is trained and not yet moved by adversarial rounds.
 fn frozen(config: &Config, steps: &[usize]) -> Option<usize> {
-    let spans = phases(config);
-    let of = |phase| spans.iter().find(|span| span.phase == phase);
-    let trained = of(Phase::Encoder).map_or(0, |span| span.end);
-    let moved = of(Phase::Adversarial).map_or(usize::MAX, |span| span.start);
+    let trained = span(config, Phase::Encoder).map_or(0, |span| span.end);
+    let moved = span(config, Phase::Adversarial).map_or(usize::MAX, |span| span.start);
     let steps = steps.iter().copied();
     steps.filter(|step| (trained..=moved).contains(step)).max()
 }
@@ -39,10 +38,10 @@ impl Features {
     /// Opens Ψ of the run in `folder` as its own phase left it.
     ///
     /// Adversarial rounds move it (there it is φ), and a measure that moves with the model measures nothing: the newest checkpoint
-    /// before them is taken, or where none is left the newest of all.
+    /// before them is taken, or where none is left the newest of all, which [`is_moved`](Self::is_moved) then says.
     ///
     /// # Errors
-    /// No run or no checkpoint there; a run whose encoder was never trained (`structure.method = "none"`).
+    /// No run or no checkpoint there; a run whose encoder was never trained (`structure.method = "none"`) or is still being trained.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
         let config = configuration(folder)?;
         let root = folder.join("checkpoints");
@@ -59,6 +58,14 @@ impl Features {
             ));
         }
         let images = state.images;
+        let trained = span(&config, Phase::Encoder).map_or(0, |span| span.end);
+        if step < trained {
+            let what = format!(
+                "has an encoder whose phase ends at step {trained}; its newest checkpoint is of step {step}"
+            );
+            return Err(Error::file(folder, what));
+        }
+        let moved = span(&config, Phase::Adversarial).is_some_and(|span| step > span.start);
         let network = config.encoder.network(images.channels, images.classes);
         let params = Params::new(device, DType::F32, config.seed);
         let encoder = Encoder::new(&network, params.frozen())?;
@@ -73,6 +80,7 @@ impl Features {
                 .sha256
                 .get(checkpoint::ENCODER)
                 .map_or(String::new(), |digest| digest.chars().take(8).collect()),
+            moved,
         })
     }
 
@@ -92,6 +100,11 @@ impl Features {
     /// The device's.
     pub fn classify(&self, features: &Tensor) -> Result<Tensor> {
         self.encoder.classify(features)
+    }
+
+    /// Whether adversarial rounds have moved it since its own phase.
+    pub fn is_moved(&self) -> bool {
+        self.moved
     }
 
     /// Steps of the run the encoder comes from.
@@ -134,13 +147,7 @@ mod tests {
     #[test]
     fn psi_is_taken_as_its_own_phase_left_it() {
         let config = Config::preset("digits").expect("a preset");
-        let spans = phases(&config);
-        let of = |phase| {
-            spans
-                .iter()
-                .find(|span| span.phase == phase)
-                .map(|s| (s.start, s.end))
-        };
+        let of = |phase| span(&config, phase).map(|s| (s.start, s.end));
         let (Some((_, trained)), Some((moved, last))) =
             (of(Phase::Encoder), of(Phase::Adversarial))
         else {

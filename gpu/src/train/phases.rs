@@ -45,6 +45,11 @@ pub struct Span {
     pub end: usize,
 }
 
+/// The span of one phase, if the run has it.
+pub fn span(config: &Config, phase: Phase) -> Option<Span> {
+    phases(config).into_iter().find(|span| span.phase == phase)
+}
+
 /// The non-empty phases of a run, in order; they cover `0..train.steps` without gaps.
 ///
 /// Shares are those of `[phases]` after `structure.method` has had its say: without a structural loss
