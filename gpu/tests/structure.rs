@@ -11,6 +11,7 @@ use sadm_gpu::random::Streams;
 use sadm_gpu::schedule::Schedule;
 use sadm_gpu::structure::{
     Diagonal, Distance, Eta, Relation, StructureOptions, affinity, structural_loss,
+    structural_loss_composed,
 };
 
 const RELATIONS: [Relation; 5] = [
@@ -706,4 +707,68 @@ fn what_does_not_fit_is_refused() {
     }
     assert!("huber(0)".parse::<Distance>().is_err() && "l2".parse::<Distance>().is_err());
     assert_eq!("exclude".parse::<Diagonal>().ok(), Some(Diagonal::Exclude));
+}
+
+/// A part of the loss with its gradients in both batches.
+fn part(
+    loss: impl Fn(&Tensor, &Tensor) -> sadm_gpu::Result<Tensor>,
+    [real, generated]: &[Var; 2],
+) -> [Vec<f64>; 3] {
+    let value = (loss(real, generated).expect("fits") * 0.375).expect("a number");
+    let gradients = value.backward().expect("differentiable");
+    let of = |x: &Var| {
+        let gradient = gradients.get(x).expect("both are differentiated");
+        gradient
+            .flatten_all()
+            .and_then(|g| g.to_vec1())
+            .expect("f64")
+    };
+    let value = value.to_scalar().expect("one number");
+    [vec![value], of(real), of(generated)]
+}
+
+/// Sizes at which the products have several tasks, tiles, panels and blocks, none of them whole.
+#[test]
+fn large_batches_agree_with_the_composed_loss() {
+    let streams = Streams::new(7);
+    for (batch, width) in [(150, 70), (70, 150), (65, 33), (130, 129), (20, 300)] {
+        let draw = |name| {
+            let x = streams.normal_tensor(name, 0, &[batch, width], &Device::Cpu, DType::F64);
+            Var::from_tensor(&x.expect("drawn")).expect("a variable")
+        };
+        let psi = [draw("real"), draw("generated")];
+        let largest = psi.iter().map(|x| {
+            let size = x.abs().and_then(|x| x.max_all()?.to_scalar::<f64>());
+            size.expect("a number")
+        });
+        let largest = largest.fold(1.0, f64::max);
+        let several: Vec<f64> = (0..batch).map(|i| 0.5 + (i % 7) as f64).collect();
+        for relation in [Relation::Cosine, Relation::InnerProduct] {
+            for diagonal in Diagonal::ALL {
+                for eta in [&[0.75][..], &several] {
+                    let options = StructureOptions {
+                        relation,
+                        diagonal,
+                        distance: Distance::Squared,
+                    };
+                    let got = part(|r, g| structural_loss(r, g, eta, &options), &psi);
+                    let want = part(|r, g| structural_loss_composed(r, g, eta, &options), &psi);
+                    // |E| ≤ 2 d m², a gradient is 4 η/N times B terms E ψ, the value at most E² on average; sums of B and of d
+                    // terms follow each other, η ≤ 6.5.
+                    let terms = (batch + width) as f64 * 4.0 * F64_U * 6.5;
+                    let error = 2.0 * width as f64 * largest * largest;
+                    let allowances = [error * error, 8.0 * error * largest / batch as f64];
+                    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                        let allowance = terms * allowances[i.min(1)];
+                        for (got, want) in got.iter().zip(want) {
+                            assert!(
+                                (got - want).abs() <= allowance,
+                                "{batch}×{width}, {options:?}, {i}: {got} instead of {want}, allowed {allowance:e}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

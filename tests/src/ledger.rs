@@ -193,6 +193,7 @@ pub const PRODUCTS: &[&str] = &[
     "nn.linear",
     "composed.linear",
     "nn.conv2d",
+    "nn.conv2d.tiles",
     "composed.conv2d",
     "nn.attention",
     "composed.attention",

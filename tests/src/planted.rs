@@ -255,6 +255,23 @@ fn accumulation_in_bf16_where_f32_is_meant() {
     });
 }
 
+#[test]
+fn tiles_in_bf16_where_f32_is_meant() {
+    caught("nn.conv2d.tiles", DType::F32, |check, case, _| {
+        check.candle(case, &Place::cpu(DType::BF16))
+    });
+}
+
+/// The last row of tiles, half of which lies outside an image of odd height, is forgotten.
+#[test]
+fn a_row_of_tiles_that_is_left_out() {
+    caught_after("nn.conv2d.tiles", DType::F32, |v| {
+        let y = v.get_mut("y").expect("a result");
+        let last = y.shape()[2] - 1;
+        y.index_axis_mut(Axis(2), last).fill(0.0);
+    });
+}
+
 /// The naive M − M̂ in f32, where the polarised form is meant: the cancellation the form was made to avoid.
 #[test]
 fn a_naive_difference_where_the_polarised_one_is_meant() {

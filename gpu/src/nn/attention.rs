@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::buffer::{by_dtype, load, tensor, with};
 use super::panels::{Panels, copy, pack_columns, pack_rows, turn};
-use super::product::{Left, Run, Tile, multiply, strip_width, strips};
+use super::product::{Left, Run, Tile, multiply, multiply_into, strip_width, strips};
 use super::real::{Real, vectorised};
 use super::scratch::Scratch;
 use super::softmax::{scaled_softmax_row, softmax_last, softmax_row_grad};
@@ -175,33 +175,28 @@ impl<R: Real> Product<'_, R> {
             right: 0,
             len: self.inner,
         };
-        let starts: Vec<usize>;
-        let rows = if self.strips {
-            Left::Strips {
-                pitch: self.inner * strip_width(),
-                count: self.rows,
-            }
-        } else {
-            starts = (0..self.rows).map(|i| i * self.inner).collect();
-            Left::Rows {
-                starts: &starts,
-                segment: usize::MAX,
-            }
-        };
-        multiply(self.left, rows, self.right, &[run], store);
+        self.with_rows(|rows| multiply(self.left, rows, self.right, &[run], store));
     }
 
     /// The whole product, row-major.
     fn whole(&self) -> Scratch<R> {
-        let columns = self.right.columns();
-        let mut whole = Scratch::new(self.rows * columns);
-        self.tiles(|tile| {
-            for (i, values) in tile.rows().enumerate() {
-                let at = (tile.row + i) * columns + tile.column;
-                copy(&mut whole[at..at + tile.width], values);
-            }
-        });
+        let mut whole = Scratch::new(self.rows * self.right.columns());
+        self.with_rows(|rows| multiply_into(self.left, rows, self.right, None, &mut whole));
         whole
+    }
+
+    fn with_rows(&self, f: impl FnOnce(Left<'_>)) {
+        if self.strips {
+            return f(Left::Strips {
+                pitch: self.inner * strip_width(),
+                count: self.rows,
+            });
+        }
+        let starts: Vec<usize> = (0..self.rows).map(|i| i * self.inner).collect();
+        f(Left::Rows {
+            starts: &starts,
+            segment: usize::MAX,
+        });
     }
 }
 

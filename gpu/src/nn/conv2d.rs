@@ -6,9 +6,11 @@ use rayon::prelude::*;
 
 use super::buffer::{by_dtype, load, tensor, with};
 use super::convolution::{Convolution, bias_gradient, weight_gradient};
+use super::frame::Frame;
 use super::linear::bias_or_zeros;
 use super::pointwise::Pointwise;
 use super::real::Real;
+use super::winograd::{self, Winograd};
 use super::{Path, composed};
 use crate::Error;
 
@@ -167,10 +169,11 @@ impl Geometry {
     pub(super) fn taps(&self) -> usize {
         self.kernel.0 * self.kernel.1
     }
-    /// Images that are worked on together.
+    /// Images that are worked on together: about [`PIXELS`], in groups of nearly the same size.
     #[inline(always)]
     pub(super) fn group(&self) -> usize {
-        (PIXELS / self.pixels()).max(1)
+        let most = (PIXELS / self.pixels()).max(1);
+        self.batch.div_ceil(self.batch.div_ceil(most).max(1)).max(1)
     }
     /// The images that `of` makes of the images `x`, group by group.
     pub(super) fn in_groups<R: Real>(&self, x: &[R], of: impl Fn(&mut [R], &[R]) + Sync) -> Vec<R> {
@@ -181,36 +184,18 @@ impl Geometry {
             .for_each(|(y, x)| of(y, x));
         y
     }
-    /// Elements of one padded input image.
-    #[inline(always)]
-    pub(super) fn padded_image(&self) -> usize {
-        self.channels * self.padded().0 * self.padded().1
-    }
     /// Contiguous elements of a padded image, channels last, under one row of the kernel.
     pub(super) fn kernel_row(&self) -> usize {
         self.kernel.1 * self.channels
     }
-    /// Distance of two rows of pixels in a padded image, channels last.
-    #[inline(always)]
-    pub(super) fn pitch(&self) -> usize {
-        self.padded().1 * self.channels
-    }
     /// Where, in a row of padded images, the patch of each output pixel of `images` images begins.
     pub(super) fn patches(&self, images: usize) -> Vec<usize> {
-        let (height, width) = self.out();
+        let ((height, width), frame) = (self.out(), Frame::from(self));
         let start = |n: usize, y: usize, x: usize| {
-            n * self.padded_image() + self.stride * (y * self.pitch() + x * self.channels)
+            n * frame.len() + self.stride * (y * frame.pitch() + x * self.channels)
         };
         (0..images)
             .flat_map(|n| (0..height).flat_map(move |y| (0..width).map(move |x| start(n, y, x))))
-            .collect()
-    }
-    /// Which pixel of a padded image each pixel of an image becomes.
-    pub(super) fn inside(&self) -> Vec<usize> {
-        let (height, width) = self.side;
-        let at = |y: usize, x: usize| (y + self.padding.0) * self.padded().1 + self.padding.1 + x;
-        (0..height)
-            .flat_map(|y| (0..width).map(move |x| at(y, x)))
             .collect()
     }
     /// The convolution that maps ∂L/∂y to ∂L/∂x.
@@ -292,6 +277,8 @@ fn forward<R: Real>(
     let weight = weight?;
     let y = if geometry.is_pointwise() {
         Pointwise::new(geometry, &weight).of(&x, Some(&bias))
+    } else if winograd::serves(geometry) {
+        Winograd::new(geometry, &weight).of(&x, Some(&bias))
     } else {
         Convolution::new(geometry, &weight).of(&x, Some(&bias))
     };
@@ -313,6 +300,8 @@ fn backward<R: Real>(
             let values = with(weight, |weight| {
                 Ok(if transposed.is_pointwise() {
                     Pointwise::back(&transposed, weight).of(grad, None)
+                } else if winograd::serves(&transposed) {
+                    Winograd::back(&transposed, weight).of(grad, None)
                 } else {
                     Convolution::back(&transposed, weight).of(grad, None)
                 })
@@ -322,7 +311,12 @@ fn backward<R: Real>(
             None
         };
         let weight_grad = if weight.track_op() {
-            let values = with(x, |x| Ok(weight_gradient(x, grad, geometry)))?;
+            let of = if winograd::serves(geometry) {
+                winograd::weight_gradient
+            } else {
+                weight_gradient
+            };
+            let values = with(x, |x| Ok(of(x, grad, geometry)))?;
             Some(tensor(values, weight.shape(), dtype))
         } else {
             None

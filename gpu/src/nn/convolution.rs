@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::buffer::accumulate;
 use super::conv2d::Geometry;
+use super::frame::Frame;
 use super::panels::{Panels, gather, pack, panel_width, turn};
 use super::product::{Left, Run, multiply, strip_width};
 use super::real::{Real, sum, vectorised};
@@ -12,41 +13,6 @@ use super::scratch::Scratch;
 /// Pixels of ∂L/∂y that are laid out for the gradient of the weights at a time.
 const TOGETHER: usize = 4096;
 
-/// Copies images `[C, H, W]` into the middle of frames `[padded H, padded W, C]` of zeros: a patch is then one
-/// contiguous run for each row of the kernel, and no patch matrix is needed.
-#[inline(always)]
-fn channels_last<R: Real>(frames: &mut [R], images: &[R], inside: &[usize], geometry: &Geometry) {
-    let (channels, pixels) = (geometry.channels, inside.len());
-    let frames = frames.chunks_exact_mut(geometry.padded_image());
-    vectorised(
-        #[inline(always)]
-        || {
-            for (frame, image) in frames.zip(images.chunks_exact(geometry.image())) {
-                clear_border(frame, geometry);
-                turn(image, pixels, pixels, channels, frame, channels, |p| {
-                    inside[p]
-                });
-            }
-        },
-    );
-}
-
-/// Writes 0 around the image.
-#[inline(always)]
-fn clear_border<R: Real>(frame: &mut [R], geometry: &Geometry) {
-    let (height, width) = geometry.side;
-    let (above, left) = geometry.padding;
-    let channels = geometry.channels;
-    for (y, row) in frame.chunks_exact_mut(geometry.pitch()).enumerate() {
-        if (above..above + height).contains(&y) {
-            row[..left * channels].fill(R::default());
-            row[(left + width) * channels..].fill(R::default());
-        } else {
-            row.fill(R::default());
-        }
-    }
-}
-
 /// A convolution with its weights laid out for it.
 pub(super) struct Convolution<'a, R: Real> {
     geometry: &'a Geometry,
@@ -54,6 +20,7 @@ pub(super) struct Convolution<'a, R: Real> {
     panels: Scratch<R>,
     /// The patches of a group of images.
     patches: Vec<usize>,
+    frame: Frame,
     /// The pixels of an image in its frame.
     inside: Vec<usize>,
     /// The rows of the kernel.
@@ -98,9 +65,9 @@ impl<'a, R: Real> Convolution<'a, R> {
     }
 
     fn with(geometry: &'a Geometry, panels: Scratch<R>) -> Self {
-        let row = geometry.kernel_row();
+        let (row, frame) = (geometry.kernel_row(), Frame::from(geometry));
         let runs = (0..geometry.kernel.0).map(|k| Run {
-            left: k * geometry.pitch(),
+            left: k * frame.pitch(),
             right: k * row,
             len: row,
         });
@@ -108,7 +75,8 @@ impl<'a, R: Real> Convolution<'a, R> {
             geometry,
             panels,
             patches: geometry.patches(geometry.group()),
-            inside: geometry.inside(),
+            inside: frame.inside(),
+            frame,
             runs: runs.collect(),
         }
     }
@@ -117,8 +85,8 @@ impl<'a, R: Real> Convolution<'a, R> {
     pub(super) fn of(&self, x: &[R], bias: Option<&[R]>) -> Vec<R> {
         let geometry = self.geometry;
         geometry.in_groups(x, |y, x| {
-            let mut frames = Scratch::new(x.len() / geometry.image() * geometry.padded_image());
-            channels_last(&mut frames, x, &self.inside, geometry);
+            let mut frames = Scratch::new(x.len() / geometry.image() * self.frame.len());
+            self.frame.fill(&mut frames, x, &self.inside);
             self.apply(y, &frames, bias);
         })
     }
@@ -147,8 +115,9 @@ pub(super) fn weight_gradient<R: Real>(x: &[R], grad: &[R], geometry: &Geometry)
     let columns = row.div_ceil(width);
     let mut totals = vec![R::default(); geometry.kernel.0 * columns * outputs * width];
     let images = (TOGETHER / geometry.pixels()).clamp(1, geometry.batch.max(1));
-    let mut frames = Scratch::new(images * geometry.padded_image() + width);
-    let inside = geometry.inside();
+    let frame = Frame::from(geometry);
+    let mut frames = Scratch::new(images * frame.len() + width);
+    let inside = frame.inside();
     let parts = x
         .chunks(images * geometry.image())
         .zip(grad.chunks(images * geometry.out_image()));
@@ -156,9 +125,9 @@ pub(super) fn weight_gradient<R: Real>(x: &[R], grad: &[R], geometry: &Geometry)
         let images = x.len() / geometry.image();
         let pixels = images * geometry.pixels();
         frames
-            .par_chunks_mut(geometry.padded_image())
+            .par_chunks_mut(frame.len())
             .zip(x.par_chunks_exact(geometry.image()))
-            .for_each(|(frame, image)| channels_last(frame, image, &inside, geometry));
+            .for_each(|(to, image)| frame.fill(to, image, &inside));
         let strips = channel_strips(grad, geometry);
         let patches = geometry.patches(images);
         let rows = Left::Strips {
@@ -176,7 +145,7 @@ pub(super) fn weight_gradient<R: Real>(x: &[R], grad: &[R], geometry: &Geometry)
             .for_each(|(i, total)| {
                 let (k, column) = (i / columns, i % columns * width);
                 let mut panel = Scratch::new(pixels * width);
-                let offset = k * geometry.pitch() + column;
+                let offset = k * frame.pitch() + column;
                 gather(&frames, &patches, offset, &mut panel);
                 let right = Panels::new(&panel, pixels, width);
                 multiply(&strips, rows, right, &[run], |tile| {

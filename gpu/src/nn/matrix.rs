@@ -5,8 +5,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::buffer::PARTIALS;
-use super::panels::{Panels, copy};
-use super::product::{Left, Run, multiply, strip_width, strips};
+use super::panels::Panels;
+use super::product::{Left, multiply_into, strip_width, strips};
 use super::real::Real;
 
 /// Rows of the result that one task makes: most, and fewer where there are few.
@@ -23,11 +23,6 @@ pub(super) fn rows_times<R: Real>(
     let columns = right.columns();
     let task = rows_of_task(rows);
     let starts: Vec<usize> = (0..task).map(|i| i * pitch).collect();
-    let run = Run {
-        left: 0,
-        right: 0,
-        len: right.inner(),
-    };
     let mut y = vec![R::default(); rows * columns];
     y.par_chunks_mut(task * columns)
         .zip(x.par_chunks(task * pitch))
@@ -36,20 +31,7 @@ pub(super) fn rows_times<R: Real>(
                 starts: &starts[..y.len() / columns],
                 segment: usize::MAX,
             };
-            multiply(x, rows, right, &[run], |tile| {
-                for (i, values) in tile.rows().enumerate() {
-                    let y = &mut y[(tile.row + i) * columns + tile.column..][..tile.width];
-                    match bias {
-                        None => copy(y, values),
-                        Some(bias) => {
-                            let bias = &bias[tile.column..][..tile.width];
-                            for (y, (&x, &bias)) in y.iter_mut().zip(values.iter().zip(bias)) {
-                                *y = x + bias;
-                            }
-                        }
-                    }
-                }
-            });
+            multiply_into(x, rows, right, bias, y);
         });
     y
 }
@@ -62,11 +44,6 @@ pub(super) fn columns_times<R: Real>(
     right: Panels<'_, R>,
 ) -> Vec<R> {
     let (rows, columns) = (right.inner(), right.columns());
-    let run = Run {
-        left: 0,
-        right: 0,
-        len: rows,
-    };
     let task = rows_of_task(chosen.len());
     let mut y = vec![R::default(); chosen.len() * columns];
     y.par_chunks_mut(task * columns)
@@ -79,12 +56,7 @@ pub(super) fn columns_times<R: Real>(
                 pitch: strip_width() * rows,
                 count,
             };
-            multiply(&strips, left, right, &[run], |tile| {
-                for (i, values) in tile.rows().enumerate() {
-                    let at = (tile.row + i) * columns + tile.column;
-                    copy(&mut y[at..at + tile.width], values);
-                }
-            });
+            multiply_into(&strips, left, right, None, y);
         });
     y
 }

@@ -21,6 +21,7 @@ pub mod composed;
 mod conv2d;
 mod convolution;
 mod embedding;
+mod frame;
 mod gated_sum;
 mod group_norm;
 mod layer_norm;
@@ -36,6 +37,7 @@ mod resample;
 mod scratch;
 mod softmax;
 mod structural;
+mod winograd;
 
 use candle_core::Tensor;
 

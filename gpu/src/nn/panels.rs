@@ -175,17 +175,14 @@ pub(super) fn turn<R: Real>(
     }
 }
 
-/// The columns p to p + 3 of four rows: what the compiler makes shuffles of.
+/// The columns p to p + 3 of four rows.
 #[inline(always)]
 pub(super) fn turned<R: Real>(rows: [&[R]; 4], p: usize) -> [[R; 4]; 4] {
-    let [a, b, c, d] = rows;
-    let [a, b, c, d] = [&a[p..p + 4], &b[p..p + 4], &c[p..p + 4], &d[p..p + 4]];
-    [
-        [a[0], b[0], c[0], d[0]],
-        [a[1], b[1], c[1], d[1]],
-        [a[2], b[2], c[2], d[2]],
-        [a[3], b[3], c[3], d[3]],
-    ]
+    let mut four = [[R::default(); 4]; 4];
+    for (four, row) in four.iter_mut().zip(rows) {
+        four.copy_from_slice(&row[p..p + 4]);
+    }
+    R::turned(four)
 }
 
 /// Terms that [`turn`] moves at a time.

@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::panels::{Panels, VECTORS, turned};
+use super::panels::{Panels, VECTORS, copy, turned};
 use super::real::{Real, vectorised};
 use super::scratch::Scratch;
 
@@ -158,15 +158,25 @@ pub(super) fn strips<R: Real>(x: &[R], width: usize, columns: Range<usize>) -> S
     let strip = strip_width();
     let size = x.len() / width.max(1) * strip;
     let mut strips = Scratch::new(columns.len().div_ceil(strip) * size);
-    for (i, to) in strips.chunks_exact_mut(size.max(1)).enumerate() {
-        let first = columns.start + i * strip;
-        let count = strip.min(columns.end - first);
-        for (to, from) in to.chunks_exact_mut(strip).zip(x.chunks_exact(width)) {
-            to[..count].copy_from_slice(&from[first..][..count]);
+    // Some strips at a time, since the rows are pages of their own.
+    for (i, group) in strips.chunks_mut((TOGETHER * size).max(1)).enumerate() {
+        let columns = columns.start + i * TOGETHER * strip..columns.end;
+        for (p, row) in x.chunks_exact(width).enumerate() {
+            let from = row[columns.clone()].chunks(strip);
+            for (to, from) in group.chunks_exact_mut(size).zip(from) {
+                let to = &mut to[p * strip..][..from.len()];
+                match (to.as_chunks_mut::<12>(), from.as_chunks::<12>()) {
+                    (([to], []), ([from], [])) => *to = *from,
+                    _ => to.copy_from_slice(from),
+                }
+            }
         }
     }
     strips
 }
+
+/// Strips that are cut together.
+const TOGETHER: usize = 8;
 
 /// Calls `store` with every tile of the product.
 pub(super) fn multiply<R: Real>(
@@ -183,6 +193,138 @@ pub(super) fn multiply<R: Real>(
         runs,
         store,
     });
+}
+
+/// The product, row-major in `to`, plus a row if there is one.
+pub(super) fn multiply_into<R: Real>(
+    left: &[R],
+    rows: Left<'_>,
+    right: Panels<'_, R>,
+    bias: Option<&[R]>,
+    to: &mut [R],
+) {
+    Arch::new().dispatch(MultiplyInto {
+        left,
+        rows,
+        right,
+        bias,
+        to,
+    });
+}
+
+struct MultiplyInto<'a, R> {
+    left: &'a [R],
+    rows: Left<'a>,
+    right: Panels<'a, R>,
+    bias: Option<&'a [R]>,
+    to: &'a mut [R],
+}
+
+impl<R: Real> WithSimd for MultiplyInto<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (width, most) = (VECTORS * R::lanes::<S>(), tile_rows::<S>());
+        let (inner, columns, count) = (self.right.inner(), self.right.columns(), self.rows.count());
+        let mut tile = [R::default(); TILE];
+        for (column, panel) in self.right.panels() {
+            let used = width.min(columns - column);
+            for done in (0..inner).step_by(DEPTH) {
+                let part = Part {
+                    left: self.left,
+                    rows: self.rows,
+                    panel,
+                    block: &[Run {
+                        left: done,
+                        right: done,
+                        len: DEPTH.min(inner - done),
+                    }],
+                    first: done == 0 && self.bias.is_none(),
+                };
+                for row in (0..count).step_by(most) {
+                    let size = most.min(count - row);
+                    let to = &mut self.to[row * columns + column..];
+                    if let (0, Some(bias)) = (done, self.bias) {
+                        for to in to.chunks_mut(columns).take(size) {
+                            copy(&mut to[..used], &bias[column..][..used]);
+                        }
+                    }
+                    if used == width && size.is_multiple_of(4) {
+                        part.add_some(simd, row, size, to, columns);
+                        continue;
+                    }
+                    let tile = &mut tile[..most * width];
+                    for (tile, to) in tile.chunks_mut(width).zip(to.chunks(columns)).take(size) {
+                        tile[..used].copy_from_slice(&to[..used]);
+                    }
+                    part.add_some(simd, row, size, tile, width);
+                    for (tile, to) in tile.chunks(width).zip(to.chunks_mut(columns)).take(size) {
+                        to[..used].copy_from_slice(&tile[..used]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Adds to the rows of `to`, each as wide as the panel, the product of all left rows with one panel; what `to` held counts
+/// only if `adds`. It has room for whole tiles of 4 rows.
+pub(super) fn multiply_panel<R: Real>(
+    left: &[R],
+    rows: Left<'_>,
+    panel: &[R],
+    run: Run,
+    to: &mut [R],
+    adds: bool,
+) {
+    Arch::new().dispatch(MultiplyPanel {
+        left,
+        rows,
+        panel,
+        run,
+        to,
+        adds,
+    });
+}
+
+struct MultiplyPanel<'a, R> {
+    left: &'a [R],
+    rows: Left<'a>,
+    panel: &'a [R],
+    run: Run,
+    to: &'a mut [R],
+    adds: bool,
+}
+
+impl<R: Real> WithSimd for MultiplyPanel<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (pitch, most, count) = (
+            VECTORS * R::lanes::<S>(),
+            tile_rows::<S>(),
+            self.rows.count(),
+        );
+        for done in (0..self.run.len).step_by(DEPTH) {
+            let part = Part {
+                left: self.left,
+                rows: self.rows,
+                panel: self.panel,
+                block: &[Run {
+                    left: self.run.left + done,
+                    right: self.run.right + done,
+                    len: DEPTH.min(self.run.len - done),
+                }],
+                first: done == 0 && !self.adds,
+            };
+            for row in (0..count).step_by(most) {
+                let size = most.min(count - row);
+                part.add_some(simd, row, size, &mut self.to[row * pitch..], pitch);
+            }
+        }
+    }
 }
 
 /// The runs, cut so that each block has at most [`DEPTH`] terms; none if they are no more than that together.
@@ -254,13 +396,7 @@ impl<R: Real, F: FnMut(Tile<'_, R>)> WithSimd for Multiply<'_, R, F> {
                             Some(sums) if blocks.len() > 1 => &mut sums[..most * pitch],
                             _ => &mut tile[..most * pitch],
                         };
-                        if size > 8 {
-                            part.add_to::<S, 12>(simd, row, values);
-                        } else if size > 4 {
-                            part.add_to::<S, 8>(simd, row, values);
-                        } else {
-                            part.add_to::<S, 4>(simd, row, values);
-                        }
+                        part.add_some(simd, row, size, values, pitch);
                         if b + 1 == blocks.len() {
                             (self.store)(Tile {
                                 row,
@@ -304,14 +440,28 @@ macro_rules! unroll {
 type Sums<R, S, const M: usize> = [[<R as Real>::Vector<S>; VECTORS]; M];
 
 impl<R: Real> Part<'_, R> {
+    /// Adds to the sums of some rows from `row` on, and of the next up to a multiple of 4; they begin `pitch` elements apart.
+    #[inline(always)]
+    fn add_some<S: Simd>(&self, simd: S, row: usize, rows: usize, to: &mut [R], pitch: usize) {
+        if rows > 8 {
+            self.add_to::<S, 12>(simd, row, to, pitch);
+        } else if rows > 4 {
+            self.add_to::<S, 8>(simd, row, to, pitch);
+        } else {
+            self.add_to::<S, 4>(simd, row, to, pitch);
+        }
+    }
+
     /// Adds to the sums of the M rows from `row` on; rows beyond the last one repeat it.
     #[inline(always)]
-    fn add_to<S: Simd, const M: usize>(&self, simd: S, row: usize, to: &mut [R]) {
-        let (to, _) = R::vectors_mut::<S>(to);
-        let to = &mut to[..VECTORS * M];
+    fn add_to<S: Simd, const M: usize>(&self, simd: S, row: usize, to: &mut [R], pitch: usize) {
+        let width = VECTORS * R::lanes::<S>();
         let mut sums = [[R::splat(simd, R::default()); VECTORS]; M];
         if !self.first {
-            unroll!(i < M, { sums[i] = [to[VECTORS * i], to[VECTORS * i + 1]] });
+            unroll!(i < M, {
+                let (from, _) = R::vectors::<S>(&to[i * pitch..][..width]);
+                sums[i] = [from[0], from[1]];
+            });
         }
         for run in self.block {
             sums = match self.rows {
@@ -333,8 +483,9 @@ impl<R: Real> Part<'_, R> {
         }
         // Vector by vector: a copy of whole arrays would keep the sums in memory.
         unroll!(i < M, {
-            to[VECTORS * i] = sums[i][0];
-            to[VECTORS * i + 1] = sums[i][1];
+            let (to, _) = R::vectors_mut::<S>(&mut to[i * pitch..][..width]);
+            to[0] = sums[i][0];
+            to[1] = sums[i][1];
         });
     }
 

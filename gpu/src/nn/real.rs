@@ -40,6 +40,12 @@ pub(crate) trait Real:
     fn vectors_mut<S: Simd>(x: &mut [Self]) -> (&mut [Self::Vector<S>], &mut [Self]);
     /// A vector of one number.
     fn splat<S: Simd>(simd: S, x: Self) -> Self::Vector<S>;
+    /// a + b.
+    fn plus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// a − b.
+    fn minus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// a b.
+    fn times<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// a b + c, rounded once where the processor can.
     fn mul_add<S: Simd>(
         simd: S,
@@ -47,6 +53,11 @@ pub(crate) trait Real:
         b: Self::Vector<S>,
         c: Self::Vector<S>,
     ) -> Self::Vector<S>;
+    /// The transpose of a square.
+    #[inline(always)]
+    fn turned(rows: [[Self; 4]; 4]) -> [[Self; 4]; 4] {
+        turned_by_moves(rows)
+    }
 
     /// This thread's unused buffers.
     fn pool() -> &'static LocalKey<RefCell<Vec<Vec<Self>>>>;
@@ -103,6 +114,18 @@ impl Real for f64 {
     ) -> Self::Vector<S> {
         simd.mul_add_e_f64s(a, b, c)
     }
+    #[inline(always)]
+    fn plus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S> {
+        simd.add_f64s(a, b)
+    }
+    #[inline(always)]
+    fn minus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S> {
+        simd.sub_f64s(a, b)
+    }
+    #[inline(always)]
+    fn times<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S> {
+        simd.mul_f64s(a, b)
+    }
 
     #[inline(always)]
     fn of(x: f64) -> Self {
@@ -142,6 +165,28 @@ impl Real for f32 {
     const DTYPE: DType = DType::F32;
     type Vector<S: Simd> = S::f32s;
 
+    /// By shuffles: of the plain form the compiler makes sixteen moves of one number.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn turned(rows: [[Self; 4]; 4]) -> [[Self; 4]; 4] {
+        use pulp::core_arch::x86::Sse;
+        use std::arch::x86_64::__m128;
+        let Some(sse) = Sse::try_new() else {
+            return turned_by_moves(rows);
+        };
+        let [a, b, c, d] = rows;
+        let (a, b): (__m128, __m128) = (pulp::cast(a), pulp::cast(b));
+        let (c, d): (__m128, __m128) = (pulp::cast(c), pulp::cast(d));
+        let (ab, cd) = (sse._mm_unpacklo_ps(a, b), sse._mm_unpacklo_ps(c, d));
+        let (ab_high, cd_high) = (sse._mm_unpackhi_ps(a, b), sse._mm_unpackhi_ps(c, d));
+        [
+            pulp::cast(sse._mm_movelh_ps(ab, cd)),
+            pulp::cast(sse._mm_movehl_ps(cd, ab)),
+            pulp::cast(sse._mm_movelh_ps(ab_high, cd_high)),
+            pulp::cast(sse._mm_movehl_ps(cd_high, ab_high)),
+        ]
+    }
+
     fn pool() -> &'static LocalKey<RefCell<Vec<Vec<Self>>>> {
         thread_local! {
             static POOL: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
@@ -172,6 +217,18 @@ impl Real for f32 {
         c: Self::Vector<S>,
     ) -> Self::Vector<S> {
         simd.mul_add_e_f32s(a, b, c)
+    }
+    #[inline(always)]
+    fn plus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S> {
+        simd.add_f32s(a, b)
+    }
+    #[inline(always)]
+    fn minus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S> {
+        simd.sub_f32s(a, b)
+    }
+    #[inline(always)]
+    fn times<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S> {
+        simd.mul_f32s(a, b)
     }
 
     #[inline(always)]
@@ -215,6 +272,16 @@ impl Real for f32 {
             _ => CpuStorage::F32(values),
         }
     }
+}
+
+#[inline(always)]
+fn turned_by_moves<R: Copy>([a, b, c, d]: [[R; 4]; 4]) -> [[R; 4]; 4] {
+    [
+        [a[0], b[0], c[0], d[0]],
+        [a[1], b[1], c[1], d[1]],
+        [a[2], b[2], c[2], d[2]],
+        [a[3], b[3], c[3], d[3]],
+    ]
 }
 
 /// eˣ for x ≤ 0 in f32, free of branches so that a loop over it becomes vector code.

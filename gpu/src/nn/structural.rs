@@ -1,6 +1,6 @@
 //! The structural loss of inner products with its gradient, from two matrix products.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
@@ -72,50 +72,6 @@ struct Saved {
     common: f64,
 }
 
-impl Saved {
-    /// From a gradient in q ψ/‖ψ‖ to one in ψ: g' = factor q η g, then (g' − u ⟨u, g'⟩)/‖ψ‖ with u = ψ/‖ψ‖.
-    fn back<R: Real>(
-        &self,
-        side: usize,
-        psi: &Tensor,
-        cosine: bool,
-        factor: f64,
-    ) -> Result<Option<Tensor>> {
-        let Some(product) = &self.products[side] else {
-            return Ok(None);
-        };
-        let width = psi.dim(1)?;
-        let gradient = with::<R, _>(psi, |psi| {
-            with::<R, _>(product, |product| {
-                let mut gradient = vec![R::default(); psi.len()];
-                gradient
-                    .par_chunks_mut(width)
-                    .zip(psi.par_chunks(width).zip(product.par_chunks(width)))
-                    .enumerate()
-                    .for_each(|(i, (to, (psi, g)))| {
-                        let norm = self.norms[side][i];
-                        let factor = factor * self.common * self.roots[i] / norm;
-                        vectorised(
-                            #[inline(always)]
-                            || {
-                                let along = if cosine {
-                                    sum2_wide(psi, g, |x, g| x * g) / (norm * norm)
-                                } else {
-                                    0.0
-                                };
-                                for (to, (x, g)) in to.iter_mut().zip(psi.iter().zip(g)) {
-                                    *to = R::of(factor * (g.wide() - x.wide() * along));
-                                }
-                            },
-                        );
-                    });
-                Ok(gradient)
-            })
-        })?;
-        Ok(Some(tensor(gradient, psi.shape(), psi.dtype())))
-    }
-}
-
 impl PolarisedLoss {
     /// Number of pairs that are compared.
     fn pairs(&self, batch: usize) -> f64 {
@@ -155,7 +111,7 @@ impl CustomOp2 for PolarisedLoss {
         // This is the CPU: reading a number from it waits for nothing.
         let factor = grad.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         let saved = self.saved.lock();
-        let saved = saved.unwrap_or_else(std::sync::PoisonError::into_inner);
+        let saved = saved.unwrap_or_else(PoisonError::into_inner);
         let Some(saved) = saved.as_ref() else {
             return Ok((None, None));
         };
@@ -170,6 +126,7 @@ impl CustomOp2 for PolarisedLoss {
     }
 }
 
+/// From a gradient in q ψ/‖ψ‖ to one in ψ: g' = factor q η g, then (g' − u ⟨u, g'⟩)/‖ψ‖ with u = ψ/‖ψ‖.
 fn back<R: Real>(
     saved: &Saved,
     side: usize,
@@ -177,7 +134,38 @@ fn back<R: Real>(
     cosine: bool,
     factor: f64,
 ) -> Result<Option<Tensor>> {
-    saved.back::<R>(side, psi, cosine, factor)
+    let Some(product) = &saved.products[side] else {
+        return Ok(None);
+    };
+    let width = psi.dim(1)?;
+    let gradient = with::<R, _>(psi, |psi| {
+        with::<R, _>(product, |product| {
+            let mut gradient = vec![R::default(); psi.len()];
+            gradient
+                .par_chunks_mut(width)
+                .zip(psi.par_chunks(width).zip(product.par_chunks(width)))
+                .enumerate()
+                .for_each(|(i, (to, (psi, g)))| {
+                    let norm = saved.norms[side][i];
+                    let factor = factor * saved.common * saved.roots[i] / norm;
+                    vectorised(
+                        #[inline(always)]
+                        || {
+                            let along = if cosine {
+                                sum2_wide(psi, g, |x, g| x * g) / (norm * norm)
+                            } else {
+                                0.0
+                            };
+                            for (to, (x, g)) in to.iter_mut().zip(psi.iter().zip(g)) {
+                                *to = R::of(factor * (g.wide() - x.wide() * along));
+                            }
+                        },
+                    );
+                });
+            Ok(gradient)
+        })
+    })?;
+    Ok(Some(tensor(gradient, psi.shape(), psi.dtype())))
 }
 
 fn loss<R: Real>(op: &PolarisedLoss, inputs: [(&CpuStorage, &Layout); 2]) -> Result<CpuStorage> {
@@ -197,10 +185,8 @@ fn loss<R: Real>(op: &PolarisedLoss, inputs: [(&CpuStorage, &Layout); 2]) -> Res
         roots: rows.roots,
         common: rows.common,
     };
-    match op.saved.lock() {
-        Ok(mut slot) => *slot = Some(saved),
-        Err(poisoned) => *poisoned.into_inner() = Some(saved),
-    }
+    let mut slot = op.saved.lock().unwrap_or_else(PoisonError::into_inner);
+    *slot = Some(saved);
     let value = match op.eta.as_slice() {
         [eta] => value * eta,
         _ => value,

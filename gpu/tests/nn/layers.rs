@@ -233,6 +233,22 @@ fn large_batches_are_split_without_losing_an_image() {
     {
         assert_close("conv2d of 37 images", got, &want, allowance);
     }
+    // By tiles: several groups of images, blocks of tiles and parts of the batch; sides that are no multiple of a tile.
+    for dims in [[37, 32, 8, 8], [3, 64, 19, 22], [40, 32, 7, 7]] {
+        let inputs: Vec<Tensor> = [dims.to_vec(), vec![32, dims[1], 3, 3], vec![32]]
+            .into_iter()
+            .map(|dims| draw.tensor(dims))
+            .collect();
+        // Sums over all pixels or over all channels and taps; a tile's terms are at most 36 times as large.
+        let terms = 36.0 * (dims[0] * dims[2] * dims[3]).max(9 * dims[1]) as f64;
+        let allowance = 2.0 * terms * terms * 2_f64.powi(-53);
+        for (got, want) in gradients(fused, &inputs)
+            .iter()
+            .zip(gradients(composed, &inputs))
+        {
+            assert_close(&format!("conv2d of {dims:?}"), got, &want, allowance);
+        }
+    }
     for (op, composed) in [
         (
             &(|x: &[Tensor]| nn::linear(&x[0], &x[1], Some(&x[2]))) as Op<'_>,

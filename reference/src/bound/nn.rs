@@ -5,8 +5,8 @@
 //! closed form of the gradient, and the chain of elementary operations that an automatic differentiation of the
 //! composed layer performs. Where they differ, the bound has room for both
 //! ([`either`](crate::bound::Tracked::either)).
-//! Outside it are algorithms that trade accuracy for speed: Winograd and Fourier convolution, the variance as
-//! `E x² − (E x)²`.
+//! Outside it are algorithms that trade accuracy for speed: Fourier convolution, the variance as `E x² − (E x)²`. Winograd's
+//! convolution has a bound of its own, [`conv2d_winograd`].
 //!
 //! Shapes are checked by the layer itself, so errors are its errors.
 
@@ -19,6 +19,7 @@ mod frozen;
 mod linear;
 mod norm;
 mod resample;
+mod winograd;
 
 pub use activation::{gelu, gelu_vjp, silu, silu_vjp};
 pub use attention::{AttentionBound, attention, attention_vjp, softmax, softmax_vjp};
@@ -32,3 +33,4 @@ pub use resample::{
     avg_pool2x, avg_pool2x_vjp, global_avg_pool, global_avg_pool_vjp, upsample_nearest2x,
     upsample_nearest2x_vjp,
 };
+pub use winograd::{conv2d_winograd, conv2d_winograd_vjp};

@@ -669,7 +669,7 @@ impl Tracked {
 }
 
 /// Error of an inner product of `terms` terms whose magnitudes add up to `magnitude`.
-fn after_dot(magnitude: f64, inherited: f64, terms: f64, p: Precision) -> f64 {
+pub(super) fn after_dot(magnitude: f64, inherited: f64, terms: f64, p: Precision) -> f64 {
     let size = magnitude + inherited;
     if size == 0.0 {
         return 0.0;

@@ -22,6 +22,7 @@ pub(super) fn checks() -> Vec<Box<dyn Check>> {
     let layers = [
         linear(),
         conv2d(),
+        conv2d_by_tiles(),
         group_norm(),
         layer_norm(),
         layer_norm_affine(),
@@ -51,6 +52,7 @@ struct Layer {
     draws: fn() -> BoxedStrategy<Case>,
     reference: fn(&Case) -> Result<Values>,
     bound: fn(&Case, Precision) -> Result<Bounds>,
+    cost: Cost,
     fused: fn(&Case, &[Tensor]) -> CandleResult<Tensor>,
     composed: Option<fn(&Case, &[Tensor]) -> CandleResult<Tensor>>,
 }
@@ -66,7 +68,7 @@ impl Layer {
                 format!("{} and the gradients of Σ g·y", self.about),
                 "sadm_reference::nn, with hand-derived backward",
             )
-            .cost(Cost::Cheap)
+            .cost(self.cost)
             .draws(self.draws)
             .reference(self.reference)
             .bound(move |case, rule| (self.bound)(case, rule.compute))
@@ -177,6 +179,7 @@ fn linear() -> Layer {
                 ("grad_bias", grad.bias),
             ]))
         },
+        cost: Cost::Cheap,
         fused: |_, t| gpu::linear(&t[0], &t[1], Some(&t[2])),
         composed: Some(|_, t| composed::linear(&t[0], &t[1], Some(&t[2]))),
     }
@@ -215,20 +218,7 @@ fn conv2d() -> Layer {
                 })
                 .boxed()
         },
-        reference: |case| {
-            let [x, weight, bias, g] = get(case, ["x", "weight", "bias", "g"])?;
-            let options = padding(case)?;
-            let grad = nn::conv2d_vjp(x, weight, g, options).map_err(Error::reference)?;
-            Ok(values([
-                (
-                    "y",
-                    nn::conv2d(x, weight, bias, options).map_err(Error::reference)?,
-                ),
-                ("grad_x", grad.x),
-                ("grad_weight", grad.weight),
-                ("grad_bias", grad.bias),
-            ]))
-        },
+        reference: conv2d_values,
         bound: |case, p| {
             let [x, weight, bias, g] = tracked(case, ["x", "weight", "bias", "g"])?;
             let options = padding(case)?;
@@ -243,10 +233,62 @@ fn conv2d() -> Layer {
                 ("grad_bias", grad.bias),
             ]))
         },
+        cost: Cost::Cheap,
         fused: |case, t| gpu::conv2d(&t[0], &t[1], Some(&t[2]), candle_padding(case)?),
         composed: Some(|case, t| {
             composed::conv2d(&t[0], &t[1], Some(&t[2]), candle_padding(case)?)
         }),
+    }
+}
+
+fn conv2d_values(case: &Case) -> Result<Values> {
+    let [x, weight, bias, g] = get(case, ["x", "weight", "bias", "g"])?;
+    let options = padding(case)?;
+    let grad = nn::conv2d_vjp(x, weight, g, options).map_err(Error::reference)?;
+    let y = nn::conv2d(x, weight, bias, options).map_err(Error::reference)?;
+    Ok(values([
+        ("y", y),
+        ("grad_x", grad.x),
+        ("grad_weight", grad.weight),
+        ("grad_bias", grad.bias),
+    ]))
+}
+
+/// As many channels as the fused convolution needs to go by tiles.
+fn conv2d_by_tiles() -> Layer {
+    const CHANNELS: usize = 32;
+    Layer {
+        name: "conv2d.tiles",
+        about: "y = w ∗ x + b, 3×3 padded by 1, 32 channels: by tiles of 2×2 outputs",
+        inputs: &["x", "weight", "bias"],
+        draws: || {
+            (1..=2_usize, 2..=5_usize, 2..=5_usize)
+                .prop_flat_map(|(b, h, w)| {
+                    drawn(vec![
+                        ("x", vec![b, CHANNELS, h, w]),
+                        ("weight", vec![CHANNELS, CHANNELS, 3, 3]),
+                        ("bias", vec![CHANNELS]),
+                        ("g", vec![b, CHANNELS, h, w]),
+                    ])
+                    .prop_map(|case| case.count("padding", 1))
+                })
+                .boxed()
+        },
+        reference: conv2d_values,
+        bound: |case, p| {
+            let [x, weight, bias, g] = tracked(case, ["x", "weight", "bias", "g"])?;
+            let grad = bound::conv2d_winograd_vjp(&x, &weight, &g, p).map_err(Error::reference)?;
+            let y = bound::conv2d_winograd(&x, &weight, &bias, p).map_err(Error::reference)?;
+            Ok(bounds([
+                ("y", y),
+                ("grad_x", grad.x),
+                ("grad_weight", grad.weight),
+                ("grad_bias", grad.bias),
+            ]))
+        },
+        cost: Cost::Moderate,
+        fused: |_, t| gpu::conv2d(&t[0], &t[1], Some(&t[2]), 1),
+        composed: None,
     }
 }
 
@@ -316,6 +358,7 @@ fn group_norm() -> Layer {
                 ("grad_beta", grad.beta.ok_or_else(|| missing("β"))?),
             ]))
         },
+        cost: Cost::Cheap,
         fused: |case, t| gpu::group_norm(&t[0], candle_groups(case)?, &t[1], &t[2]),
         composed: Some(|case, t| composed::group_norm(&t[0], candle_groups(case)?, &t[1], &t[2])),
     }
@@ -353,6 +396,7 @@ fn layer_norm() -> Layer {
             let y = bound::layer_norm(&x, None, LAYER_NORM_EPS, p).map_err(Error::reference)?;
             Ok(bounds([("y", y), ("grad_x", grad.x)]))
         },
+        cost: Cost::Cheap,
         fused: |_, t| gpu::layer_norm(&t[0], None),
         composed: Some(|_, t| composed::layer_norm(&t[0], None)),
     }
@@ -395,6 +439,7 @@ fn layer_norm_affine() -> Layer {
                 ("grad_beta", grad.beta.ok_or_else(|| missing("β"))?),
             ]))
         },
+        cost: Cost::Cheap,
         fused: |_, t| gpu::layer_norm(&t[0], Some((&t[1], &t[2]))),
         composed: Some(|_, t| composed::layer_norm(&t[0], Some((&t[1], &t[2])))),
     }
@@ -437,6 +482,7 @@ fn gated_sum() -> Layer {
                 ("grad_h", gate.mul(&g, p)),
             ]))
         },
+        cost: Cost::Cheap,
         fused: |_, t| gpu::gated_sum(&t[0], &t[1], &t[2]),
         composed: Some(|_, t| composed::gated_sum(&t[0], &t[1], &t[2])),
     }
@@ -460,6 +506,7 @@ fn silu() -> Layer {
             let grad = bound::silu_vjp(&x, &g, p).map_err(Error::reference)?;
             Ok(bounds([("y", bound::silu(&x, p)), ("grad_x", grad)]))
         },
+        cost: Cost::Cheap,
         fused: |_, t| gpu::silu(&t[0]),
         composed: Some(|_, t| composed::silu(&t[0])),
     }
@@ -483,6 +530,7 @@ fn gelu() -> Layer {
             let grad = bound::gelu_vjp(&x, &g, p).map_err(Error::reference)?;
             Ok(bounds([("y", bound::gelu(&x, p)), ("grad_x", grad)]))
         },
+        cost: Cost::Cheap,
         fused: |_, t| gpu::gelu(&t[0]),
         composed: Some(|_, t| composed::gelu(&t[0])),
     }
@@ -510,6 +558,7 @@ fn softmax() -> Layer {
                 ("grad_x", grad),
             ]))
         },
+        cost: Cost::Cheap,
         fused: |_, t| gpu::softmax_last(&t[0]),
         composed: Some(|_, t| composed::softmax_last(&t[0])),
     }
@@ -554,6 +603,7 @@ fn attention() -> Layer {
                 ("grad_v", grad.v),
             ]))
         },
+        cost: Cost::Cheap,
         fused: |_, t| gpu::attention(&t[0], &t[1], &t[2]),
         composed: Some(|_, t| composed::attention(&t[0], &t[1], &t[2])),
     }
@@ -599,6 +649,7 @@ fn upsample() -> Layer {
                 ("grad_x", grad),
             ]))
         },
+        cost: Cost::Cheap,
         fused: |_, t| gpu::upsample_nearest2x(&t[0]),
         composed: Some(|_, t| composed::upsample_nearest2x(&t[0])),
     }
@@ -626,6 +677,7 @@ fn avg_pool() -> Layer {
                 ("grad_x", grad),
             ]))
         },
+        cost: Cost::Cheap,
         fused: |_, t| gpu::avg_pool2x(&t[0]),
         composed: Some(|_, t| composed::avg_pool2x(&t[0])),
     }
@@ -662,6 +714,7 @@ fn global_avg_pool() -> Layer {
                 ("grad_x", grad),
             ]))
         },
+        cost: Cost::Cheap,
         fused: |_, t| gpu::global_avg_pool(&t[0]),
         composed: None,
     }
@@ -703,6 +756,7 @@ fn embedding() -> Layer {
                 ("grad_table", grad),
             ]))
         },
+        cost: Cost::Cheap,
         fused: |case, t| gpu::embedding(&t[0], &candle_indices(case, "index")?),
         composed: None,
     }
@@ -739,6 +793,7 @@ fn cross_entropy() -> Layer {
                 .map_err(Error::reference)?;
             Ok(bounds([("y", l.loss), ("grad_logits", l.grad_logits)]))
         },
+        cost: Cost::Cheap,
         fused: |case, t| gpu::cross_entropy(&t[0], &candle_indices(case, "labels")?),
         composed: None,
     }

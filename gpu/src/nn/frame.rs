@@ -1,0 +1,83 @@
+//! Images with a border of zeros, channels last.
+
+use super::conv2d::Geometry;
+use super::panels::turn;
+use super::real::{Real, vectorised};
+
+/// An image in the middle of zeros, `[padded H, padded W, C]`: a patch is then one contiguous run for each row of the
+/// kernel, and no patch matrix is needed.
+#[derive(Clone, Copy)]
+pub(super) struct Frame {
+    /// Sides of the image.
+    pub side: (usize, usize),
+    /// Rows above and columns left of it.
+    pub corner: (usize, usize),
+    /// Sides with the border.
+    pub padded: (usize, usize),
+    pub channels: usize,
+}
+
+impl Frame {
+    /// Elements.
+    #[inline(always)]
+    pub(super) fn len(&self) -> usize {
+        self.padded.0 * self.pitch()
+    }
+    /// Distance of two rows of pixels.
+    #[inline(always)]
+    pub(super) fn pitch(&self) -> usize {
+        self.padded.1 * self.channels
+    }
+    /// Which pixel of the frame each pixel of the image becomes.
+    pub(super) fn inside(&self) -> Vec<usize> {
+        let (height, width) = self.side;
+        let at = |y: usize, x: usize| (y + self.corner.0) * self.padded.1 + self.corner.1 + x;
+        (0..height)
+            .flat_map(|y| (0..width).map(move |x| at(y, x)))
+            .collect()
+    }
+
+    /// Copies images `[C, H, W]` into as many frames; `inside` are the frame's own.
+    #[inline(always)]
+    pub(super) fn fill<R: Real>(&self, frames: &mut [R], images: &[R], inside: &[usize]) {
+        let (channels, pixels) = (self.channels, inside.len());
+        let frames = frames.chunks_exact_mut(self.len());
+        vectorised(
+            #[inline(always)]
+            || {
+                for (frame, image) in frames.zip(images.chunks_exact(channels * pixels)) {
+                    self.clear_border(frame);
+                    turn(image, pixels, pixels, channels, frame, channels, |p| {
+                        inside[p]
+                    });
+                }
+            },
+        );
+    }
+
+    /// Writes 0 around the image.
+    #[inline(always)]
+    fn clear_border<R: Real>(&self, frame: &mut [R]) {
+        let (height, width) = self.side;
+        let (above, left) = self.corner;
+        for (y, row) in frame.chunks_exact_mut(self.pitch()).enumerate() {
+            if (above..above + height).contains(&y) {
+                row[..left * self.channels].fill(R::default());
+                row[(left + width) * self.channels..].fill(R::default());
+            } else {
+                row.fill(R::default());
+            }
+        }
+    }
+}
+
+impl From<&Geometry> for Frame {
+    fn from(geometry: &Geometry) -> Self {
+        Self {
+            side: geometry.side,
+            corner: geometry.padding,
+            padded: geometry.padded(),
+            channels: geometry.channels,
+        }
+    }
+}
