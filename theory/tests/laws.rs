@@ -763,6 +763,33 @@ fn the_oracle_names_what_it_refuses() {
     );
 }
 
+/// What a nearly exact relation leaves: Cγ²/(v²C + γ²) of one number, and as much of vᵀx_0 in the plane, where
+/// (m, r) and C are those of the test below. To u/γ, the error of a singular value γ of a matrix of size 1.
+#[test]
+fn nearly_exact_relations_leave_a_variance_with_digits() -> Result<(), LawError> {
+    for gamma in [1e-3, 1e-8, 1e-9] {
+        for (c, v) in [(0.1, -2.0), (0.7, 0.3), (3.0, 1.7), (1.3, 0.01)] {
+            let law = GaussianLaw::new(array![0.75], &array![[c]])?;
+            let given = law.given_linear(&[v], 0.4, gamma)?;
+            let want = c * gamma * gamma / (v * v * c + gamma * gamma);
+            let got = given.covariance()[[0, 0]];
+            assert!((got / want - 1.0).abs() < 1e-13, "{got:e} {want:e}");
+            let mean = (0.75 * gamma * gamma + c * v * 0.4) / (v * v * c + gamma * gamma);
+            near(given.mean()[0], mean, 1e-13, "mean");
+        }
+        let law = GaussianLaw::new(array![1.0, -0.5], &array![[2.0, 0.5], [0.5, 1.0]])?;
+        let v = array![0.75, -1.5];
+        let given = law.given_linear(&[v[0], v[1]], 2.0, gamma)?;
+        // Rows Sᵀv of C' = SSᵀ: the samples of unit normals, less the mean.
+        let spread = (given.sample(&Array2::eye(2))? - given.mean()).dot(&v);
+        let before = v.dot(&law.covariance().dot(&v));
+        let want = before * gamma * gamma / (before + gamma * gamma);
+        let got = spread.dot(&spread);
+        assert!((got / want - 1.0).abs() < 1e-14 / gamma, "{got:e} {want:e}");
+    }
+    Ok(())
+}
+
 /// Given vᵀx_0 + γε the precision grows by vvᵀ/γ² and precision times mean by v r/γ²; for a law known exactly nothing changes.
 #[test]
 fn linear_relations_condition_a_gaussian() {
