@@ -7,6 +7,19 @@ fn describe(evidence: &Evidence) -> String {
     format!("{evidence:?}, excess {:e}", evidence.excess())
 }
 
+/// Statements of whose inequalities up to half may say nothing, and why both sides are 0 to rounding. On a thousand instances it is a
+/// third of them for the first, 37 in a hundred for the second: one draw in four has a single atom.
+const VANISHING: [(&str, &str); 2] = [
+    (
+        "eq-14a",
+        "the relation of a lone atom with itself is known, as is the cosine of numbers; far from r every density underflows",
+    ),
+    (
+        "plug-in-score",
+        "a lone atom, or one that has nearly all weight, is its own posterior mean: nothing errs",
+    ),
+];
+
 /// Draws instances of one statement, 64 or `PROPTEST_CASES`, and requires all its evidence.
 fn holds_everywhere(id: &str) {
     let statement = find(id).expect("a registered statement");
@@ -27,6 +40,14 @@ fn holds_everywhere(id: &str) {
     assert!(
         5 * vacuous <= all,
         "{id}: {vacuous} of {all} equalities say nothing"
+    );
+    // Nor an inequality; where both sides vanish on a good part of the instances, not on most.
+    let often = VANISHING.iter().any(|(of, _)| *of == id);
+    let (idle, all) = (trial.idle, trial.inequalities);
+    let limit = if often { all / 2 } else { all / 5 };
+    assert!(
+        idle <= limit,
+        "{id}: {idle} of {all} inequalities say nothing"
     );
 }
 

@@ -18,8 +18,12 @@ pub struct Trial {
     pub worst_rounding: Option<f64>,
     /// Equalities that were judged.
     pub equalities: u32,
-    /// How many of them said nothing: the allowance was no smaller than both sides.
+    /// How many of them said nothing: the allowance was no smaller than both sides, which were not both 0.
     pub vacuous: u32,
+    /// Inequalities that were judged.
+    pub inequalities: u32,
+    /// How many of them said nothing: the allowance was no smaller than both sides; 0 ≤ 0, whose allowance is tiny, among them.
+    pub idle: u32,
     /// The smallest instance found on which the statement does not hold.
     pub failure: Option<Failure>,
 }
@@ -71,6 +75,8 @@ pub fn try_on(statement: &dyn Statement, cases: u32, seed: u64) -> Trial {
         worst_rounding: None,
         equalities: 0,
         vacuous: 0,
+        inequalities: 0,
+        idle: 0,
         failure: None,
     });
     let failed = RefCell::new(false);
@@ -130,10 +136,17 @@ impl Trial {
     fn count(&mut self, evidence: &[Evidence]) {
         self.instances += 1;
         for claim in evidence {
-            if claim.comparison == Comparison::Equal {
-                let size = claim.lhs.abs().max(claim.rhs.abs());
-                self.equalities += 1;
-                self.vacuous += u32::from(size > 0.0 && claim.allowance >= size);
+            let size = claim.lhs.abs().max(claim.rhs.abs());
+            let covered = claim.allowance >= size;
+            match claim.comparison {
+                Comparison::Equal => {
+                    self.equalities += 1;
+                    self.vacuous += u32::from(covered && size > 0.0);
+                }
+                Comparison::AtMost => {
+                    self.inequalities += 1;
+                    self.idle += u32::from(covered);
+                }
             }
             let (largest, ratio) = match claim.comparison {
                 Comparison::Equal => (&mut self.worst_rounding, claim.ratio()),
@@ -227,6 +240,15 @@ mod tests {
         let mut empty = trial.clone();
         empty.count(&[Evidence::equal("¼ = ¼ to within ½", nothing, nothing)]);
         assert_eq!((empty.equalities, empty.vacuous), (201, 1));
+        // Of inequalities 0 ≤ 0 counts too.
+        assert_eq!((empty.inequalities, empty.idle), (200, 0));
+        let zero = Rounded::exact(0.0);
+        empty.count(&[
+            Evidence::at_most("¼ ≤ ¼ to within ½", nothing, nothing),
+            Evidence::at_most("0 ≤ 0", zero, zero),
+            Evidence::at_most("0 ≤ ¼ to within 10⁻³⁰", zero, Rounded::within(0.25, 1e-30)),
+        ]);
+        assert_eq!((empty.inequalities, empty.idle), (203, 2));
     }
 
     /// Instances fill the ranges: a draw that only ever gave the ends would try nothing between them.
