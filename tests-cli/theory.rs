@@ -23,9 +23,11 @@ fn a_check_prints_ratios_and_a_verdict() {
     for id in ["eq-13", "eq-14a"] {
         let line = text.lines().find(|l| l.starts_with(id)).expect("a row");
         let words: Vec<&str> = line.split_whitespace().collect();
-        assert_eq!((words[1], words[5]), ("16", "holds"), "{line}");
+        assert_eq!((words[1], words[6]), ("16", "holds"), "{line}");
         let vacuous: u32 = words[4].parse().expect("a number");
         assert!(vacuous <= 16, "{line}");
+        let idle: u32 = words[5].parse().expect("a number");
+        assert!(idle <= 40, "{line}");
         let rounding: f64 = words[3].parse().expect("a number");
         assert!(rounding <= 1.0, "{line}");
     }

@@ -89,12 +89,14 @@ fn write_api_index(book: &Path) -> Result<()> {
         let place = below(&api, &page);
         if !place.starts_with("src/") && place.matches('/').count() == 1 {
             let name = place.trim_end_matches("/index.html");
-            items += &["<li><a href=\"", &place, "\">", name, "</a></li>"].concat();
+            items += &["<li>", &html::anchor(&place, name), "</li>"].concat();
         }
     }
     let page = [
         "<!DOCTYPE html><meta charset=\"utf-8\"><title>The code</title>",
-        "<p><a href=\"../index.html\">The book</a></p><ul>",
+        "<p>",
+        &html::anchor("../index.html", "The book"),
+        "</p><ul>",
         &items,
         "</ul>\n",
     ];
@@ -205,11 +207,8 @@ fn write_forth(
             let links: Vec<String> = places
                 .iter()
                 .map(|c| {
-                    format!(
-                        "<a href=\"{}\"><code>{}</code></a>",
-                        c.href,
-                        escaped_line(&c.name)
-                    )
+                    let name = format!("<code>{}</code>", escaped_line(&c.name));
+                    html::anchor(&c.href, &name)
                 })
                 .collect();
             let anchor = format!("<a id=\"{label}\"></a>");

@@ -280,7 +280,23 @@ impl Random {
     }
 }
 
-/// Counts of samples below a line against the exact probability, by the Clopper–Pearson interval at level 1 − 1e-9.
+/// Counts the samples x with uᵀx ≤ line against the exact probability, by the Clopper–Pearson interval at level 1 − 1e-9.
+fn share_is(samples: &Array2<f64>, u: &Array1<f64>, line: f64, exact: f64) {
+    let all = samples.nrows() as f64;
+    let below = samples.dot(u).iter().filter(|&&s| s <= line).count() as f64;
+    let bound = |a: f64, b: f64, q: f64| Beta::new(a, b).expect("a beta law").inverse_cdf(q);
+    let low = bound(below, all - below + 1.0, DELTA / 2.0);
+    let high = bound(below + 1.0, all - below, 1.0 - DELTA / 2.0);
+    assert!(low <= exact && exact <= high, "{low} ≤ {exact} ≤ {high}");
+    assert!(high - low < 0.05, "{low} to {high}");
+}
+
+/// The law of uᵀx_0.
+fn along(law: &GaussianLaw, u: &Array1<f64>) -> Normal {
+    let spread = u.dot(&law.covariance().dot(u)).sqrt();
+    Normal::new(u.dot(law.mean()), spread).expect("a normal law")
+}
+
 #[test]
 fn mixture_samples_have_the_law() -> Result<(), LawError> {
     const N: usize = 20_000;
@@ -295,18 +311,9 @@ fn mixture_samples_have_the_law() -> Result<(), LawError> {
             .components()
             .iter()
             .zip(law.prior())
-            .map(|(c, p)| {
-                let spread = u.dot(&c.covariance().dot(&u)).sqrt();
-                let normal = Normal::new(u.dot(c.mean()), spread).expect("a normal law");
-                p * normal.cdf(line)
-            })
+            .map(|(c, p)| p * along(c, &u).cdf(line))
             .sum();
-        let below = samples.dot(&u).iter().filter(|&&s| s <= line).count() as f64;
-        let bound = |a: f64, b: f64, q: f64| Beta::new(a, b).expect("a beta law").inverse_cdf(q);
-        let low = bound(below, N as f64 - below + 1.0, DELTA / 2.0);
-        let high = bound(below + 1.0, N as f64 - below, 1.0 - DELTA / 2.0);
-        assert!(low <= exact && exact <= high, "{low} ≤ {exact} ≤ {high}");
-        assert!(high - low < 0.05);
+        share_is(&samples, &u, line, exact);
     }
     Ok(())
 }
@@ -763,6 +770,33 @@ fn the_oracle_names_what_it_refuses() {
     );
 }
 
+/// What a nearly exact relation leaves: Cγ²/(v²C + γ²) of one number, and as much of vᵀx_0 in the plane, where
+/// (m, r) and C are those of the test below. To u/γ, the error of a singular value γ of a matrix of size 1.
+#[test]
+fn nearly_exact_relations_leave_a_variance_with_digits() -> Result<(), LawError> {
+    for gamma in [1e-3, 1e-8, 1e-9] {
+        for (c, v) in [(0.1, -2.0), (0.7, 0.3), (3.0, 1.7), (1.3, 0.01)] {
+            let law = GaussianLaw::new(array![0.75], &array![[c]])?;
+            let given = law.given_linear(&[v], 0.4, gamma)?;
+            let want = c * gamma * gamma / (v * v * c + gamma * gamma);
+            let got = given.covariance()[[0, 0]];
+            assert!((got / want - 1.0).abs() < 1e-13, "{got:e} {want:e}");
+            let mean = (0.75 * gamma * gamma + c * v * 0.4) / (v * v * c + gamma * gamma);
+            near(given.mean()[0], mean, 1e-13, "mean");
+        }
+        let law = GaussianLaw::new(array![1.0, -0.5], &array![[2.0, 0.5], [0.5, 1.0]])?;
+        let v = array![0.75, -1.5];
+        let given = law.given_linear(&[v[0], v[1]], 2.0, gamma)?;
+        // Rows Sᵀv of C' = SSᵀ: the samples of unit normals, less the mean.
+        let spread = (given.sample(&Array2::eye(2))? - given.mean()).dot(&v);
+        let before = v.dot(&law.covariance().dot(&v));
+        let want = before * gamma * gamma / (before + gamma * gamma);
+        let got = spread.dot(&spread);
+        assert!((got / want - 1.0).abs() < 1e-14 / gamma, "{got:e} {want:e}");
+    }
+    Ok(())
+}
+
 /// Given vᵀx_0 + γε the precision grows by vvᵀ/γ² and precision times mean by v r/γ²; for a law known exactly nothing changes.
 #[test]
 fn linear_relations_condition_a_gaussian() {
@@ -823,18 +857,18 @@ fn a_gaussian_agrees_with_quadrature_and_its_samples() -> Result<(), LawError> {
 
     let mut random = Random(11);
     let law = correlated();
-    let n = law.mean().len();
-    let z = Array2::from_shape_simple_fn((N, n), || random.normal());
+    let z = Array2::from_shape_simple_fn((N, law.mean().len()), || random.normal());
     let samples = law.sample(&z)?;
-    for (i, line) in (0..n).zip([0.3, -0.4, 0.9]) {
-        let normal =
-            Normal::new(law.mean()[i], law.covariance()[[i, i]].sqrt()).expect("a normal law");
-        let (exact, at) = (normal.cdf(law.mean()[i] + line), law.mean()[i] + line);
-        let below = samples.column(i).iter().filter(|&&s| s <= at).count() as f64;
-        let bound = |a: f64, b: f64, q: f64| Beta::new(a, b).expect("a beta law").inverse_cdf(q);
-        let low = bound(below, N as f64 - below + 1.0, DELTA / 2.0);
-        let high = bound(below + 1.0, N as f64 - below, 1.0 - DELTA / 2.0);
-        assert!(low <= exact && exact <= high, "{low} ≤ {exact} ≤ {high}");
+    // Single coordinates do not see the correlation; of the oblique directions one lies along it and one across.
+    for (direction, off) in [
+        ([1.0, 0.0], 0.3),
+        ([0.0, 1.0], -0.4),
+        ([0.6, 0.8], 0.5),
+        ([0.6, -0.8], -0.3),
+    ] {
+        let u = Array1::from(direction.to_vec());
+        let line = u.dot(law.mean()) + off;
+        share_is(&samples, &u, line, along(&law, &u).cdf(line));
     }
     Ok(())
 }

@@ -3,9 +3,7 @@
 
 use std::fmt::Write as _;
 
-use sadm_theory::statements::{
-    Evidence, Instance, Scale, Statement, StatementError, VALUES, registry,
-};
+use sadm_theory::statements::{Evidence, Instance, Statement, StatementError, VALUES, registry};
 
 /// The file that is compared with; what is new is left in `target/tmp/recorded.tsv`, to be read and then copied there.
 const RECORDED: &str = include_str!("recorded.tsv");
@@ -24,13 +22,10 @@ fn instance(statement: &dyn Statement, k: u32) -> Instance {
     values.rotate_left(5 * k as usize);
     for (i, p) in (0_u32..).zip(statement.parameters()) {
         let part = (f64::from(7 * k + i) * 0.618_033_988_749_894_9).fract();
-        let value = match p.scale {
-            Scale::Log => p.low * (p.high / p.low).powf(part),
-            Scale::Linear => p.low + (p.high - p.low) * part,
-            Scale::Integer => (p.low + (p.high - p.low) * part).round(),
-        };
         let known = statement.parameters();
-        at = at.with(known, p.name, value).expect("within the range");
+        at = at
+            .with(known, p.name, p.at(part))
+            .expect("within the range");
     }
     at.with_values(values)
 }

@@ -7,6 +7,19 @@ fn describe(evidence: &Evidence) -> String {
     format!("{evidence:?}, excess {:e}", evidence.excess())
 }
 
+/// Statements of whose inequalities up to half may say nothing, and why both sides are 0 to rounding. On a thousand instances it is a
+/// third of them for the first, 37 in a hundred for the second: one draw in four has a single atom.
+const VANISHING: [(&str, &str); 2] = [
+    (
+        "eq-14a",
+        "the relation of a lone atom with itself is known, as is the cosine of numbers; far from r every density underflows",
+    ),
+    (
+        "plug-in-score",
+        "a lone atom, or one that has nearly all weight, is its own posterior mean: nothing errs",
+    ),
+];
+
 /// Draws instances of one statement, 64 or `PROPTEST_CASES`, and requires all its evidence.
 fn holds_everywhere(id: &str) {
     let statement = find(id).expect("a registered statement");
@@ -27,6 +40,14 @@ fn holds_everywhere(id: &str) {
     assert!(
         5 * vacuous <= all,
         "{id}: {vacuous} of {all} equalities say nothing"
+    );
+    // Nor an inequality; where both sides vanish on a good part of the instances, not on most.
+    let often = VANISHING.iter().any(|(of, _)| *of == id);
+    let (idle, all) = (trial.idle, trial.inequalities);
+    let limit = if often { all / 2 } else { all / 5 };
+    assert!(
+        idle <= limit,
+        "{id}: {idle} of {all} inequalities say nothing"
     );
 }
 
@@ -166,27 +187,33 @@ fn registry_names_are_unique_and_every_statement_has_a_source() {
     assert!(find("no such statement").is_none());
 }
 
-/// What a reader is shown is built of the free values, and finite.
+/// What a reader is shown is built of the free values, and finite: wherever the evidence depends on them, and nowhere else.
 #[test]
 fn what_is_built_follows_the_free_values() {
-    let mut shown = 0;
+    let mut wrong = Vec::new();
     for statement in registry() {
         let id = statement.id();
         let instance = statement.default_instance();
         let built = statement.built(&instance).expect("numbers");
         let mut names: Vec<&str> = built.iter().map(|b| b.name.as_str()).collect();
+        names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), built.len(), "{id}");
         for b in &built {
             assert!(b.rows.iter().all(|x| x.is_finite()), "{id}: {}", b.name);
             assert!(!b.rows.is_empty(), "{id}: {}", b.name);
         }
-        let other = instance.with_values(vec![0.5; VALUES]);
-        let moved = statement.built(&other).expect("numbers");
-        assert!(built.is_empty() || moved != built, "{id}");
-        shown += usize::from(!built.is_empty());
+        let mut rotated = instance.values().take(VALUES).expect("the free values");
+        rotated.rotate_left(5);
+        let others = [rotated, vec![0.5; VALUES]].map(|v| instance.clone().with_values(v));
+        let here = statement.evidence(&instance);
+        let changes = others.iter().any(|at| statement.evidence(at) != here);
+        let moves = |at| statement.built(at).expect("numbers") != built;
+        if others.iter().any(|at| moves(at) == built.is_empty()) || changes == built.is_empty() {
+            wrong.push(id);
+        }
     }
-    assert_eq!(shown, 16);
+    assert!(wrong.is_empty(), "show too little or too much: {wrong:?}");
     let tweedie = find("tweedie").expect("a registered statement");
     let built = tweedie.built(&tweedie.default_instance().with_values(vec![0.5; VALUES]));
     let [atoms, prior, levels, points] = built.expect("numbers").try_into().expect("four");

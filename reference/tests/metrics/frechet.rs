@@ -1,6 +1,6 @@
 //! What makes the Fréchet distance one: it is a metric, and it moves with the features as it should.
 
-use ndarray::{Array2, ArrayView2, Axis, concatenate};
+use ndarray::{Array1, Array2, ArrayView2, Axis, concatenate};
 use proptest::prelude::*;
 use sadm_reference::linalg::{orthonormal_factor, symmetric_eigen, symmetric_eigenvalues};
 use sadm_reference::metrics::{
@@ -204,4 +204,20 @@ fn factors_may_be_kept_and_compared_again() {
     let factor = |x: &Array2<f64>| Factor::of_features("x", x.view()).expect("a set");
     let kept = frechet_of_factors(&factor(&a), &factor(&b)).expect("factors");
     assert_eq!(kept, fd(&a, &b));
+}
+
+/// Stored moments have no number of samples: their rank is that of the covariance.
+#[test]
+fn stored_moments_are_rank_deficient_where_their_covariance_is() {
+    let diagonal = |values: [f64; 3]| Moments {
+        mean: Array1::zeros(3),
+        covariance: Array2::from_diag(&Array1::from(values.to_vec())),
+    };
+    let (flat, full) = (diagonal([1.0, 1.0, 0.0]), diagonal([1.0; 3]));
+    let deficient = |a: &Moments, b: &Moments| {
+        let got = frechet_of_moments(a, b).expect("moments");
+        got.rank_deficient
+    };
+    assert!(deficient(&flat, &full) && deficient(&full, &flat));
+    assert!(!deficient(&full, &full));
 }

@@ -25,8 +25,8 @@ Examples:
 
 A claim holds when it is true to within the rounding bound that its own evaluation carries, and is
 refuted when it is false by more. The exit code of `check` is 1 if a statement fails. Its columns: how near an
-inequality came to equality, the worst error of an equality over its bound, and how many equalities said
-nothing because their bound was no smaller than both sides.";
+inequality came to equality, the worst error of an equality over its bound, and how many equalities (vacuous)
+and inequalities (idle) said nothing because their bound was no smaller than both sides.";
 
 /// The arguments of `sadm theory`.
 #[derive(Debug, clap::Args)]
@@ -277,10 +277,17 @@ fn check(ids: &[String], cases: u32, seed: u64) -> Result<()> {
     } else {
         ids.iter().map(|id| find(id)).collect::<Result<_>>()?
     };
-    let columns = ("statement", "instances", "tightest", "rounding", "vacuous");
+    let columns = (
+        "statement",
+        "instances",
+        "tightest",
+        "rounding",
+        "vacuous",
+        "idle",
+    );
     files::print(&format!(
-        "{:24} {:>9}  {:>9}  {:>9}  {:>7}  verdict\n",
-        columns.0, columns.1, columns.2, columns.3, columns.4
+        "{:24} {:>9}  {:>9}  {:>9}  {:>7}  {:>5}  verdict\n",
+        columns.0, columns.1, columns.2, columns.3, columns.4, columns.5
     ))?;
     let mut failed = Vec::new();
     for statement in &chosen {
@@ -330,11 +337,12 @@ fn row(id: &str, trial: &Trial, refuses: bool) -> String {
         ),
     };
     format!(
-        "{id:24} {:>9}  {:>9}  {:>9}  {:>7}  {verdict}\n",
+        "{id:24} {:>9}  {:>9}  {:>9}  {:>7}  {:>5}  {verdict}\n",
         trial.instances,
         number(trial.tightest),
         number(trial.worst_rounding),
-        trial.vacuous
+        trial.vacuous,
+        trial.idle
     )
 }
 
@@ -355,6 +363,8 @@ mod tests {
                 worst_rounding: None,
                 equalities: 0,
                 vacuous: 0,
+                inequalities: 0,
+                idle: 0,
                 failure: Some(statements::Failure {
                     instance: instance.clone(),
                     reason: "broken by hand".to_owned(),

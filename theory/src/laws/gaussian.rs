@@ -3,7 +3,7 @@
 use std::f64::consts::TAU;
 
 use ndarray::{Array1, Array2, ArrayView1, Axis};
-use sadm_reference::linalg::{LinalgError, polar_factor, symmetric_eigen};
+use sadm_reference::linalg::{LinalgError, polar_factor, singular_vectors, symmetric_eigen};
 
 use super::LawError;
 use super::finite::{check_noise, check_point};
@@ -14,7 +14,8 @@ use super::finite::{check_noise, check_point};
 /// m `[n]`, C `[n, n]`.
 ///
 /// # Error
-/// C is represented as Q diag(λ) Qᵀ. Eigenvalues at or below 8 n u λ_max, which LAPACK cannot tell from 0, are 0.
+/// C is represented as Q diag(λ) Qᵀ. Eigenvalues at or below 8 n u λ_max, which LAPACK cannot tell from 0, are 0; of a law that is
+/// given by a factor of C, singular values at or below 8 n u of the largest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GaussianLaw {
     mean: Array1<f64>,
@@ -166,8 +167,12 @@ impl GaussianLaw {
     ///
     /// # Formula `[eq:gaussian-relation]`
     /// ```text
-    /// k = C v/(vᵀC v + γ²),     N(m + k (r − vᵀm),  C − k (C v)ᵀ)
+    /// k = C v/(vᵀC v + γ²),     N(m + k (r − vᵀm), C'),     C' = (I − k vᵀ) C (I − k vᵀ)ᵀ + γ² k kᵀ
+    /// C = S Sᵀ,  w = Sᵀv = ‖w‖ H e₁, H orthogonal:          C' = S H diag(γ²/(‖w‖² + γ²), 1, …, 1) Hᵀ Sᵀ
     /// ```
+    /// with S = Q √λ and H a reflection. C' is taken from the singular values of its factor, so what γ leaves along v keeps its
+    /// digits. I − k vᵀ as it stands would lose them: in one dimension it is γ²/(vᵀC v + γ²).
+    ///
     /// Its posterior given x_t is that of x_0 given both: the noise of the two observations is independent.
     ///
     /// # Shapes
@@ -180,14 +185,23 @@ impl GaussianLaw {
         check_point(v, self.mean.len())?;
         check_point(&[r], 1)?;
         let v = ArrayView1::from(v);
-        let covariance = self.covariance();
-        let spread = covariance.dot(&v);
-        let variance = v.dot(&spread) + gamma * gamma;
-        let mean = &self.mean + &(&spread * ((r - v.dot(&self.mean)) / variance));
-        let rows = spread.view().insert_axis(Axis(1));
-        let covariance = covariance - rows.dot(&rows.t()) / variance;
-        let symmetric = (&covariance + &covariance.t()) * 0.5;
-        Self::new(mean, &symmetric)
+        let root = &self.q * &self.lambda.mapv(f64::sqrt);
+        let w = root.t().dot(&v);
+        let length = w.fold(0.0_f64, |length, &x| length.hypot(x));
+        if length == 0.0 {
+            return Ok(self.clone()); // vᵀx_0 is known: nothing is learned
+        }
+        let spread = length.hypot(gamma);
+        let unit = w / length;
+        let pull = (length / spread) * ((r - v.dot(&self.mean)) / spread);
+        let mean = &self.mean + &(root.dot(&unit) * pull);
+        check_point(&mean.to_vec(), mean.len())?;
+        let mut factor = root.dot(&reflection(&unit));
+        factor.column_mut(0).mapv_inplace(|x| x * (gamma / spread));
+        let (q, singular, _) = singular_vectors(&factor)?;
+        let zero = 4.0 * mean.len() as f64 * f64::EPSILON * singular[0];
+        let lambda = singular.mapv(|s| if s <= zero { 0.0 } else { s * s });
+        Ok(Self { mean, lambda, q })
     }
 
     /// Samples of x_0 from standard normals: m + Q √λ z by rows.
@@ -230,6 +244,15 @@ impl GaussianLaw {
         let means = (&self.mean - &other.mean).iter().fold(0.0, square);
         Ok((s1 - s2.dot(&u)).iter().fold(means, square))
     }
+}
+
+/// The reflection H with H e₁ = ±u for a unit vector u `[n]`, the sign such that nothing cancels.
+fn reflection(u: &Array1<f64>) -> Array2<f64> {
+    let mut normal = u.clone();
+    normal[0] += 1.0_f64.copysign(u[0]);
+    let twice = 2.0 / normal.dot(&normal);
+    let column = normal.view().insert_axis(Axis(1));
+    Array2::eye(u.len()) - column.dot(&column.t()) * twice
 }
 
 /// Refuses a matrix with an entry that is not finite or differs from its mirror image.

@@ -24,6 +24,14 @@ impl Built {
         )
     }
 
+    /// A square image by rows.
+    pub(super) fn square(name: impl Into<String>, pixels: &[f64], side: usize) -> Self {
+        Self::rows(
+            name,
+            Array2::from_shape_fn((side, side), |(i, j)| pixels[i * side + j]),
+        )
+    }
+
     /// Rows of the same length.
     pub(super) fn list<R: AsRef<[f64]>>(name: impl Into<String>, rows: &[R]) -> Self {
         let width = rows.first().map_or(0, |row| row.as_ref().len());

@@ -1,6 +1,6 @@
 //! What a coupling of data and noise does to the uncertainty about x_0: it lowers it for one sign only.
 
-use super::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use super::{Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
 use crate::rounding::Rounded;
 
 const SIGMA: Parameter = Parameter {
@@ -173,6 +173,11 @@ impl Statement for CouplingEntropy {
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[SIGMA, RHO]
+    }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        let k = cross_covariance(instance)?;
+        let rows = k.map(|row| row.map(|x| x.value));
+        Ok(vec![Built::list("K = E[x_0 nᵀ]", &rows)])
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (sigma, rho) = (instance.get(SIGMA.name)?, instance.get(RHO.name)?);

@@ -136,19 +136,41 @@ fn noised([alpha_s, sigma_s]: [f64; 2], [alpha_t, sigma_t]: [f64; 2], x: [f64; 3
     ]
 }
 
+/// What the identity is tried on.
+struct Path {
+    clock: Clock,
+    /// s and t.
+    times: [f64; 2],
+    /// x_0, x_s and x_t.
+    points: [f64; 3],
+}
+
+impl Path {
+    fn of(instance: &Instance) -> Result<Self, StatementError> {
+        let (clock, [_, s, t]) = times(instance)?;
+        let noise = instance.values().take(3)?;
+        let level = |time: f64| -> Result<[f64; 2], StatementError> {
+            let (alpha, sigma) = clock.levels(time)?;
+            Ok([alpha.value, sigma.value])
+        };
+        let [xs, xt] = noised(level(s)?, level(t)?, [noise[0], noise[1], noise[2]]);
+        Ok(Self {
+            clock,
+            times: [s, t],
+            points: [noise[0], xs, xt],
+        })
+    }
+}
+
 /// The two sides, with the posterior as the reference gives it times `spread` in its variance.
 fn bayes_sides(instance: &Instance, spread: f64) -> Result<(Rounded, Rounded), StatementError> {
-    let (clock, [_, s, t]) = times(instance)?;
+    let Path {
+        clock,
+        times: [s, t],
+        points,
+    } = Path::of(instance)?;
     let ((alpha_s, sigma_s), (alpha_t, sigma_t)) = (clock.levels(s)?, clock.levels(t)?);
-    let noise = instance.values().take(3)?;
-    let x0 = Rounded::exact(noise[0]);
-    let values = |(alpha, sigma): (Rounded, Rounded)| [alpha.value, sigma.value];
-    let [xs, xt] = noised(
-        values((alpha_s, sigma_s)),
-        values((alpha_t, sigma_t)),
-        [noise[0], noise[1], noise[2]],
-    )
-    .map(Rounded::exact);
+    let [x0, xs, xt] = points.map(Rounded::exact);
     let (scale, var) = clock.step(s, t)?;
     let forward = log_normal(xs, alpha_s * x0, sigma_s.square()) + log_normal(xt, scale * xs, var);
     let back = posterior(clock.schedule(), s, t)?;
@@ -176,6 +198,13 @@ impl Statement for BayesPosterior {
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[SCHEDULE, TIME, PART]
+    }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        let path = Path::of(instance)?;
+        Ok(vec![
+            Built::row("s, t", &path.times),
+            Built::row("x_0, x_s, x_t", &path.points),
+        ])
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (forward, backward) = bayes_sides(instance, 1.0)?;

@@ -41,6 +41,18 @@ impl Parameter {
         let whole = self.scale != Scale::Integer || value.fract() == 0.0;
         whole && self.low <= value && value <= self.high
     }
+
+    /// The value at `part` ∈ [0, 1] of the way from the lower end of the range to the upper one, on the parameter's scale.
+    pub fn at(&self, part: f64) -> f64 {
+        let Self { low, high, .. } = *self;
+        let linear = low + (high - low) * part;
+        let value = match self.scale {
+            Scale::Linear => linear,
+            Scale::Log => low * (high / low).powf(part),
+            Scale::Integer => linear.round(),
+        };
+        value.clamp(low, high)
+    }
 }
 
 /// Parameters by name, and free values for atoms, batches and noised points.
@@ -196,5 +208,39 @@ impl Values<'_> {
         Ok(Array2::from_shape_fn((rows, columns), |(i, j)| {
             taken[i * columns + j]
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scales_are_walked_evenly() {
+        let at = |low: f64, high: f64, scale: Scale, part: f64| {
+            let parameter = Parameter {
+                name: "x",
+                meaning: "a number",
+                low,
+                high,
+                default: low,
+                scale,
+            };
+            let value = parameter.at(part);
+            assert!(parameter.accepts(value), "{value}");
+            value
+        };
+        for (scale, low, part, want) in [
+            (Scale::Linear, 1.0, 0.5, 50.5),
+            (Scale::Integer, 1.0, 0.5, 51.0),
+            (Scale::Integer, 1.0, 0.25, 26.0),
+            (Scale::Log, 1.0, 0.5, 10.0),
+            (Scale::Log, 1.0, 1.0, 100.0),
+            // 100/0.3 rounds upwards: without the clamp the end would lie beyond the range.
+            (Scale::Log, 0.3, 1.0, 100.0),
+        ] {
+            let got = at(low, 100.0, scale, part);
+            assert!((got - want).abs() < 1e-12, "{got} {want}");
+        }
     }
 }

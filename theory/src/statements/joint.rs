@@ -156,7 +156,9 @@ impl Statement for RelationByBayes {
 ///
 /// The Jensen gap of Eq. 14 is the posterior variance of g: it does not vanish for a perfect denoiser. The
 /// variance on the right is evaluated about the computed mean, without reference to ĝ. Both sides are also taken over the square
-/// of the largest of the densities g and ĝ, too, which cancels: so they do not all underflow at small γ.
+/// of the largest of the densities g and ĝ, too, which cancels: so they do not all underflow at small γ. The inequalities of Eq. 14
+/// are also tried at r = R̂ + γ, where g is steepest in the relation and w(γ) is attained: at an r that is far away, both densities are
+/// nearly 0 and the inequalities say little.
 pub struct RelationErrorSplits;
 
 /// g(r; m)/g(r; m₀): one exponential of a difference that does not cancel.
@@ -175,13 +177,16 @@ struct Terms {
 }
 
 impl RelationErrorSplits {
-    /// The terms as they stand, or over the square of the largest density.
-    fn terms(instance: &Instance, over_square: bool) -> Result<Terms, StatementError> {
+    /// The terms where r is observed, which may depend on R̂; as they stand, or over the square of the largest density.
+    fn terms(
+        instance: &Instance,
+        observed: impl Fn(f64) -> f64,
+        over_square: bool,
+    ) -> Result<Terms, StatementError> {
         let setting = noised_law(instance, 2)?;
         let relation = relation(instance)?;
         let over_atoms = affinity(relation, setting.law.atoms())?;
-        let (r, gamma) = (instance.get(OBSERVED.name)?, instance.get(GAMMA.name)?);
-        let bias = instance.get(BIAS.name)?;
+        let (gamma, bias) = (instance.get(GAMMA.name)?, instance.get(BIAS.name)?);
         let mut predicted = ndarray::Array2::zeros((2, setting.law.atoms().ncols()));
         for (point, mut row) in setting.points.iter().zip(predicted.rows_mut()) {
             let posterior = setting.law.posterior(point, setting.alpha, setting.sigma)?;
@@ -190,6 +195,7 @@ impl RelationErrorSplits {
                 .for_each(|(p, m)| *p = bias * m.value);
         }
         let predicted = affinity(relation, &predicted)?[[0, 1]];
+        let r = observed(predicted);
         let nearer = |a: f64, b: &f64| if (b - r).abs() < (a - r).abs() { *b } else { a };
         let nearest = over_atoms.iter().fold(predicted, nearer);
         let density = |m: f64| {
@@ -235,14 +241,16 @@ impl Statement for RelationErrorSplits {
         Ok(noised_law(instance, 2)?.built())
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
+        let (r, gamma) = (instance.get(OBSERVED.name)?, instance.get(GAMMA.name)?);
         let Terms {
             error,
             bias,
             variance,
             relation,
-        } = Self::terms(instance, false)?;
-        let weight = tight_weight(instance.get(GAMMA.name)?);
-        let scaled = Self::terms(instance, true)?;
+        } = Self::terms(instance, |_| r, false)?;
+        let weight = tight_weight(gamma);
+        let scaled = Self::terms(instance, |_| r, true)?;
+        let near = Self::terms(instance, |predicted| predicted + gamma, false)?;
         Ok(vec![
             Evidence::equal("E[(g - ĝ)²] = (E g - ĝ)² + Var g", error, bias + variance),
             Evidence::at_most("(E g - ĝ)² ≤ E[(g - ĝ)²]", bias, error),
@@ -257,6 +265,16 @@ impl Statement for RelationErrorSplits {
                 scaled.error,
                 scaled.bias + scaled.variance,
             ),
+            Evidence::at_most(
+                "Eq. 14 as a whole, where the density is steepest, r = R̂ + γ",
+                near.bias,
+                weight * near.relation,
+            ),
+            Evidence::at_most(
+                "E[(g - ĝ)²] ≤ w(γ) E[(R - R̂)²], there",
+                near.error,
+                weight * near.relation,
+            ),
         ])
     }
     fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
@@ -265,8 +283,12 @@ impl Statement for RelationErrorSplits {
             bias,
             variance,
             relation,
-        } = Self::terms(&self.default_instance(), false)?;
+        } = Self::terms(&self.default_instance(), |_| OBSERVED.default, false)?;
         let weight = tight_weight(GAMMA.default);
+        let wide = self
+            .default_instance()
+            .with(self.parameters(), GAMMA.name, GAMMA.high)?;
+        let near = Self::terms(&wide, |predicted| predicted + GAMMA.high, false)?;
         Ok(vec![
             Evidence::equal("control: the two errors are equal", error, bias),
             Evidence::at_most(
@@ -279,6 +301,14 @@ impl Statement for RelationErrorSplits {
                 "control: the gap is twice the variance",
                 error,
                 bias + variance * 2.0,
+            ),
+            Evidence::at_most(
+                format!(
+                    "control: 0.999 w(γ) is enough at r = R̂ + γ, γ = {}",
+                    GAMMA.high
+                ),
+                near.error,
+                tight_weight(GAMMA.high) * 0.999 * near.relation,
             ),
         ])
     }
@@ -332,7 +362,8 @@ mod tests {
         let (direct, logs, _) = RelationByBayes::sides(&sharp(&RelationByBayes)?)?;
         assert!(direct[1].value < 1e-300 && logs[1].value < -1e3);
         assert!(logs[1].error < 1e-12 * logs[1].value.abs());
-        let terms = RelationErrorSplits::terms(&sharp(&RelationErrorSplits)?, true)?;
+        let terms =
+            RelationErrorSplits::terms(&sharp(&RelationErrorSplits)?, |_| OBSERVED.default, true)?;
         assert!(terms.error.value > 1e-6 && terms.error.error < 1e-12);
         Ok(())
     }
@@ -347,7 +378,7 @@ mod tests {
             for (name, value) in [("relation", 1.0), ("atoms", atoms), ("bias", bias)] {
                 instance = instance.with(known, name, value).expect("in range");
             }
-            RelationErrorSplits::terms(&instance, true).expect("terms")
+            RelationErrorSplits::terms(&instance, |_| OBSERVED.default, true).expect("terms")
         };
         let exact = error(1.0, 1.0);
         assert!(

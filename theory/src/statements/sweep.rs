@@ -1,6 +1,5 @@
 //! A statement's claims along one of its parameters, for plots.
 
-use super::trial::between;
 use super::{Evidence, Instance, Parameter, Scale, Statement, StatementError};
 
 /// Evidence at each place of a parameter.
@@ -36,17 +35,14 @@ pub fn sweep(
 }
 
 fn places(over: &Parameter, points: usize) -> Vec<f64> {
-    let Parameter {
-        low, high, scale, ..
-    } = *over;
-    if scale == Scale::Integer {
-        return std::iter::successors(Some(low), |k| Some(k + 1.0))
-            .take_while(|k| *k <= high)
+    if over.scale == Scale::Integer {
+        return std::iter::successors(Some(over.low), |k| Some(k + 1.0))
+            .take_while(|k| *k <= over.high)
             .collect();
     }
     let last = points.max(2) - 1;
     (0..=last)
-        .map(|k| between(low, high, scale, k as f64 / last as f64))
+        .map(|k| over.at(k as f64 / last as f64))
         .collect()
 }
 

@@ -18,8 +18,12 @@ pub struct Trial {
     pub worst_rounding: Option<f64>,
     /// Equalities that were judged.
     pub equalities: u32,
-    /// How many of them said nothing: the allowance was no smaller than both sides.
+    /// How many of them said nothing: the allowance was no smaller than both sides, which were not both 0.
     pub vacuous: u32,
+    /// Inequalities that were judged.
+    pub inequalities: u32,
+    /// How many of them said nothing: the allowance was no smaller than both sides; 0 ≤ 0, whose allowance is tiny, among them.
+    pub idle: u32,
     /// The smallest instance found on which the statement does not hold.
     pub failure: Option<Failure>,
 }
@@ -52,26 +56,15 @@ pub fn instances(statement: &dyn Statement) -> impl Strategy<Value = Instance> +
 }
 
 fn parameter(p: &Parameter) -> BoxedStrategy<f64> {
-    let Parameter {
-        low, high, scale, ..
-    } = *p;
-    match scale {
+    let p = *p;
+    match p.scale {
         Scale::Integer => (0..=64_u32)
-            .prop_map(move |k| low + (f64::from(k) % (high - low + 1.0)))
+            .prop_map(move |k| p.low + (f64::from(k) % (p.high - p.low + 1.0)))
             .boxed(),
         Scale::Linear | Scale::Log => prop_oneof![6 => 0..=256_u32, 1 => Just(0), 1 => Just(256)]
-            .prop_map(move |k| between(low, high, scale, f64::from(k) / 256.0))
+            .prop_map(move |k| p.at(f64::from(k) / 256.0))
             .boxed(),
     }
-}
-
-/// The point at `part` of the way from `low` to `high`, on a linear or logarithmic scale.
-pub(super) fn between(low: f64, high: f64, scale: Scale, part: f64) -> f64 {
-    let point = match scale {
-        Scale::Log => low * (high / low).powf(part),
-        Scale::Linear | Scale::Integer => low + (high - low) * part,
-    };
-    point.clamp(low, high)
 }
 
 /// Tries a statement on `cases` instances drawn from `seed`.
@@ -82,6 +75,8 @@ pub fn try_on(statement: &dyn Statement, cases: u32, seed: u64) -> Trial {
         worst_rounding: None,
         equalities: 0,
         vacuous: 0,
+        inequalities: 0,
+        idle: 0,
         failure: None,
     });
     let failed = RefCell::new(false);
@@ -141,10 +136,17 @@ impl Trial {
     fn count(&mut self, evidence: &[Evidence]) {
         self.instances += 1;
         for claim in evidence {
-            if claim.comparison == Comparison::Equal {
-                let size = claim.lhs.abs().max(claim.rhs.abs());
-                self.equalities += 1;
-                self.vacuous += u32::from(size > 0.0 && claim.allowance >= size);
+            let size = claim.lhs.abs().max(claim.rhs.abs());
+            let covered = claim.allowance >= size;
+            match claim.comparison {
+                Comparison::Equal => {
+                    self.equalities += 1;
+                    self.vacuous += u32::from(covered && size > 0.0);
+                }
+                Comparison::AtMost => {
+                    self.inequalities += 1;
+                    self.idle += u32::from(covered);
+                }
             }
             let (largest, ratio) = match claim.comparison {
                 Comparison::Equal => (&mut self.worst_rounding, claim.ratio()),
@@ -238,12 +240,22 @@ mod tests {
         let mut empty = trial.clone();
         empty.count(&[Evidence::equal("¼ = ¼ to within ½", nothing, nothing)]);
         assert_eq!((empty.equalities, empty.vacuous), (201, 1));
+        // Of inequalities 0 ≤ 0 counts too.
+        assert_eq!((empty.inequalities, empty.idle), (200, 0));
+        let zero = Rounded::exact(0.0);
+        empty.count(&[
+            Evidence::at_most("¼ ≤ ¼ to within ½", nothing, nothing),
+            Evidence::at_most("0 ≤ 0", zero, zero),
+            Evidence::at_most("0 ≤ ¼ to within 10⁻³⁰", zero, Rounded::within(0.25, 1e-30)),
+        ]);
+        assert_eq!((empty.inequalities, empty.idle), (203, 2));
     }
 
     /// Instances fill the ranges: a draw that only ever gave the ends would try nothing between them.
     #[test]
     fn drawn_parameters_fill_their_ranges() {
         use proptest::strategy::ValueTree;
+        use std::collections::BTreeSet;
         let statement = crate::statements::find("eq-13").expect("a statement");
         let mut runner = TestRunner::deterministic();
         let drawn: Vec<Instance> = (0..200)
@@ -253,37 +265,21 @@ mod tests {
         for p in statement.parameters() {
             let at = |i: &Instance| i.get(p.name).expect("a parameter");
             assert!(drawn.iter().all(|i| p.accepts(at(i))), "{}", p.name);
-            let thirds: std::collections::BTreeSet<u32> = drawn
-                .iter()
-                .filter_map(|i| {
-                    (0..3)
-                        .find(|&k| at(i) <= between(p.low, p.high, p.scale, f64::from(k + 1) / 3.0))
-                })
-                .collect();
-            assert!(
-                thirds.len() == 3 || p.high - p.low < 2.0,
-                "{}: {thirds:?}",
-                p.name
-            );
+            if p.scale == Scale::Integer {
+                let all: BTreeSet<u64> = drawn.iter().map(|i| at(i).to_bits()).collect();
+                let count = p.high - p.low + 1.0;
+                assert!(
+                    (all.len() as f64 - count).abs() < 0.5,
+                    "{}: {all:?}",
+                    p.name
+                );
+                continue;
+            }
+            let third = |i| (0..3).find(|&k| at(i) <= p.at(f64::from(k + 1) / 3.0));
+            let thirds: BTreeSet<u32> = drawn.iter().filter_map(third).collect();
+            assert_eq!(thirds.len(), 3, "{}: {thirds:?}", p.name);
             let inside = drawn.iter().filter(|i| p.low < at(i) && at(i) < p.high);
-            assert!(
-                p.scale == Scale::Integer || inside.count() > 100,
-                "{}",
-                p.name
-            );
+            assert!(inside.count() > 100, "{}", p.name);
         }
-    }
-
-    #[test]
-    fn scales_are_walked_evenly() {
-        assert_eq!(
-            between(1.0, 100.0, Scale::Linear, 0.5).to_bits(),
-            50.5_f64.to_bits()
-        );
-        assert!((between(1.0, 100.0, Scale::Log, 0.5) - 10.0).abs() < 1e-12);
-        assert_eq!(
-            between(1.0, 100.0, Scale::Log, 1.0).to_bits(),
-            100.0_f64.to_bits()
-        );
     }
 }

@@ -1,7 +1,9 @@
 //! The controller of the chain's length.
 
 use crate::rounding::Rounded;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const START: Parameter = Parameter {
     name: "T",
@@ -70,6 +72,16 @@ fn confidence(outputs: &[f64]) -> f64 {
     outputs.iter().map(|&d| sign(d)).sum::<f64>() / outputs.len() as f64
 }
 
+/// Outputs D of the discriminator, as many below ½ as not.
+fn outputs(instance: &Instance) -> Result<Vec<f64>, StatementError> {
+    Ok(instance
+        .values()
+        .take(16)?
+        .iter()
+        .map(|v| v + 1.0)
+        .collect())
+}
+
 /// `[thm:dg-controller]` The chain's length stays in its range, moves by at most C, keeps its order, and under
 /// constant confidence reaches the end of its range in ⌈range/C⌉ steps.
 ///
@@ -92,6 +104,13 @@ impl Statement for ControllerStaysInRange {
     fn parameters(&self) -> &'static [Parameter] {
         &[START, GAIN, TARGET]
     }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        let outputs = outputs(instance)?;
+        Ok(vec![
+            Built::row("outputs D", &outputs),
+            Built::row("r_d", &[confidence(&outputs)]),
+        ])
+    }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let gain = instance.get(GAIN.name)?;
         let controller = Controller {
@@ -102,13 +121,7 @@ impl Statement for ControllerStaysInRange {
         };
         let start = instance.get(START.name)?;
         let steps = ((LONGEST - SHORTEST) / gain).ceil();
-        let outputs: Vec<f64> = instance
-            .values()
-            .take(16)?
-            .iter()
-            .map(|v| v + 1.0)
-            .collect();
-        let drawn = confidence(&outputs);
+        let drawn = confidence(&outputs(instance)?);
         let after = controller.step(start, drawn);
         let longer = controller.step(start + 1.0, drawn);
         let end = |confidence: f64| {

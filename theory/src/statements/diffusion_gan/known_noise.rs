@@ -4,7 +4,9 @@ use super::visible::{PointLaw, controls, corrected};
 use crate::laws::finite::normal_density;
 use crate::rounding::Rounded;
 use crate::statements::elementary::{cosine, magnitude, pi, sine};
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const FREQUENCY: Parameter = Parameter {
     name: "t",
@@ -155,6 +157,12 @@ fn gaussian_gap(s: f64) -> Rounded {
     (-(Rounded::exact(s).square() * 4.5)).exp() / pi()
 }
 
+/// Two laws, for the corrected statement.
+fn laws(instance: &Instance) -> Result<[PointLaw; 2], StatementError> {
+    let mut values = instance.values();
+    Ok([PointLaw::of(&mut values)?, PointLaw::of(&mut values)?])
+}
+
 impl Statement for KnownNoise {
     fn id(&self) -> &'static str {
         "e9"
@@ -171,12 +179,15 @@ impl Statement for KnownNoise {
     fn parameters(&self) -> &'static [Parameter] {
         &[FREQUENCY, POINT, WIDTH]
     }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        let [first, second] = laws(instance)?;
+        Ok([first.built("P"), second.built("Q")].concat())
+    }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let t = instance.get(FREQUENCY.name)?;
         let x = instance.get(POINT.name)?;
         let s = instance.get(WIDTH.name)?;
-        let mut values = instance.values();
-        let laws = [PointLaw::of(&mut values)?, PointLaw::of(&mut values)?];
+        let laws = laws(instance)?;
         let mut claims = vec![
             Evidence::equal(
                 "E e^{itX} = E e^{itX_g} where the noise does not vanish",

@@ -1,7 +1,9 @@
 //! E12: the priority law of the paper and of its code, and times that are shared or not.
 
 use crate::rounding::Rounded;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const LENGTH: Parameter = Parameter {
     name: "T",
@@ -100,6 +102,13 @@ fn distance(length: u32) -> Rounded {
     Rounded::exact(whole) / (t * (t * t - 1.0))
 }
 
+/// a(t) and b(t') at every time.
+fn losses(instance: &Instance) -> Result<[Vec<f64>; 2], StatementError> {
+    let count = instance.size(LENGTH.name)?;
+    let mut values = instance.values();
+    Ok([values.take(count)?, values.take(count)?])
+}
+
 impl Statement for PriorityLaw {
     fn id(&self) -> &'static str {
         "e12"
@@ -116,6 +125,10 @@ impl Statement for PriorityLaw {
     fn parameters(&self) -> &'static [Parameter] {
         &[LENGTH]
     }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        let [a, b] = losses(instance)?;
+        Ok(vec![Built::row("a(t)", &a), Built::row("b(t')", &b)])
+    }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let count = instance.size(LENGTH.name)?;
         let length = u32::try_from(count).unwrap_or(u32::MAX);
@@ -124,8 +137,7 @@ impl Statement for PriorityLaw {
             Priority::Code.weights(length),
         );
         let t = |k: usize| Rounded::exact(k as f64 + 1.0);
-        let mut values = instance.values();
-        let (a, b) = (values.take(count)?, values.take(count)?);
+        let [a, b] = losses(instance)?;
         let (together, apart) = (joint(&paper, true), joint(&paper, false));
         let ((mean_together, var_together), (mean_apart, var_apart)) =
             (moments(&together, &a, &b), moments(&apart, &a, &b));

@@ -3,7 +3,7 @@
 use crate::laws::finite::normal_density;
 use crate::rounding::Rounded;
 use crate::statements::elementary::{cosine, pi, sine};
-use crate::statements::{Evidence, StatementError, Values};
+use crate::statements::{Built, Evidence, StatementError, Values};
 
 /// Atoms of each law.
 const ATOMS: usize = 3;
@@ -32,6 +32,15 @@ impl PointLaw {
         let total = Rounded::sum(masses.iter().map(|&m| m.into()));
         let weights = masses.iter().map(|&m| Rounded::exact(m) / total).collect();
         Self { atoms, weights }
+    }
+
+    /// Its numbers, to be shown.
+    pub fn built(&self, name: &str) -> Vec<Built> {
+        let weights: Vec<f64> = self.weights.iter().map(|w| w.value).collect();
+        vec![
+            Built::row(format!("atoms of {name}"), &self.atoms),
+            Built::row(format!("weights of {name}"), &weights),
+        ]
     }
 
     /// E f(X).

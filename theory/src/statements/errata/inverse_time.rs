@@ -6,6 +6,7 @@ use sadm_reference::schedule::{RectifiedFlow, Schedule};
 use sadm_reference::structure::{EtaKind, eta};
 
 use crate::laws::FiniteLaw;
+use crate::laws::relation::{dot, exact};
 use crate::rounding::Rounded;
 use crate::statements::setting::{
     ATOMS, DIMENSION, known, loss_of_rounded, squared, structural_loss,
@@ -89,12 +90,11 @@ fn denoised(
 
 /// (1 − c²)² ΣM²/B², the limit of S_t, on the inner products of the atoms.
 fn limit(law: &FiniteLaw, shrink: f64) -> Rounded {
-    let atoms = law.atoms().mapv(Rounded::exact);
-    let rows: Vec<Vec<Rounded>> = atoms.rows().into_iter().map(|row| row.to_vec()).collect();
-    let squares = rows.iter().flat_map(|a| {
-        rows.iter()
-            .map(|b| Rounded::sum(a.iter().zip(b).map(|(&x, &y)| x * y)).square())
-    });
+    let rows = law.atoms().rows().into_iter();
+    let rows: Vec<Vec<Rounded>> = rows.map(|row| exact(row.iter().copied())).collect();
+    let squares = rows
+        .iter()
+        .flat_map(|a| rows.iter().map(|b| dot(a, b).square()));
     let c2 = Rounded::exact(shrink).square();
     let count = rows.len() as f64;
     (Rounded::exact(1.0) - c2).square() * Rounded::sum(squares) / (count * count)

@@ -4,7 +4,9 @@ use super::NEARNESS;
 use crate::laws::finite::two_pi;
 use crate::laws::tight_weight_of;
 use crate::rounding::Rounded;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const COMPONENTS: Parameter = Parameter {
     name: "K",
@@ -67,6 +69,17 @@ fn along(direction: &[f64], k: f64) -> (Vec<f64>, Vec<f64>) {
     (at(1.0 - k), at(1.0 + k))
 }
 
+/// u, v and the direction of the ray.
+fn vectors(instance: &Instance) -> Result<[Vec<f64>; 3], StatementError> {
+    let count = instance.size(COMPONENTS.name)?;
+    let mut values = instance.values();
+    Ok([
+        values.take(count)?,
+        values.take(count)?,
+        values.take(count)?,
+    ])
+}
+
 impl Statement for VectorRelation {
     fn id(&self) -> &'static str {
         "eq-14b-k"
@@ -83,14 +96,21 @@ impl Statement for VectorRelation {
     fn parameters(&self) -> &'static [Parameter] {
         &[COMPONENTS, GAMMA, NEARNESS]
     }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        let [u, v, direction] = vectors(instance)?;
+        Ok(vec![
+            Built::row("u = (m1 - r)/γ", &u),
+            Built::row("v = (m2 - r)/γ", &v),
+            Built::row("direction of the ray", &direction),
+        ])
+    }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (count, gamma) = (instance.size(COMPONENTS.name)?, instance.get(GAMMA.name)?);
         let k = instance.get(NEARNESS.name)?;
-        let mut values = instance.values();
-        let (u, v) = (values.take(count)?, values.take(count)?);
+        let [u, v, direction] = vectors(instance)?;
         let (left, distance2) = sides(gamma, &u, &v);
         let weight = tight_weight_of(count, gamma);
-        let (near, far) = along(&values.take(count)?, k);
+        let (near, far) = along(&direction, k);
         let (slope, step2) = sides(gamma, &near, &far);
         let nearly = Rounded::exact(1.0) - Rounded::exact(k).square() * 3.0;
         Ok(vec![

@@ -1,13 +1,15 @@
 //! Eq. 15: the objective of a pair, with its structural term, against the pair's likelihood.
 
 use ndarray::{Array1, Axis, concatenate};
+use sadm_reference::relation::Relation;
 
 use super::setting::{FIRST, LAST, STEPS, built, chain, tight_chain};
-use crate::laws::chain::{Affine, Chain, Data, Parts, Step};
+use crate::laws::chain::{Affine, Chain, Data, Level, Parts, Step};
 use crate::laws::small_matrix::{
-    Matrix, Vector, apply, congruence, inner, multiple_of_identity, product, trace,
+    Matrix, Vector, apply, congruence, difference, inner, multiple_of_identity, product, scaled,
+    trace,
 };
-use crate::laws::tight_weight;
+use crate::laws::{self, tight_weight};
 use crate::rounding::Rounded;
 use crate::statements::setting::SCHEDULE;
 use crate::statements::{
@@ -61,6 +63,14 @@ impl QuadraticRelation {
             0 => Self::InnerProduct,
             _ => Self::SquaredEuclidean,
         })
+    }
+
+    /// The relation as the reference names it.
+    fn kind(self) -> Relation {
+        match self {
+            Self::InnerProduct => Relation::InnerProduct,
+            Self::SquaredEuclidean => Relation::SquaredEuclidean,
+        }
     }
 
     /// F for samples of n numbers.
@@ -121,7 +131,7 @@ impl Quadratic {
 
 /// E|R(y_0) − R(ŷ_0)|² at one step: a quadratic of w = (y_0 − m, ε), with ŷ = αAy_0 + σAε + b.
 fn relation_error(step: &Step, data: &Data, relation: QuadraticRelation) -> Rounded {
-    let (alpha, sigma) = (step.from.alpha, step.from.sigma);
+    let Level { alpha, sigma } = step.from;
     let Affine { matrix, shift } = &step.denoiser;
     let size = data.mean.len();
     let form = relation.form(size / 2);
@@ -129,11 +139,7 @@ fn relation_error(step: &Step, data: &Data, relation: QuadraticRelation) -> Roun
     let identity = multiple_of_identity(1.0.into(), size);
     let zero = multiple_of_identity(0.0.into(), size);
     let signal = concatenate![Axis(1), identity, zero];
-    let seen = concatenate![
-        Axis(1),
-        matrix.mapv(|a| a * alpha),
-        matrix.mapv(|a| a * sigma)
-    ];
+    let seen = concatenate![Axis(1), scaled(matrix, alpha), scaled(matrix, sigma)];
     let moved = apply(matrix, &data.mean);
     let centre = Array1::from_shape_fn(size, |i| moved[i] * alpha + shift[i]);
     let quadratic = |at: &Vector, map: &Matrix| {
@@ -145,19 +151,17 @@ fn relation_error(step: &Step, data: &Data, relation: QuadraticRelation) -> Roun
         }
     };
     let (real, generated) = (quadratic(&data.mean, &signal), quadratic(&centre, &seen));
-    let difference = Quadratic {
+    let error = Quadratic {
         constant: real.constant - generated.constant,
-        linear: Array1::from_shape_fn(2 * size, |i| real.linear[i] - generated.linear[i]),
-        curvature: Matrix::from_shape_fn((2 * size, 2 * size), |k| {
-            real.curvature[k] - generated.curvature[k]
-        }),
+        linear: difference(&real.linear, &generated.linear),
+        curvature: &real.curvature - &generated.curvature,
     };
     let covariance = concatenate![
         Axis(0),
         concatenate![Axis(1), data.covariance, zero],
         concatenate![Axis(1), zero, identity]
     ];
-    difference.second_moment(&covariance)
+    error.second_moment(&covariance)
 }
 
 /// The structural part of Eq. 15, `Σ ½(SNR_s − SNR_t) w(γ) E|R(y_0) − R(ŷ_0)|²`: a part of `[eq:pair-objective]`.
@@ -172,6 +176,19 @@ pub fn structural_part(
     Rounded::sum(errors) * tight_weight(gamma)
 }
 
+/// Every choice of `length` digits 0, 1, 2.
+fn digits_in_base_3(length: usize) -> impl Iterator<Item = Vec<usize>> {
+    let count = (0..length).fold(1, |count, _| 3 * count);
+    (0..count).map(move |mut rest: usize| {
+        let mut next = || {
+            let digit = rest % 3;
+            rest /= 3;
+            digit
+        };
+        (0..length).map(|_| next()).collect()
+    })
+}
+
 /// The structural part by cubature: three Gauss–Hermite nodes in every coordinate of (y_0, ε), exact for the polynomials of degree
 /// four that the squared errors are.
 ///
@@ -179,7 +196,7 @@ pub fn structural_part(
 /// ```text
 /// E f(Z) = f(−√3)/6 + 2f(0)/3 + f(√3)/6        Z ~ N(0, 1), f a polynomial of degree ≤ 5
 /// ```
-/// The covariance must be diagonal.
+/// The covariance must be diagonal. SNR_s − SNR_t is the difference itself, not the form of [`Step::snr_drop`].
 fn structural_part_by_cubature(
     chain: &Chain,
     data: &Data,
@@ -190,31 +207,26 @@ fn structural_part_by_cubature(
     let root3 = Rounded::exact(3.0).sqrt();
     let nodes = [-root3, Rounded::exact(0.0), root3];
     let weights = [1.0, 4.0, 1.0].map(|w| Rounded::exact(w) / 6.0);
-    let count = 3_usize.pow(u32::try_from(2 * size).unwrap_or(u32::MAX));
-    let relation_of = |y: &Vector| match relation {
-        QuadraticRelation::InnerProduct => {
-            Rounded::sum((0..size / 2).map(|i| y[i] * y[i + size / 2]))
-        }
-        QuadraticRelation::SquaredEuclidean => {
-            Rounded::sum((0..size / 2).map(|i| (y[i] - y[i + size / 2]).square()))
-        }
+    let relation_of = |y: &Vector| {
+        let y = y.to_vec();
+        let (first, second) = y.split_at(size / 2);
+        laws::relation::relation(relation.kind(), first, second)
     };
     let terms = chain.steps().iter().map(|step| {
-        let (alpha, sigma) = (step.from.alpha, step.from.sigma);
-        let drop = (step.to.alpha / step.to.sigma).square() - (alpha / sigma).square();
-        let errors = (0..count).map(|node| {
-            let digit = |k: usize| node / 3_usize.pow(u32::try_from(k).unwrap_or(u32::MAX)) % 3;
+        let Level { alpha, sigma } = step.from;
+        let errors = digits_in_base_3(2 * size).map(|digit| {
             let y = Array1::from_shape_fn(size, |i| {
-                data.mean[i] + data.covariance[[i, i]].sqrt() * nodes[digit(i)]
+                data.mean[i] + data.covariance[[i, i]].sqrt() * nodes[digit[i]]
             });
             let seen =
-                Array1::from_shape_fn(size, |i| y[i] * alpha + nodes[digit(size + i)] * sigma);
+                Array1::from_shape_fn(size, |i| y[i] * alpha + nodes[digit[size + i]] * sigma);
             let moved = apply(&step.denoiser.matrix, &seen);
             let guess = Array1::from_shape_fn(size, |i| moved[i] + step.denoiser.shift[i]);
-            let weight = (0..2 * size).fold(Rounded::exact(1.0), |w, k| w * weights[digit(k)]);
+            let weight = digit.iter().map(|&d| weights[d]);
+            let weight = weight.fold(Rounded::exact(1.0), |all, w| all * w);
             weight * (relation_of(&y) - relation_of(&guess)).square()
         });
-        drop * Rounded::sum(errors) * 0.5
+        (step.to.snr() - step.from.snr()) * Rounded::sum(errors) * 0.5
     });
     Rounded::sum(terms) * tight_weight(gamma)
 }

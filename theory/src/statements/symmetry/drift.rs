@@ -3,7 +3,9 @@
 use crate::laws::finite::two_pi;
 use crate::rounding::Rounded;
 use crate::statements::elementary::{cosine, sine};
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const RATE: Parameter = Parameter {
     name: "omega",
@@ -128,6 +130,12 @@ fn covariance_rate(a: &Matrix, v: f64) -> Matrix {
     combine(&grown, &known([[1.0, 0.0], [0.0, 1.0]]), |x, y| x + y)
 }
 
+/// ξ, x and the rows of A.
+fn pairs(instance: &Instance) -> Result<[[f64; 2]; 4], StatementError> {
+    let taken = instance.values().take(8)?;
+    Ok([0, 2, 4, 6].map(|k| [taken[k], taken[k + 1]]))
+}
+
 impl Statement for DriftUpToInvisibleFields {
     fn id(&self) -> &'static str {
         "e10"
@@ -144,15 +152,18 @@ impl Statement for DriftUpToInvisibleFields {
     fn parameters(&self) -> &'static [Parameter] {
         &[RATE, GROWTH, TIME, START]
     }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        let [xi, x, first, second] = pairs(instance)?;
+        Ok(vec![
+            Built::row("xi", &xi),
+            Built::row("x", &x),
+            Built::list("A, any linear drift", &[first, second]),
+        ])
+    }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let get = |p: Parameter| instance.get(p.name);
         let (omega, c, t, start) = (get(RATE)?, get(GROWTH)?, get(TIME)?, get(START)?);
-        let mut values = instance.values();
-        let mut pair = || -> Result<[f64; 2], StatementError> {
-            let taken = values.take(2)?;
-            Ok([taken[0], taken[1]])
-        };
-        let (xi, x, first, second) = (pair()?, pair()?, pair()?, pair()?);
+        let [xi, x, first, second] = pairs(instance)?;
         let sigma = covariance(omega, c, t, start);
         let growth = (Rounded::exact(c) * 2.0 * t).exp();
         let v = growth * start + diffused(c, t);

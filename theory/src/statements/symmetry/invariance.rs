@@ -163,13 +163,15 @@ impl Statement for InvarianceIsEquivariance {
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let setting = Setting::of(instance)?;
-        Ok(vec![
+        let mut built = vec![
             Built::list("images", &setting.images),
             Built::row("weights", &setting.weights),
             Built::row("alpha, sigma", &[setting.alpha, setting.sigma]),
             Built::row("noised point", &setting.point),
             Built::row("direction", &setting.direction),
-        ])
+        ];
+        built.extend(setting.isometry.built());
+        Ok(built)
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let setting = Setting::of(instance)?;

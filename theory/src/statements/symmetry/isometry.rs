@@ -3,7 +3,7 @@
 use crate::laws::finite::softmax;
 use crate::laws::relation::{dot, exact};
 use crate::rounding::Rounded;
-use crate::statements::{Evidence, StatementError, Values};
+use crate::statements::{Built, Evidence, StatementError, Values};
 
 /// Dimension of the space.
 const N: usize = 3;
@@ -149,6 +149,19 @@ impl Scene {
             point,
             direction: exact(values.take(N)?),
         })
+    }
+
+    /// Its numbers, to be shown.
+    pub fn built(&self) -> Vec<Built> {
+        let values = |x: &[Rounded]| x.iter().map(|x| x.value).collect::<Vec<_>>();
+        let list = |rows: &[Vec<Rounded>]| rows.iter().map(|r| values(r)).collect::<Vec<_>>();
+        vec![
+            Built::list("mirrors of the isometry", &list(&self.rotation.mirrors)),
+            Built::list("atoms under it", &list(&self.law.atoms)),
+            Built::row("weights under it", &self.law.weights),
+            Built::row("noised point under it", &values(&self.point)),
+            Built::row("direction under it", &values(&self.direction)),
+        ]
     }
 
     /// ⟨w, s(κx)⟩ of one law and ⟨κ⁻¹w, s(x)⟩ of another.

@@ -3,7 +3,9 @@
 use super::group::{GROUP, Group, PixelMap};
 use crate::rounding::Rounded;
 use crate::statements::elementary::dot;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const SIZE: Parameter = Parameter {
     name: "k",
@@ -66,6 +68,16 @@ fn plain(eta: &[f64]) -> Vec<Rounded> {
     eta.iter().map(|&e| Rounded::exact(e)).collect()
 }
 
+/// x, the part of η that is the same for every image, and a direction w.
+fn images(instance: &Instance, pixels: usize) -> Result<[Vec<f64>; 3], StatementError> {
+    let mut values = instance.values();
+    Ok([
+        values.take(pixels)?,
+        values.take(pixels)?,
+        values.take(pixels)?,
+    ])
+}
+
 impl Statement for EquivariantNoise {
     fn id(&self) -> &'static str {
         "equivariant-noise"
@@ -82,13 +94,20 @@ impl Statement for EquivariantNoise {
     fn parameters(&self) -> &'static [Parameter] {
         &[SIZE, GROUP]
     }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        let size = instance.size(SIZE.name)?;
+        let [x, base, direction] = images(instance, size * size)?;
+        Ok(vec![
+            Built::square("image x", &x, size),
+            Built::square("eta at 0", &base, size),
+            Built::square("direction w", &direction, size),
+        ])
+    }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let size = instance.size(SIZE.name)?;
         let pixels = size * size;
         let elements = Group::of(instance)?.elements(size);
-        let mut values = instance.values();
-        let (x, base) = (values.take(pixels)?, values.take(pixels)?);
-        let direction = values.take(pixels)?;
+        let [x, base, direction] = images(instance, pixels)?;
         let (here, eta) = noise(&elements, &base, &x);
         // Steps of 8 between pixels whose values lie in [−2, 2]: no two are equal, so nothing but 1 fixes the image.
         let rough: Vec<f64> = x

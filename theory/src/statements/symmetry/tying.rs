@@ -4,7 +4,9 @@ use super::group::{Group, PixelMap};
 use super::rank::rank;
 use crate::rounding::Rounded;
 use crate::statements::elementary::dot;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const KERNEL: Parameter = Parameter {
     name: "k",
@@ -101,6 +103,27 @@ fn kernel(values: &[f64], k: usize) -> Vec<Rounded> {
     (0..k * k).map(|i| Rounded::exact(entry(i))).collect()
 }
 
+/// What is drawn with an instance: two kernels, an image, and the b of an arbitrary map.
+struct Drawn {
+    kernels: [Vec<Rounded>; 2],
+    image: Vec<f64>,
+    bias: Vec<f64>,
+}
+
+impl Drawn {
+    fn of(instance: &Instance) -> Result<Self, StatementError> {
+        let k = instance.size(KERNEL.name)?;
+        let mut values = instance.values();
+        let (first, second) = (values.take(16)?, values.take(16)?);
+        let pixels = IMAGE * IMAGE;
+        Ok(Self {
+            kernels: [kernel(&first, k), kernel(&second, k)],
+            image: values.take(pixels)?,
+            bias: values.take(pixels)?,
+        })
+    }
+}
+
 /// Σ_i g_i a_i with g the multiples of the golden ratio modulo 1: one number that notices differences of two images.
 /// (Weights linear in the place would not: they see only the centre of mass, which every turn-invariant image shares.)
 fn weighted(a: &[Rounded]) -> Rounded {
@@ -173,14 +196,30 @@ impl Statement for WeightTying {
     fn parameters(&self) -> &'static [Parameter] {
         &[KERNEL]
     }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        let k = instance.size(KERNEL.name)?;
+        let Drawn {
+            kernels: [u, w],
+            image,
+            bias,
+        } = Drawn::of(instance)?;
+        let values = |kernel: Vec<Rounded>| kernel.iter().map(|w| w.value).collect::<Vec<_>>();
+        Ok(vec![
+            Built::square("kernel u", &values(u), k),
+            Built::square("kernel w", &values(w), k),
+            Built::square("image x", &image, IMAGE),
+            Built::square("b of the map s", &bias, IMAGE),
+        ])
+    }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let k = instance.size(KERNEL.name)?;
-        let mut values = instance.values();
-        let (first, second) = (values.take(16)?, values.take(16)?);
-        let (image, bias) = (values.take(9)?, values.take(9)?);
+        let Drawn {
+            kernels: [u, w],
+            image,
+            bias,
+        } = Drawn::of(instance)?;
         let mut claims = Self::ranks(k);
         let elements = Group::D4.elements(k);
-        let (u, w) = (kernel(&first, k), kernel(&second, k));
         let (tied_u, tied_w) = (project(&elements, &u), project(&elements, &w));
         let inner =
             |a: &[Rounded], b: &[Rounded]| Rounded::sum(a.iter().zip(b).map(|(&a, &b)| a * b));

@@ -52,6 +52,12 @@ pub(super) fn points(
     Ok((plane()?, plane()?))
 }
 
+/// The points, to be shown.
+pub(super) fn built_points(instance: &Instance) -> Result<Vec<Built>, StatementError> {
+    let (x, n) = points(instance)?;
+    Ok(vec![Built::list("samples", &x), Built::list("noise", &n)])
+}
+
 /// ‖x_i − σ n_j‖² with its bound.
 pub(super) fn squared_costs(x: &[[f64; 2]], n: &[[f64; 2]], sigma: f64) -> Array2<Rounded> {
     Array2::from_shape_fn((x.len(), n.len()), |(i, j)| {
@@ -95,8 +101,7 @@ impl Statement for TransportCertificate {
         &[SIZE, CLASSES]
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
-        let (x, n) = points(instance)?;
-        Ok(vec![Built::list("samples", &x), Built::list("noise", &n)])
+        built_points(instance)
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (x, n) = points(instance)?;

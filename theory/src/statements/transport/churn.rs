@@ -1,7 +1,9 @@
 //! E11: under a coupling the denoiser moves the law exactly, but it is no score.
 
 use crate::rounding::Rounded;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const CORRELATION: Parameter = Parameter {
     name: "rho",
@@ -114,6 +116,11 @@ fn churned(rho: f64, sigma: f64, raised: f64) -> Rounded {
     Coupled::new(rho, sigma).variance() + added
 }
 
+/// x, away from 0, where the score is taken.
+fn place(instance: &Instance) -> Result<f64, StatementError> {
+    Ok(instance.values().take(1)?[0] + 3.0)
+}
+
 impl Statement for CoupledDenoiserIsNoScore {
     fn id(&self) -> &'static str {
         "e11"
@@ -130,11 +137,14 @@ impl Statement for CoupledDenoiserIsNoScore {
     fn parameters(&self) -> &'static [Parameter] {
         &[CORRELATION, LEVEL, CHURN]
     }
+    fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
+        Ok(vec![Built::row("x", &[place(instance)?])])
+    }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let rho = instance.get(CORRELATION.name)?;
         let sigma = instance.get(LEVEL.name)?;
         let raised = sigma * instance.get(CHURN.name)?;
-        let x = instance.values().take(1)?[0] + 3.0;
+        let x = place(instance)?;
         let here = Coupled::new(rho, sigma);
         let variance = here.variance();
         let bias = here.rho / (here.sigma * variance);

@@ -2,7 +2,7 @@
 
 use ndarray::Array2;
 
-use super::certificate::{SIZE, best, points, squared_costs};
+use super::certificate::{SIZE, best, built_points, points, squared_costs};
 use crate::rounding::Rounded;
 use crate::statements::{
     Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
@@ -70,8 +70,7 @@ impl Statement for CostsDiffer {
         &[SIZE, LEVEL]
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
-        let (x, n) = points(instance)?;
-        Ok(vec![Built::list("samples", &x), Built::list("noise", &n)])
+        built_points(instance)
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (x, n) = points(instance)?;
