@@ -262,7 +262,7 @@ fn conv2d_by_tiles() -> Layer {
         about: "y = w ∗ x + b, 3×3 padded by 1, 32 channels: by tiles of 2×2 outputs",
         inputs: &["x", "weight", "bias"],
         draws: || {
-            (1..=2_usize, 2..=5_usize, 2..=5_usize)
+            (1..=2_usize, 2..=4_usize, 2..=5_usize)
                 .prop_flat_map(|(b, h, w)| {
                     drawn(vec![
                         ("x", vec![b, CHANNELS, h, w]),
@@ -286,7 +286,7 @@ fn conv2d_by_tiles() -> Layer {
                 ("grad_bias", grad.bias),
             ]))
         },
-        cost: Cost::Moderate,
+        cost: Cost::Heavy,
         fused: |_, t| gpu::conv2d(&t[0], &t[1], Some(&t[2]), 1),
         composed: None,
     }
