@@ -15,6 +15,7 @@ mod oracle_values;
 mod report;
 mod runs;
 mod sample;
+mod small_networks;
 mod support;
 mod sweep;
 mod theory;

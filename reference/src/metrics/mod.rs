@@ -37,7 +37,7 @@ pub use extrapolation::{Extrapolation, extrapolate};
 pub use factor::{Factor, Moments, moments};
 pub use features::FeatureView;
 pub use frechet::{Frechet, frechet, frechet_of_factors, frechet_of_moments};
-pub use inception_score::{InceptionScore, inception_score, inception_score_of_splits};
+pub use inception_score::{InceptionScore, inception_score, inception_score_of_splits, split_rows};
 pub use kid::{KidEstimate, KidSubsets, kid, kid_estimate, kid_of_subsets};
 pub use memorisation::{MannWhitney, mann_whitney};
 pub use neighbours::{Nearest, nearest, neighbour_radii};
