@@ -50,4 +50,9 @@ evaluate other 30 48 60
 "$SADM" report "$place/runs/killed" --out "$place/killed.html"
 "$SADM" report "$place/runs/old" --out "$place/old.html"
 "$SADM" report "$place"/runs/{whole,other,base,killed} --out "$place/several.html"
+# What sadm evaluate wrote is drawn: both numbers of both runs, over steps and over time.
+for name in fd-pixels precision-pixels; do
+    [[ $(grep -o "<b>$name against [a-z]*</b>" "$place/several.html" | sort -u | wc -l) == 2 ]] ||
+        { echo "report-check: $name is not drawn" >&2; exit 1; }
+done
 node scripts/report-check.mjs "$place"
