@@ -1,5 +1,7 @@
 //! A generated set held against a reference.
 
+use std::cell::OnceCell;
+
 use anyhow::{Result, bail};
 
 use super::args::Kind;
@@ -38,6 +40,7 @@ impl Source<'_> {
             reference: &real.features,
             held_out: held_out.as_ref().map(Matrix::view),
             features: self.features_name(),
+            shares: OnceCell::new(),
         };
         let spatial = generated.spatial.as_ref().zip(real.spatial.as_ref());
         let spatial = spatial.map(|(x, reference)| Sets {
@@ -46,6 +49,7 @@ impl Source<'_> {
             reference,
             held_out: None,
             features: INCEPTION_SPATIAL,
+            shares: OnceCell::new(),
         });
         let provenance = self.network.as_ref().map(NetworkFeatures::provenance);
         let resize = provenance.as_ref().and_then(|network| network.resize);

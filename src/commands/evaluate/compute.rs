@@ -1,5 +1,7 @@
 //! The metrics of two sets, each with its convention and an interval.
 
+use std::cell::OnceCell;
+
 use anyhow::{Context, Result, bail};
 use ndarray::{Array2, ArrayView2, Axis};
 use rand::Rng;
@@ -63,6 +65,8 @@ pub struct Sets<'a> {
     pub held_out: Option<FeatureView<'a>>,
     /// Name of the features.
     pub features: &'a str,
+    /// The lines of precision, recall, density and coverage, once one of them was asked for: they come together.
+    pub shares: OnceCell<Vec<Line>>,
 }
 
 impl<'a> Sets<'a> {
@@ -92,8 +96,8 @@ impl<'a> Sets<'a> {
             Metric::FdInf => self.fd_inf(args),
             Metric::Kid => self.kid(args),
             Metric::Is => self.inception(args),
-            Metric::Pr => Ok(self.prdc(args)?.into_iter().take(2).collect()),
-            Metric::Dc => Ok(self.prdc(args)?.into_iter().skip(2).collect()),
+            Metric::Pr => Ok(self.shares(args)?[..2].to_vec()),
+            Metric::Dc => Ok(self.shares(args)?[2..].to_vec()),
             Metric::Nn => self.neighbours(),
             Metric::Nll => bail!("nll is of a model, not of samples"),
             Metric::Lpips => bail!("lpips compares generated images; features have no looks"),
@@ -311,6 +315,15 @@ impl<'a> Sets<'a> {
             .with_part("std", answer.std);
         line.note_bias();
         Ok(vec![line])
+    }
+
+    /// Lines of precision, recall, density and coverage.
+    fn shares(&self, args: &Args) -> Result<&[Line]> {
+        if let Some(found) = self.shares.get() {
+            return Ok(found);
+        }
+        let found = self.prdc(args)?;
+        Ok(self.shares.get_or_init(|| found))
     }
 
     fn prdc(&self, args: &Args) -> Result<Vec<Line>> {
@@ -566,6 +579,7 @@ mod tests {
                 reference: &reference,
                 held_out: None,
                 features: "toy",
+                shares: OnceCell::new(),
             };
             let line = sets.fd_inf(&args)?.swap_remove(0);
             let [low, high] = line.interval.context("an interval")?;
