@@ -55,6 +55,17 @@ async function look(name, scheme, width) {
       broken: [...document.images].filter((image) => !(image.complete && image.naturalWidth > 0)).length,
       charts: document.querySelectorAll(".chart").length,
       curves: document.querySelectorAll(".series").length,
+      // Lines that leave the plot to the left or right, or the drawing above or below.
+      outside: [...document.querySelectorAll(".chart polyline")].filter((line) => {
+        const svg = line.closest("svg");
+        const [left, right] = svg.dataset.plot.split(",").map(Number);
+        const box = line.getBBox();
+        const height = svg.viewBox.baseVal.height;
+        return box.x < left - 0.5 || box.x + box.width > right + 0.5 || box.y < 0 || box.y + box.height > height;
+      }).length,
+      // Of each noise level labels, real images and two players at least, every map of 16 × 16 cells.
+      heats: [...document.querySelectorAll(".heat svg")].map((map) => map.querySelectorAll("rect").length),
+      scales: [...document.querySelectorAll("p")].filter((p) => p.textContent.startsWith("Colours from ")).length,
       small: Math.min(...[...document.querySelectorAll(".chart text")].map((t) => size(t).height)),
       paper: style(document.body).backgroundColor,
       inks: [...new Set(texts.map((t) => (t.tagName === "text" ? style(t).fill : style(t).color)))],
@@ -63,6 +74,9 @@ async function look(name, scheme, width) {
   });
   assert.ok(seen.overflow <= 0, `${where}: ${seen.overflow} px too wide`);
   assert.ok(seen.figures > 0 && seen.charts > 0 && seen.curves > 0, `${where}: nothing drawn`);
+  assert.equal(seen.outside, 0, `${where}: curves outside their plots`);
+  assert.ok(seen.heats.length >= 4 * seen.scales, `${where}: ${seen.heats.length} heat maps for ${seen.scales} noise levels`);
+  for (const cells of seen.heats) assert.equal(cells, 256, `${where}: a heat map of ${cells} cells`);
   assert.equal(seen.empty, 0, `${where}: figures without size`);
   assert.equal(seen.broken, 0, `${where}: broken pictures`);
   assert.ok(seen.small >= 9, `${where}: marks ${seen.small} px high`);

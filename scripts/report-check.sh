@@ -36,13 +36,23 @@ cut=$(($(wc -c <"$place/runs/killed/metrics.jsonl") / 2))
 truncate -s "$cut" "$place/runs/killed/metrics.jsonl"
 rm -r "$place"/runs/killed/checkpoints/000000{64,80}
 head -c 100 "$place/runs/whole/samples/00000020.png" >"$place/runs/killed/samples/00000020.png"
-for run in whole other; do
-    printf '{"step":20,"frechet":90.5}\n{"step":40,"frechet":55}\n{"step":60,"frechet":48.25}\n' \
-        >"$place/runs/$run/evaluation.jsonl"
-done
+evaluate() { # RUN STEP…
+    local run=$place/runs/$1
+    shift
+    for step in "$@"; do
+        "$SADM" evaluate --run "$run" --step "$step" --count 20 --reference digits --metrics fd,pr --resamples 0 >/dev/null 2>&1
+    done
+}
+evaluate whole 40 64 80
+evaluate other 30 48 60
 
 "$SADM" report "$place/runs/whole" --out "$place/whole.html"
 "$SADM" report "$place/runs/killed" --out "$place/killed.html"
 "$SADM" report "$place/runs/old" --out "$place/old.html"
 "$SADM" report "$place"/runs/{whole,other,base,killed} --out "$place/several.html"
+# What sadm evaluate wrote is drawn: both numbers of both runs, over steps and over time.
+for name in fd-pixels precision-pixels; do
+    [[ $(grep -o "<b>$name against [a-z]*</b>" "$place/several.html" | sort -u | wc -l) == 2 ]] ||
+        { echo "report-check: $name is not drawn" >&2; exit 1; }
+done
 node scripts/report-check.mjs "$place"

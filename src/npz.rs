@@ -14,11 +14,14 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use crate::files;
 
-/// An array as it is kept here: bytes as they are (images), every other real type as f64.
+/// An array as it is kept here, each in row-major order: bytes (images) and single precision as they are, every other
+/// real type as f64.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Numbers {
     /// `uint8`.
     Bytes(ArrayD<u8>),
+    /// `float32`, or `float16` widened.
+    Singles(ArrayD<f32>),
     /// Any other real number, widened.
     Reals(ArrayD<f64>),
 }
@@ -28,6 +31,7 @@ impl Numbers {
     pub fn shape(&self) -> &[usize] {
         match self {
             Self::Bytes(x) => x.shape(),
+            Self::Singles(x) => x.shape(),
             Self::Reals(x) => x.shape(),
         }
     }
@@ -36,6 +40,7 @@ impl Numbers {
     pub fn into_reals(self) -> ArrayD<f64> {
         match self {
             Self::Bytes(x) => x.mapv(f64::from),
+            Self::Singles(x) => x.mapv(f64::from),
             Self::Reals(x) => x,
         }
     }
@@ -105,8 +110,8 @@ fn array(reader: impl Read, size: u64) -> Result<Numbers> {
     match (kind.type_char(), width) {
         (TypeChar::Uint, 1) => Ok(Numbers::Bytes(shaped(file, |x: u8| x)?)),
         (TypeChar::Float, 8) => reals(file, |x: f64| x),
-        (TypeChar::Float, 4) => reals(file, |x: f32| f64::from(x)),
-        (TypeChar::Float, 2) => reals(file, half::f16::to_f64),
+        (TypeChar::Float, 4) => Ok(Numbers::Singles(shaped(file, |x: f32| x)?)),
+        (TypeChar::Float, 2) => Ok(Numbers::Singles(shaped(file, half::f16::to_f32)?)),
         (TypeChar::Int, 8) => reals(file, |x: i64| x as f64),
         (TypeChar::Int, 4) => reals(file, |x: i32| f64::from(x)),
         (TypeChar::Int, 2) => reals(file, |x: i16| f64::from(x)),

@@ -97,21 +97,32 @@ fn to_f64(name: &str, view: &TensorView<'_>) -> Result<ArrayD<f64>> {
             .iter()
             .map(|b| f64::from_le_bytes(*b))
             .collect(),
-        Dtype::F32 => view
-            .data()
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|b| f64::from(f32::from_le_bytes(*b)))
-            .collect(),
+        Dtype::F32 => floats(view).map(f64::from).collect(),
         other => bail!("tensor `{name}` must be F32 or F64, got {other}"),
     };
     ArrayD::from_shape_vec(view.shape().to_vec(), elements)
         .with_context(|| format!("tensor `{name}` has fewer elements than its shape says"))
 }
 
+/// A tensor of F32, as it is.
+///
+/// # Errors
+/// An infinite or NaN element, with its index.
+pub fn singles(name: &str, view: &TensorView<'_>) -> Result<ArrayD<f32>> {
+    let tensor = ArrayD::from_shape_vec(view.shape().to_vec(), floats(view).collect())
+        .with_context(|| format!("tensor `{name}` has fewer elements than its shape says"))?;
+    refuse_non_finite(name, &tensor)?;
+    Ok(tensor)
+}
+
+/// Little-endian elements of four bytes.
+fn floats(view: &TensorView<'_>) -> impl Iterator<Item = f32> {
+    let elements = view.data().as_chunks::<4>().0.iter();
+    elements.map(|b| f32::from_le_bytes(*b))
+}
+
 /// Names the first element that is not a number.
-fn refuse_non_finite(name: &str, tensor: &ArrayD<f64>) -> Result<()> {
+fn refuse_non_finite<A: Copy + Into<f64>>(name: &str, tensor: &ArrayD<A>) -> Result<()> {
     match first_non_finite(tensor) {
         Some((index, value)) => {
             bail!("tensor `{name}` must hold finite numbers, got {value} at {index}")
@@ -121,11 +132,12 @@ fn refuse_non_finite(name: &str, tensor: &ArrayD<f64>) -> Result<()> {
 }
 
 /// Index, as `[i, j]`, and value of the first element that is infinite or NaN.
-pub fn first_non_finite(tensor: &ArrayD<f64>) -> Option<(String, f64)> {
+pub fn first_non_finite<A: Copy + Into<f64>>(tensor: &ArrayD<A>) -> Option<(String, f64)> {
     tensor
         .indexed_iter()
+        .map(|(index, value)| (index, (*value).into()))
         .find(|(_, value)| !value.is_finite())
-        .map(|(index, value)| (format!("{:?}", ndarray::Dimension::slice(&index)), *value))
+        .map(|(index, value)| (format!("{:?}", ndarray::Dimension::slice(&index)), value))
 }
 
 /// Writes tensors as f64, whole or not at all.

@@ -119,6 +119,81 @@ fn arms_and_variants_are_trained_evaluated_and_compared() {
     assert!(std::fs::read(out.join("results.json")).expect("results") == before);
 }
 
+/// Every combination of two keys is a row, with the number of rows said before anything is trained.
+#[test]
+fn a_grid_is_trained_in_all_combinations() {
+    let folder = Folder::new();
+    let out = folder.path("grid");
+    let grid = [
+        "--arms=guided",
+        "--seeds=1",
+        "--sweep=relation=cosine,euclidean",
+        "--sweep=distance=squared,absolute",
+        "--grid",
+    ];
+    let mut command = sadm();
+    let output = command.args(without_seeds(&out)).args(grid).assert();
+    let output = output.success().get_output().clone();
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    let counted = said
+        .find("5 arms and variants, 5 runs")
+        .expect("they are counted");
+    assert!(counted < said.find("phase").expect("a phase"), "{said}");
+    let table = String::from_utf8(output.stdout).expect("UTF-8");
+    let all = results(&out);
+    let mut seen = vec![value(&all, "guided")];
+    for (relation, distance) in [
+        ("cosine", "squared"),
+        ("cosine", "absolute"),
+        ("euclidean", "squared"),
+        ("euclidean", "absolute"),
+    ] {
+        let name = format!("guided, relation={relation}, distance={distance}");
+        assert!(
+            table.contains(&format!("| {name} | 1 |")),
+            "{name}: {table}"
+        );
+        assert_eq!(arm(&all, &name)["difference_to_parent"]["parent"], "guided");
+        seen.push(value(&all, &name));
+    }
+    // Cosine and squared are what guided does anyway; the other three differ from it and from each other.
+    assert_eq!(seen[0], seen[1]);
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 4);
+
+    let wide = [
+        "--sweep=weight=1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17",
+        "--sweep=eta=constant,inverse",
+        "--sweep=psi=random,classifier",
+        "--grid",
+    ];
+    let mut command = sadm();
+    let message = error_of(command.args(without_seeds(&folder.path("wide"))).args(wide));
+    for part in [
+        "68 variants (17 of weight × 2 of eta × 2 of psi)",
+        "at most 64",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(
+        !folder.path("wide").exists(),
+        "a refused grid left a folder"
+    );
+    let mut command = sadm();
+    command
+        .args(without_seeds(&out))
+        .arg("--grid")
+        .assert()
+        .code(2);
+}
+
+/// The bits of a distance of the first seed.
+fn value(results: &Value, name: &str) -> u64 {
+    let value = arm(results, name)["runs"]["0"]["fd_encoder"].as_f64();
+    value.expect("a number").to_bits()
+}
+
 #[test]
 fn a_killed_ablation_ends_as_if_it_had_not_been() {
     let folder = Folder::new();

@@ -4,7 +4,7 @@ use ndarray::{Array2, ArrayD, array};
 use serde_json::Value;
 
 use crate::runs;
-use crate::support::{Folder, answered, error_of, metric, sadm, write_f64};
+use crate::support::{Folder, answered, error_of, metric, sadm, write_f32, write_f64};
 
 /// Features of full rank without a generator: a hash of the place in [−1, 1), exact in f64.
 fn hashed(rows: usize, columns: usize, salt: u64) -> ArrayD<f64> {
@@ -25,6 +25,18 @@ fn save(folder: &Folder, name: &str, features: &ArrayD<f64>) -> String {
     path.display().to_string()
 }
 
+/// The arguments that hold features of a file against those of another.
+fn given<'a>(generated: &'a str, reference: &'a str) -> [&'a str; 6] {
+    [
+        "--generated",
+        generated,
+        "--reference",
+        reference,
+        "--features",
+        "given",
+    ]
+}
+
 /// Runs `sadm evaluate` with a JSON answer; the answer and the table.
 fn evaluated(folder: &Folder, args: &[&str]) -> (Value, String) {
     answered(folder, sadm().arg("evaluate").args(args))
@@ -42,23 +54,9 @@ fn given_features_get_the_oracles_numbers() {
         save(&folder, "a.safetensors", &a),
         save(&folder, "b.safetensors", &b),
     );
-    let (answer, table) = evaluated(
-        &folder,
-        &[
-            "--generated",
-            &generated,
-            "--reference",
-            &reference,
-            "--features",
-            "given",
-            "--name",
-            "toy",
-            "--metrics",
-            "fd,kid,pr,dc,nn",
-            "--resamples",
-            "20",
-        ],
-    );
+    let more = ["--name=toy", "--metrics=fd,kid,pr,dc,nn", "--resamples=20"];
+    let args = [&given(&generated, &reference)[..], &more].concat();
+    let (answer, table) = evaluated(&folder, &args);
     let fd = folder.oracle("frechet", &[("a", a.clone()), ("b", b.clone())], &[]);
     let kid = folder.oracle("kid", &[("a", a.clone()), ("b", b.clone())], &[]);
     let prdc = folder.oracle("precision-recall", &[("real", b), ("generated", a)], &[]);
@@ -81,24 +79,69 @@ fn given_features_get_the_oracles_numbers() {
     );
     let interval = &metric(&answer, "precision-toy")["interval"];
     assert!(number(&interval[0]) <= number(&interval[1]));
-    let again = evaluated(
-        &folder,
-        &[
-            "--generated",
-            &generated,
-            "--reference",
-            &reference,
-            "--features",
-            "given",
-            "--name",
-            "toy",
-            "--metrics",
-            "fd,kid,pr,dc,nn",
-            "--resamples",
-            "20",
-        ],
-    );
+    let again = evaluated(&folder, &args);
     assert_eq!(again.0, answer, "the same seed gives the same answer");
+}
+
+/// A `.npy` of `float32`.
+fn npy(path: &std::path::Path, x: &ArrayD<f64>) {
+    let shape: Vec<String> = x.shape().iter().map(usize::to_string).collect();
+    let header = format!(
+        "{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}",
+        shape.join(", ")
+    );
+    let padded = format!("{header:<117}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend(u16::try_from(padded.len()).expect("short").to_le_bytes());
+    bytes.extend(padded.as_bytes());
+    #[expect(clippy::cast_possible_truncation, reason = "exact in f32")]
+    bytes.extend(x.iter().flat_map(|x| (*x as f32).to_le_bytes()));
+    std::fs::write(path, bytes).expect("a file");
+}
+
+/// Features that a file has in f32 are kept so; every number of every metric is that of the same features in f64.
+#[test]
+fn features_in_f32_have_the_numbers_of_f64() {
+    let folder = Folder::new();
+    let narrow = |x: ArrayD<f64>| x.mapv(|x| (x * 4096.0).round() / 4096.0);
+    let (a, b) = (narrow(hashed(60, 3, 1)), narrow(hashed(50, 3, 2) * 1.25));
+    let p =
+        ArrayD::from_elem(vec![60, 4], 0.25) + hashed(60, 1, 5) * array![0.125, -0.125, 0.0, 0.0];
+    let p = narrow(p);
+    let path = |name: &str| folder.path(name);
+    write_f64(
+        &path("a64.safetensors"),
+        &[("features", a.clone()), ("probabilities", p.clone())],
+    );
+    write_f32(
+        &path("a32.safetensors"),
+        &[("features", a), ("probabilities", p)],
+    );
+    write_f64(&path("b64.safetensors"), &[("features", b.clone())]);
+    npy(&path("b32.npy"), &b);
+    let numbers = |generated: &str, reference: &str, more: &[&str]| {
+        let [a, b] = [generated, reference].map(|name| path(name).display().to_string());
+        let many = [
+            "--metrics=fd,fd-inf,kid,is,pr,dc,nn",
+            "--resamples=5",
+            "--kid-subset-size=9",
+        ];
+        let (answer, _) = evaluated(&folder, &[&given(&a, &b)[..], &many, more].concat());
+        answer["metrics"].clone()
+    };
+    for more in [
+        &[][..],
+        &["--half"],
+        &["--held-out", &path("b32.npy").display().to_string()],
+    ] {
+        let want = numbers("a64.safetensors", "b64.safetensors", more);
+        assert!(want.as_array().expect("metrics").len() >= 10, "{want}");
+        for a in ["a64.safetensors", "a32.safetensors"] {
+            for b in ["b64.safetensors", "b32.npy"] {
+                assert_eq!(numbers(a, b, more), want, "{a} {b} {more:?}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -106,16 +149,7 @@ fn conventions_move_the_numbers_and_are_said() {
     let folder = Folder::new();
     let a = save(&folder, "a.safetensors", &hashed(30, 2, 1));
     let b = save(&folder, "b.safetensors", &(hashed(30, 2, 2) + 0.5));
-    let base = [
-        "--generated",
-        &a,
-        "--reference",
-        &b,
-        "--features",
-        "given",
-        "--resamples",
-        "0",
-    ];
+    let base = [&given(&a, &b)[..], &["--resamples", "0"]].concat();
     let with = |more: &[&str]| evaluated(&folder, &[&base[..], more].concat()).0;
     let fd = |answer: &Value| number(&metric(answer, "fd-given")["value"]);
     let (unbiased, biased) = (
@@ -142,14 +176,7 @@ fn conventions_move_the_numbers_and_are_said() {
             .args(save)
             .assert()
             .success();
-        let args = [
-            "--generated",
-            &b,
-            "--reference",
-            &path,
-            "--features",
-            "given",
-        ];
+        let args = given(&b, &path);
         let few = ["--metrics", "fd", "--resamples", "0"];
         let answer = evaluated(&folder, &[&args[..], &few].concat()).0;
         let line = metric(&answer, "fd-given").clone();
@@ -182,14 +209,7 @@ fn balls_and_rounding_are_chosen() {
     let b = save(&folder, "b.safetensors", &(hashed(30, 2, 2) + 0.5));
     let half = |salt: f64| {
         let far = save(&folder, "far.safetensors", &(hashed(30, 2, 3) * salt));
-        let args = [
-            "--generated",
-            &far,
-            "--reference",
-            &b,
-            "--features",
-            "given",
-        ];
+        let args = given(&far, &b);
         let more = ["--metrics", "pr", "--half", "--resamples", "0"];
         let answer = evaluated(&folder, &[&args[..], &more].concat()).0;
         metric(&answer, "precision-given")["convention"].to_string()
@@ -199,14 +219,7 @@ fn balls_and_rounding_are_chosen() {
     let [grid, edge] = [("grid.safetensors", 0.0), ("edge.safetensors", 1.0)]
         .map(|(name, by)| save(&folder, name, &(&whole + by)));
     let precision = |more: &[&str]| {
-        let args = [
-            "--generated",
-            &edge,
-            "--reference",
-            &grid,
-            "--features",
-            "given",
-        ];
+        let args = given(&edge, &grid);
         let few = ["--metrics", "pr", "-k", "1", "--resamples", "0"];
         let answer = evaluated(&folder, &[&args[..], &few, more].concat()).0;
         number(&metric(&answer, "precision-given")["value"])
@@ -235,14 +248,7 @@ fn stored_statistics_serve_as_reference_and_numpy_names_are_kept() {
         .assert()
         .success();
     let by = |reference: &str| {
-        let args = [
-            "--generated",
-            &generated,
-            "--reference",
-            reference,
-            "--features",
-            "given",
-        ];
+        let args = given(&generated, reference);
         evaluated(
             &folder,
             &[&args[..], &["--metrics", "fd", "--resamples", "0"]].concat(),
@@ -253,17 +259,12 @@ fn stored_statistics_serve_as_reference_and_numpy_names_are_kept() {
     let value = |answer: &Value| number(&metric(answer, "fd-given")["value"]);
     assert!((value(&direct) - value(&stored_answer)).abs() <= 1e-13);
     assert!(stored_answer["reference"]["samples"].is_null());
-    let message = error_of(sadm().args([
-        "evaluate",
-        "--generated",
-        &generated,
-        "--reference",
-        &stored,
-        "--features",
-        "given",
-        "--metrics",
-        "kid",
-    ]));
+    let message = error_of(
+        sadm()
+            .arg("evaluate")
+            .args(given(&generated, &stored))
+            .args(["--metrics", "kid"]),
+    );
     assert!(
         message.contains("kid needs the reference's samples"),
         "{message}"
@@ -287,14 +288,7 @@ fn spatial_moments_are_read_by_their_names() {
     write_f64(&path, &four);
     let four = path.display().to_string();
     let mean = |more: &[&str]| {
-        let args = [
-            "--generated",
-            &generated,
-            "--reference",
-            &four,
-            "--features",
-            "given",
-        ];
+        let args = given(&generated, &four);
         let few = ["--metrics", "fd", "--resamples", "0"];
         let answer = evaluated(&folder, &[&args[..], &few, more].concat()).0;
         number(&metric(&answer, "fd-given")["parts"]["mean_term"])
@@ -314,14 +308,7 @@ fn moments_and_samples_of_one_file_serve_both() {
     let tensors = [("features", b.clone()), ("mu", mu), ("sigma", sigma)];
     write_f64(&path, &tensors);
     let both = path.display().to_string();
-    let args = [
-        "--generated",
-        &generated,
-        "--reference",
-        &both,
-        "--features",
-        "given",
-    ];
+    let args = given(&generated, &both);
     let with = |more: &[&str]| evaluated(&folder, &[&args[..], more].concat()).0;
     let answer = with(&["--metrics", "fd,pr", "--resamples", "0"]);
     // The stored mean is 3 away in its second coordinate, the samples' is not.
@@ -346,14 +333,7 @@ fn moments_and_samples_of_one_file_serve_both() {
         &[("mu", array![0.0, 0.0].into_dyn()), ("sigma", flat)],
     );
     let rank_one = rank_one.display().to_string();
-    let args = [
-        "--generated",
-        &generated,
-        "--reference",
-        &rank_one,
-        "--features",
-        "given",
-    ];
+    let args = given(&generated, &rank_one);
     let (_, table) = evaluated(&folder, &[&args[..], &["--metrics", "fd,fd-inf"]].concat());
     assert_eq!(
         table.matches("do not suffice for covariances").count(),
@@ -371,14 +351,7 @@ fn a_perfect_classifier_scores_the_number_of_classes() {
         let path = folder.path("p.safetensors");
         write_f64(&path, &[("probabilities", one_hot.into_dyn())]);
         let path = path.display().to_string();
-        let args = [
-            "--generated",
-            &path,
-            "--reference",
-            &path,
-            "--features",
-            "given",
-        ];
+        let args = given(&path, &path);
         let (answer, _) = evaluated(&folder, &[&args[..], &["--metrics", "is"], more].concat());
         let line = metric(&answer, "is-given");
         let ends = [0, 1].map(|end: usize| number(&line["interval"][end]));
@@ -414,18 +387,7 @@ fn too_few_samples_are_said() {
     let b = save(&folder, "b.safetensors", &hashed(50, 6, 2));
     let (answer, table) = evaluated(
         &folder,
-        &[
-            "--generated",
-            &a,
-            "--reference",
-            &b,
-            "--features",
-            "given",
-            "--metrics",
-            "fd",
-            "--resamples",
-            "0",
-        ],
+        &[&given(&a, &b)[..], &["--metrics", "fd", "--resamples", "0"]].concat(),
     );
     assert!(
         table.contains("note: 5 generated and 50 real samples do not suffice"),
@@ -436,7 +398,7 @@ fn too_few_samples_are_said() {
     // Enough for full rank, and still mostly bias: the interval is far below the value, and that is said.
     let a = save(&folder, "c.safetensors", &hashed(40, 12, 3));
     let b = save(&folder, "d.safetensors", &hashed(45, 12, 4));
-    let args = ["--generated", &a, "--reference", &b, "--features", "given"];
+    let args = given(&a, &b);
     let (answer, table) = evaluated(&folder, &[&args[..], &["--metrics", "fd"]].concat());
     let line = metric(&answer, "fd-given");
     let ends = [0, 1].map(|end: usize| number(&line["interval"][end]));
@@ -758,37 +720,29 @@ fn sources_that_cannot_be_judged_are_named() {
 fn features_that_cannot_be_compared_are_named() {
     let folder = Folder::new();
     let a = save(&folder, "a.safetensors", &hashed(5, 2, 1));
-    let given = |generated: &str, reference: &str, more: &[&str], parts: &[&str]| {
-        let args = [
-            "--generated",
-            generated,
-            "--features",
-            "given",
-            "--reference",
-            reference,
-        ];
-        says(&[&args[..], more].concat(), parts);
+    let refused = |generated: &str, reference: &str, more: &[&str], parts: &[&str]| {
+        says(&[&given(generated, reference)[..], more].concat(), parts);
     };
     let cut = folder.path("cut.npz");
     std::fs::write(&cut, b"PK\x03\x04").expect("a file");
     let cut = cut.display().to_string();
-    given(&a, &cut, &[], &["cut.npz` is not a whole .npz file"]);
+    refused(&a, &cut, &[], &["cut.npz` is not a whole .npz file"]);
     let wide = save(&folder, "wide.safetensors", &hashed(5, 3, 1));
-    given(&a, &wide, &[], &["generated set's 2 features, got 3"]);
+    refused(&a, &wide, &[], &["generated set's 2 features, got 3"]);
     let fid = ["--metrics", "fid"];
-    given(&a, &a, &fid, &["fid is the Fréchet distance", "ask for fd"]);
+    refused(&a, &a, &fid, &["fid is the Fréchet distance", "ask for fd"]);
     // A name does not make them Inception's.
     let named = ["--metrics", "fid", "--name", "inception"];
-    given(&a, &a, &named, &["2048 features, got 2"]);
+    refused(&a, &a, &named, &["2048 features, got 2"]);
     let named = ["--metrics", "sfid", "--name", "inception-spatial"];
-    given(&a, &a, &named, &["2023 features, got 2"]);
-    given(&a, &a, &["--metrics", "is"], &["class probabilities"]);
+    refused(&a, &a, &named, &["2023 features, got 2"]);
+    refused(&a, &a, &["--metrics", "is"], &["class probabilities"]);
     let mut two = array![[0.0, 1.0], [1.0, f64::NAN]].into_dyn();
     let nan = save(&folder, "nan.safetensors", &two);
-    given(&nan, &a, &[], &["NaN", "[1, 1]"]);
+    refused(&nan, &a, &[], &["NaN", "[1, 1]"]);
     two[[1, 1]] = 3.0;
     let two = save(&folder, "two.safetensors", &two);
-    given(
+    refused(
         &two,
         &a,
         &["--metrics", "pr"],

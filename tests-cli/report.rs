@@ -8,7 +8,7 @@ use crate::runs::train;
 use crate::support::{Folder, error_of, sadm};
 
 /// A tiny run with samples.
-fn trained(folder: &Folder, name: &str, more: &[&str]) -> PathBuf {
+pub fn trained(folder: &Folder, name: &str, more: &[&str]) -> PathBuf {
     let run = folder.path(name);
     // Enough held-out images for four of each of four classes.
     let mut settings = vec![
@@ -22,7 +22,7 @@ fn trained(folder: &Folder, name: &str, more: &[&str]) -> PathBuf {
 }
 
 /// Reports on runs, checks what every page must be, and returns it.
-fn report(out: &Path, runs: &[&Path]) -> String {
+pub fn report(out: &Path, runs: &[&Path]) -> String {
     sadm()
         .args(["report", "--threads=1", "--out"])
         .arg(out)

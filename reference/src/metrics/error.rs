@@ -1,8 +1,6 @@
 //! Why a metric was refused, and the checks that metrics share.
 
-use ndarray::ArrayView2;
-
-use crate::check::first_non_finite;
+use super::features::FeatureView;
 use crate::linalg::LinalgError;
 
 /// Why a metric was refused.
@@ -203,12 +201,13 @@ pub enum MetricError {
 }
 
 /// Features that a metric can take: at least one column, `least` rows, all finite.
-pub(super) fn check(
+pub(super) fn check<'a>(
     what: &'static str,
-    x: ArrayView2<f64>,
+    x: impl Into<FeatureView<'a>>,
     least: usize,
     metric: &'static str,
 ) -> Result<(), MetricError> {
+    let x = x.into();
     let (rows, columns) = x.dim();
     if columns == 0 {
         return Err(MetricError::Empty {
@@ -225,13 +224,13 @@ pub(super) fn check(
             got: rows,
         });
     }
-    match first_non_finite(&x) {
+    match x.first_non_finite() {
         None => Ok(()),
-        Some(at) => Err(MetricError::NotFinite {
+        Some((row, column, got)) => Err(MetricError::NotFinite {
             what,
-            row: at[0],
-            column: at[1],
-            got: x[[at[0], at[1]]],
+            row,
+            column,
+            got,
         }),
     }
 }

@@ -1,8 +1,9 @@
 //! Mean and covariance of a set of features, and a factor R with covariance RᵀR.
 
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, Slice, Zip, concatenate};
+use ndarray::{Array1, Array2, ArrayView2, Axis, Slice, Zip, concatenate};
 
 use super::error::{MetricError, check};
+use super::features::FeatureView;
 use crate::check::first_non_finite;
 use crate::linalg::{singular_vectors, triangular_factor};
 
@@ -32,28 +33,22 @@ pub struct Factor {
     pub samples: Option<usize>,
 }
 
-/// Mean of the rows, `[d]`, corrected once by the mean of what it leaves. `[eq:feature-mean]`
-fn mean(x: ArrayView2<f64>) -> Array1<f64> {
-    mean_of(&|| x.rows().into_iter(), x.dim())
-}
-
-/// The same of `n` rows of `d` columns that can be gone through twice.
-fn mean_of<'a, I: Iterator<Item = ArrayView1<'a, f64>>>(
-    rows: &dyn Fn() -> I,
-    (n, d): (usize, usize),
+/// Mean of `n` rows, `[d]`, corrected once by the mean of what it leaves. `[eq:feature-mean]`
+fn mean<I: IntoIterator<Item = usize>>(
+    x: FeatureView<'_>,
+    rows: impl Fn() -> I,
+    n: usize,
 ) -> Array1<f64> {
-    let mut mean = Array1::<f64>::zeros(d);
-    for row in rows() {
-        mean += &row;
-    }
+    let mut mean = Array1::<f64>::zeros(x.ncols());
+    x.each_row(rows(), |row| mean += &row);
     mean /= n as f64;
-    let mut left = Array1::<f64>::zeros(d);
-    for row in rows() {
+    let mut left = Array1::<f64>::zeros(x.ncols());
+    x.each_row(rows(), |row| {
         Zip::from(&mut left)
             .and(&row)
             .and(&mean)
             .for_each(|left, x, mean| *left += x - mean);
-    }
+    });
     mean + left / n as f64
 }
 
@@ -71,7 +66,8 @@ fn mean_of<'a, I: Iterator<Item = ArrayView1<'a, f64>>>(
 /// [`MetricError::Empty`], [`MetricError::TooFew`], [`MetricError::NotFinite`].
 pub fn moments(what: &'static str, x: ArrayView2<f64>) -> Result<Moments, MetricError> {
     check(what, x, 2, "a covariance")?;
-    let mean = mean(x);
+    let n = x.nrows();
+    let mean = mean(x.into(), || 0..n, n);
     let centred = &x - &mean;
     let covariance = centred.t().dot(&centred) / (x.nrows() as f64 - 1.0);
     Ok(Moments { mean, covariance })
@@ -83,24 +79,30 @@ impl Factor {
     ///
     /// # Errors
     /// As [`moments`]; [`MetricError::Overflow`]; [`MetricError::Linalg`].
-    pub fn of_features(what: &'static str, x: ArrayView2<f64>) -> Result<Self, MetricError> {
+    pub fn of_features<'a>(
+        what: &'static str,
+        x: impl Into<FeatureView<'a>>,
+    ) -> Result<Self, MetricError> {
+        let x = x.into();
         check(what, x, 2, "a covariance")?;
-        let size = BLOCK.max(x.ncols());
-        let blocks = x
-            .axis_chunks_iter(Axis(0), size)
-            .map(|rows| rows.to_owned());
-        Self::of_blocks(mean(x), x.nrows(), blocks)
+        let (n, d) = x.dim();
+        let size = BLOCK.max(d);
+        let blocks = (0..n)
+            .step_by(size)
+            .map(|i| x.rows(i..(i + size).min(n)).into_owned());
+        Self::of_blocks(mean(x, || 0..n, n), n, blocks)
     }
 
     /// From some rows of the features, each as often as its index occurs: a resample that is never laid out.
     ///
     /// # Errors
     /// As [`Factor::of_features`]; [`MetricError::Index`].
-    pub fn of_rows(
+    pub fn of_rows<'a>(
         what: &'static str,
-        x: ArrayView2<f64>,
+        x: impl Into<FeatureView<'a>>,
         rows: &[usize],
     ) -> Result<Self, MetricError> {
+        let x = x.into();
         check(what, x, 2, "a covariance")?;
         if let Some(&got) = rows.iter().find(|row| **row >= x.nrows()) {
             return Err(MetricError::Index {
@@ -117,14 +119,8 @@ impl Factor {
                 got: rows.len(),
             });
         }
-        let d = x.ncols();
-        let mean = mean_of(
-            &|| rows.iter().map(|row| x.index_axis_move(Axis(0), *row)),
-            (rows.len(), d),
-        );
-        let blocks = rows
-            .chunks(BLOCK.max(d))
-            .map(|rows| x.select(Axis(0), rows));
+        let mean = mean(x, || rows.iter().copied(), rows.len());
+        let blocks = rows.chunks(BLOCK.max(x.ncols())).map(|rows| x.select(rows));
         Self::of_blocks(mean, rows.len(), blocks)
     }
 

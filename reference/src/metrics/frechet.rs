@@ -1,9 +1,8 @@
 //! The Fréchet distance between two Gaussians with the moments of two sets of features.
 
-use ndarray::ArrayView2;
-
 use super::error::{MetricError, check_columns, finite};
 use super::factor::{Factor, Moments};
+use super::features::FeatureView;
 use crate::linalg::polar_factor;
 
 /// A squared Fréchet distance, and whether the samples suffice for it.
@@ -47,7 +46,11 @@ impl Frechet {
 /// # Source
 /// Dowson and Landau 1982; Heusel et al. 2017 (arXiv:1706.08500) for its use. The Procrustes form: Bhatia, Jain and Lim
 /// 2019 (arXiv:1712.01504).
-pub fn frechet(a: ArrayView2<f64>, b: ArrayView2<f64>) -> Result<Frechet, MetricError> {
+pub fn frechet<'a, 'b>(
+    a: impl Into<FeatureView<'a>>,
+    b: impl Into<FeatureView<'b>>,
+) -> Result<Frechet, MetricError> {
+    let (a, b) = (a.into(), b.into());
     check_columns(("a", a.ncols()), ("b", b.ncols()))?;
     frechet_of_factors(&Factor::of_features("a", a)?, &Factor::of_features("b", b)?)
 }

@@ -46,9 +46,13 @@ pub fn inception_score(
             got: splits,
         });
     }
-    let bounds = |k: usize| k * n / splits;
-    let ranges: Vec<_> = (0..splits).map(|k| bounds(k)..bounds(k + 1)).collect();
+    let ranges: Vec<_> = split_rows(n, splits).collect();
     inception_score_of_splits(probabilities, &ranges)
+}
+
+/// The rows of each of the consecutive splits of [`inception_score`], of `n` in all.
+pub fn split_rows(n: usize, splits: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..splits).map(move |k| k * n / splits..(k + 1) * n / splits)
 }
 
 /// Inception score over the given ranges of rows, such as ADM's of 5000 each.

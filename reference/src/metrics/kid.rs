@@ -1,11 +1,14 @@
 //! The kernel distance: squared maximum mean discrepancy under a cubic kernel.
 
-use ndarray::{ArrayView2, Axis};
+use std::ops::Range;
+
+use ndarray::{Array2, Axis};
 
 use super::error::{MetricError, check, check_columns, finite};
+use super::features::FeatureView;
 
-/// Rows of kernel values held at a time.
-const BLOCK: usize = 256;
+/// Rows of a block of kernel values.
+const BLOCK: usize = 1024;
 const METRIC: &str = "the kernel distance";
 
 /// The kernel distance over several subsets.
@@ -38,14 +41,19 @@ pub struct KidSubsets {
 ///
 /// # Source
 /// Bińkowski et al. 2018 (arXiv:1801.01401), Sec. 4.
-pub fn kid(a: ArrayView2<f64>, b: ArrayView2<f64>) -> Result<f64, MetricError> {
+pub fn kid<'a, 'b>(
+    a: impl Into<FeatureView<'a>>,
+    b: impl Into<FeatureView<'b>>,
+) -> Result<f64, MetricError> {
+    let (a, b) = (a.into(), b.into());
     check_columns(("a", a.ncols()), ("b", b.ncols()))?;
     check("a", a, 2, METRIC)?;
     check("b", b, 2, METRIC)?;
     let (n, m) = (a.nrows() as f64, b.nrows() as f64);
-    let within_a = kernel_sum(a, a, true) / (n * (n - 1.0));
-    let within_b = kernel_sum(b, b, true) / (m * (m - 1.0));
-    let across = kernel_sum(a, b, false) / (n * m);
+    let sum = |rows: Vec<f64>| rows.iter().sum::<f64>();
+    let within_a = sum(sums_within(a)) / (n * (n - 1.0));
+    let within_b = sum(sums_within(b)) / (m * (m - 1.0));
+    let across = sum(sums_across(a, b).0) / (n * m);
     finite(METRIC, within_a + within_b - 2.0 * across)
 }
 
@@ -75,13 +83,17 @@ pub struct KidEstimate {
 ///
 /// # Source
 /// Arvesen 1969, for two-sample U-statistics.
-pub fn kid_estimate(a: ArrayView2<f64>, b: ArrayView2<f64>) -> Result<KidEstimate, MetricError> {
+pub fn kid_estimate<'a, 'b>(
+    a: impl Into<FeatureView<'a>>,
+    b: impl Into<FeatureView<'b>>,
+) -> Result<KidEstimate, MetricError> {
+    let (a, b) = (a.into(), b.into());
     check_columns(("a", a.ncols()), ("b", b.ncols()))?;
     check("a", a, 3, METRIC)?;
     check("b", b, 3, METRIC)?;
     let (n, m) = (a.nrows() as f64, b.nrows() as f64);
-    let (aa, bb) = (row_sums(a, a, true), row_sums(b, b, true));
-    let (ab, ba) = (row_sums(a, b, false), row_sums(b, a, false));
+    let (aa, bb) = (sums_within(a), sums_within(b));
+    let (ab, ba) = sums_across(a, b);
     let (within_a, within_b) = (aa.iter().sum::<f64>(), bb.iter().sum::<f64>());
     let across = ab.iter().sum::<f64>();
     let value = within_a / (n * (n - 1.0)) + within_b / (m * (m - 1.0)) - 2.0 * across / (n * m);
@@ -109,19 +121,20 @@ pub fn kid_estimate(a: ArrayView2<f64>, b: ArrayView2<f64>) -> Result<KidEstimat
 ///
 /// # Errors
 /// As [`kid`]; [`MetricError::Index`]; [`MetricError::Subsets`].
-pub fn kid_of_subsets(
-    a: ArrayView2<f64>,
-    b: ArrayView2<f64>,
+pub fn kid_of_subsets<'a, 'b>(
+    a: impl Into<FeatureView<'a>>,
+    b: impl Into<FeatureView<'b>>,
     of_a: &[Vec<usize>],
     of_b: &[Vec<usize>],
 ) -> Result<KidSubsets, MetricError> {
+    let (a, b) = (a.into(), b.into());
     if of_a.len() != of_b.len() || of_a.is_empty() {
         return Err(MetricError::Subsets {
             a: of_a.len(),
             b: of_b.len(),
         });
     }
-    let rows = |what, x: ArrayView2<f64>, indices: &[usize]| match indices
+    let rows = |what, x: FeatureView<'_>, indices: &[usize]| match indices
         .iter()
         .find(|&&i| i >= x.nrows())
     {
@@ -130,7 +143,7 @@ pub fn kid_of_subsets(
             samples: x.nrows(),
             got,
         }),
-        None => Ok(x.select(Axis(0), indices)),
+        None => Ok(x.select(indices)),
     };
     let values = of_a
         .iter()
@@ -147,24 +160,50 @@ pub fn kid_of_subsets(
     })
 }
 
-/// Σ_ij k(x_i, y_j), without i = j if `off_diagonal`. Rows are summed first, so the result does not depend on the block.
-fn kernel_sum(x: ArrayView2<f64>, y: ArrayView2<f64>, off_diagonal: bool) -> f64 {
-    row_sums(x, y, off_diagonal).iter().sum()
-}
-
-/// Σ_j k(x_i, y_j) for every i.
-fn row_sums(x: ArrayView2<f64>, y: ArrayView2<f64>, off_diagonal: bool) -> Vec<f64> {
-    let d = x.ncols() as f64;
-    let mut rows = Vec::with_capacity(x.nrows());
-    for (block, part) in x.axis_chunks_iter(Axis(0), BLOCK).enumerate() {
-        let mut k = part.dot(&y.t());
-        k.mapv_inplace(|product| (product / d + 1.0).powi(3));
-        for (i, mut row) in k.rows_mut().into_iter().enumerate() {
-            if off_diagonal {
-                row[block * BLOCK + i] = 0.0;
+/// Σ_j k(x_i, x_j) over j ≠ i, for every i: of two blocks the kernel is computed once.
+fn sums_within(x: FeatureView<'_>) -> Vec<f64> {
+    let mut sums = vec![0.0; x.nrows()];
+    for (first, rows) in blocks(x.nrows()).enumerate() {
+        let part = x.rows(rows.clone());
+        for columns in blocks(x.nrows()).skip(first) {
+            let mut k = kernel(&part.dot(&x.rows(columns.clone()).t()), x.ncols());
+            if rows == columns {
+                k.diag_mut().fill(0.0);
+            } else {
+                add(&mut sums[columns], &k, Axis(0));
             }
-            rows.push(row.sum());
+            add(&mut sums[rows.clone()], &k, Axis(1));
         }
     }
-    rows
+    sums
+}
+
+/// Σ_j k(x_i, y_j) for every i, and Σ_i k(x_i, y_j) for every j.
+fn sums_across(x: FeatureView<'_>, y: FeatureView<'_>) -> (Vec<f64>, Vec<f64>) {
+    let mut sums = (vec![0.0; x.nrows()], vec![0.0; y.nrows()]);
+    for rows in blocks(x.nrows()) {
+        let part = x.rows(rows.clone());
+        for columns in blocks(y.nrows()) {
+            let k = kernel(&part.dot(&y.rows(columns.clone()).t()), x.ncols());
+            add(&mut sums.0[rows.clone()], &k, Axis(1));
+            add(&mut sums.1[columns], &k, Axis(0));
+        }
+    }
+    sums
+}
+
+fn blocks(n: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..n).step_by(BLOCK).map(move |i| i..(i + BLOCK).min(n))
+}
+
+/// (p/d + 1)³ of products p.
+fn kernel(products: &Array2<f64>, d: usize) -> Array2<f64> {
+    products.mapv(|p| (p / d as f64 + 1.0).powi(3))
+}
+
+/// Adds the sums of a matrix over an axis.
+fn add(sums: &mut [f64], k: &Array2<f64>, axis: Axis) {
+    for (sum, more) in sums.iter_mut().zip(k.sum_axis(axis)) {
+        *sum += more;
+    }
 }

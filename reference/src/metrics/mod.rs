@@ -1,6 +1,6 @@
 //! How far generated samples are from real ones: the field's metrics on feature arrays, in `f64`, by definition.
 //!
-//! Rows are samples, columns features. Nothing here draws random numbers: subsets and resamples are index arrays of the
+//! Rows are samples, columns features, in f64 or as the f32 they came in ([`FeatureView`]). Nothing here draws random numbers: subsets and resamples are index arrays of the
 //! caller's. Where published tools differ, the choice is an argument, or the difference is said where it arises.
 //!
 //! | quantity | function |
@@ -15,10 +15,12 @@
 //! | confidence intervals | [`bootstrap_means`], [`percentile_interval`], [`basic_interval`], [`wilson_interval`] |
 
 mod bootstrap;
+mod distances;
 mod diversity;
 mod error;
 mod extrapolation;
 mod factor;
+mod features;
 mod frechet;
 mod inception_score;
 mod kid;
@@ -33,8 +35,9 @@ pub use diversity::{PairwiseMean, mean_pairwise_distance, mean_pairwise_of_devia
 pub use error::MetricError;
 pub use extrapolation::{Extrapolation, extrapolate};
 pub use factor::{Factor, Moments, moments};
+pub use features::FeatureView;
 pub use frechet::{Frechet, frechet, frechet_of_factors, frechet_of_moments};
-pub use inception_score::{InceptionScore, inception_score, inception_score_of_splits};
+pub use inception_score::{InceptionScore, inception_score, inception_score_of_splits, split_rows};
 pub use kid::{KidEstimate, KidSubsets, kid, kid_estimate, kid_of_subsets};
 pub use memorisation::{MannWhitney, mann_whitney};
 pub use neighbours::{Nearest, nearest, neighbour_radii};

@@ -1,10 +1,11 @@
 //! Precision, recall, density and coverage: how the balls around the samples of one set hold those of the other.
 
-use ndarray::ArrayView2;
 use rayon::prelude::*;
 
+use super::distances::{Bounds, Tile, each_tile};
 use super::error::{MetricError, check, check_columns};
-use super::neighbours::{Rows, neighbour_radii, squared_distance};
+use super::features::{FeatureView, Rows};
+use super::neighbours::neighbour_radii;
 
 /// Whether a ball holds its boundary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,6 +22,17 @@ impl Ball {
         match self {
             Self::Closed => distance <= radius,
             Self::Open => distance < radius,
+        }
+    }
+
+    /// The same of a squared distance that is formed only where its bounds do not decide.
+    fn holds_within(self, bounds: Bounds, distance: impl FnOnce() -> f64, radius: f64) -> bool {
+        if bounds.low > radius {
+            false
+        } else if bounds.high < radius {
+            true
+        } else {
+            self.holds(distance(), radius)
         }
     }
 }
@@ -77,7 +89,8 @@ impl PrdcSamples {
 /// recall    = 1/N Σ_i [∃ j: ‖x_i − y_j‖ ≤ ρ_j]        coverage = 1/N Σ_i [∃ j: ‖x_i − y_j‖ < r_i]
 /// ```
 /// The first two in closed balls as their authors', or in open ones as in `prdc` ([`Ball`]); the last two in open
-/// ones always. Squared distances of differences are compared, so ties are exact.
+/// ones always. Squared distances of differences are compared, so ties are exact; those that a matrix product with its
+/// error bound decides are not formed.
 ///
 /// # Shapes
 /// `real: [N, d]`, `generated: [M, d]`, 1 ≤ k < min(N, M).
@@ -87,9 +100,9 @@ impl PrdcSamples {
 ///
 /// # Source
 /// Kynkäänniemi et al. 2019 (arXiv:1904.06991), Eq. 1–2; Naeem et al. 2020 (arXiv:2002.09797), Eq. 3–4.
-pub fn prdc(
-    real: ArrayView2<f64>,
-    generated: ArrayView2<f64>,
+pub fn prdc<'a, 'b>(
+    real: impl Into<FeatureView<'a>>,
+    generated: impl Into<FeatureView<'b>>,
     k: usize,
     ball: Ball,
 ) -> Result<Prdc, MetricError> {
@@ -100,47 +113,46 @@ pub fn prdc(
 ///
 /// # Errors
 /// As [`prdc`].
-pub fn prdc_samples(
-    real: ArrayView2<f64>,
-    generated: ArrayView2<f64>,
+pub fn prdc_samples<'a, 'b>(
+    real: impl Into<FeatureView<'a>>,
+    generated: impl Into<FeatureView<'b>>,
     k: usize,
     ball: Ball,
 ) -> Result<PrdcSamples, MetricError> {
+    let (real, generated) = (real.into(), generated.into());
     check_columns(("real", real.ncols()), ("generated", generated.ncols()))?;
     check("real", real, 2, "precision and recall")?;
     check("generated", generated, 2, "precision and recall")?;
     let radii = neighbour_radii("real", real, k)?;
     let generated_radii = neighbour_radii("generated", generated, k)?;
-    let (n, m) = (real.nrows(), generated.nrows());
     let (real, generated) = (Rows::of(real), Rows::of(generated));
-
-    let of_real: Vec<(bool, bool)> = (0..n)
-        .into_par_iter()
-        .map(|i| {
-            let (mut recalled, mut covered) = (false, false);
-            for (j, &radius) in generated_radii.iter().enumerate() {
-                let distance = squared_distance(real.row(i), generated.row(j));
-                recalled |= ball.holds(distance, radius);
-                covered |= Ball::Open.holds(distance, radii[i]);
-                if recalled && covered {
+    let mut of_real = vec![(false, false); real.count()];
+    let mut of_generated = vec![(false, 0); generated.count()];
+    each_tile(&real, &generated, |tile| {
+        let distance = |i, j| real.squared_distance(i, &generated, j);
+        let Tile { rows, columns, .. } = tile;
+        let own = of_real[rows.clone()].par_iter_mut().enumerate();
+        own.for_each(|(row, (recalled, covered))| {
+            let i = rows.start + row;
+            for (column, j) in columns.clone().enumerate() {
+                if *recalled && *covered {
                     break;
                 }
+                let (bounds, distance) = (tile.bounds(row, column), || distance(i, j));
+                *recalled |= ball.holds_within(bounds, distance, generated_radii[j]);
+                *covered |= Ball::Open.holds_within(bounds, distance, radii[i]);
             }
-            (recalled, covered)
-        })
-        .collect();
-    let of_generated: Vec<(bool, usize)> = (0..m)
-        .into_par_iter()
-        .map(|j| {
-            let (mut precise, mut holders) = (false, 0);
-            for (i, &radius) in radii.iter().enumerate() {
-                let distance = squared_distance(real.row(i), generated.row(j));
-                precise |= ball.holds(distance, radius);
-                holders += usize::from(Ball::Open.holds(distance, radius));
+        });
+        let own = of_generated[columns.clone()].par_iter_mut().enumerate();
+        own.for_each(|(column, (precise, holders))| {
+            let j = columns.start + column;
+            for (row, i) in rows.clone().enumerate() {
+                let (bounds, distance) = (tile.bounds(row, column), || distance(i, j));
+                *precise |= ball.holds_within(bounds, distance, radii[i]);
+                *holders += usize::from(Ball::Open.holds_within(bounds, distance, radii[i]));
             }
-            (precise, holders)
-        })
-        .collect();
+        });
+    });
     let (recalled, covered) = of_real.into_iter().unzip();
     let (precise, holders) = of_generated.into_iter().unzip();
     Ok(PrdcSamples {

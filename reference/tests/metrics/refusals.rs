@@ -48,7 +48,7 @@ fn sets_that_are_too_small_empty_or_different_are_named() {
         &["`generated`", "`real`, 2", "got 3"],
     );
     says(nearest(x.view(), wide.view()), &["`training`", "got 3"]);
-    let none = Array2::zeros((3, 0));
+    let none = Array2::<f64>::zeros((3, 0));
     says(
         frechet(none.view(), none.view()),
         &["at least one column", "[3, 0]"],

@@ -14,11 +14,13 @@ use crate::{files, numbers, place, threads};
 mod compare;
 mod evaluate;
 mod plan;
+mod sweep;
 mod table;
 mod trial;
 
 use evaluate::{Evaluation, Evaluator};
-use plan::{Arm, Plan, Sweep};
+use plan::{Arm, Plan};
+use sweep::{Sweep, Sweeps};
 use table::Results;
 use trial::Trials;
 
@@ -26,6 +28,7 @@ const EXAMPLE: &str = "\
 Examples:
   sadm ablate --preset digits --seeds 5 --out ablation
   sadm ablate --preset digits --seeds 5 --sweep relation=cosine,euclidean --sweep eta=constant --out ablation
+  sadm ablate --preset digits --sweep relation=cosine,euclidean --sweep distance=squared,absolute --grid --out grid
 
 Every arm makes the same number of θ-steps from the same start: base goes on denoising while the others
 have structure. Steps that two arms share exactly are trained once. The same command continues what was
@@ -58,6 +61,9 @@ pub struct Args {
     /// Variants of guided (of adversarial for update_order): relation, distance, eta, psi, update_order, or a key
     #[arg(long = "sweep", value_name = "KEY=A,B")]
     sweeps: Vec<Sweep>,
+    /// Variants of all combinations of the sweeps' values, 64 at most, not of one sweep at a time
+    #[arg(long, requires = "sweeps")]
+    grid: bool,
     /// Seeds of each variant
     #[arg(long, default_value = "2", value_name = "N", value_parser = numbers::from_one)]
     sweep_seeds: NonZeroUsize,
@@ -84,13 +90,22 @@ pub struct Args {
 /// Trains what is missing, evaluates, compares.
 pub fn run(args: &Args) -> Result<ExitCode> {
     threads::limit(args.threads)?;
+    let sweeps = Sweeps {
+        all: args.sweeps.clone(),
+        grid: args.grid,
+    };
     let plan = Plan::new(
         &configuration(args)?,
         &args.arms,
-        &args.sweeps,
+        &sweeps,
         [args.seeds.get(), args.sweep_seeds.get()],
     )?;
     files::refuse_file(&args.out)?;
+    say(&format!(
+        "{} arms and variants, {} runs with their seeds",
+        plan.arms(),
+        plan.trials().len()
+    ));
     let device = place::open(&args.device, "f32")?.device;
     let interrupt = super::train::stop_on_interrupt()?;
     let trials = Trials::new(&args.out, &plan, &device, interrupt);

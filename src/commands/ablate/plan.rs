@@ -3,10 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use sadm_gpu::config::{Config, PhaseConfig, StructureMethod};
 use sadm_gpu::train::phases::{Phase, phases};
 
+use super::sweep::Sweeps;
 use crate::names::unknown;
 
 /// A row of SADM's Table 5.
@@ -23,7 +24,7 @@ pub enum Arm {
 impl Arm {
     const ALL: [Self; 3] = [Self::Base, Self::Guided, Self::Adversarial];
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Base => "base",
             Self::Guided => "guided",
@@ -45,40 +46,6 @@ impl FromStr for Arm {
         found.ok_or_else(|| unknown("arm", text, &Self::ALL.map(Self::name)))
     }
 }
-
-/// A key with the values it takes, one variant for each.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sweep {
-    key: String,
-    values: Vec<String>,
-}
-
-impl FromStr for Sweep {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (key, values) = text
-            .split_once('=')
-            .ok_or_else(|| "must be KEY=A,B, as in relation=cosine,euclidean".to_owned())?;
-        let values: Vec<String> = values.split(',').map(|v| v.trim().to_owned()).collect();
-        if values.iter().any(String::is_empty) {
-            return Err(format!("`{key}` needs a value on each side of a comma"));
-        }
-        Ok(Self {
-            key: key.trim().to_owned(),
-            values,
-        })
-    }
-}
-
-/// The short names of keys, with the arm that a variant is one of.
-const KEYS: [(&str, &str, Arm); 6] = [
-    ("relation", "structure.relation", Arm::Guided),
-    ("distance", "structure.distance", Arm::Guided),
-    ("eta", "structure.eta", Arm::Guided),
-    ("weight", "structure.weight", Arm::Guided),
-    ("update_order", "adversarial.update_order", Arm::Adversarial),
-    ("update-order", "adversarial.update_order", Arm::Adversarial),
-];
 
 /// One run.
 #[derive(Debug, Clone)]
@@ -102,12 +69,12 @@ impl Plan {
     /// The arms with the first number of seeds, then the variants with the second.
     ///
     /// # Errors
-    /// A sweep over an unknown key or a value out of its domain; phases that leave an arm without steps; a
+    /// A sweep over an unknown key or a value out of its domain; too many variants; phases that leave an arm without steps; a
     /// configuration whose number of θ-steps is not its own to choose (`adversarial.until = "balance"`).
     pub fn new(
         config: &Config,
         arms: &[Arm],
-        sweeps: &[Sweep],
+        sweeps: &Sweeps,
         [seeds, sweep_seeds]: [usize; 2],
     ) -> Result<Self> {
         let base = prepared(config)?;
@@ -118,12 +85,9 @@ impl Plan {
             .iter()
             .map(|&arm| (arm.name().to_owned(), of_arm(&base, arm), seeds))
             .collect();
-        for sweep in sweeps {
-            for value in &sweep.values {
-                let (name, config) = variant(&base, &sweep.key, value)?;
-                if !variants.iter().any(|(other, ..)| *other == name) {
-                    variants.push((name, config, sweep_seeds));
-                }
+        for (name, config) in sweeps.variants(&base)? {
+            if !variants.iter().any(|(other, ..)| *other == name) {
+                variants.push((name, config, sweep_seeds));
             }
         }
         let trials = variants.into_iter().flat_map(|(name, config, seeds)| {
@@ -150,6 +114,11 @@ impl Plan {
     /// Every run.
     pub fn trials(&self) -> &[Trial] {
         &self.trials
+    }
+
+    /// How many arms and variants there are, each once however many seeds it has.
+    pub fn arms(&self) -> usize {
+        self.trials.chunk_by(|a, b| a.name == b.name).count()
     }
 }
 
@@ -190,7 +159,7 @@ fn prepared(config: &Config) -> Result<Config> {
 }
 
 /// An arm has the steps of all phases after its own in its own last phase.
-fn of_arm(base: &Config, arm: Arm) -> Config {
+pub(super) fn of_arm(base: &Config, arm: Arm) -> Config {
     let mut config = base.clone();
     let p = base.phases.clone();
     config.phases = match arm {
@@ -210,49 +179,6 @@ fn of_arm(base: &Config, arm: Arm) -> Config {
     config
 }
 
-fn variant(base: &Config, key: &str, value: &str) -> Result<(String, Config)> {
-    let (arm, config) = if key == "psi" {
-        (Arm::Guided, with_psi(&of_arm(base, Arm::Guided), value)?)
-    } else {
-        let known = KEYS.iter().find(|(short, ..)| *short == key);
-        let (full, arm) = match known {
-            Some(&(_, full, arm)) => (full, arm),
-            None if key.starts_with("adversarial.") => (key, Arm::Adversarial),
-            None if key.contains('.') => (key, Arm::Guided),
-            None => {
-                let mut names: Vec<&str> = KEYS.iter().map(|(short, ..)| *short).collect();
-                names.push("psi");
-                bail!(unknown("sweep", key, &names));
-            }
-        };
-        if full == "seed" || full.starts_with("train.steps") || full.starts_with("phases.") {
-            bail!("`{full}` cannot be swept: arms are compared with equal seeds and steps");
-        }
-        let set = of_arm(base, arm).with_set(&format!("{full}={value}"));
-        (arm, set.with_context(|| format!("--sweep {key}={value}"))?)
-    };
-    Ok((format!("{arm}, {key}={value}"), config))
-}
-
-/// Ψ is `classifier`, as the preset trains it, or `random`: its parameters as they are drawn, with no encoder phase and
-/// as many θ-steps.
-fn with_psi(guided: &Config, value: &str) -> Result<Config> {
-    let mut config = guided.clone();
-    match value {
-        "classifier" => {}
-        "random" => {
-            let encoder = phases(guided)
-                .iter()
-                .find(|s| s.phase == Phase::Encoder)
-                .map_or(0, |s| s.end);
-            config.train.steps -= encoder;
-            config.phases.encoder = 0.0;
-        }
-        other => bail!(unknown("psi", other, &["classifier", "random"])),
-    }
-    Ok(config)
-}
-
 /// A name for a folder: letters, digits, dots, and hyphens for everything else.
 fn slug(name: &str) -> String {
     let plain = |c: char| {
@@ -269,14 +195,19 @@ fn slug(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::ablate::sweep::Sweep;
 
     fn digits() -> Config {
         Config::preset("digits").expect("a preset")
     }
 
+    fn plan_of(sweeps: &[&str], grid: bool) -> Result<Plan> {
+        let all: Vec<Sweep> = sweeps.iter().map(|s| s.parse().expect("a sweep")).collect();
+        Plan::new(&digits(), &Arm::ALL, &Sweeps { all, grid }, [2, 1])
+    }
+
     fn plan(sweeps: &[&str]) -> Result<Plan> {
-        let sweeps: Vec<Sweep> = sweeps.iter().map(|s| s.parse().expect("a sweep")).collect();
-        Plan::new(&digits(), &Arm::ALL, &sweeps, [2, 1])
+        plan_of(sweeps, false)
     }
 
     fn theta_steps(config: &Config) -> usize {
@@ -308,6 +239,56 @@ mod tests {
     }
 
     #[test]
+    fn a_grid_has_every_combination_once() -> Result<()> {
+        let sweeps = [
+            "relation=cosine,euclidean",
+            "psi=classifier,random",
+            "update_order=theta-first,phi-first",
+        ];
+        let plan = plan_of(&sweeps, true)?;
+        assert_eq!((plan.arms(), plan.trials().len()), (3 + 8, 3 * 2 + 8));
+        for trial in plan.trials() {
+            assert_eq!(theta_steps(&trial.config), 810, "{}", trial.name);
+        }
+        let last = &plan.trials()[3 * 2 + 7];
+        assert_eq!(
+            last.name,
+            "adversarial, relation=euclidean, psi=random, update_order=phi-first"
+        );
+        assert_eq!(
+            last.slug,
+            "adversarial-relation-euclidean-psi-random-update-order-phi-first"
+        );
+        // What is set alone is what is set together.
+        let alone = plan_of(&["relation=euclidean"], false)?;
+        let alone = &alone.trials()[3 * 2].config.structure.relation;
+        assert_eq!(last.config.structure.relation, *alone);
+        assert_ne!(plan.trials()[0].config.structure.relation, *alone);
+        assert_eq!(last.config.phases.encoder.to_bits(), 0.0_f64.to_bits());
+        // One at a time there are as many variants as values.
+        assert_eq!(plan_of(&sweeps, false)?.arms(), 3 + 6);
+        Ok(())
+    }
+
+    #[test]
+    fn a_grid_of_too_many_arms_is_refused_with_their_number() {
+        let weights = "weight=1,2,3,4,5,6,7,8,9";
+        let eight = "objective.label_dropout=0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8";
+        let message = format!("{:#}", plan_of(&[weights, eight], true).expect_err("72"));
+        for part in ["72 variants", "at most 64", "9 of weight × 8 of"] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        let message = plan_of(&["weight=1,2", "weight=3"], true).expect_err("one key twice");
+        assert!(message.to_string().contains("`weight` twice"), "{message}");
+        // Another name of the same key is the same key.
+        let both = [
+            "update_order=phi-first",
+            "adversarial.update_order=phi-first",
+        ];
+        assert!(plan_of(&both, true).is_err());
+    }
+
+    #[test]
     fn what_cannot_be_swept_is_refused() {
         for (sweep, part) in [
             ("relatoin=cosine", "did you mean `relation`?"),
@@ -324,6 +305,10 @@ mod tests {
         let balance = digits()
             .with_set("adversarial.until=balance")
             .expect("a known value");
-        assert!(Plan::new(&balance, &Arm::ALL, &[], [1, 1]).is_err());
+        let none = Sweeps {
+            all: Vec::new(),
+            grid: false,
+        };
+        assert!(Plan::new(&balance, &Arm::ALL, &none, [1, 1]).is_err());
     }
 }

@@ -1,11 +1,14 @@
 //! A generated set held against a reference.
 
+use std::cell::OnceCell;
+
 use anyhow::{Result, bail};
-use ndarray::Array2;
 
 use super::args::Kind;
 use super::compute::{Reference, Sets, announce};
+use super::features::Whose;
 use super::input::{self, Content, Stored};
+use super::matrix::Matrix;
 use super::networks::{INCEPTION_SPATIAL, NetworkFeatures};
 use super::report::{Compared, Line, Report};
 use super::{Judged, Metric, Set, Source};
@@ -23,7 +26,7 @@ impl Source<'_> {
         let args = self.args;
         let real = self.real(reference)?;
         let generated = &judged.set;
-        let dimension = generated.features.ncols();
+        let dimension = generated.features.view().ncols();
         if real.features.columns() != dimension {
             bail!(
                 "the reference must have the generated set's {dimension} features, got {}: they are not the same features",
@@ -35,8 +38,9 @@ impl Source<'_> {
             generated: generated.features.view(),
             probabilities: generated.probabilities.as_ref().map(|x| x.view()),
             reference: &real.features,
-            held_out: held_out.as_ref().map(|x| x.view()),
+            held_out: held_out.as_ref().map(Matrix::view),
             features: self.features_name(),
+            shares: OnceCell::new(),
         };
         let spatial = generated.spatial.as_ref().zip(real.spatial.as_ref());
         let spatial = spatial.map(|(x, reference)| Sets {
@@ -45,6 +49,7 @@ impl Source<'_> {
             reference,
             held_out: None,
             features: INCEPTION_SPATIAL,
+            shares: OnceCell::new(),
         });
         let provenance = self.network.as_ref().map(NetworkFeatures::provenance);
         let resize = provenance.as_ref().and_then(|network| network.resize);
@@ -111,7 +116,7 @@ impl Source<'_> {
         {
             *samples = None;
         }
-        let Set { samples, moments } = self.set("reference", content)?;
+        let Set { samples, moments } = self.set(Whose::Reference, content)?;
         let (features, spatial) = match samples {
             Some(set) => (Some(set.features), set.spatial),
             None => (None, None),
@@ -150,11 +155,11 @@ impl Source<'_> {
         }
     }
 
-    fn held_out(&self) -> Result<Option<Array2<f64>>> {
+    fn held_out(&self) -> Result<Option<Matrix>> {
         let Some(source) = &self.args.held_out else {
             return Ok(None);
         };
-        match self.set("held-out", self.read(source)?)?.samples {
+        match self.set(Whose::HeldOut, self.read(source)?)?.samples {
             Some(set) => Ok(Some(set.features)),
             None => bail!("--held-out must hold samples, not a mean and a covariance"),
         }

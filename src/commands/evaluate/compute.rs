@@ -1,18 +1,22 @@
 //! The metrics of two sets, each with its convention and an interval.
 
+use std::cell::OnceCell;
+
 use anyhow::{Context, Result, bail};
-use ndarray::{Array2, ArrayView2, Axis, CowArray};
+use ndarray::{Array2, ArrayView2, Axis};
 use rand::Rng;
 use sadm_gpu::random::Streams;
 use sadm_reference::metrics::{
-    Ball, Extrapolation, Factor, Interval, Moments, basic_interval, bootstrap_means, extrapolate,
-    frechet_of_factors, inception_score, kid_estimate, kid_of_subsets, mann_whitney, nearest,
-    percentile_interval, prdc_samples, wilson_interval,
+    Ball, Extrapolation, Factor, FeatureView, Interval, Moments, basic_interval, bootstrap_means,
+    extrapolate, frechet_of_factors, inception_score, kid_estimate, kid_of_subsets, mann_whitney,
+    nearest, percentile_interval, prdc_samples, split_rows, wilson_interval,
 };
+use sadm_reference::statistics;
 
 use super::draws::RandomState;
-use super::networks::{INCEPTION, INCEPTION_SPATIAL};
+use super::matrix::{Matrix, rounded};
 use super::report::{Line, NORMAL};
+use super::request::NO_PROBABILITIES;
 use super::{Args, Divisor, Metric};
 use crate::progress::{self, say};
 
@@ -28,7 +32,7 @@ const RATIO: f64 = 1.0 / 3.0;
 #[derive(Debug, Default)]
 pub struct Reference {
     /// Features of real samples.
-    pub samples: Option<Array2<f64>>,
+    pub samples: Option<Matrix>,
     /// A stored mean and covariance.
     pub moments: Option<Moments>,
 }
@@ -36,13 +40,13 @@ pub struct Reference {
 impl Reference {
     /// How many samples; unknown for their moments alone.
     pub fn count(&self) -> Option<usize> {
-        self.samples.as_ref().map(Array2::nrows)
+        self.samples.as_ref().map(|x| x.view().nrows())
     }
 
     /// How many features.
     pub fn columns(&self) -> usize {
         match (&self.samples, &self.moments) {
-            (Some(x), _) => x.ncols(),
+            (Some(x), _) => x.view().ncols(),
             (None, Some(moments)) => moments.mean.len(),
             (None, None) => 0,
         }
@@ -52,20 +56,22 @@ impl Reference {
 /// Everything a metric may need.
 pub struct Sets<'a> {
     /// Features of the generated samples.
-    pub generated: ArrayView2<'a, f64>,
+    pub generated: FeatureView<'a>,
     /// Their class probabilities, where a classifier gave them.
     pub probabilities: Option<ArrayView2<'a, f64>>,
     /// What they are held against.
     pub reference: &'a Reference,
     /// Features of real samples that the model was not trained on.
-    pub held_out: Option<ArrayView2<'a, f64>>,
+    pub held_out: Option<FeatureView<'a>>,
     /// Name of the features.
     pub features: &'a str,
+    /// The lines of precision, recall, density and coverage, once one of them was asked for: they come together.
+    pub shares: OnceCell<Vec<Line>>,
 }
 
 impl<'a> Sets<'a> {
     /// The features of the real samples; stored moments are not enough for `metric`.
-    fn real(&self, metric: &str) -> Result<ArrayView2<'a, f64>> {
+    fn real(&self, metric: &str) -> Result<FeatureView<'a>> {
         match &self.reference.samples {
             Some(x) => Ok(x.view()),
             None => bail!(
@@ -78,29 +84,20 @@ impl<'a> Sets<'a> {
     pub fn compute(&self, metric: Metric, args: &Args) -> Result<Vec<Line>> {
         match metric {
             Metric::Fd => self.fd(args, format!("fd-{}", self.features)),
-            Metric::Fid if self.features == INCEPTION => {
+            // That the features have the name is decided by `request::check`.
+            Metric::Fid => {
                 self.must_have(INCEPTION_WIDTH)?;
                 self.fd(args, "fid".to_owned())
             }
-            Metric::Fid => bail!(
-                "fid is the Fréchet distance in the pooled Inception features; in `{}` it is fd-{}: ask for fd",
-                self.features,
-                self.features
-            ),
-            Metric::Sfid if self.features == INCEPTION_SPATIAL => {
+            Metric::Sfid => {
                 self.must_have(SPATIAL_WIDTH)?;
                 self.fd(args, "sfid".to_owned())
             }
-            Metric::Sfid => bail!(
-                "sfid is the Fréchet distance in the spatial Inception features: ask for it with --features inception, \
-                 or with given ones and --name {INCEPTION_SPATIAL}; these are `{}`",
-                self.features
-            ),
             Metric::FdInf => self.fd_inf(args),
             Metric::Kid => self.kid(args),
             Metric::Is => self.inception(args),
-            Metric::Pr => Ok(self.prdc(args)?.into_iter().take(2).collect()),
-            Metric::Dc => Ok(self.prdc(args)?.into_iter().skip(2).collect()),
+            Metric::Pr => Ok(self.shares(args)?[..2].to_vec()),
+            Metric::Dc => Ok(self.shares(args)?[2..].to_vec()),
             Metric::Nn => self.neighbours(),
             Metric::Nll => bail!("nll is of a model, not of samples"),
             Metric::Lpips => bail!("lpips compares generated images; features have no looks"),
@@ -136,7 +133,7 @@ impl<'a> Sets<'a> {
         let bar = progress::count_bar(args.resamples, "resamples of fd");
         let mut replicates = Vec::new();
         for r in 0..args.resamples {
-            let drawn = |what, x: ArrayView2<f64>| {
+            let drawn = |what, x: FeatureView<'_>| {
                 let rows = draws(x.nrows(), args.seed, what, r);
                 factor(what, x, Some(&rows), args)
             };
@@ -232,7 +229,7 @@ impl<'a> Sets<'a> {
             _ => "its stored moments".to_owned(),
         };
         let mut answer = Line::new(format!("fd-inf-{}", self.features), line.intercept)
-            .with_error(spread(&replicates))
+            .with_error(spread(&replicates)?)
             .with_convention(format!(
                 "line in 1/N through {POINTS} sizes from {least}; the reference, with the bias of {real}, as it is"
             ))
@@ -274,9 +271,7 @@ impl<'a> Sets<'a> {
     }
 
     fn inception(&self, args: &Args) -> Result<Vec<Line>> {
-        let p = self.probabilities.context(
-            "is needs class probabilities: --features encoder or inception, or an array `probabilities`",
-        )?;
+        let p = self.probabilities.context(NO_PROBABILITIES)?;
         let order: Vec<usize> = match args.shuffle {
             Some(seed) => Streams::new(seed).permutation("is", 0, p.nrows()),
             None if args.torch_fidelity_draws => {
@@ -288,7 +283,7 @@ impl<'a> Sets<'a> {
         let mut replicates = Vec::new();
         for r in 0..args.resamples {
             // Within each split, so that the replicates are of what was asked: its order belongs to the number.
-            let rows: Vec<usize> = splits(p.nrows(), args.splits)
+            let rows: Vec<usize> = split_rows(p.nrows(), args.splits)
                 .enumerate()
                 .flat_map(|(split, rows)| {
                     let drawn = draws(rows.len(), args.seed, &format!("is-{split}"), r);
@@ -322,33 +317,33 @@ impl<'a> Sets<'a> {
         Ok(vec![line])
     }
 
+    /// Lines of precision, recall, density and coverage.
+    fn shares(&self, args: &Args) -> Result<&[Line]> {
+        if let Some(found) = self.shares.get() {
+            return Ok(found);
+        }
+        let found = self.prdc(args)?;
+        Ok(self.shares.get_or_init(|| found))
+    }
+
     fn prdc(&self, args: &Args) -> Result<Vec<Line>> {
-        let (real, generated) = (self.real("pr")?, self.generated);
-        let f16 = |x: f64| half::f16::from_f64(x).to_f64();
-        let overflows = |x: ArrayView2<f64>| x.iter().any(|x| !f16(*x).is_finite());
-        let wide = args.half && (overflows(real) || overflows(generated));
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the rounding that is asked for"
-        )]
-        let rounded = |x: ArrayView2<'a, f64>| match (args.half, wide) {
-            (false, _) => CowArray::from(x),
-            (true, false) => CowArray::from(x.mapv(f16)),
-            (true, true) => CowArray::from(x.mapv(|x| f64::from(x as f32))),
-        };
-        let (real, generated) = (rounded(real), rounded(generated));
+        let sets = [self.real("pr")?, self.generated];
+        let rounded = args.half.then(|| halves(sets));
         let ball = if args.open_balls {
             Ball::Open
         } else {
             Ball::Closed
         };
-        let samples = prdc_samples(real.view(), generated.view(), args.k, ball)?;
+        let samples = match &rounded {
+            None => prdc_samples(sets[0], sets[1], args.k, ball)?,
+            Some((sets, _)) => prdc_samples(sets[0].view(), sets[1].view(), args.k, ball)?,
+        };
         let means = samples.means();
         let kind = if args.open_balls { "open" } else { "closed" };
-        let half = match (args.half, wide) {
-            (false, _) => "",
-            (true, false) => ", features rounded to f16",
-            (true, true) => ", features rounded to f32, since f16 overflows",
+        let half = match rounded {
+            None => "",
+            Some((_, false)) => ", features rounded to f16",
+            Some((_, true)) => ", features rounded to f32, since f16 overflows",
         };
         let line = |name: &str, value: f64, interval: Option<Interval>, kind: &str| {
             Line::new(format!("{name}-{}", self.features), value)
@@ -454,7 +449,7 @@ fn subsets([generated, real]: [usize; 2], size: usize, args: &Args) -> Result<Su
 /// Factor of the covariance over the chosen divisor, of all rows or of some.
 fn factor(
     what: &'static str,
-    x: ArrayView2<f64>,
+    x: FeatureView<'_>,
     rows: Option<&[usize]>,
     args: &Args,
 ) -> Result<Factor> {
@@ -503,16 +498,27 @@ fn draws(n: usize, seed: u64, purpose: &str, r: usize) -> Vec<usize> {
 }
 
 /// Standard deviation, from two values on.
-fn spread(values: &[f64]) -> Option<f64> {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
-    (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt())
+fn spread(values: &[f64]) -> Result<Option<f64>> {
+    match values {
+        [] | [_] => Ok(None),
+        many => Ok(Some(statistics::mean_interval(many, LEVEL)?.std)),
+    }
 }
 
-/// The rows of each split of an inception score.
-fn splits(n: usize, splits: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    (0..splits).map(move |k| k * n / splits..(k + 1) * n / splits)
+/// Two sets rounded to f16, or to f32 where f16 overflows in one of them, and which it was. Either lies in f32.
+fn halves(sets: [FeatureView<'_>; 2]) -> ([Array2<f32>; 2], bool) {
+    let f16 = |x: f64| half::f16::from_f64(x).to_f32();
+    let rounded_to_f16 = sets.map(|x| rounded(x, f16));
+    if rounded_to_f16.iter().flatten().all(|x| x.is_finite()) {
+        return (rounded_to_f16, false);
+    }
+    drop(rounded_to_f16);
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the rounding that is asked for"
+    )]
+    let f32 = |x: f64| x as f32;
+    (sets.map(|x| rounded(x, f32)), true)
 }
 
 /// Says which metric is being computed, where that takes long.
@@ -528,7 +534,7 @@ pub fn announce(metric: Metric, sets: &Sets, args: &Args) {
             args.resamples
         ));
     }
-    if sets.generated.len() > 10_000_000 {
+    if n * d > 10_000_000 {
         say(&format!(
             "computing {} of {:?} features",
             metric.name(),
@@ -568,11 +574,12 @@ mod tests {
             let drawn = drawn.into_iter().map(f64::from).collect();
             let generated = Array2::from_shape_vec((n, d), drawn)? + shift;
             let sets = Sets {
-                generated: generated.view(),
+                generated: generated.view().into(),
                 probabilities: None,
                 reference: &reference,
                 held_out: None,
                 features: "toy",
+                shares: OnceCell::new(),
             };
             let line = sets.fd_inf(&args)?.swap_remove(0);
             let [low, high] = line.interval.context("an interval")?;

@@ -15,6 +15,8 @@ use sadm_gpu::train;
 use sadm_reference::metrics::Moments;
 use safetensors::tensor::{Dtype, SafeTensors};
 
+use super::features::Whose;
+use super::matrix::Matrix;
 use crate::npz::{self, Numbers};
 use crate::{files, tensors};
 
@@ -90,10 +92,10 @@ impl Images {
     ///
     /// # Errors
     /// Images of another shape.
-    pub fn must_be(&self, shape: [usize; 3], what: &str, taker: &str) -> Result<()> {
+    pub fn must_be(&self, shape: [usize; 3], whose: Whose, taker: &str) -> Result<()> {
         if self.shape != shape {
             bail!(
-                "{what} must be {shape:?} (channels, height, width) for the {taker}, got {:?}",
+                "{whose} must be {shape:?} (channels, height, width) for the {taker}, got {:?}",
                 self.shape
             );
         }
@@ -114,7 +116,7 @@ pub enum Content {
     /// Features `[N, d]`, and class probabilities `[N, C]` where the file has them.
     Features {
         /// The features.
-        features: Array2<f64>,
+        features: Matrix,
         /// The probabilities.
         probabilities: Option<Array2<f64>>,
     },
@@ -151,7 +153,7 @@ impl Content {
                     x
                 };
                 Self::Features {
-                    features: first(features),
+                    features: features.first(most),
                     probabilities: probabilities.map(first),
                 }
             }
@@ -278,20 +280,29 @@ fn file(path: &Path, stored: Stored) -> Result<Content> {
 
 /// The tensors of a safetensors file that have a meaning here.
 fn safetensors(path: &Path) -> Result<BTreeMap<String, Numbers>> {
-    let bytes = files::read(path)?;
-    let file = SafeTensors::deserialize(&bytes)
-        .map_err(|reason| anyhow!("it is not a whole safetensors file: {reason}"))?;
     let mut arrays = BTreeMap::new();
     let mut wide = Vec::new();
-    for name in NAMES {
-        let Ok(view) = file.tensor(name) else {
-            continue;
-        };
-        if view.dtype() == Dtype::U8 {
-            let x = ArrayD::from_shape_vec(view.shape().to_vec(), view.data().to_vec())?;
-            arrays.insert(name.to_owned(), Numbers::Bytes(x));
-        } else {
-            wide.push(name);
+    {
+        // Closed before the file is read again: it may be large.
+        let bytes = files::read(path)?;
+        let file = SafeTensors::deserialize(&bytes)
+            .map_err(|reason| anyhow!("it is not a whole safetensors file: {reason}"))?;
+        for name in NAMES {
+            let Ok(view) = file.tensor(name) else {
+                continue;
+            };
+            let numbers = match view.dtype() {
+                Dtype::U8 => Numbers::Bytes(ArrayD::from_shape_vec(
+                    view.shape().to_vec(),
+                    view.data().to_vec(),
+                )?),
+                Dtype::F32 => Numbers::Singles(tensors::singles(name, &view)?),
+                _ => {
+                    wide.push(name);
+                    continue;
+                }
+            };
+            arrays.insert(name.to_owned(), numbers);
         }
     }
     let read = tensors::read(path, wide)?;
@@ -341,7 +352,7 @@ fn samples(mut arrays: BTreeMap<String, Numbers>, [mu, sigma]: [&str; 2]) -> Res
         return match array.shape().len() {
             4 => Ok(Content::Images(images(name, array)?)),
             2 => Ok(Content::Features {
-                features: into_matrix(array.into_reals(), name)?,
+                features: features(name, array)?,
                 probabilities: match arrays.remove("probabilities") {
                     Some(p) => Some(into_matrix(p.into_reals(), "probabilities")?),
                     None => None,
@@ -354,10 +365,9 @@ fn samples(mut arrays: BTreeMap<String, Numbers>, [mu, sigma]: [&str; 2]) -> Res
         };
     }
     if let Some(p) = arrays.remove("probabilities") {
-        let p = into_matrix(p.into_reals(), "probabilities")?;
         return Ok(Content::Features {
-            features: p.clone(),
-            probabilities: Some(p),
+            features: features("probabilities", p.clone())?,
+            probabilities: Some(into_matrix(p.into_reals(), "probabilities")?),
         });
     }
     let there: Vec<_> = arrays.keys().map(String::as_str).collect();
@@ -384,7 +394,14 @@ fn into_vector(x: ArrayD<f64>, name: &str) -> Result<Array1<f64>> {
         .map_err(|_| anyhow!("array `{name}` must have one axis, got shape {shape:?}"))
 }
 
-fn into_matrix(x: ArrayD<f64>, name: &str) -> Result<Array2<f64>> {
+fn features(name: &str, array: Numbers) -> Result<Matrix> {
+    match array {
+        Numbers::Singles(x) => Ok(Matrix::F32(into_matrix(x, name)?)),
+        other => Ok(Matrix::F64(into_matrix(other.into_reals(), name)?)),
+    }
+}
+
+fn into_matrix<A>(x: ArrayD<A>, name: &str) -> Result<Array2<A>> {
     let shape = x.shape().to_vec();
     x.into_dimensionality::<Ix2>()
         .map_err(|_| anyhow!("array `{name}` must have two axes, got shape {shape:?}"))
@@ -406,23 +423,33 @@ fn images(name: &str, array: Numbers) -> Result<Images> {
                 labels: None,
             })
         }
+        Numbers::Singles(x) => reals(name, x),
         Numbers::Reals(x) => {
-            if !matches!(shape[1], 1 | 3) {
-                bail!("images of `{name}` must be [N, 1 or 3, H, W], got {shape:?}");
-            }
             if let Some((at, value)) = tensors::first_non_finite(&x) {
                 bail!("images of `{name}` must be finite, got {value} at {at}");
             }
             #[expect(clippy::cast_possible_truncation, reason = "pixels are kept as f32")]
-            let pixels = x.iter().map(|v| *v as f32).collect();
-            Ok(Images {
-                shape: [shape[1], shape[2], shape[3]],
-                pixels: Pixels::Reals(pixels),
-                spacing: None,
-                labels: None,
-            })
+            let narrow = x.mapv(|v| v as f32);
+            reals(name, narrow)
         }
     }
+}
+
+/// Images `[N, C, H, W]` in [−1, 1], in row-major order.
+fn reals(name: &str, x: ArrayD<f32>) -> Result<Images> {
+    let shape = x.shape().to_vec();
+    if !matches!(shape[1], 1 | 3) {
+        bail!("images of `{name}` must be [N, 1 or 3, H, W], got {shape:?}");
+    }
+    if let Some((at, value)) = tensors::first_non_finite(&x) {
+        bail!("images of `{name}` must be finite, got {value} at {at}");
+    }
+    Ok(Images {
+        shape: [shape[1], shape[2], shape[3]],
+        pixels: Pixels::Reals(x.into_raw_vec_and_offset().0),
+        spacing: None,
+        labels: None,
+    })
 }
 
 /// The `.png` pictures of a folder in the order of their names.

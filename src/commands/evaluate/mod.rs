@@ -13,7 +13,7 @@ use crate::{feature_space, files, place, threads};
 use args::Kind;
 pub use args::{Args, Divisor, Metric};
 use compute::LEVEL;
-use features::Extracted;
+use features::{Extracted, Whose};
 use input::{Content, Images};
 use networks::NetworkFeatures;
 use report::{Compared, Line, Model, Report, Side};
@@ -26,6 +26,7 @@ mod draws;
 mod features;
 mod input;
 mod log;
+mod matrix;
 mod networks;
 mod nll;
 mod report;
@@ -174,14 +175,14 @@ impl<'a> Source<'a> {
             }
             _ => Vec::new(),
         };
-        let Some(set) = self.set("generated", content)?.samples else {
+        let Some(set) = self.set(Whose::Generated, content)?.samples else {
             bail!(
                 "--generated `{source}` holds a mean and a covariance alone; they can be the --reference"
             );
         };
         let side = Side {
             source,
-            samples: Some(set.features.nrows()),
+            samples: Some(set.features.view().nrows()),
         };
         Ok(Judged {
             set,
@@ -191,7 +192,7 @@ impl<'a> Source<'a> {
     }
 
     /// The features of what a source holds.
-    fn set(&self, what: &str, content: Content) -> Result<Set> {
+    fn set(&self, whose: Whose, content: Content) -> Result<Set> {
         let given = self.args.features == Kind::Given;
         let samples = |set: Extracted| Set {
             samples: Some(set),
@@ -202,7 +203,9 @@ impl<'a> Source<'a> {
                 moments,
                 samples: beside,
             } => {
-                let beside = beside.map(|samples| self.set(what, *samples)).transpose()?;
+                let beside = beside
+                    .map(|samples| self.set(whose, *samples))
+                    .transpose()?;
                 Ok(Set {
                     moments: Some(moments),
                     ..beside.unwrap_or_default()
@@ -217,21 +220,21 @@ impl<'a> Source<'a> {
                 spatial: None,
             })),
             Content::Features { .. } => bail!(
-                "{what} holds features, not images: say --features given, and what they are with --name"
+                "{whose} holds features, not images: say --features given, and what they are with --name"
             ),
             Content::Images(_) if given => {
                 bail!(
-                    "{what} holds images, not features: say --features pixels, encoder or inception"
+                    "{whose} holds images, not features: say --features pixels, encoder or inception"
                 )
             }
-            Content::Images(images) => Ok(samples(self.features_of(what, &images)?)),
+            Content::Images(images) => Ok(samples(self.features_of(whose, images)?)),
         }
     }
 
-    fn features_of(&self, what: &str, images: &Images) -> Result<Extracted> {
+    fn features_of(&self, whose: Whose, images: Images) -> Result<Extracted> {
         match (&self.network, &self.encoder) {
-            (Some(network), _) => network.of(what, images),
-            (None, Some(encoder)) => features::encoded(encoder, what, images, &self.device),
+            (Some(network), _) => network.of(whose, &images),
+            (None, Some(encoder)) => features::encoded(encoder, whose, &images, &self.device),
             (None, None) => features::pixels(images),
         }
     }

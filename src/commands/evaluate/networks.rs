@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
-use ndarray::{Array2, ArrayView1};
 use sadm_gpu::evaluation::{Inception, Resize, Resnet, Weights};
 use sadm_gpu::nn::softmax_last;
 use serde::Serialize;
 
 use super::Metric;
-use super::features::Extracted;
+use super::features::{Extracted, Whose};
 use super::input::Images;
+use super::matrix::{Matrix, Rows};
 use crate::numbers;
 use crate::progress;
 
@@ -188,13 +188,14 @@ impl NetworkFeatures {
     ///
     /// # Errors
     /// Images of a shape that the network does not take.
-    pub fn of(&self, what: &str, images: &Images) -> Result<Extracted> {
+    pub fn of(&self, whose: Whose, images: &Images) -> Result<Extracted> {
         let count = images.count();
         let [channels, height, width] = images.shape;
-        let mut features = Rows::new(count);
-        let mut spatial = Rows::new(count);
-        let mut probabilities = Rows::new(count);
-        let bar = progress::count_bar(count, &format!("features of {what}"));
+        let mut features = Rows::<f32>::new(count);
+        let mut spatial = Rows::<f32>::new(count);
+        let mut probabilities = Rows::<f64>::new(count);
+        let scored = self.probabilities && whose == Whose::Generated;
+        let bar = progress::count_bar(count, &format!("features of {whose}"));
         for pixels in images.pixels.parts(self.batch * images.size()) {
             let shape = (pixels.len() / images.size(), channels, height, width);
             let x = Tensor::from_slice(&pixels, shape, &self.device)?;
@@ -205,14 +206,14 @@ impl NetworkFeatures {
                     if self.spatial {
                         spatial.push(&found.spatial)?;
                     }
-                    if self.probabilities {
+                    if scored {
                         probabilities.push(&network.probabilities(&found.pooled)?)?;
                     }
                 }
                 Network::Resnet(network) => {
                     let found = network.features(&x)?;
                     features.push(&found)?;
-                    if self.probabilities {
+                    if scored {
                         let logits = network.logits(&found)?.to_device(&Device::Cpu)?;
                         probabilities.push(&softmax_last(&logits.to_dtype(DType::F64)?)?)?;
                     }
@@ -222,41 +223,9 @@ impl NetworkFeatures {
         }
         bar.finish_and_clear();
         Ok(Extracted {
-            features: features.all.unwrap_or_default(),
-            probabilities: probabilities.all,
-            spatial: spatial.all,
+            features: Matrix::F32(features.all().unwrap_or_default()),
+            probabilities: probabilities.all(),
+            spatial: spatial.all().map(Matrix::F32),
         })
-    }
-}
-
-/// Rows that arrive in batches, laid down once where they stay.
-struct Rows {
-    count: usize,
-    next: usize,
-    all: Option<Array2<f64>>,
-}
-
-impl Rows {
-    /// Room for `count` rows, taken when the first arrive.
-    fn new(count: usize) -> Self {
-        Self {
-            count,
-            next: 0,
-            all: None,
-        }
-    }
-
-    /// Copies a matrix into the next rows, widened to f64.
-    fn push(&mut self, x: &Tensor) -> Result<()> {
-        let x = x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-        let columns = x.dim(1)?;
-        let all = self
-            .all
-            .get_or_insert_with(|| Array2::zeros((self.count, columns)));
-        for values in x.to_vec2::<f64>()? {
-            all.row_mut(self.next).assign(&ArrayView1::from(&values));
-            self.next += 1;
-        }
-        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use sadm_gpu::random::Streams;
 use sadm_gpu::train::Run;
 use sadm_reference::likelihood::bits_per_dimension;
 
+use super::features::Whose;
 use super::input::Images;
 use super::report::Line;
 use crate::progress;
@@ -113,7 +114,7 @@ fn mean(x: &[f64]) -> f64 {
 impl<'a> Drawn<'a> {
     fn of(run: &Run, images: &'a Images, options: &Options, seed: u64) -> Result<Self> {
         let kind = run.images();
-        images.must_be(kind.shape(), "the reference", "run")?;
+        images.must_be(kind.shape(), Whose::Reference, "run")?;
         let spacing = images.spacing.context(
             "nll needs discrete values (a data set, PNG pictures or uint8 arrays), the reference holds real numbers",
         )?;

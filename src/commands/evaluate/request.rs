@@ -8,6 +8,10 @@ use super::args::Kind;
 use super::networks::{INCEPTION, INCEPTION_SPATIAL};
 use super::{Args, Metric};
 
+/// Why there is no inception score.
+pub const NO_PROBABILITIES: &str = "is needs class probabilities: --features encoder, inception or resnet, or given \
+    ones with an array `probabilities`; pixels have none";
+
 /// Refuses metrics that the features cannot give, and places that cannot be written to.
 ///
 /// # Errors
@@ -47,10 +51,7 @@ fn metric_fits(metric: Metric, args: &Args) -> Result<()> {
         return Ok(());
     }
     match metric {
-        Metric::Is => bail!(
-            "is needs class probabilities, and pixels have none: --features encoder or inception, or given ones with an \
-             array `probabilities`"
-        ),
+        Metric::Is => bail!(NO_PROBABILITIES),
         _ => bail!(
             "{} is the Fréchet distance in the Inception network's features (--features inception, or given ones with \
              --name {}); in others ask for fd",

@@ -4,17 +4,16 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
-use ndarray::{Array1, Array2, ArrayD, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayD};
 use sadm_gpu::statistics::FeatureStatistics;
+use sadm_reference::metrics::FeatureView;
 
 use super::Divisor;
 use super::features::Extracted;
 use super::input::Stored;
+use super::matrix::blocks;
 use crate::npz;
 use crate::progress::say;
-
-/// Rows taken in at a time.
-const ROWS: usize = 1024;
 
 /// Mean and covariance: `mu` and `sigma` of the features, and `mu_s` and `sigma_s` of spatial ones where there are any, the
 /// four arrays of ADM's files.
@@ -47,18 +46,18 @@ pub fn save(path: &Path, set: &Extracted, divisor: Divisor) -> Result<()> {
         "{} (covariance over {}) of {} samples, {} features: {}",
         names.join(", "),
         divisor.name(),
-        set.features.nrows(),
-        set.features.ncols(),
+        set.features.view().nrows(),
+        set.features.view().ncols(),
         path.display()
     ));
     Ok(())
 }
 
 /// μ and Σ, streamed.
-fn moments(features: ArrayView2<f64>, divisor: Divisor) -> Result<[ArrayD<f64>; 2]> {
+fn moments(features: FeatureView<'_>, divisor: Divisor) -> Result<[ArrayD<f64>; 2]> {
     let d = features.ncols();
     let mut statistics = FeatureStatistics::new(d);
-    for rows in features.axis_chunks_iter(Axis(0), ROWS) {
+    for rows in blocks(features) {
         let values: Vec<f64> = rows.iter().copied().collect();
         statistics.push(&Tensor::from_vec(values, rows.dim(), &Device::Cpu)?)?;
     }
