@@ -150,10 +150,6 @@ impl<'a> Sets<'a> {
             [] | [_] => None,
             many => Some(basic_interval(answer.distance(), many, LEVEL)?),
         };
-        let debiased = match interval {
-            Some(_) => "; the interval takes off most of the bias of few samples",
-            None => "",
-        };
         let stored = match self.reference.moments {
             Some(_) => " of generated, stored as it is of real",
             None => "",
@@ -164,7 +160,7 @@ impl<'a> Sets<'a> {
                 high: i.high.max(0.0),
             }))
             .with_convention(format!(
-                "covariance over {}{stored}{debiased}",
+                "covariance over {}{stored}",
                 args.covariance.name()
             ))
             .with_part("mean_term", answer.mean_term)
@@ -173,6 +169,11 @@ impl<'a> Sets<'a> {
             line.note = Some(self.too_few());
         }
         line.note_bias();
+        if line.interval.is_some() && line.note.is_none() {
+            // Not a convention: with and without an interval it is the same number.
+            let takes_off = "the interval takes off most of the bias of few samples";
+            line.note = Some(takes_off.to_owned());
+        }
         Ok(vec![line])
     }
 
