@@ -38,7 +38,7 @@ impl Plain {
 /// and green off the features in which they arrive.
 fn resnet(path: &Path) {
     let mut all = Plain::default();
-    let mut norm = |all: &mut Plain, name: &str, width: usize| {
+    let norm = |all: &mut Plain, name: &str, width: usize| {
         let ones: Vec<(usize, f32)> = (0..width).map(|i| (i, 1.0)).collect();
         // √(variance + ε) = 1.
         let variances: Vec<(usize, f32)> = (0..width).map(|i| (i, 1.0 - 1e-5)).collect();
@@ -70,7 +70,7 @@ fn resnet(path: &Path) {
 /// The features of a colour in that network: ImageNet's scaling, and what is below the mean cut off.
 fn features(colour: Colour) -> Colour {
     let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
-    [0, 1, 2].map(|c| (((colour[c] + 1.0) / 2.0 - mean[c]) / std[c]).max(0.0))
+    [0, 1, 2].map(|c| ((f64::midpoint(colour[c], 1.0) - mean[c]) / std[c]).max(0.0))
 }
 
 /// SqueezeNet with a first layer of red and a constant 1, later layers of zeros, and a head that weighs these two by 0.5.
@@ -207,6 +207,9 @@ fn lpips_diversity_comes_from_its_file() {
     );
 }
 
+/// Writes a network's file; the options that read it; what another's lacks.
+type Case = (fn(&Path), &'static [&'static str], &'static str);
+
 #[test]
 fn weights_that_are_cut_short_or_incomplete_are_named() {
     let folder = Folder::new();
@@ -215,7 +218,6 @@ fn weights_that_are_cut_short_or_incomplete_are_named() {
         folder.path("whole.safetensors"),
         folder.path("cut.safetensors"),
     );
-    type Case = (fn(&Path), &'static [&'static str], &'static str);
     let cases: [Case; 2] = [
         (
             resnet,

@@ -183,7 +183,7 @@ fn variant(base: &Config, changes: &[(&str, &str)]) -> Result<(String, Config)> 
             let set = config.with_set(&format!("{full}={value}"));
             set.with_context(|| format!("--sweep {key}={value}"))?
         };
-        name += &format!(", {key}={value}");
+        name = format!("{name}, {key}={value}");
     }
     Ok((name, config))
 }

@@ -169,11 +169,6 @@ impl<'a> Sets<'a> {
             line.note = Some(self.too_few());
         }
         line.note_bias();
-        if line.interval.is_some() && line.note.is_none() {
-            // Not a convention: with and without an interval it is the same number.
-            let takes_off = "the interval takes off most of the bias of few samples";
-            line.note = Some(takes_off.to_owned());
-        }
         Ok(vec![line])
     }
 

@@ -85,6 +85,10 @@ pub(super) fn both_ways<V: Copy, const N: usize, const M: usize>(
 }
 
 /// N × N vectors: that of row i and column j begins at `at + i · down + j · across`.
+#[expect(
+    clippy::needless_range_loop,
+    reason = "constant indices keep the vectors in registers"
+)]
 #[inline(always)]
 pub(super) fn square<R: Real, S: Simd, const N: usize>(
     simd: S,
@@ -103,6 +107,10 @@ pub(super) fn square<R: Real, S: Simd, const N: usize>(
 }
 
 /// Writes N × N vectors: that of row i and column j from `at + i · down + j · across` on.
+#[expect(
+    clippy::needless_range_loop,
+    reason = "constant indices keep the vectors in registers"
+)]
 #[inline(always)]
 pub(super) fn write<R: Real, S: Simd, const N: usize>(
     square: [[Vector<R, S>; N]; N],
