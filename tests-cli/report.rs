@@ -293,10 +293,12 @@ fn several_runs_share_their_charts_and_show_their_differences() {
     // What `sadm evaluate` itself writes; numbers of another count or convention are on charts of their own.
     std::fs::remove_file(a.join("evaluation.jsonl")).expect("there");
     let place = a.display().to_string();
+    // An interval beside a number is no other convention.
     for more in [
-        &["--count", "20"][..],
-        &["--count", "30"],
-        &["--count", "30", "--covariance", "n"],
+        &["--count", "20", "--resamples", "0"][..],
+        &["--count", "30", "--resamples", "0"],
+        &["--count", "30", "--resamples", "20"],
+        &["--count", "30", "--resamples", "0", "--covariance", "n"],
     ] {
         let args = [
             "evaluate",
@@ -307,8 +309,7 @@ fn several_runs_share_their_charts_and_show_their_differences() {
             "--metrics",
             "fd",
         ];
-        let few = ["--resamples", "0"];
-        sadm().args(args).args(few).args(more).assert().success();
+        sadm().args(args).args(more).assert().success();
     }
     let page = Html::parse_document(&report(&out, &[&a, &b]));
     let titles = texts(&page, ".chart figcaption b");

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::optim::Lerp;
 use crate::params::Params;
+use candle_core::Var;
 
 /// Moving average of a [`Params`], with EDM's ramp-up.
 ///
@@ -62,16 +63,29 @@ impl Ema {
     /// # Errors
     /// Other parameters than those the average was made from.
     pub fn update(&mut self, params: &Params, images_seen: f64, batch: f64) -> Result<()> {
-        let lerp = Lerp {
+        let lerp = self.lerp(images_seen, batch);
+        for (average, (_, source)) in self.averages_of(params)?.iter().zip(params.vars()) {
+            lerp.apply(average, source.as_tensor())?;
+        }
+        Ok(())
+    }
+
+    /// The step of [`update`](Self::update).
+    pub(crate) fn lerp(&self, images_seen: f64, batch: f64) -> Lerp {
+        Lerp {
             step: self.step_size(images_seen, batch),
             square: false,
-        };
+        }
+    }
+
+    /// The averages of `params`, in the order of their names.
+    ///
+    /// # Errors
+    /// Other parameters than those the average was made from.
+    pub(crate) fn averages_of(&self, params: &Params) -> Result<Vec<Var>> {
         let (averages, sources) = (self.params.vars(), params.vars());
-        if !averages
-            .iter()
-            .map(|(n, _)| n)
-            .eq(sources.iter().map(|(n, _)| n))
-        {
+        let name = |(name, _): &(String, Var)| name.clone();
+        if !averages.iter().map(name).eq(sources.iter().map(name)) {
             let got = format!("{} of {}", sources.len(), averages.len());
             return Err(Error::invalid(
                 "parameters given to the EMA",
@@ -79,9 +93,6 @@ impl Ema {
                 got,
             ));
         }
-        for ((_, average), (_, source)) in averages.iter().zip(&sources) {
-            lerp.apply(average, source.as_tensor())?;
-        }
-        Ok(())
+        Ok(averages.into_iter().map(|(_, average)| average).collect())
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::Device;
 use sadm_gpu::Result;
 use sadm_gpu::config::Config;
-use sadm_gpu::train::phases::{Phase, phases};
+use sadm_gpu::train::phases::{Phase, span};
 use sadm_gpu::train::{
     Features, Hooks, Run, SampleRequest, Silent, StepReport, Trainer, branch, checkpoint,
     common_steps,
@@ -175,8 +175,7 @@ fn features_and_trajectories_come_from_a_run() -> Result<()> {
     let features = Features::open(folder.path(), &Device::Cpu)?;
     assert_eq!(features.of(&images)?.dims(), [130, 8]);
     // Ψ before adversarial rounds moved it, which the newest checkpoint, of step 16, no longer has.
-    let spans = phases(run.config());
-    let moved = spans.iter().find(|s| s.phase == Phase::Adversarial);
+    let moved = span(run.config(), Phase::Adversarial);
     assert_eq!(Some(features.step()), moved.map(|s| s.start));
     assert!(features.step() < run.step());
     assert_eq!(features.digest().len(), 8);

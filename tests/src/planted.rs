@@ -368,6 +368,20 @@ fn an_average_that_forgets_what_it_should_keep() {
 }
 
 #[test]
+fn an_average_of_parameters_that_missed_a_gradient() {
+    for dtype in [DType::F32, DType::F64] {
+        caught("adamw.ema", dtype, |check, case, place| {
+            let mut values = check.candle(case, place)?;
+            let start = case.get("theta")?;
+            let zero = ArrayD::zeros(start.raw_dim());
+            let once = check.candle(&case.clone().tensor("second", zero), place)?;
+            values.insert("average".to_owned(), once["average"].clone());
+            Ok(values)
+        });
+    }
+}
+
+#[test]
 fn moments_from_the_last_gradient_only() {
     caught("adamw", DType::F32, |check, case, place| {
         let zero = ArrayD::zeros(case.get("first")?.raw_dim());

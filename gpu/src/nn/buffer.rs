@@ -1,10 +1,13 @@
 //! Between candle tensors and the plain slices that the fused CPU operations work on.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 
 use candle_core::backend::BackendStorage;
 use candle_core::op::BackpropOp;
-use candle_core::{CpuStorage, DType, Error, Layout, Result, Shape, Storage, Tensor};
+use candle_core::{
+    CpuStorage, DType, Error, InplaceOp1, Layout, Result, Shape, Storage, Tensor, Var,
+};
 
 use super::real::Real;
 
@@ -32,10 +35,7 @@ pub(super) use by_dtype;
 /// The elements of a contiguous tensor, borrowed where they are stored as `R` already.
 pub(super) fn load<'a, R: Real>(storage: &'a CpuStorage, layout: &Layout) -> Result<Cow<'a, [R]>> {
     let Some((start, end)) = layout.contiguous_offsets() else {
-        return Err(Error::RequiresContiguous {
-            op: "fused operation",
-        }
-        .bt());
+        return Err(not_contiguous());
     };
     if let Some(values) = R::slice(storage) {
         return Ok(Cow::Borrowed(&values[start..end]));
@@ -47,7 +47,7 @@ pub(super) fn load<'a, R: Real>(storage: &'a CpuStorage, layout: &Layout) -> Res
 }
 
 /// Calls `f` with the elements of a CPU tensor in row-major order.
-pub(super) fn with<R: Real, T>(x: &Tensor, f: impl FnOnce(&[R]) -> Result<T>) -> Result<T> {
+pub(crate) fn with<R: Real, T>(x: &Tensor, f: impl FnOnce(&[R]) -> Result<T>) -> Result<T> {
     let x = x.contiguous()?;
     let (storage, layout) = x.storage_and_layout();
     match &*storage {
@@ -56,10 +56,53 @@ pub(super) fn with<R: Real, T>(x: &Tensor, f: impl FnOnce(&[R]) -> Result<T>) ->
     }
 }
 
+/// Calls `f` with the elements of contiguous CPU variables, all of them writable; no two may be the same variable.
+pub(crate) fn with_variables<R: Real>(vars: &[&Var], f: &dyn Fn(Vec<&mut [R]>)) -> Result<()> {
+    lend(vars, Vec::new(), f)
+}
+
+/// candle lends one storage at a time to an operation in place: each holds what it was lent while the next is asked for.
+fn lend<R: Real>(vars: &[&Var], held: Vec<&mut [R]>, f: &dyn Fn(Vec<&mut [R]>)) -> Result<()> {
+    let Some((var, rest)) = vars.split_first() else {
+        f(held);
+        return Ok(());
+    };
+    let held = RefCell::new(held);
+    var.inplace_op1(&Lend { held, rest, f })
+}
+
+struct Lend<'a, R: Real> {
+    held: RefCell<Vec<&'a mut [R]>>,
+    rest: &'a [&'a Var],
+    f: &'a dyn Fn(Vec<&mut [R]>),
+}
+
+impl<R: Real> InplaceOp1 for Lend<'_, R> {
+    fn name(&self) -> &'static str {
+        "update in place"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            return Err(not_contiguous());
+        };
+        let dtype = storage.dtype();
+        let own = R::slice_mut(storage).ok_or_else(|| wrong_dtype::<R>(dtype))?;
+        let mut held = self.held.take();
+        held.push(&mut own[start..end]);
+        lend(self.rest, held, self.f)
+    }
+}
+
 /// A constant tensor on the CPU, rounded once to `dtype`.
 pub(super) fn tensor<R: Real>(values: Vec<R>, shape: impl Into<Shape>, dtype: DType) -> Tensor {
     let storage = Storage::Cpu(R::store(values, dtype));
     Tensor::from_storage(storage, shape, BackpropOp::none(), false)
+}
+
+fn not_contiguous() -> Error {
+    let op = "fused operation";
+    Error::RequiresContiguous { op }.bt()
 }
 
 fn wrong_dtype<R: Real>(got: DType) -> Error {

@@ -73,6 +73,8 @@ pub(crate) trait Real:
     fn exp_nonpositive(self) -> Self;
     /// The elements of `storage` if they are of this type.
     fn slice(storage: &CpuStorage) -> Option<&[Self]>;
+    /// [`slice`](Self::slice), to write.
+    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
     /// The bf16 or f16 elements of `storage` in `range`, widened; `None` for another type.
     fn widened(storage: &CpuStorage, range: Range<usize>) -> Option<Vec<Self>>;
     /// `values` rounded once to `dtype`.
@@ -148,6 +150,12 @@ impl Real for f64 {
         self.exp()
     }
     fn slice(storage: &CpuStorage) -> Option<&[Self]> {
+        match storage {
+            CpuStorage::F64(values) => Some(values),
+            _ => None,
+        }
+    }
+    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
         match storage {
             CpuStorage::F64(values) => Some(values),
             _ => None,
@@ -253,6 +261,12 @@ impl Real for f32 {
         exp_nonpositive(self)
     }
     fn slice(storage: &CpuStorage) -> Option<&[Self]> {
+        match storage {
+            CpuStorage::F32(values) => Some(values),
+            _ => None,
+        }
+    }
+    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
         match storage {
             CpuStorage::F32(values) => Some(values),
             _ => None,

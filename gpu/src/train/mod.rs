@@ -610,11 +610,15 @@ impl Trainer {
         }
         let grad_norm = clip_grad_norm(&self.players.theta, &mut grads, self.clip())?;
         let scale = self.theta_rate();
-        self.theta_optimizer
-            .step(&self.players.theta, &grads, scale)?;
         let batch_size = self.config.train.batch as f64;
         let seen = self.state.theta_updates as f64 * batch_size;
-        self.ema.update(&self.players.theta, seen, batch_size)?;
+        self.theta_optimizer.step_and_average(
+            &self.players.theta,
+            &grads,
+            scale,
+            &self.ema,
+            [seen, batch_size],
+        )?;
         self.state.theta_updates += 1;
         let mut extra =
             BTreeMap::from([("learning_rate", scale * self.config.train.learning_rate)]);

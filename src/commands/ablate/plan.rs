@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anyhow::{Result, bail};
 use sadm_gpu::config::{Config, PhaseConfig, StructureMethod};
-use sadm_gpu::train::phases::{Phase, phases};
+use sadm_gpu::train::phases::{Phase, span};
 
 use super::sweep::Sweeps;
 use crate::names::unknown;
@@ -33,6 +33,13 @@ impl Arm {
     }
 }
 
+impl Arm {
+    /// The arm to which this one adds something, if that is not the base that every arm is compared with.
+    fn parent(self) -> Option<Self> {
+        (self == Self::Adversarial).then_some(Self::Guided)
+    }
+}
+
 impl fmt::Display for Arm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -47,11 +54,24 @@ impl FromStr for Arm {
     }
 }
 
+/// What is trained, before it is given seeds.
+#[derive(Debug, Clone)]
+pub struct Variant {
+    /// Name of the arm or variant.
+    pub name: String,
+    /// The arm that it varies.
+    pub parent: Option<Arm>,
+    /// Its configuration.
+    pub config: Config,
+}
+
 /// One run.
 #[derive(Debug, Clone)]
 pub struct Trial {
     /// Name of the arm or variant.
     pub name: String,
+    /// The arm that it varies.
+    pub parent: Option<Arm>,
     /// Name of its folder.
     pub slug: String,
     /// Its configuration, with its seed.
@@ -81,22 +101,25 @@ impl Plan {
         let mut arms = arms.to_vec();
         arms.sort_unstable();
         arms.dedup();
-        let mut variants: Vec<(String, Config, usize)> = arms
-            .iter()
-            .map(|&arm| (arm.name().to_owned(), of_arm(&base, arm), seeds))
-            .collect();
-        for (name, config) in sweeps.variants(&base)? {
-            if !variants.iter().any(|(other, ..)| *other == name) {
-                variants.push((name, config, sweep_seeds));
+        let arm = |&arm: &Arm| Variant {
+            name: arm.name().to_owned(),
+            parent: arm.parent(),
+            config: of_arm(&base, arm),
+        };
+        let mut variants: Vec<(Variant, usize)> = arms.iter().map(|a| (arm(a), seeds)).collect();
+        for variant in sweeps.variants(&base)? {
+            if !variants.iter().any(|(other, _)| other.name == variant.name) {
+                variants.push((variant, sweep_seeds));
             }
         }
-        let trials = variants.into_iter().flat_map(|(name, config, seeds)| {
+        let trials = variants.into_iter().flat_map(|(variant, seeds)| {
             (0..seeds).map(move |k| Trial {
-                slug: slug(&name),
-                name: name.clone(),
+                slug: slug(&variant.name),
+                name: variant.name.clone(),
+                parent: variant.parent,
                 config: Config {
-                    seed: config.seed + k as u64,
-                    ..config.clone()
+                    seed: variant.config.seed + k as u64,
+                    ..variant.config.clone()
                 },
             })
         });
@@ -131,11 +154,7 @@ fn prepared(config: &Config) -> Result<Config> {
     }
     let mut config = config.clone();
     config.structure.method = StructureMethod::Adversarial;
-    let spans = phases(&config);
-    let steps = |phase: Phase| {
-        let found = spans.iter().find(|s| s.phase == phase);
-        found.map_or(0, |s| s.end - s.start) as f64
-    };
+    let steps = |phase: Phase| span(&config, phase).map_or(0, |s| s.end - s.start) as f64;
     config.phases = PhaseConfig {
         encoder: steps(Phase::Encoder),
         denoise: steps(Phase::Denoise),
@@ -196,6 +215,7 @@ fn slug(name: &str) -> String {
 mod tests {
     use super::*;
     use crate::commands::ablate::sweep::Sweep;
+    use sadm_gpu::train::phases::phases;
 
     fn digits() -> Config {
         Config::preset("digits").expect("a preset")
@@ -232,6 +252,22 @@ mod tests {
         let names: Vec<&str> = plan.trials().iter().map(|t| t.name.as_str()).collect();
         assert_eq!(names[..3], ["base", "base", "guided"]);
         assert!(names.contains(&"adversarial, update_order=phi-first"));
+        let parent = |name: &str| {
+            let trial = plan.trials().iter().find(|t| t.name == name);
+            trial.and_then(|t| t.parent)
+        };
+        for (name, want) in [
+            ("base", None),
+            ("guided", None),
+            ("adversarial", Some(Arm::Guided)),
+            ("guided, relation=rbf(2.0)", Some(Arm::Guided)),
+            (
+                "adversarial, update_order=phi-first",
+                Some(Arm::Adversarial),
+            ),
+        ] {
+            assert_eq!(parent(name), want, "{name}");
+        }
         let slugs: Vec<&str> = plan.trials().iter().map(|t| t.slug.as_str()).collect();
         assert!(slugs.contains(&"guided-relation-rbf-2.0"), "{slugs:?}");
         assert_eq!(plan.trials()[1].config.seed, 1);

@@ -4,9 +4,9 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use sadm_gpu::config::Config;
-use sadm_gpu::train::phases::{Phase, phases};
+use sadm_gpu::train::phases::{Phase, span};
 
-use super::plan::{Arm, of_arm};
+use super::plan::{Arm, Variant, of_arm};
 use crate::names::unknown;
 
 /// Most variants of one ablation: beyond, it was a slip.
@@ -57,11 +57,11 @@ pub struct Sweeps {
 type Changes<'a> = Vec<(&'a str, &'a str)>;
 
 impl Sweeps {
-    /// Name and configuration of every variant.
+    /// Every variant.
     ///
     /// # Errors
     /// An unknown key, one that is given twice for combinations, a value out of its domain; more than [`MOST`] variants.
-    pub fn variants(&self, base: &Config) -> Result<Vec<(String, Config)>> {
+    pub fn variants(&self, base: &Config) -> Result<Vec<Variant>> {
         self.refuse_too_many()?;
         if self.grid {
             self.refuse_a_key_twice()?;
@@ -168,7 +168,7 @@ fn target(name: &str) -> Result<(&str, Arm)> {
 }
 
 /// The guided arm with some keys changed, or the adversarial one where one of them is of its rounds.
-fn variant(base: &Config, changes: &[(&str, &str)]) -> Result<(String, Config)> {
+fn variant(base: &Config, changes: &[(&str, &str)]) -> Result<Variant> {
     let mut targets = Vec::new();
     for (key, _) in changes {
         targets.push(target(key)?);
@@ -185,7 +185,11 @@ fn variant(base: &Config, changes: &[(&str, &str)]) -> Result<(String, Config)> 
         };
         name = format!("{name}, {key}={value}");
     }
-    Ok((name, config))
+    Ok(Variant {
+        name,
+        parent: Some(arm),
+        config,
+    })
 }
 
 /// Ψ is `classifier`, as the preset trains it, or `random`: its parameters as they are drawn, with no encoder phase and
@@ -195,10 +199,7 @@ fn with_psi(arm: &Config, value: &str) -> Result<Config> {
     match value {
         "classifier" => {}
         "random" => {
-            let encoder = phases(arm)
-                .iter()
-                .find(|s| s.phase == Phase::Encoder)
-                .map_or(0, |s| s.end);
+            let encoder = span(arm, Phase::Encoder).map_or(0, |s| s.end);
             config.train.steps -= encoder;
             config.phases.encoder = 0.0;
         }

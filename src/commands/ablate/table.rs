@@ -9,40 +9,32 @@ use serde_json::{Value, json};
 
 use super::compare::{Difference, LEVEL};
 use super::evaluate::{Evaluation, METRICS, Metric, Settings};
-use super::plan::{Plan, Trial};
+use super::plan::{Arm, Plan, Trial};
 use crate::files;
 
 /// The evaluations so far.
 pub struct Results {
     settings: Settings,
     phases: [f64; 4],
-    /// Names in the order of the plan.
-    names: Vec<String>,
+    /// Names in the order of the plan, each with the arm that it varies.
+    arms: Vec<(String, Option<Arm>)>,
     evaluations: BTreeMap<String, BTreeMap<u64, Evaluation>>,
 }
 
 /// The arm that the others are compared with.
 const AGAINST: &str = "base";
 
-/// The arm that a variant varies; for the adversarial arm the guided one, to which it adds its rounds.
-fn parent(name: &str) -> Option<&str> {
-    match name.split_once(", ") {
-        Some((arm, _)) => Some(arm),
-        None if name == "adversarial" => Some("guided"),
-        None => None,
-    }
-}
-
 impl Results {
     /// For a plan, with nothing evaluated yet.
     pub fn new(plan: &Plan, settings: &Settings) -> Self {
         let p = &plan.base_config().phases;
-        let mut names: Vec<String> = plan.trials().iter().map(|t| t.name.clone()).collect();
-        names.dedup();
+        let arms = plan.trials().iter().map(|t| (t.name.clone(), t.parent));
+        let mut arms: Vec<_> = arms.collect();
+        arms.dedup();
         Self {
             settings: settings.clone(),
             phases: [p.encoder, p.denoise, p.guided, p.adversarial],
-            names,
+            arms,
             evaluations: BTreeMap::new(),
         }
     }
@@ -95,7 +87,7 @@ impl Results {
 
     fn json(&self) -> Result<Value> {
         let mut arms = Vec::new();
-        for name in &self.names {
+        for (name, parent) in &self.arms {
             let differences = match name.as_str() {
                 AGAINST => json!({}),
                 _ => self.differences_json(name, AGAINST)?,
@@ -103,9 +95,13 @@ impl Results {
             let runs: BTreeMap<String, &Evaluation> =
                 self.of(name).map(|(s, e)| (s.to_string(), e)).collect();
             let mut arm = json!({"name": name, "runs": runs, "difference_to_base": differences});
-            if let Some(parent) = parent(name) {
+            if let Some(parent) = parent {
+                let parent = parent.name();
                 let differences = self.differences_json(name, parent)?;
-                arm["difference_to_parent"] = json!({"parent": parent, "of": differences});
+                // Empty where that arm is not trained with the seeds of this one.
+                if differences != json!({}) {
+                    arm["difference_to_parent"] = json!({"parent": parent, "of": differences});
+                }
             }
             arms.push(arm);
         }
@@ -142,7 +138,7 @@ impl Results {
             format!("| arm | seeds | {} |", heads().join(" | ")),
             format!("|---|---|{}", "---|".repeat(METRICS.len())),
         ];
-        for name in &self.names {
+        for (name, _) in &self.arms {
             let seeds = self.of(name).count();
             if seeds > 0 {
                 let cells: Vec<String> = METRICS
@@ -156,18 +152,12 @@ impl Results {
             "\nMean ± standard deviation over the seeds. All but fd-pixels are in the encoder's features: kid unbiased, in one block; precision and recall with k = {}, density and coverage with k = {}.",
             s.k_precision_recall, s.k_density_coverage
         ));
-        let others = || {
-            self.names
-                .iter()
-                .map(String::as_str)
-                .filter(|name| *name != AGAINST)
-        };
-        self.differences(
-            &mut lines,
-            "arm − base",
-            others().map(|name| (name, AGAINST)),
-        )?;
-        let children = others().filter_map(|name| Some((name, parent(name)?)));
+        let others = self.arms.iter().map(|(name, _)| (name.as_str(), AGAINST));
+        let others = others.filter(|(name, against)| name != against);
+        self.differences(&mut lines, "arm − base", others)?;
+        let children = self.arms.iter();
+        let children =
+            children.filter_map(|(name, parent)| Some((name.as_str(), (*parent)?.name())));
         self.differences(&mut lines, "variant − the arm it varies", children)?;
         Ok(lines.join("\n") + "\n")
     }

@@ -89,17 +89,17 @@ impl Log {
 
     /// (step, value) of `key`, in the phases that `wanted` accepts.
     pub fn series(&self, key: &str, wanted: impl Fn(&str) -> bool) -> Points {
-        let lines = self.lines.iter().filter(|line| wanted(&line.phase));
-        lines
-            .filter_map(|line| Some((line.step as f64, *line.numbers.get(key)?)))
-            .collect()
+        self.points(key, |line| wanted(&line.phase))
     }
 
     /// (step, value) of `key` where it was measured under these circumstances.
     pub fn measured(&self, key: &str, circumstances: &str) -> Points {
-        let lines = self.lines.iter();
+        self.points(key, |line| line.circumstances(key) == circumstances)
+    }
+
+    fn points(&self, key: &str, wanted: impl Fn(&Line) -> bool) -> Points {
+        let lines = self.lines.iter().filter(|line| wanted(line));
         lines
-            .filter(|line| line.circumstances(key) == circumstances)
             .filter_map(|line| Some((line.step as f64, *line.numbers.get(key)?)))
             .collect()
     }

@@ -8,7 +8,7 @@ use sadm_gpu::data::Dataset;
 use sadm_gpu::forward::diffuse;
 use sadm_gpu::random::Streams;
 use sadm_gpu::structure::{Relation, affinity};
-use sadm_gpu::train::phases::Phase;
+use sadm_gpu::train::phases::{Phase, span};
 use sadm_gpu::train::{Run as Opened, dataset, split};
 
 use super::run::Run;
@@ -79,11 +79,7 @@ fn players(run: &Run, config: &Config) -> Result<Vec<(usize, String)>, String> {
         return Err("This run was trained without a structural loss: it has no encoder to relate images by, and no guided model to compare with its base.".to_owned());
     }
     let spans = run.spans();
-    let Some(base) = spans
-        .iter()
-        .find(|s| s.phase == Phase::Denoise)
-        .map(|s| s.end)
-    else {
+    let Some(base) = span(config, Phase::Denoise).map(|s| s.end) else {
         return Err(
             "This run has no phase of denoising alone, so it has no base to compare with."
                 .to_owned(),

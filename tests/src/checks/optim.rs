@@ -26,7 +26,7 @@ use crate::{
 };
 
 pub(super) fn checks() -> Vec<Box<dyn Check>> {
-    vec![adamw(), clip(), moving_average()]
+    vec![adamw(), adamw_with_average(), clip(), moving_average()]
 }
 
 /// Parameters of the training system with the given values.
@@ -86,9 +86,30 @@ pub(super) fn gpu_adamw(options: &AdamW) -> gpu::AdamW {
 }
 
 fn adamw() -> Box<dyn Check> {
-    Quantity::new(
+    two_steps(
         "adamw",
         "two steps of AdamW: θ, m, v; decoupled decay, bias correction, eps outside the root",
+        false,
+    )
+}
+
+fn adamw_with_average() -> Box<dyn Check> {
+    two_steps(
+        "adamw.ema",
+        "two steps of AdamW and of the average that follows θ, in one pass: θ, m, v, θ̄",
+        true,
+    )
+}
+
+/// Half-life of the average in the check of AdamW, and the images of a step.
+const FOLLOWING: (f64, f64) = (64.0, 16.0);
+
+fn two_steps(name: &'static str, formula: &'static str, averages: bool) -> Box<dyn Check> {
+    let (half_life, batch) = FOLLOWING;
+    let decay = ema::ema_decay(half_life, None, 0.0, batch);
+    Quantity::new(
+        name,
+        formula,
         "Loshchilov and Hutter (arXiv:1711.05101), Alg. 2",
     )
     .draws(|| {
@@ -105,18 +126,25 @@ fn adamw() -> Box<dyn Check> {
             })
             .boxed()
     })
-    .reference(|case| {
+    .reference(move |case| {
         let mut theta = case.get("theta")?.clone();
+        let mut average = theta.clone();
         let mut state = Moments::zeros(theta.shape());
         for g in ["first", "second"] {
             (theta, state) = OPTIONS
                 .step(&theta, case.get(g)?, &state)
                 .map_err(Error::reference)?;
+            average = ema::ema_update(&average, &theta, decay).map_err(Error::reference)?;
         }
-        Ok(values([("theta", theta), ("m", state.m), ("v", state.v)]))
+        let mut all = values([("theta", theta), ("m", state.m), ("v", state.v)]);
+        if averages {
+            all.extend(values([("average", average)]));
+        }
+        Ok(all)
     })
-    .bound(|case, rule| {
+    .bound(move |case, rule| {
         let mut theta = exact(case, "theta")?;
+        let mut average = theta.clone();
         let zero = Tracked::exact(ArrayD::zeros(theta.value.raw_dim()));
         let (mut m, mut v) = (zero.clone(), zero);
         for (steps, g) in ["first", "second"].into_iter().enumerate() {
@@ -126,28 +154,43 @@ fn adamw() -> Box<dyn Check> {
                 bound::optim::adamw_step(&OPTIONS, &theta, &g, [&m, &v], steps, rule.compute);
             let after = after.map_err(Error::reference)?;
             (theta, m, v) = (after.theta, after.m, after.v);
+            average = averaged(&average, &theta, decay, rule.compute)?;
         }
-        Ok(bounds([("theta", theta), ("m", m), ("v", v)]))
+        let mut all = bounds([("theta", theta), ("m", m), ("v", v)]);
+        if averages {
+            all.extend(bounds([("average", average)]));
+        }
+        Ok(all)
     })
-    .candle(|case, place| {
+    .candle(move |case, place| {
         let named =
             |g: &str| Ok::<_, Error>(BTreeMap::from([("theta".to_owned(), case.get(g)?.clone())]));
         let params = gpu_parameters(place, &named("theta")?)?;
+        let following = Ema::new(&params, half_life, f64::INFINITY)?;
         let mut optimiser = gpu_adamw(&OPTIONS);
         for g in ["first", "second"] {
-            optimiser.step(&params, &gradients(place, &params, &named(g)?)?, 1.0)?;
+            let grads = gradients(place, &params, &named(g)?)?;
+            if averages {
+                optimiser.step_and_average(&params, &grads, 1.0, &following, [0.0, batch])?;
+            } else {
+                optimiser.step(&params, &grads, 1.0)?;
+            }
         }
         let state = optimiser.state();
         let moment = |name: &str| match state.get(name) {
             Some(tensor) => Place::array(tensor),
             None => Err(Error::Gpu(format!("the optimiser has no `{name}`"))),
         };
-        let theta = Place::array(&params.tensors()["theta"])?;
-        Ok(values([
-            ("theta", theta),
+        let theta = |params: &Params| Place::array(&params.tensors()["theta"]);
+        let mut all = values([
+            ("theta", theta(&params)?),
             ("m", moment("m.theta")?),
             ("v", moment("v.theta")?),
-        ]))
+        ]);
+        if averages {
+            all.extend(values([("average", theta(following.params())?)]));
+        }
+        Ok(all)
     })
     .boxed()
 }

@@ -1,0 +1,313 @@
+//! AdamW, clipping by the global gradient norm, and the learning rate's warm-up.
+//!
+//! Parameters are visited in the order of their names, so a step is deterministic. On the CPU the moments, the
+//! parameter and its moving average are updated in one pass over their slices, in place; elsewhere each update is
+//! composed of tensor operations. Both evaluate the same formula in the same order.
+
+mod update;
+
+use crate::ema::Ema;
+use crate::error::{Error, Result};
+use crate::forward::loss_dtype;
+use crate::nn::{Path, scaled, sum_of_squares};
+use crate::params::Params;
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Tensor, Var};
+use std::collections::BTreeMap;
+pub(crate) use update::Lerp;
+use update::{Descent, Update};
+
+/// AdamW with its moments keyed by parameter name.
+///
+/// # Formula
+/// At step k = 1, 2, … with learning rate η = learning_rate · lr_scale and gradient g:
+/// ```text
+/// m ← m + (1 − β₁)(g − m)              v ← v + (1 − β₂)(g² − v)
+/// θ ← (1 − η·weight_decay) θ − η/(1 − β₁ᵏ) · m / (√v/√(1 − β₂ᵏ) + eps)
+/// ```
+/// All scalars are formed in f64 and rounded once. Moments are f32 (f64 for f64 parameters).
+/// # Source
+/// Loshchilov and Hutter (arXiv:1711.05101).
+#[derive(Debug)]
+pub struct AdamW {
+    /// Learning rate ≥ 0.
+    pub learning_rate: f64,
+    /// Decay β₁ of the first moment, in [0, 1).
+    pub beta1: f64,
+    /// Decay β₂ of the second moment, in [0, 1).
+    pub beta2: f64,
+    /// Added to √v̂, outside the root.
+    pub eps: f64,
+    /// Decoupled weight decay ≥ 0.
+    pub weight_decay: f64,
+    /// Steps taken.
+    pub steps: usize,
+    /// Moments of the parameters that were ever stepped.
+    pub moments: BTreeMap<String, Moments>,
+}
+
+/// The moving averages of one parameter's gradient.
+#[derive(Debug)]
+pub struct Moments {
+    /// Of the gradient.
+    m: Var,
+    /// Of its square.
+    v: Var,
+}
+
+impl Default for AdamW {
+    fn default() -> Self {
+        Self {
+            learning_rate: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            steps: 0,
+            moments: BTreeMap::new(),
+        }
+    }
+}
+
+impl AdamW {
+    /// Steps taken.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// One step on every parameter that has a gradient, with learning rate
+    /// `learning_rate · lr_scale`.
+    ///
+    /// A parameter without a gradient is left alone: whether it should have one is the business of
+    /// the audit at the start of a phase.
+    /// # Errors
+    /// A β outside [0, 1), a learning rate, eps or weight decay that is negative or not finite, a
+    /// parameter whose shape is not that of its moments.
+    pub fn step(&mut self, params: &Params, grads: &GradStore, lr_scale: f64) -> Result<()> {
+        self.step_each(params, grads, lr_scale, None)
+    }
+
+    /// [`step`](Self::step), then [`Ema::update`] after a step on `batch` images, `images_seen` earlier ones before it;
+    /// on the CPU both in one pass.
+    ///
+    /// # Errors
+    /// Those of the two; parameters other than those the average was made from are found before anything moves.
+    pub fn step_and_average(
+        &mut self,
+        params: &Params,
+        grads: &GradStore,
+        lr_scale: f64,
+        ema: &Ema,
+        [images_seen, batch]: [f64; 2],
+    ) -> Result<()> {
+        let averages = ema.averages_of(params)?;
+        let lerp = ema.lerp(images_seen, batch);
+        self.step_each(params, grads, lr_scale, Some((&averages, lerp)))
+    }
+
+    /// One step, with the averages of the parameters in the order of their names if they are to follow.
+    fn step_each(
+        &mut self,
+        params: &Params,
+        grads: &GradStore,
+        lr_scale: f64,
+        following: Option<(&[Var], Lerp)>,
+    ) -> Result<()> {
+        self.check()?;
+        self.steps += 1;
+        let update = Update {
+            first: Lerp {
+                step: 1.0 - self.beta1,
+                square: false,
+            },
+            second: Lerp {
+                step: 1.0 - self.beta2,
+                square: true,
+            },
+            descent: self.descent(self.learning_rate * lr_scale),
+        };
+        for (i, (name, var)) in params.vars().into_iter().enumerate() {
+            let average = following.map(|(averages, lerp)| (&averages[i], lerp));
+            match (grads.get(&var), average) {
+                (Some(grad), average) => {
+                    update.apply(&var, grad, self.moments_of(&name, &var)?, average)?;
+                }
+                (None, Some((average, lerp))) => lerp.apply(average, &var)?,
+                (None, None) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The scalars of θ's update at step `self.steps` with learning rate `rate`.
+    fn descent(&self, rate: f64) -> Descent {
+        let steps = self.steps as f64;
+        Descent {
+            keep: 1.0 - rate * self.weight_decay,
+            rate: rate / (1.0 - self.beta1.powf(steps)),
+            root: 1.0 / (1.0 - self.beta2.powf(steps)).sqrt(),
+            eps: self.eps,
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        for (what, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
+            if !(0.0..1.0).contains(&beta) {
+                return Err(Error::invalid(what, "be in [0, 1)", beta));
+            }
+        }
+        for (what, value) in [
+            ("learning rate", self.learning_rate),
+            ("eps", self.eps),
+            ("weight decay", self.weight_decay),
+        ] {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(Error::invalid(what, "be finite and ≥ 0", value));
+            }
+        }
+        Ok(())
+    }
+
+    fn moments_of(&mut self, name: &str, var: &Var) -> Result<&Moments> {
+        if !self.moments.contains_key(name) {
+            let zeros = || Var::zeros(var.shape(), loss_dtype(var.dtype()), var.device());
+            let moments = Moments {
+                m: zeros()?,
+                v: zeros()?,
+            };
+            self.moments.insert(name.to_owned(), moments);
+        }
+        let moments = &self.moments[name];
+        if moments.m.dims() != var.dims() {
+            let must = format!("{:?} as the parameter has", var.dims());
+            return Err(Error::shape(
+                format!("moment `m.{name}`"),
+                must,
+                moments.m.dims(),
+            ));
+        }
+        Ok(moments)
+    }
+
+    /// The moments for a checkpoint: `m.NAME` and `v.NAME` of every parameter stepped.
+    ///
+    /// They share storage with the optimiser: the next step changes them.
+    pub fn state(&self) -> BTreeMap<String, Tensor> {
+        self.moments
+            .iter()
+            .flat_map(|(name, Moments { m, v })| {
+                [
+                    (format!("m.{name}"), m.as_detached_tensor()),
+                    (format!("v.{name}"), v.as_detached_tensor()),
+                ]
+            })
+            .collect()
+    }
+
+    /// Takes up the moments of [`AdamW::state`] as they were after `steps` steps.
+    ///
+    /// # Errors
+    /// A name that begins neither with `m.` nor with `v.`, or a moment without its partner of the
+    /// same shape.
+    pub fn load_state(&mut self, steps: usize, state: BTreeMap<String, Tensor>) -> Result<()> {
+        let own = |t: &Tensor| Var::from_tensor(&t.copy()?);
+        let mut moments = BTreeMap::new();
+        for (key, tensor) in &state {
+            let (partner, name) = match (key.strip_prefix("m."), key.strip_prefix("v.")) {
+                (Some(name), _) => (format!("v.{name}"), Some(name)),
+                (_, Some(name)) => (format!("m.{name}"), None),
+                _ => {
+                    let must = "be called `m.NAME` or `v.NAME`";
+                    return Err(Error::invalid("optimiser moment", must, format!("`{key}`")));
+                }
+            };
+            let pair = state.get(&partner).filter(|p| p.dims() == tensor.dims());
+            let Some(v) = pair else {
+                let must = format!("have a partner `{partner}` of shape {:?}", tensor.dims());
+                return Err(Error::invalid(
+                    format!("optimiser moment `{key}`"),
+                    must,
+                    "none",
+                ));
+            };
+            if let Some(name) = name {
+                let pair = Moments {
+                    m: own(tensor)?,
+                    v: own(v)?,
+                };
+                moments.insert(name.to_owned(), pair);
+            }
+        }
+        self.moments = moments;
+        self.steps = steps;
+        Ok(())
+    }
+}
+
+/// Scales the gradients of `params` so that their global norm is at most `max`, and returns the norm
+/// they had.
+///
+/// # Formula
+/// ```text
+/// n = √(Σ_p ‖g_p‖²),   g_p ← g_p · min(1, max/n)
+/// ```
+/// `max = 0` means no clipping. Squares are summed in f64 where the device has it. Waits for the
+/// device once.
+/// # Errors
+/// `max` negative or NaN, or a norm that is not finite: the gradients are then left as they are.
+pub fn clip_grad_norm(params: &Params, grads: &mut GradStore, max: f64) -> Result<f64> {
+    if max.is_nan() || max < 0.0 {
+        return Err(Error::invalid("largest gradient norm", "be ≥ 0", max));
+    }
+    let vars = params.vars();
+    let norm = grad_norm(vars.iter().map(|(_, var)| var), grads)?;
+    if !norm.is_finite() {
+        return Err(Error::invalid("gradient norm", "be finite", norm));
+    }
+    if max > 0.0 && norm > max {
+        for (_, var) in &vars {
+            if let Some(grad) = grads.remove(var) {
+                let scaled = match Path::of(&grad) {
+                    Path::Fused => scaled(&grad, max / norm),
+                    Path::Composed => grad * (max / norm),
+                };
+                grads.insert(var, scaled?);
+            }
+        }
+    }
+    Ok(norm)
+}
+
+/// √(Σ_p ‖g_p‖²) over the parameters that have a gradient; 0 if none has.
+fn grad_norm<'a>(vars: impl Iterator<Item = &'a Var>, grads: &GradStore) -> Result<f64> {
+    let (mut sum, mut waiting) = (0.0, Vec::new());
+    for grad in vars.filter_map(|var| grads.get(var)) {
+        match Path::of(grad) {
+            Path::Fused => sum += sum_of_squares(grad)?,
+            Path::Composed => {
+                let dtype = if grad.device().is_metal() {
+                    DType::F32
+                } else {
+                    DType::F64
+                };
+                waiting.push(grad.to_dtype(dtype)?.sqr()?.sum_all()?);
+            }
+        }
+    }
+    if !waiting.is_empty() {
+        let squares = Tensor::stack(&waiting, 0)?.to_dtype(DType::F64)?;
+        sum += squares.to_vec1::<f64>()?.iter().sum::<f64>();
+    }
+    Ok(sum.sqrt())
+}
+
+/// Factor of the learning rate during a linear warm-up: (step + 1)/warm_up, at most 1.
+///
+/// `step` counts from 0; `warm_up = 0` means none. The first step already moves.
+pub fn warm_up(step: usize, warm_up: usize) -> f64 {
+    if step >= warm_up {
+        1.0
+    } else {
+        (step + 1) as f64 / warm_up as f64
+    }
+}

@@ -1,0 +1,331 @@
+//! Updates of variables in place: steps towards another tensor, AdamW's descent, and all of a parameter's at once.
+
+use super::Moments;
+use crate::error::{Error, Result};
+use crate::forward::loss_dtype;
+use crate::nn::{CHUNK, Real, vectorised, with, with_variables};
+use candle_core::{DType, Tensor, Var};
+use rayon::prelude::*;
+
+/// Elements of each slice that stay in the cache from the first of a parameter's updates to the last.
+const BLOCK: usize = 1 << 11;
+
+/// What a step does to one parameter.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Update {
+    /// The first moment's step.
+    pub(super) first: Lerp,
+    /// The second moment's.
+    pub(super) second: Lerp,
+    /// The parameter's own.
+    pub(super) descent: Descent,
+}
+
+impl Update {
+    /// Moments, then the parameter, then the average that follows it if there is one: on the CPU in one pass.
+    ///
+    /// No two of the variables may be the same.
+    pub(super) fn apply(
+        &self,
+        theta: &Var,
+        grad: &Tensor,
+        moments: &Moments,
+        average: Option<(&Var, Lerp)>,
+    ) -> Result<()> {
+        let Moments { m, v } = moments;
+        let mut all = vec![theta, m, v];
+        all.extend(average.map(|(var, _)| var));
+        for var in &all {
+            same_shape(var, grad)?;
+        }
+        let lerp = average.map(|(_, lerp)| lerp);
+        let fused = |var: &&Var| has_fused_pass(var) && var.dtype() == theta.dtype();
+        match theta.dtype() {
+            DType::F32 if all.iter().all(fused) => self.fused::<f32>(&all, grad, lerp),
+            DType::F64 if all.iter().all(fused) => self.fused::<f64>(&all, grad, lerp),
+            _ => self.composed(theta, grad, moments, average),
+        }
+    }
+
+    fn composed(
+        &self,
+        theta: &Var,
+        grad: &Tensor,
+        Moments { m, v }: &Moments,
+        average: Option<(&Var, Lerp)>,
+    ) -> Result<()> {
+        self.first.composed(m, grad)?;
+        self.second.composed(v, grad)?;
+        self.descent.composed(theta, m, v)?;
+        match average {
+            Some((average, lerp)) => lerp.composed(average, theta),
+            None => Ok(()),
+        }
+    }
+
+    /// `all` are θ, m, v and perhaps θ̄.
+    fn fused<R: Real>(&self, all: &[&Var], grad: &Tensor, average: Option<Lerp>) -> Result<()> {
+        let grad = grad.to_dtype(R::DTYPE)?;
+        let pass = |grad: &[R]| {
+            with_variables(all, &|slices: Vec<&mut [R]>| {
+                let mut slices: Vec<_> = slices.into_iter().map(|x| x.chunks_mut(CHUNK)).collect();
+                let tasks = grad.chunks(CHUNK).map(|grad| {
+                    let chunks = slices.iter_mut().filter_map(Iterator::next);
+                    (grad, chunks.collect::<Vec<_>>())
+                });
+                let tasks: Vec<_> = tasks.collect();
+                tasks
+                    .into_par_iter()
+                    .for_each(|(grad, mut chunks)| self.pass(grad, &mut chunks, average));
+            })
+        };
+        Ok(with::<R, _>(&grad, pass)?)
+    }
+
+    fn pass<R: Real>(&self, grad: &[R], slices: &mut [&mut [R]], average: Option<Lerp>) {
+        let [theta, m, v, averages @ ..] = slices else {
+            return;
+        };
+        for (i, grad) in grad.chunks(BLOCK).enumerate() {
+            let block = i * BLOCK..i * BLOCK + grad.len();
+            let (theta, m, v) = (
+                &mut theta[block.clone()],
+                &mut m[block.clone()],
+                &mut v[block.clone()],
+            );
+            self.first.pass(m, grad);
+            self.second.pass(v, grad);
+            self.descent.pass(theta, m, v);
+            if let (Some(lerp), [average, ..]) = (average, &mut *averages) {
+                lerp.pass(&mut average[block], theta);
+            }
+        }
+    }
+}
+
+/// A step from x towards y: `x + step·(y − x)`, or `y − (1 − step)·(y − x)` beyond the middle, so
+/// that both ends are exact.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lerp {
+    /// 1 − β, in [0, 1].
+    pub(crate) step: f64,
+    /// Whether y is the square of the source.
+    pub(crate) square: bool,
+}
+
+impl Lerp {
+    /// `var ← lerp(var, source)`, element by element.
+    pub(crate) fn apply(&self, var: &Var, source: &Tensor) -> Result<()> {
+        same_shape(var, source)?;
+        match var.dtype() {
+            DType::F32 if has_fused_pass(var) => self.fused::<f32>(var, source),
+            DType::F64 if has_fused_pass(var) => self.fused::<f64>(var, source),
+            _ => self.composed(var, source),
+        }
+    }
+
+    fn composed(&self, var: &Var, source: &Tensor) -> Result<()> {
+        let source = source.to_dtype(loss_dtype(var.dtype()))?;
+        let x = var.to_dtype(source.dtype())?.detach();
+        let y = if self.square { source.sqr()? } else { source };
+        let way = (&y - &x)?;
+        let new = if self.step < 0.5 {
+            (x + (way * self.step)?)?
+        } else {
+            (y - (way * (1.0 - self.step))?)?
+        };
+        Ok(var.set(&new.detach().to_dtype(var.dtype())?)?)
+    }
+
+    fn fused<R: Real>(&self, var: &Var, source: &Tensor) -> Result<()> {
+        let source = source.to_dtype(R::DTYPE)?;
+        let pass = |source: &[R]| {
+            with_variables(&[var], &|slices: Vec<&mut [R]>| {
+                for x in slices {
+                    x.par_chunks_mut(CHUNK)
+                        .zip(source.par_chunks(CHUNK))
+                        .for_each(|(x, source)| self.pass(x, source));
+                }
+            })
+        };
+        Ok(with::<R, _>(&source, pass)?)
+    }
+
+    fn pass<R: Real>(&self, x: &mut [R], source: &[R]) {
+        let (step, rest) = (R::of(self.step), R::of(1.0 - self.step));
+        let (near, square) = (self.step < 0.5, self.square);
+        vectorised(
+            #[inline(always)]
+            || {
+                for (x, &source) in x.iter_mut().zip(source) {
+                    let y = if square { source * source } else { source };
+                    let way = y - *x;
+                    *x = if near {
+                        *x + way * step
+                    } else {
+                        y - way * rest
+                    };
+                }
+            },
+        );
+    }
+}
+
+/// AdamW's update of θ: `keep·θ − rate·m / (root·√v + eps)`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Descent {
+    pub(super) keep: f64,
+    pub(super) rate: f64,
+    pub(super) root: f64,
+    pub(super) eps: f64,
+}
+
+impl Descent {
+    fn composed(&self, theta: &Var, m: &Var, v: &Var) -> Result<()> {
+        let (m, v) = (m.as_detached_tensor(), v.as_detached_tensor());
+        let way = ((m * self.rate)? / v.sqrt()?.affine(self.root, self.eps)?)?;
+        let kept = (theta.to_dtype(way.dtype())?.detach() * self.keep)?;
+        Ok(theta.set(&(kept - way)?.to_dtype(theta.dtype())?)?)
+    }
+
+    fn pass<R: Real>(&self, theta: &mut [R], m: &[R], v: &[R]) {
+        let (keep, rate) = (R::of(self.keep), R::of(self.rate));
+        let (root, eps) = (R::of(self.root), R::of(self.eps));
+        vectorised(
+            #[inline(always)]
+            || {
+                for ((theta, &m), &v) in theta.iter_mut().zip(m).zip(v) {
+                    *theta = keep * *theta - rate * m / (v.sqrt() * root + eps);
+                }
+            },
+        );
+    }
+}
+
+/// Whether an update of `var` may be a pass over its CPU slice.
+fn has_fused_pass(var: &Var) -> bool {
+    var.device().is_cpu() && loss_dtype(var.dtype()) == var.dtype() && var.is_contiguous()
+}
+
+fn same_shape(var: &Var, source: &Tensor) -> Result<()> {
+    if source.dims() == var.dims() {
+        return Ok(());
+    }
+    let must = format!("{:?} as the updated tensor has", var.dims());
+    Err(Error::shape("source of an update", must, source.dims()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Streams;
+    use candle_core::Device;
+
+    fn draw(index: u64, count: usize, dtype: DType) -> Tensor {
+        Streams::new(1)
+            .normal_tensor("optim", index, count, &Device::Cpu, dtype)
+            .expect("a CPU tensor")
+    }
+
+    fn var(tensor: &Tensor) -> Var {
+        Var::from_tensor(&tensor.copy().expect("a copy")).expect("a variable")
+    }
+
+    /// Largest |a − b| in units u·scale.
+    fn difference(a: &Var, b: &Var, scale: f64) -> f64 {
+        let u = match a.dtype() {
+            DType::F64 => f64::EPSILON / 2.0,
+            _ => f64::from(f32::EPSILON) / 2.0,
+        };
+        let widest = (a.as_tensor() - b.as_tensor())
+            .and_then(|d| d.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar::<f64>());
+        widest.expect("a number") / (u * scale)
+    }
+
+    /// What runs on other devices is what runs in place on the CPU, up to contracted roundings.
+    #[test]
+    fn a_fused_and_a_composed_step_towards_a_tensor_agree() {
+        for dtype in [DType::F32, DType::F64] {
+            let draw = |index| draw(index, 100, dtype);
+            for (step, square) in [(0.1, false), (0.001, true), (0.75, true), (1.0, false)] {
+                let lerp = Lerp { step, square };
+                let (fused, composed) = (var(&draw(0)), var(&draw(0)));
+                assert!(has_fused_pass(&fused));
+                lerp.apply(&fused, &draw(1)).expect("an update");
+                lerp.composed(&composed, &draw(1)).expect("an update");
+                assert!(
+                    difference(&fused, &var(&draw(0)), 1.0) > 1e3,
+                    "nothing moved"
+                );
+                // |x|, |y| < 20 after squaring; at most four roundings on each side.
+                let apart = difference(&fused, &composed, 20.0);
+                assert!(apart <= 8.0, "{lerp:?} {dtype:?}");
+            }
+        }
+    }
+
+    /// θ, m, v and θ̄ of one pass are those of one update after the other, for slices of one chunk and of several.
+    #[test]
+    fn one_pass_and_four_composed_updates_agree() {
+        let update = Update {
+            first: Lerp {
+                step: 0.1,
+                square: false,
+            },
+            second: Lerp {
+                step: 0.25,
+                square: true,
+            },
+            descent: Descent {
+                keep: 0.9,
+                rate: 0.3,
+                root: 2.0,
+                eps: 0.1,
+            },
+        };
+        let lerp = Lerp {
+            step: 0.3,
+            square: false,
+        };
+        for dtype in [DType::F32, DType::F64] {
+            for count in [1, BLOCK + 3, 2 * CHUNK + 5] {
+                let draw = |index| draw(index, count, dtype);
+                let start = || {
+                    let moments = Moments {
+                        m: var(&draw(1)),
+                        v: var(&draw(2).sqr().expect("squares")),
+                    };
+                    (var(&draw(0)), moments, var(&draw(3)))
+                };
+                let (grad, fused, composed, before) = (draw(4), start(), start(), start());
+                let (theta, moments, average) = &fused;
+                let step = update.apply(theta, &grad, moments, Some((average, lerp)));
+                step.expect("a step");
+                let (theta, moments, average) = &composed;
+                let step = update.composed(theta, &grad, moments, Some((average, lerp)));
+                step.expect("a step");
+                let pairs = |a: &(Var, Moments, Var), b: &(Var, Moments, Var)| {
+                    let of = |x: &(Var, Moments, Var)| [&x.0, &x.1.m, &x.1.v, &x.2].map(Var::clone);
+                    of(a).into_iter().zip(of(b)).collect::<Vec<_>>()
+                };
+                for (fused, before) in pairs(&fused, &before) {
+                    assert!(difference(&fused, &before, 1.0) > 1e3, "nothing moved");
+                }
+                // |θ| < 6, g² < 36, |m|/eps < 60: two roundings of v count 0.6/eps² |m| times in θ where v is smallest,
+                // yet √v only relatively; at most eleven roundings on each side.
+                for (i, (fused, composed)) in pairs(&fused, &composed).into_iter().enumerate() {
+                    let apart = difference(&fused, &composed, 40.0);
+                    assert!(apart <= 22.0, "{i} of {count}, {dtype:?}: {apart}");
+                }
+                let alone = start();
+                let step = update.apply(&alone.0, &grad, &alone.1, None);
+                step.expect("a step");
+                let lone = lerp.apply(&alone.2, &alone.0);
+                lone.expect("an update");
+                for (i, (fused, alone)) in pairs(&fused, &alone).into_iter().enumerate() {
+                    assert!(difference(&fused, &alone, 1.0) == 0.0, "{i} of {count}");
+                }
+            }
+        }
+    }
+}
