@@ -1,10 +1,11 @@
 //! Wall time and processor time, and the environment that fixes the number of threads.
 
 use std::fmt;
-use std::fs;
 use std::str::FromStr;
 use std::sync::OnceLock;
 use std::time::Instant;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use super::Outcome;
 
@@ -19,24 +20,16 @@ pub enum Clock {
 
 impl Clock {
     /// Seconds since some moment.
-    pub fn now(self) -> Outcome<f64> {
+    pub fn now(self) -> f64 {
         static START: OnceLock<Instant> = OnceLock::new();
         match self {
-            Self::Wall => Ok(START.get_or_init(Instant::now).elapsed().as_secs_f64()),
-            Self::Cpu => processor_time(),
+            Self::Wall => START.get_or_init(Instant::now).elapsed().as_secs_f64(),
+            Self::Cpu => {
+                let time = clock_gettime(ClockId::ProcessCPUTime);
+                time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64
+            }
         }
     }
-}
-
-/// The sum over the threads of the first number in `schedstat`: nanoseconds on a processor.
-fn processor_time() -> Outcome<f64> {
-    let mut nanoseconds = 0.0;
-    for task in fs::read_dir("/proc/self/task")? {
-        let text = fs::read_to_string(task?.path().join("schedstat"))?;
-        let first = text.split_whitespace().next().ok_or("schedstat is empty")?;
-        nanoseconds += first.parse::<f64>()?;
-    }
-    Ok(1e-9 * nanoseconds)
 }
 
 impl FromStr for Clock {

@@ -183,17 +183,11 @@ fn same_parameters(name: &str, work: &Work, theirs: Option<usize>) -> Outcome<()
 
 /// Times of single calls, at least 3, until the seconds are over.
 fn timed(work: &mut Work, options: &Options) -> Outcome<Vec<f64>> {
-    let (mut times, start, first) = (Vec::new(), Clock::Wall.now()?, options.clock.now()?);
-    while times.len() < 3 || Clock::Wall.now()? - start < options.seconds {
-        let call = options.clock.now()?;
+    let (mut times, start) = (Vec::new(), Clock::Wall.now());
+    while times.len() < 3 || Clock::Wall.now() - start < options.seconds {
+        let call = options.clock.now();
         (work.call)()?;
-        times.push(options.clock.now()? - call);
-    }
-    if options.clock == Clock::Cpu {
-        // The system brings a running thread's account up to date only now and then: short calls are told from
-        // their mean alone.
-        let mean = (options.clock.now()? - first) / times.len() as f64;
-        return Ok(vec![mean]);
+        times.push(options.clock.now() - call);
     }
     Ok(times)
 }
@@ -212,9 +206,9 @@ fn line(row: &Row) -> String {
     let time = |rounds: &[Vec<f64>]| {
         let all = rounds.concat();
         format!(
-            "{:.2} ({:.2})",
-            1e3 * median(&all),
-            1e3 * least(all.iter().copied())
+            "{} ({})",
+            milliseconds(median(&all)),
+            milliseconds(least(all.iter().copied()))
         )
     };
     let pair = |rounds: &Option<Vec<Vec<f64>>>| match rounds {
@@ -231,6 +225,12 @@ fn line(row: &Row) -> String {
         compiled.0,
         compiled.1
     )
+}
+
+/// Milliseconds, to a hundredth; short ones to a tenth of a microsecond.
+fn milliseconds(seconds: f64) -> String {
+    let digits = if seconds < 1e-3 { 4 } else { 2 };
+    format!("{:.digits$}", 1e3 * seconds)
 }
 
 /// Median, least and largest of the rounds' ratios of medians.

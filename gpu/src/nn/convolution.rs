@@ -7,7 +7,7 @@ use super::conv2d::Geometry;
 use super::frame::Frame;
 use super::panels::{Panels, gather, pack, panel_width, turn};
 use super::product::{Left, Run, multiply, strip_width};
-use super::real::{Real, sum, vectorised};
+use super::real::{Real, plain_sum, vectorised};
 use super::scratch::Scratch;
 
 /// Pixels of ∂L/∂y that are laid out for the gradient of the weights at a time.
@@ -222,7 +222,7 @@ pub(super) fn bias_gradient<R: Real>(grad: &[R], geometry: &Geometry) -> Vec<R> 
                 || {
                     let mut total = R::default();
                     for image in grad.chunks_exact(out_image) {
-                        total += sum(&image[o * pixels..][..pixels], |g| g);
+                        total += plain_sum(&image[o * pixels..][..pixels]);
                     }
                     total
                 },

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::activation::{silu_slope, silu_value};
 use super::buffer::{accumulate, by_dtype, load, tensor, with};
-use super::real::{Real, moments, sum, sum2, vectorised};
+use super::real::{Real, moments, plain_sum, sum2, vectorised};
 use super::{Path, composed};
 use crate::Error;
 
@@ -309,7 +309,7 @@ fn sample_backward<R: Real>(
                     *g = *g * silu_slope(gamma[c] * ((x - mean) * scale) + beta[c]);
                 }
             }
-            beta_grad[c] = sum(grad, |g| g);
+            beta_grad[c] = plain_sum(grad);
             gamma_grad[c] = sum2(grad, x, |g, x| g * ((x - mean) * scale));
             h_sum += gamma[c] * beta_grad[c];
             hx_sum += gamma[c] * gamma_grad[c];

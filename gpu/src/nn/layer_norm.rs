@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::{PARTIALS, accumulate, by_dtype, load, tensor, with};
-use super::real::{Real, moments, sum, sum2, vectorised};
+use super::real::{Real, moments, plain_sum, sum2, vectorised};
 use super::{Path, composed};
 use crate::Error;
 
@@ -238,7 +238,7 @@ fn row_backward<R: Real>(
         *g = gamma * *g;
     }
     let count = R::of(x.len() as f64);
-    let h_mean = sum(grad, |h| h) / count;
+    let h_mean = plain_sum(grad) / count;
     let hx_mean = sum2(grad, x, |h, x| h * ((x - mean) * scale)) / count;
     for (g, &x) in grad.iter_mut().zip(x) {
         *g = scale * (*g - h_mean - (x - mean) * scale * hx_mean);

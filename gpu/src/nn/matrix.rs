@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::buffer::PARTIALS;
 use super::panels::Panels;
 use super::product::{Left, multiply_into, strip_width, strips};
 use super::real::Real;
@@ -61,10 +60,10 @@ pub(super) fn columns_times<R: Real>(
     y
 }
 
-/// A sixteenth of the rows, in whole strips, but at most [`ROWS`].
+/// A thread's share of the rows, in whole strips, but at most [`ROWS`]: how rows are shared changes no sum.
 fn rows_of_task(rows: usize) -> usize {
     let strip = strip_width();
-    rows.div_ceil(PARTIALS)
+    rows.div_ceil(rayon::current_num_threads())
         .next_multiple_of(strip)
         .clamp(strip, ROWS)
 }

@@ -47,9 +47,25 @@ impl<'a, R: Real> Panels<'a, R> {
     /// First column and elements of each panel.
     #[inline(always)]
     pub(super) fn panels(&self) -> impl Iterator<Item = (usize, &'a [R])> + use<'a, R> {
+        let (panels, width) = (*self, panel_width::<R>());
+        (0..self.columns.div_ceil(width)).map(move |i| (i * width, panels.panel(i)))
+    }
+
+    /// One panel.
+    #[inline(always)]
+    pub(super) fn panel(&self, i: usize) -> &'a [R] {
+        let size = self.inner * panel_width::<R>();
+        &self.values[i * size..][..size]
+    }
+
+    /// The panels from a column on, if one begins there.
+    pub(super) fn from(&self, column: usize) -> Option<Self> {
         let width = panel_width::<R>();
-        let (values, size) = (self.values, self.inner * width);
-        (0..self.columns.div_ceil(width)).map(move |i| (i * width, &values[i * size..][..size]))
+        column.is_multiple_of(width).then(|| Self {
+            values: &self.values[column * self.inner..],
+            inner: self.inner,
+            columns: self.columns - column,
+        })
     }
 }
 
@@ -153,24 +169,59 @@ pub(super) fn turn<R: Real>(
     for start in (0..len).step_by(TERMS) {
         let terms = TERMS.min(len - start);
         let row = |j: usize| &from[j * stride + start..][..terms];
-        let whole = (count - count % 4, terms - terms % 4);
-        for j in (0..whole.0).step_by(4) {
-            let rows = [row(j), row(j + 1), row(j + 2), row(j + 3)];
-            for p in (0..whole.1).step_by(4) {
-                for (i, column) in turned(rows, p).iter().enumerate() {
-                    to[place(start + p + i) * width + j..][..4].copy_from_slice(column);
-                }
-            }
-            for p in whole.1..terms {
-                let at = place(start + p) * width + j;
-                let [a, b, c, d] = rows;
-                to[at..at + 4].copy_from_slice(&[a[p], b[p], c[p], d[p]]);
-            }
+        let (lines, fours) = (count - count % LINE, count - count % 4);
+        for j in (0..lines).step_by(LINE) {
+            let rows: [&[R]; LINE] = rows_from(row, j);
+            turn_rows(rows, to, |p| place(start + p) * width + j);
         }
-        for j in whole.0..count {
+        for j in (lines..fours).step_by(4) {
+            let rows: [&[R]; 4] = rows_from(row, j);
+            turn_rows(rows, to, |p| place(start + p) * width + j);
+        }
+        for j in fours..count {
             for (p, &x) in row(j).iter().enumerate() {
                 to[place(start + p) * width + j] = x;
             }
+        }
+    }
+}
+
+/// Rows that are turned together: what they make is a line of the cache of f32.
+const LINE: usize = 16;
+
+#[inline(always)]
+fn rows_from<'a, R, const N: usize>(row: impl Fn(usize) -> &'a [R], j: usize) -> [&'a [R]; N] {
+    let mut rows: [&[R]; N] = [&[]; N];
+    for (i, to) in rows.iter_mut().enumerate() {
+        *to = row(j + i);
+    }
+    rows
+}
+
+/// Writes element p of N rows of one length, N at most [`LINE`] and a multiple of 4, to N elements from `at(p)` on.
+#[inline(always)]
+fn turn_rows<R: Real, const N: usize>(rows: [&[R]; N], to: &mut [R], at: impl Fn(usize) -> usize) {
+    let mut fours: [&[[R; 4]]; N] = [&[]; N];
+    for (four, row) in fours.iter_mut().zip(rows) {
+        // Cut to one length that the compiler sees: indices are then not looked at again.
+        *four = &row.as_chunks().0[..rows[0].len() / 4];
+    }
+    for p in 0..rows[0].len() / 4 {
+        let mut squares = [[[R::default(); 4]; 4]; LINE / 4];
+        for (square, rows) in squares.iter_mut().zip(fours.as_chunks::<4>().0) {
+            *square = R::turned([rows[0][p], rows[1][p], rows[2][p], rows[3][p]]);
+        }
+        for i in 0..4 {
+            let to = &mut to[at(4 * p + i)..][..N];
+            for (to, square) in to.as_chunks_mut().0.iter_mut().zip(&squares) {
+                *to = square[i];
+            }
+        }
+    }
+    for p in rows[0].len() / 4 * 4..rows[0].len() {
+        let to = &mut to[at(p)..][..N];
+        for (to, row) in to.iter_mut().zip(rows) {
+            *to = row[p];
         }
     }
 }

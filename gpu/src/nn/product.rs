@@ -25,6 +25,8 @@ use super::scratch::Scratch;
 const DEPTH: usize = 128;
 /// Rows whose sums wait at the same time.
 const HEIGHT: usize = 256;
+/// Elements of a result that may wait as a whole: half of a second-level cache of 1 MiB, in f32.
+const WAITING: usize = 1 << 17;
 /// Most elements of a tile.
 const TILE: usize = 12 * VECTORS * 16;
 
@@ -167,7 +169,8 @@ pub(super) fn strips<R: Real>(x: &[R], width: usize, columns: Range<usize>) -> S
                 let to = &mut to[p * strip..][..from.len()];
                 match (to.as_chunks_mut::<12>(), from.as_chunks::<12>()) {
                     (([to], []), ([from], [])) => *to = *from,
-                    _ => to.copy_from_slice(from),
+                    // A call of the library for so few takes longer than the copy.
+                    _ => to.iter_mut().zip(from).for_each(|(to, from)| *to = *from),
                 }
             }
         }
@@ -228,40 +231,48 @@ impl<R: Real> WithSimd for MultiplyInto<'_, R> {
         let (width, most) = (VECTORS * R::lanes::<S>(), tile_rows::<S>());
         let (inner, columns, count) = (self.right.inner(), self.right.columns(), self.rows.count());
         let mut tile = [R::default(); TILE];
-        for (column, panel) in self.right.panels() {
+        let (panels, blocks) = (columns.div_ceil(width), inner.div_ceil(DEPTH));
+        // A small result waits in the cache while each block of both operands is met once; of a large one only the part of
+        // a panel does.
+        let blocks_first = count * columns <= WAITING;
+        for i in 0..panels * blocks {
+            let (panel, block) = if blocks_first {
+                (i % panels, i / panels)
+            } else {
+                (i / blocks, i % blocks)
+            };
+            let (column, done) = (panel * width, block * DEPTH);
             let used = width.min(columns - column);
-            for done in (0..inner).step_by(DEPTH) {
-                let part = Part {
-                    left: self.left,
-                    rows: self.rows,
-                    panel,
-                    block: &[Run {
-                        left: done,
-                        right: done,
-                        len: DEPTH.min(inner - done),
-                    }],
-                    first: done == 0 && self.bias.is_none(),
-                };
-                for row in (0..count).step_by(most) {
-                    let size = most.min(count - row);
-                    let to = &mut self.to[row * columns + column..];
-                    if let (0, Some(bias)) = (done, self.bias) {
-                        for to in to.chunks_mut(columns).take(size) {
-                            copy(&mut to[..used], &bias[column..][..used]);
-                        }
+            let part = Part {
+                left: self.left,
+                rows: self.rows,
+                panel: self.right.panel(panel),
+                block: &[Run {
+                    left: done,
+                    right: done,
+                    len: DEPTH.min(inner - done),
+                }],
+                first: done == 0 && self.bias.is_none(),
+            };
+            for row in (0..count).step_by(most) {
+                let size = most.min(count - row);
+                let to = &mut self.to[row * columns + column..];
+                if let (0, Some(bias)) = (done, self.bias) {
+                    for to in to.chunks_mut(columns).take(size) {
+                        copy(&mut to[..used], &bias[column..][..used]);
                     }
-                    if used == width && size.is_multiple_of(4) {
-                        part.add_some(simd, row, size, to, columns);
-                        continue;
-                    }
-                    let tile = &mut tile[..most * width];
-                    for (tile, to) in tile.chunks_mut(width).zip(to.chunks(columns)).take(size) {
-                        tile[..used].copy_from_slice(&to[..used]);
-                    }
-                    part.add_some(simd, row, size, tile, width);
-                    for (tile, to) in tile.chunks(width).zip(to.chunks_mut(columns)).take(size) {
-                        to[..used].copy_from_slice(&tile[..used]);
-                    }
+                }
+                if used == width && size.is_multiple_of(4) {
+                    part.add_some(simd, row, size, to, columns);
+                    continue;
+                }
+                let tile = &mut tile[..most * width];
+                for (tile, to) in tile.chunks_mut(width).zip(to.chunks(columns)).take(size) {
+                    tile[..used].copy_from_slice(&to[..used]);
+                }
+                part.add_some(simd, row, size, tile, width);
+                for (tile, to) in tile.chunks(width).zip(to.chunks_mut(columns)).take(size) {
+                    to[..used].copy_from_slice(&tile[..used]);
                 }
             }
         }

@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::{CHUNK, by_dtype, load, tensor, with};
-use super::real::{Real, maximum, sum, sum2, vectorised};
+use super::real::{Real, maximum, plain_sum, sum2, vectorised};
 use super::{Path, composed};
 
 /// Softmax over the last dimension.
@@ -111,7 +111,7 @@ pub(super) fn scaled_softmax_row<R: Real>(row: &mut [R], scale: R) {
     for x in row.iter_mut() {
         *x = ((*x - largest) * scale).exp_nonpositive();
     }
-    let scale = R::of(1.0) / sum(row, |x| x);
+    let scale = R::of(1.0) / plain_sum(row);
     for x in row.iter_mut() {
         *x = *x * scale;
     }

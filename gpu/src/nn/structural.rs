@@ -229,14 +229,16 @@ impl<R: Real> Rows<R> {
             .enumerate()
             .for_each(|(i, (both, (own, other)))| {
                 let [x, y] = psi.map(|psi| &psi[i * width..][..width]);
-                if op.cosine {
-                    (*own, *other) = (norm(x), norm(y));
-                }
-                let scales = [roots[i] / *own, roots[i] / *other];
                 let (p, s) = both[..2 * width].split_at_mut(width);
                 vectorised(
                     #[inline(always)]
-                    || difference_and_sum(p, s, x, y, scales),
+                    || {
+                        if op.cosine {
+                            (*own, *other) = (norm(x), norm(y));
+                        }
+                        let scales = [roots[i] / *own, roots[i] / *other];
+                        difference_and_sum(p, s, x, y, scales);
+                    },
                 );
             });
         Self {
@@ -264,11 +266,9 @@ impl<R: Real> Rows<R> {
     }
 }
 
+#[inline(always)]
 fn norm<R: Real>(row: &[R]) -> f64 {
-    vectorised(
-        #[inline(always)]
-        || sum_wide(row, |x| x * x).sqrt(),
-    )
+    sum_wide(row, |x| x * x).sqrt()
 }
 
 /// p = x a − y b and s = x a + y b.
@@ -370,12 +370,15 @@ fn feature_form<R: Real>(rows: &Rows<R>, op: &PolarisedLoss) -> Outcome<R> {
         let panels = pack_rows(&rows.both, rows.pitch, batch, 2 * width);
         let both = Panels::new(&panels, batch, 2 * width);
         let ax = columns_times(&rows.both, rows.pitch, 0..width, both);
-        let panels = pack_rows(rows.sums(), rows.pitch, batch, width);
-        let sums = Panels::new(&panels, batch, width);
-        (
-            ax,
-            columns_times(&rows.both, rows.pitch, width..2 * width, sums),
-        )
+        let own: Scratch<R>;
+        let sums = if let Some(sums) = both.from(width) {
+            sums
+        } else {
+            own = pack_rows(rows.sums(), rows.pitch, batch, width);
+            Panels::new(&own, batch, width)
+        };
+        let chosen = width..2 * width;
+        (ax, columns_times(&rows.both, rows.pitch, chosen, sums))
     };
     let own: Option<Vec<f64>> = (op.without_diagonal && !op.cosine).then(|| diagonal(rows));
     let excluded: f64 = own.iter().flatten().map(|e| e * e).sum();
