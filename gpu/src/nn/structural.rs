@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::buffer::{by_dtype, load, tensor, with};
 use super::matrix::{columns_times, rows_times};
-use super::panels::{Panels, pack, pack_columns, pack_rows};
+use super::panels::{Panels, pack, pack_columns, pack_rows, turn};
 use super::real::{Real, sum_wide, sum2_wide, vectorised};
 use super::scratch::Scratch;
 
@@ -340,18 +340,23 @@ fn symmetric_part<R: Real>(h: &[R], side: usize, without_diagonal: bool) -> (Vec
                 #[inline(always)]
                 || {
                     let first = block * BLOCK;
-                    let mut squares = 0.0;
+                    let (mut squares, mut turned) = (0.0, [R::default(); BLOCK * BLOCK]);
                     for start in (0..side).step_by(BLOCK) {
                         let columns = start..(start + BLOCK).min(side);
+                        let from = &h[start * side + first..];
+                        let count = rows.len() / side;
+                        turn(from, side, count, columns.len(), &mut turned, BLOCK, |i| i);
                         for (i, row) in rows.chunks_exact_mut(side).enumerate() {
-                            let i = first + i;
-                            for j in columns.clone() {
-                                row[j] = R::of(0.5) * (h[i * side + j] + h[j * side + i]);
+                            let from = &h[(first + i) * side..][columns.clone()];
+                            let terms = from.iter().zip(&turned[i * BLOCK..]);
+                            let part = &mut row[columns.clone()];
+                            for (e, (&h, &turned)) in part.iter_mut().zip(terms) {
+                                *e = R::of(0.5) * (h + turned);
                             }
-                            if without_diagonal && columns.contains(&i) {
-                                row[i] = R::default();
+                            if without_diagonal && columns.contains(&(first + i)) {
+                                part[first + i - start] = R::default();
                             }
-                            squares += sum_wide(&row[columns.clone()], |e| e * e);
+                            squares += sum_wide(part, |e| e * e);
                         }
                     }
                     squares
@@ -412,17 +417,18 @@ fn traces<R: Real>(ax: &[R], c: &[R], width: usize) -> f64 {
             vectorised(
                 #[inline(always)]
                 || {
-                    let mut sum = 0.0;
+                    let (mut sum, mut turned) = (0.0, [R::default(); BLOCK * BLOCK]);
                     for start in (0..width).step_by(BLOCK) {
                         let columns = start..(start + BLOCK).min(width);
+                        let from = &ax[(2 * start + 1) * width + block * BLOCK..];
+                        let (pitch, count) = (2 * width, c.len() / width);
+                        turn(from, pitch, count, columns.len(), &mut turned, BLOCK, |i| i);
                         for (i, c) in c.chunks_exact(width).enumerate() {
-                            let i = block * BLOCK + i;
-                            let (a, x) = row(i);
+                            let (a, x) = row(block * BLOCK + i);
                             let (a, c) = (&a[columns.clone()], &c[columns.clone()]);
                             sum += sum2_wide(a, c, |a, c| a * c);
-                            for j in columns.clone() {
-                                sum += x[j].wide() * row(j).1[i].wide();
-                            }
+                            let turned = &turned[i * BLOCK..][..columns.len()];
+                            sum += sum2_wide(&x[columns.clone()], turned, |x, y| x * y);
                         }
                     }
                     sum
@@ -445,16 +451,21 @@ fn gradient_factor<R: Real>(
         width,
         #[inline(always)]
         |panel, first, count, pitch| {
-            for (p, to) in panel.chunks_exact_mut(pitch).enumerate() {
-                for (j, to) in to[..count].iter_mut().enumerate() {
-                    let j = first + j;
-                    let (signed, other) = if p < width {
-                        (c[p * width + j], ax[j * 2 * width + width + p])
-                    } else {
-                        let row = (p - width) * 2 * width;
-                        (ax[row + width + j], ax[row + j])
-                    };
-                    *to = R::of(factor * (sign * signed.wide() + other.wide()));
+            let (above, below) = panel.split_at_mut(width * pitch);
+            // Xᵀ, to which ± C is added where it lies.
+            let x = &ax[(2 * first + 1) * width..];
+            turn(x, 2 * width, width, count, above, pitch, |p| p);
+            for (p, to) in above.chunks_exact_mut(pitch).enumerate() {
+                let c = &c[p * width + first..];
+                for (to, c) in to[..count].iter_mut().zip(c) {
+                    *to = R::of(factor * (sign * c.wide() + to.wide()));
+                }
+            }
+            for (p, to) in below.chunks_exact_mut(pitch).enumerate() {
+                let (a, x) = ax[p * 2 * width..][..2 * width].split_at(width);
+                let terms = a[first..].iter().zip(&x[first..]);
+                for (to, (a, x)) in to[..count].iter_mut().zip(terms) {
+                    *to = R::of(factor * (sign * x.wide() + a.wide()));
                 }
             }
         },

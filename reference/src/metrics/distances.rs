@@ -2,17 +2,14 @@
 
 use std::ops::Range;
 
-use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, Axis};
+use ndarray::Array2;
 use rayon::prelude::*;
 
 use super::features::Rows;
+use super::product::rows_by_rows;
 
 /// Rows of a block: a product of two blocks and its factors take 3 · 2048 · max(2048, d) numbers.
 const BLOCK: usize = 2048;
-
-/// Rows of a product that one task makes.
-const PART: usize = 256;
 
 /// Where the squared distances of some rows `a_i` to some `b_j` lie. `[eq:distance-bound]`
 ///
@@ -116,22 +113,11 @@ fn tile([left, right]: [&Centred; 2], [rows, columns]: [&Range<usize>; 2]) -> Ti
     Tile {
         rows: rows.clone(),
         columns: columns.clone(),
-        product: product(&left.rows, &right.rows),
+        product: rows_by_rows(left.rows.view(), right.rows.view()),
         norms: [left.norms.clone(), right.norms.clone()],
         slack: 4.04 * (d + 16.0) * (f64::EPSILON / 2.0),
         floor: 8.0 * d * f64::MIN_POSITIVE,
     }
-}
-
-/// `a bᵀ`, in parallel.
-fn product(a: &Array2<f64>, b: &Array2<f64>) -> Array2<f64> {
-    let mut product = Array2::zeros((a.nrows(), b.nrows()));
-    let parts = product.axis_chunks_iter_mut(Axis(0), PART);
-    parts
-        .zip(a.axis_chunks_iter(Axis(0), PART))
-        .par_bridge()
-        .for_each(|(mut part, a)| general_mat_mul(1.0, &a, &b.t(), 0.0, &mut part));
-    product
 }
 
 /// Rows 0 to n in blocks.

@@ -6,6 +6,7 @@ use ndarray::{Array2, Axis};
 
 use super::error::{MetricError, check, check_columns, finite};
 use super::features::FeatureView;
+use super::product::rows_by_rows;
 
 /// Rows of a block of kernel values.
 const BLOCK: usize = 1024;
@@ -166,7 +167,10 @@ fn sums_within(x: FeatureView<'_>) -> Vec<f64> {
     for (first, rows) in blocks(x.nrows()).enumerate() {
         let part = x.rows(rows.clone());
         for columns in blocks(x.nrows()).skip(first) {
-            let mut k = kernel(&part.dot(&x.rows(columns.clone()).t()), x.ncols());
+            let mut k = kernel(
+                &rows_by_rows(part.view(), x.rows(columns.clone()).view()),
+                x.ncols(),
+            );
             if rows == columns {
                 k.diag_mut().fill(0.0);
             } else {
@@ -184,7 +188,10 @@ fn sums_across(x: FeatureView<'_>, y: FeatureView<'_>) -> (Vec<f64>, Vec<f64>) {
     for rows in blocks(x.nrows()) {
         let part = x.rows(rows.clone());
         for columns in blocks(y.nrows()) {
-            let k = kernel(&part.dot(&y.rows(columns.clone()).t()), x.ncols());
+            let k = kernel(
+                &rows_by_rows(part.view(), y.rows(columns.clone()).view()),
+                x.ncols(),
+            );
             add(&mut sums.0[rows.clone()], &k, Axis(1));
             add(&mut sums.1[columns], &k, Axis(0));
         }

@@ -27,6 +27,7 @@ mod kid;
 mod memorisation;
 mod neighbours;
 mod prdc;
+mod product;
 
 pub use bootstrap::{
     Interval, basic_interval, bootstrap_means, percentile_interval, quantile, wilson_interval,
