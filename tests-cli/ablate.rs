@@ -119,6 +119,23 @@ fn arms_and_variants_are_trained_evaluated_and_compared() {
     assert!(std::fs::read(out.join("results.json")).expect("results") == before);
 }
 
+/// A variant of an arm that is not trained itself has nothing to be compared with but the base.
+#[test]
+fn a_variant_without_its_arm_is_compared_with_the_base_alone() {
+    let folder = Folder::new();
+    let out = folder.path("alone");
+    let chosen = ["--arms=base", "--seeds=1", "--sweep=relation=euclidean"];
+    let mut command = sadm();
+    let output = command.args(without_seeds(&out)).args(chosen).assert();
+    let table = String::from_utf8(output.success().get_output().stdout.clone()).expect("UTF-8");
+    let all = results(&out);
+    let alone = arm(&all, "guided, relation=euclidean");
+    assert!(alone["difference_to_parent"].is_null(), "{alone}");
+    let each = &alone["difference_to_base"]["fd-encoder"]["each"];
+    assert_eq!(each.as_array().map(Vec::len), Some(1), "{alone}");
+    assert!(!table.contains("− guided |"), "{table}");
+}
+
 /// Every combination of two keys is a row, with the number of rows said before anything is trained.
 #[test]
 fn a_grid_is_trained_in_all_combinations() {

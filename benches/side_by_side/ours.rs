@@ -45,7 +45,7 @@ pub fn step(config: &Config, image: ImageKind) -> Outcome<Work> {
     };
     let train = &config.train;
     let mut optimizer = AdamW::default();
-    let ema = Ema::new(&players.theta, train.ema_half_life, train.ema_ramp)?;
+    let mut ema = Ema::new(&players.theta, train.ema_half_life, train.ema_ramp)?;
     let objective = Objective::of(config);
     let term = StructureTerm::of(config, Phase::Guided);
     let clip = train.clip_norm;
@@ -62,7 +62,7 @@ pub fn step(config: &Config, image: ImageKind) -> Outcome<Work> {
             )?;
             let mut grads = losses.total.backward()?;
             clip_grad_norm(&players.theta, &mut grads, clip)?;
-            optimizer.step_and_average(&players.theta, &grads, 1.0, &ema, [n as f64; 2])?;
+            optimizer.step_and_average(&players.theta, &grads, 1.0, &mut ema, [n as f64; 2])?;
             Ok(())
         }),
     })
@@ -181,11 +181,11 @@ pub fn optimizer(sizes: &[usize]) -> Outcome<Work> {
     }
     let grads = sum.backward()?;
     let mut optimizer = AdamW::default();
-    let ema = Ema::new(&params, 1000.0, f64::INFINITY)?;
+    let mut ema = Ema::new(&params, 1000.0, f64::INFINITY)?;
     Ok(Work {
         parameters: None,
         call: Box::new(move || {
-            optimizer.step_and_average(&params, &grads, 1.0, &ema, [64.0; 2])?;
+            optimizer.step_and_average(&params, &grads, 1.0, &mut ema, [64.0; 2])?;
             Ok(())
         }),
     })

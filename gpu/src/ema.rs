@@ -84,14 +84,24 @@ impl Ema {
     /// Other parameters than those the average was made from.
     pub(crate) fn averages_of(&self, params: &Params) -> Result<Vec<Var>> {
         let (averages, sources) = (self.params.vars(), params.vars());
-        let name = |(name, _): &(String, Var)| name.clone();
-        if !averages.iter().map(name).eq(sources.iter().map(name)) {
-            let got = format!("{} of {}", sources.len(), averages.len());
-            return Err(Error::invalid(
+        let alike =
+            |(a, b): (&(String, Var), &(String, Var))| a.0 == b.0 && a.1.dims() == b.1.dims();
+        let common = averages
+            .iter()
+            .zip(&sources)
+            .take_while(|pair| alike(*pair))
+            .count();
+        if common < averages.len().max(sources.len()) {
+            let (what, must) = (
                 "parameters given to the EMA",
-                "have the names of the averaged ones",
-                got,
-            ));
+                "have the names and shapes of the averaged ones",
+            );
+            let first = |vars: &[(String, Var)]| match vars.get(common) {
+                Some((name, var)) => format!("`{name}` {:?}", var.dims()),
+                None => "no more".to_owned(),
+            };
+            let got = format!("{} where {} is averaged", first(&sources), first(&averages));
+            return Err(Error::invalid(what, must, got));
         }
         Ok(averages.into_iter().map(|(_, average)| average).collect())
     }

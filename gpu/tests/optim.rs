@@ -363,8 +363,82 @@ fn ema_refuses_other_parameters() {
     for other in [
         params(DType::F32, &[("x", &[1.0])]),
         params(DType::F32, &[("w", &[1.0, 2.0])]),
+        params(DType::F32, &[("a", &[3.0]), ("w", &[1.0])]),
     ] {
-        assert!(ema.update(&other, 1.0, 1.0).is_err(), "accepted");
+        let error = ema.update(&other, 1.0, 1.0).expect_err("accepted");
+        assert!(
+            error.to_string().contains("where `w` [1] is averaged"),
+            "{error}"
+        );
+        let mut adam = AdamW::default();
+        let all = other
+            .vars()
+            .into_iter()
+            .map(|(name, var)| (name, get(&var)));
+        let before: Vec<(String, Vec<f64>)> = all.collect();
+        let steps: Vec<(&str, &[f64])> = before.iter().map(|(n, x)| (&**n, &**x)).collect();
+        let grads = grads(&other, &steps);
+        adam.step_and_average(&other, &grads, 1.0, &mut ema, [1.0; 2])
+            .expect_err("accepted");
+        assert_eq!(adam.steps(), 0);
+        for (name, x) in &before {
+            assert_eq!(get(&var(&other, name)), *x, "`{name}` was moved");
+        }
+    }
+    assert_eq!(get(&var(ema.params(), "w")), [1.0]);
+}
+
+#[test]
+fn an_average_follows_a_parameter_that_has_no_gradient() {
+    for dtype in [DType::F32, DType::F64, DType::BF16] {
+        let start = params(dtype, &[("still", &[0.0]), ("w", &[0.0])]);
+        let mut ema = Ema::new(&start, 10.0, f64::INFINITY).expect("good numbers");
+        set(&start, "still", &[4.0]);
+        let grads = grads(&start, &[("w", &[1.0])]);
+        let mut adam = AdamW::default();
+        adam.step_and_average(&start, &grads, 1.0, &mut ema, [0.0, 10.0])
+            .expect("a step");
+        // One half-life is half of the way.
+        assert_eq!(get(&var(&start, "still")), [4.0], "{dtype:?}");
+        assert_eq!(get(&var(ema.params(), "still")), [2.0], "{dtype:?}");
+        let moved = get(&var(&start, "w"))[0];
+        assert!(moved < 0.0, "{dtype:?}");
+        assert_eq!(get(&var(ema.params(), "w")), [moved / 2.0], "{dtype:?}");
+    }
+}
+
+/// An update that reads what it writes is one update after the other; to wait for its own lock would be to wait for ever.
+#[test]
+fn tensors_of_one_storage_are_no_trap() {
+    for dtype in [DType::F32, DType::F64] {
+        let theta = params(dtype, &[("w", &[1.0, -2.0])]);
+        let mut ema = Ema::new(&theta, 10.0, 1.0).expect("good numbers");
+        let own = ema.params().clone();
+        ema.update(&own, 1.0, 1.0).expect("an update");
+        assert_eq!(get(&var(&own, "w")), [1.0, -2.0], "{dtype:?}");
+
+        let other = params(dtype, &[("w", &[1.0, -2.0])]);
+        let mut shared = grads(&theta, &[("w", &[0.0, 0.0])]);
+        let w = var(&theta, "w");
+        shared.insert(&w, w.as_tensor().clone());
+        let apart = grads(&other, &[("w", &[1.0, -2.0])]);
+        for (params, grads) in [(&theta, &shared), (&other, &apart)] {
+            AdamW::default().step(params, grads, 1.0).expect("a step");
+        }
+        assert_ne!(get(&w), [1.0, -2.0], "{dtype:?}");
+        let distance = get(&w).into_iter().zip(get(&var(&other, "w")));
+        for (a, b) in distance {
+            assert!((a - b).abs() <= 4.0 * F32_U * b.abs(), "{dtype:?}: {a} {b}");
+        }
+        AdamW::default()
+            .step_and_average(
+                &own,
+                &grads(&own, &[("w", &[1.0, 1.0])]),
+                1.0,
+                &mut ema,
+                [1.0; 2],
+            )
+            .expect("a step");
     }
 }
 

@@ -27,6 +27,7 @@ const DISTANCES: [Distance; 3] = [
     Distance::Huber { delta: 0.5 },
 ];
 const F64_U: f64 = f64::EPSILON / 2.0;
+const F32_U: f64 = f32::EPSILON as f64 / 2.0;
 
 fn every_option() -> impl Iterator<Item = StructureOptions> {
     RELATIONS.into_iter().flat_map(|relation| {
@@ -709,66 +710,110 @@ fn what_does_not_fit_is_refused() {
     assert_eq!("exclude".parse::<Diagonal>().ok(), Some(Diagonal::Exclude));
 }
 
-/// A part of the loss with its gradients in both batches.
+/// The value of a part of the loss and its gradients in both batches; the same once more from the same graph.
 fn part(
     loss: impl Fn(&Tensor, &Tensor) -> sadm_gpu::Result<Tensor>,
     [real, generated]: &[Var; 2],
 ) -> [Vec<f64>; 3] {
-    let value = (loss(real, generated).expect("fits") * 0.375).expect("a number");
-    let gradients = value.backward().expect("differentiable");
-    let of = |x: &Var| {
-        let gradient = gradients.get(x).expect("both are differentiated");
-        gradient
-            .flatten_all()
-            .and_then(|g| g.to_vec1())
-            .expect("f64")
+    let numbers = |x: &Tensor| -> candle_core::Result<Vec<f64>> {
+        x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
     };
-    let value = value.to_scalar().expect("one number");
-    [vec![value], of(real), of(generated)]
+    let value = (loss(real, generated).expect("fits") * 0.375).expect("a number");
+    let gradients = || {
+        let gradients = value.backward().expect("differentiable");
+        [real, generated].map(|x: &Var| {
+            let gradient = gradients.get(x).expect("both are differentiated");
+            numbers(gradient).expect("numbers")
+        })
+    };
+    let [of_real, of_generated] = gradients();
+    assert!(gradients() == [of_real.clone(), of_generated.clone()]);
+    [numbers(&value).expect("a number"), of_real, of_generated]
 }
 
-/// Sizes at which the products have several tasks, tiles, panels and blocks, none of them whole.
+/// Sizes at which the products have several tasks, tiles, panels and blocks; but for the last, whose panels are whole, none of
+/// them whole.
 #[test]
 fn large_batches_agree_with_the_composed_loss() {
-    let streams = Streams::new(7);
-    for (batch, width) in [(150, 70), (70, 150), (65, 33), (130, 129), (20, 300)] {
+    let sizes = [
+        (150, 70),
+        (70, 150),
+        (65, 33),
+        (130, 129),
+        (20, 300),
+        (150, 64),
+    ];
+    for (dtype, u) in [(DType::F64, F64_U), (DType::F32, F32_U)] {
+        for (batch, width) in sizes {
+            let draw = |name| {
+                let x =
+                    Streams::new(7).normal_tensor(name, 0, &[batch, width], &Device::Cpu, dtype);
+                Var::from_tensor(&x.expect("drawn")).expect("a variable")
+            };
+            let psi = [draw("real"), draw("generated")];
+            for diagonal in Diagonal::ALL {
+                agrees_with_the_composed_loss(&psi, u, diagonal);
+            }
+        }
+    }
+}
+
+fn agrees_with_the_composed_loss(psi: &[Var; 2], u: f64, diagonal: Diagonal) {
+    let (batch, width) = psi[0].dims2().expect("a batch");
+    let largest = psi.iter().map(|x| {
+        let largest = x.abs().and_then(|x| x.max_all()?.to_dtype(DType::F64));
+        let largest = largest.and_then(|x| x.to_scalar::<f64>());
+        largest.expect("a number")
+    });
+    let largest = largest.fold(1.0, f64::max);
+    let several: Vec<f64> = (0..batch).map(|i| 0.5 + (i % 7) as f64).collect();
+    for relation in [Relation::Cosine, Relation::InnerProduct] {
+        for eta in [&[0.75][..], &several] {
+            let options = StructureOptions {
+                relation,
+                diagonal,
+                distance: Distance::Squared,
+            };
+            let got = part(|r, g| structural_loss(r, g, eta, &options), psi);
+            let want = part(|r, g| structural_loss_composed(r, g, eta, &options), psi);
+            // |E| ≤ 2 d m², a gradient is 4 η/N times B terms E ψ, the value at most E² on average; sums of B and of d
+            // terms follow each other, η ≤ 6.5.
+            let terms = (batch + width) as f64 * 4.0 * u * 6.5;
+            let error = 2.0 * width as f64 * largest * largest;
+            let allowances = [error * error, 8.0 * error * largest / batch as f64];
+            for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                let allowance = terms * allowances[i.min(1)];
+                for (got, want) in got.iter().zip(want) {
+                    assert!(
+                        (got - want).abs() <= allowance,
+                        "{batch}×{width}, {options:?}, {i}: {got} instead of {want}, allowed {allowance:e}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Both forms of the loss, with as many rows as make several tasks.
+#[test]
+fn the_loss_does_not_depend_on_the_number_of_threads() {
+    for (batch, width) in [(150, 64), (100, 200)] {
         let draw = |name| {
-            let x = streams.normal_tensor(name, 0, &[batch, width], &Device::Cpu, DType::F64);
+            let x =
+                Streams::new(8).normal_tensor(name, 0, &[batch, width], &Device::Cpu, DType::F32);
             Var::from_tensor(&x.expect("drawn")).expect("a variable")
         };
         let psi = [draw("real"), draw("generated")];
-        let largest = psi.iter().map(|x| {
-            let size = x.abs().and_then(|x| x.max_all()?.to_scalar::<f64>());
-            size.expect("a number")
-        });
-        let largest = largest.fold(1.0, f64::max);
-        let several: Vec<f64> = (0..batch).map(|i| 0.5 + (i % 7) as f64).collect();
-        for relation in [Relation::Cosine, Relation::InnerProduct] {
-            for diagonal in Diagonal::ALL {
-                for eta in [&[0.75][..], &several] {
-                    let options = StructureOptions {
-                        relation,
-                        diagonal,
-                        distance: Distance::Squared,
-                    };
-                    let got = part(|r, g| structural_loss(r, g, eta, &options), &psi);
-                    let want = part(|r, g| structural_loss_composed(r, g, eta, &options), &psi);
-                    // |E| ≤ 2 d m², a gradient is 4 η/N times B terms E ψ, the value at most E² on average; sums of B and of d
-                    // terms follow each other, η ≤ 6.5.
-                    let terms = (batch + width) as f64 * 4.0 * F64_U * 6.5;
-                    let error = 2.0 * width as f64 * largest * largest;
-                    let allowances = [error * error, 8.0 * error * largest / batch as f64];
-                    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
-                        let allowance = terms * allowances[i.min(1)];
-                        for (got, want) in got.iter().zip(want) {
-                            assert!(
-                                (got - want).abs() <= allowance,
-                                "{batch}×{width}, {options:?}, {i}: {got} instead of {want}, allowed {allowance:e}"
-                            );
-                        }
-                    }
-                }
-            }
+        let bits = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            let options = StructureOptions::default();
+            pool.build()
+                .expect("a pool")
+                .install(|| part(|r, g| structural_loss(r, g, &[2.0], &options), &psi))
+        };
+        let one = bits(1);
+        for threads in [3, 8] {
+            assert!(one == bits(threads), "{batch}×{width} on {threads} threads");
         }
     }
 }

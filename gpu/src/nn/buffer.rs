@@ -56,7 +56,15 @@ pub(crate) fn with<R: Real, T>(x: &Tensor, f: impl FnOnce(&[R]) -> Result<T>) ->
     }
 }
 
-/// Calls `f` with the elements of contiguous CPU variables, all of them writable; no two may be the same variable.
+/// Whether no two of the tensors lie in one storage: of one that is lent to be written nothing can be read.
+pub(crate) fn are_apart<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> bool {
+    let address = |x: &Tensor| std::ptr::from_ref(&*x.storage_and_layout().0).addr();
+    let mut addresses: Vec<usize> = tensors.map(address).collect();
+    addresses.sort_unstable();
+    addresses.is_sorted_by(|a, b| a < b)
+}
+
+/// Calls `f` with the elements of contiguous CPU variables, all of them writable; they must be [apart](are_apart).
 pub(crate) fn with_variables<R: Real>(vars: &[&Var], f: &dyn Fn(Vec<&mut [R]>)) -> Result<()> {
     lend(vars, Vec::new(), f)
 }

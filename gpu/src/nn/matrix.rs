@@ -67,3 +67,38 @@ fn rows_of_task(rows: usize) -> usize {
         .next_multiple_of(strip)
         .clamp(strip, ROWS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::panels::pack_rows;
+
+    /// Both orders of panels and blocks, with and without a bias: of small integers the sums are exact.
+    #[test]
+    fn blocks_of_small_and_large_results_are_all_added() {
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+        let one = one.expect("a pool");
+        for (rows, inner, columns) in [(30, 300, 40), (ROWS + 3, 300, 700), (25, 129, 33)] {
+            let x: Vec<f32> = (0..rows * inner)
+                .map(|i| (i * 7 % 13) as f32 - 6.0)
+                .collect();
+            let b: Vec<f32> = (0..inner * columns)
+                .map(|i| (i * 5 % 11) as f32 - 5.0)
+                .collect();
+            let bias: Vec<f32> = (0..columns).map(|j| j as f32).collect();
+            for bias in [None, Some(&*bias)] {
+                let y = one.install(|| {
+                    let panels = pack_rows(&b, columns, inner, columns);
+                    rows_times(&x, inner, Panels::new(&panels, inner, columns), rows, bias)
+                });
+                for (i, y) in y.chunks(columns).enumerate() {
+                    let mut want = bias.map_or(vec![0.0; columns], <[f32]>::to_vec);
+                    for (x, b) in x[i * inner..][..inner].iter().zip(b.chunks(columns)) {
+                        want.iter_mut().zip(b).for_each(|(want, b)| *want += x * b);
+                    }
+                    assert!(y == want, "row {i} of {rows}×{inner}×{columns}");
+                }
+            }
+        }
+    }
+}

@@ -43,7 +43,7 @@ use candle_core::Tensor;
 
 pub use activation::{gelu, silu};
 pub use attention::{Packing, attention, self_attention};
-pub(crate) use buffer::{CHUNK, with, with_variables};
+pub(crate) use buffer::{CHUNK, are_apart, with, with_variables};
 pub use conv2d::{conv2d, conv2d_strided};
 pub(crate) use embedding::from_f64;
 pub use embedding::{embedding, time_features};

@@ -58,8 +58,8 @@ impl<'a, R: Real> Panels<'a, R> {
         &self.values[i * size..][..size]
     }
 
-    /// The panels from a column on, if one begins there.
-    pub(super) fn from(&self, column: usize) -> Option<Self> {
+    /// The panels after the first `column` columns, if one begins there.
+    pub(super) fn after(&self, column: usize) -> Option<Self> {
         let width = panel_width::<R>();
         column.is_multiple_of(width).then(|| Self {
             values: &self.values[column * self.inner..],

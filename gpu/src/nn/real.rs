@@ -482,7 +482,7 @@ pub(super) fn maximum<R: Real>(x: &[R]) -> R {
     lanes[0]
 }
 
-/// The larger of two numbers; the second if the first is NaN.
+/// The larger of two numbers; the second if either is NaN.
 #[inline(always)]
 fn larger<R: Real>(x: R, y: R) -> R {
     if x > y { x } else { y }

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, DType, InplaceOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::{by_dtype, load, tensor, with};
@@ -97,7 +97,7 @@ impl CustomOp2 for PolarisedLoss {
         generated_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let inputs = [(real, real_layout), (generated, generated_layout)];
-        let value = by_dtype!(real.dtype(), "structural_loss", loss(self, inputs))?;
+        let value = by_dtype!(real.dtype(), "structural_loss", forward(self, inputs))?;
         Ok((value, Shape::from(())))
     }
 
@@ -111,87 +111,122 @@ impl CustomOp2 for PolarisedLoss {
         // This is the CPU: reading a number from it waits for nothing.
         let factor = grad.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         let saved = self.saved.lock();
-        let saved = saved.unwrap_or_else(PoisonError::into_inner);
-        let Some(saved) = saved.as_ref() else {
-            return Ok((None, None));
-        };
-        let back = |side: usize, psi: &Tensor| {
-            by_dtype!(
-                psi.dtype(),
+        let saved = saved.unwrap_or_else(PoisonError::into_inner).take();
+        let saved = match saved {
+            Some(saved) => saved,
+            // The graph is walked once more: the products of the first time have become its gradients.
+            None => by_dtype!(
+                real.dtype(),
                 "structural_loss",
-                back(saved, side, psi, self.cosine, factor)
-            )
+                again(self, [real, generated])
+            )?,
+        };
+        let back = |side: usize, psi: &Tensor| match &saved.products[side] {
+            Some(product) => {
+                let back = Back {
+                    saved: &saved,
+                    side,
+                    psi,
+                    cosine: self.cosine,
+                    factor,
+                };
+                product.inplace_op1(&back)?;
+                product.to_dtype(psi.dtype()).map(Some)
+            }
+            None => Ok(None),
         };
         Ok((back(0, real)?, back(1, generated)?))
     }
 }
 
-/// From a gradient in q ψ/‖ψ‖ to one in ψ: g' = factor q η g, then (g' − u ⟨u, g'⟩)/‖ψ‖ with u = ψ/‖ψ‖.
-fn back<R: Real>(
-    saved: &Saved,
-    side: usize,
-    psi: &Tensor,
-    cosine: bool,
-    factor: f64,
-) -> Result<Option<Tensor>> {
-    let Some(product) = &saved.products[side] else {
-        return Ok(None);
-    };
-    let width = psi.dim(1)?;
-    let gradient = with::<R, _>(psi, |psi| {
-        with::<R, _>(product, |product| {
-            let mut gradient = vec![R::default(); psi.len()];
-            gradient
-                .par_chunks_mut(width)
-                .zip(psi.par_chunks(width).zip(product.par_chunks(width)))
-                .enumerate()
-                .for_each(|(i, (to, (psi, g)))| {
-                    let norm = saved.norms[side][i];
-                    let factor = factor * saved.common * saved.roots[i] / norm;
-                    vectorised(
-                        #[inline(always)]
-                        || {
-                            let along = if cosine {
-                                sum2_wide(psi, g, |x, g| x * g) / (norm * norm)
-                            } else {
-                                0.0
-                            };
-                            for (to, (x, g)) in to.iter_mut().zip(psi.iter().zip(g)) {
-                                *to = R::of(factor * (g.wide() - x.wide() * along));
-                            }
-                        },
-                    );
-                });
-            Ok(gradient)
+/// [`loss`] of tensors.
+fn again<R: Real>(op: &PolarisedLoss, [real, generated]: [&Tensor; 2]) -> Result<Saved> {
+    let (_, width) = real.dims2()?;
+    with::<R, _>(real, |real| {
+        with::<R, _>(generated, |generated| {
+            Ok(loss(op, [real, generated], width).1)
         })
-    })?;
-    Ok(Some(tensor(gradient, psi.shape(), psi.dtype())))
+    })
 }
 
-fn loss<R: Real>(op: &PolarisedLoss, inputs: [(&CpuStorage, &Layout); 2]) -> Result<CpuStorage> {
+/// From a gradient in q ψ/‖ψ‖ to one in ψ, in place: g' = factor q η g, then (g' − u ⟨u, g'⟩)/‖ψ‖ with u = ψ/‖ψ‖.
+struct Back<'a> {
+    saved: &'a Saved,
+    side: usize,
+    psi: &'a Tensor,
+    cosine: bool,
+    factor: f64,
+}
+
+impl InplaceOp1 for Back<'_> {
+    fn name(&self) -> &'static str {
+        "structural_loss's gradient"
+    }
+
+    fn cpu_fwd(&self, product: &mut CpuStorage, _: &Layout) -> Result<()> {
+        by_dtype!(product.dtype(), "structural_loss", back(self, product))
+    }
+}
+
+fn back<R: Real>(op: &Back<'_>, product: &mut CpuStorage) -> Result<()> {
+    let Back {
+        saved, side, psi, ..
+    } = *op;
+    let width = psi.dim(1)?;
+    with::<R, _>(psi, |psi| {
+        let rows = R::slice_mut(product)
+            .unwrap_or_default()
+            .par_chunks_mut(width);
+        rows.zip(psi.par_chunks(width))
+            .enumerate()
+            .for_each(|(i, (g, psi))| {
+                let norm = saved.norms[side][i];
+                let factor = op.factor * saved.common * saved.roots[i] / norm;
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        let along = if op.cosine {
+                            sum2_wide(psi, g, |x, g| x * g) / (norm * norm)
+                        } else {
+                            0.0
+                        };
+                        for (g, x) in g.iter_mut().zip(psi) {
+                            *g = R::of(factor * (g.wide() - x.wide() * along));
+                        }
+                    },
+                );
+            });
+        Ok(())
+    })
+}
+
+/// What [`PolarisedLoss::cpu_fwd`] does, in the arithmetic of R.
+fn forward<R: Real>(op: &PolarisedLoss, inputs: [(&CpuStorage, &Layout); 2]) -> Result<CpuStorage> {
     let dtype = inputs[0].0.dtype();
-    let (batch, width) = inputs[0].1.shape().dims2()?;
+    let (_, width) = inputs[0].1.shape().dims2()?;
     let [real, generated] = inputs.map(|(storage, layout)| load::<R>(storage, layout));
-    let psi = [&*real?, &*generated?];
+    let (value, saved) = loss(op, [&*real?, &*generated?], width);
+    *op.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(saved);
+    Ok(R::store(vec![R::of(value)], dtype))
+}
+
+/// The value, and what the backward pass needs.
+fn loss<R: Real>(op: &PolarisedLoss, psi: [&[R]; 2], width: usize) -> (f64, Saved) {
     let rows = Rows::new(psi, width, op);
-    let (value, products) = if width < batch {
+    let (value, products) = if width < rows.batch() {
         feature_form(&rows, op)
     } else {
         batch_form(&rows, psi, op)
     };
+    let shape = (rows.batch(), width);
     let saved = Saved {
-        products: products.map(|g| g.map(|g| tensor(g, (batch, width), R::DTYPE))),
+        products: products.map(|g| g.map(|g| tensor(g, shape, R::DTYPE))),
         norms: rows.norms,
         roots: rows.roots,
         common: rows.common,
     };
-    let mut slot = op.saved.lock().unwrap_or_else(PoisonError::into_inner);
-    *slot = Some(saved);
-    let value = match op.eta.as_slice() {
-        [eta] => value * eta,
-        _ => value,
-    };
-    Ok(R::store(vec![R::of(value)], dtype))
+    let common = if let [eta] = op.eta[..] { eta } else { 1.0 };
+    (value * common, saved)
 }
 
 /// Elements between the rows of `[P S]` beyond their own: rows that begin a multiple of 4 KiB apart would all fall into the same
@@ -340,7 +375,7 @@ fn symmetric_part<R: Real>(h: &[R], side: usize, without_diagonal: bool) -> (Vec
                 #[inline(always)]
                 || {
                     let first = block * BLOCK;
-                    let (mut squares, mut turned) = (0.0, [R::default(); BLOCK * BLOCK]);
+                    let mut turned = [R::default(); BLOCK * BLOCK];
                     for start in (0..side).step_by(BLOCK) {
                         let columns = start..(start + BLOCK).min(side);
                         let from = &h[start * side + first..];
@@ -356,10 +391,9 @@ fn symmetric_part<R: Real>(h: &[R], side: usize, without_diagonal: bool) -> (Vec
                             if without_diagonal && columns.contains(&(first + i)) {
                                 part[first + i - start] = R::default();
                             }
-                            squares += sum_wide(part, |e| e * e);
                         }
                     }
-                    squares
+                    sum_wide(rows, |e| e * e)
                 },
             )
         })
@@ -376,7 +410,7 @@ fn feature_form<R: Real>(rows: &Rows<R>, op: &PolarisedLoss) -> Outcome<R> {
         let both = Panels::new(&panels, batch, 2 * width);
         let ax = columns_times(&rows.both, rows.pitch, 0..width, both);
         let own: Scratch<R>;
-        let sums = if let Some(sums) = both.from(width) {
+        let sums = if let Some(sums) = both.after(width) {
             sums
         } else {
             own = pack_rows(rows.sums(), rows.pitch, batch, width);

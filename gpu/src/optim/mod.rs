@@ -1,8 +1,8 @@
 //! AdamW, clipping by the global gradient norm, and the learning rate's warm-up.
 //!
-//! Parameters are visited in the order of their names, so a step is deterministic. On the CPU the moments, the
-//! parameter and its moving average are updated in one pass over their slices, in place; elsewhere each update is
-//! composed of tensor operations. Both evaluate the same formula in the same order.
+//! Parameters are visited in the order of their names, so a step is deterministic. Of f32 and f64 parameters on the CPU
+//! the moments, the parameter and its moving average are updated in one pass over their slices, in place; otherwise each
+//! update is composed of tensor operations. Both evaluate the same formula in the same order.
 
 mod update;
 
@@ -88,16 +88,16 @@ impl AdamW {
     }
 
     /// [`step`](Self::step), then [`Ema::update`] after a step on `batch` images, `images_seen` earlier ones before it;
-    /// on the CPU both in one pass.
+    /// of f32 and f64 parameters on the CPU both in one pass.
     ///
     /// # Errors
-    /// Those of the two; parameters other than those the average was made from are found before anything moves.
+    /// Those of the two. Parameters other than those the average was made from are found before anything moves.
     pub fn step_and_average(
         &mut self,
         params: &Params,
         grads: &GradStore,
         lr_scale: f64,
-        ema: &Ema,
+        ema: &mut Ema,
         [images_seen, batch]: [f64; 2],
     ) -> Result<()> {
         let averages = ema.averages_of(params)?;

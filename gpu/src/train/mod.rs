@@ -616,7 +616,7 @@ impl Trainer {
             &self.players.theta,
             &grads,
             scale,
-            &self.ema,
+            &mut self.ema,
             [seen, batch_size],
         )?;
         self.state.theta_updates += 1;

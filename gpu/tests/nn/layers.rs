@@ -342,22 +342,42 @@ fn products_of_many_tiles_agree() {
 
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
-    let mut draw = Draw::new(11);
-    let inputs: Vec<Tensor> = [vec![21, 8, 8, 8], vec![16, 8, 3, 3], vec![16]]
-        .into_iter()
-        .map(|dims| draw.tensor(dims).to_dtype(DType::F32).expect("f32"))
-        .collect();
-    let op = |x: &[Tensor]| {
-        nn::group_norm_silu(&nn::conv2d(&x[0], &x[1], Some(&x[2]), 1)?, 4, &x[2], &x[2])
-    };
-    let bits = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .expect("a pool");
-        pool.install(|| gradients(&op, &inputs).iter().map(flat).collect::<Vec<_>>())
-    };
-    assert_eq!(bits(1), bits(3));
+    type Op = fn(&[Tensor]) -> Result<Tensor>;
+    let cases: [(&str, Op, Vec<Vec<usize>>); 3] = [
+        (
+            "convolution and norm",
+            |x| nn::group_norm_silu(&nn::conv2d(&x[0], &x[1], Some(&x[2]), 1)?, 4, &x[2], &x[2]),
+            vec![vec![21, 8, 8, 8], vec![16, 8, 3, 3], vec![16]],
+        ),
+        (
+            "convolution by tiles",
+            |x| nn::conv2d(&x[0], &x[1], Some(&x[2]), 1),
+            vec![vec![7, 32, 10, 10], vec![64, 32, 3, 3], vec![64]],
+        ),
+        (
+            "linear",
+            |x| nn::linear(&x[0], &x[1], Some(&x[2])),
+            vec![vec![230, 150], vec![700, 150], vec![700]],
+        ),
+    ];
+    for (name, op, dims) in cases {
+        let mut draw = Draw::new(11);
+        let inputs = dims.into_iter().map(|dims| draw.tensor(dims));
+        let inputs: Vec<Tensor> = inputs
+            .map(|x| x.to_dtype(DType::F32).expect("f32"))
+            .collect();
+        let bits = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            pool.build().expect("a pool").install(|| {
+                let results = gradients(&op, &inputs).into_iter().chain(op(&inputs));
+                results.map(|x| flat(&x)).collect::<Vec<_>>()
+            })
+        };
+        let one = bits(1);
+        for threads in [3, 8] {
+            assert!(one == bits(threads), "{name} on {threads} threads");
+        }
+    }
 }
 
 #[test]

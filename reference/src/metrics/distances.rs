@@ -113,7 +113,7 @@ fn tile([left, right]: [&Centred; 2], [rows, columns]: [&Range<usize>; 2]) -> Ti
     Tile {
         rows: rows.clone(),
         columns: columns.clone(),
-        product: rows_by_rows(left.rows.view(), right.rows.view()),
+        product: rows_by_rows(left.rows.view(), right.rows.view(), |p| p),
         norms: [left.norms.clone(), right.norms.clone()],
         slack: 4.04 * (d + 16.0) * (f64::EPSILON / 2.0),
         floor: 8.0 * d * f64::MIN_POSITIVE,

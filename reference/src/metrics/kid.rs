@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, ArrayView2, Axis};
 
 use super::error::{MetricError, check, check_columns, finite};
 use super::features::FeatureView;
@@ -167,10 +167,7 @@ fn sums_within(x: FeatureView<'_>) -> Vec<f64> {
     for (first, rows) in blocks(x.nrows()).enumerate() {
         let part = x.rows(rows.clone());
         for columns in blocks(x.nrows()).skip(first) {
-            let mut k = kernel(
-                &rows_by_rows(part.view(), x.rows(columns.clone()).view()),
-                x.ncols(),
-            );
+            let mut k = kernel(part.view(), x.rows(columns.clone()).view());
             if rows == columns {
                 k.diag_mut().fill(0.0);
             } else {
@@ -188,10 +185,7 @@ fn sums_across(x: FeatureView<'_>, y: FeatureView<'_>) -> (Vec<f64>, Vec<f64>) {
     for rows in blocks(x.nrows()) {
         let part = x.rows(rows.clone());
         for columns in blocks(y.nrows()) {
-            let k = kernel(
-                &rows_by_rows(part.view(), y.rows(columns.clone()).view()),
-                x.ncols(),
-            );
+            let k = kernel(part.view(), y.rows(columns.clone()).view());
             add(&mut sums.0[rows.clone()], &k, Axis(1));
             add(&mut sums.1[columns], &k, Axis(0));
         }
@@ -203,9 +197,10 @@ fn blocks(n: usize) -> impl Iterator<Item = Range<usize>> {
     (0..n).step_by(BLOCK).map(move |i| i..(i + BLOCK).min(n))
 }
 
-/// (p/d + 1)³ of products p.
-fn kernel(products: &Array2<f64>, d: usize) -> Array2<f64> {
-    products.mapv(|p| (p / d as f64 + 1.0).powi(3))
+/// (⟨a_i, b_j⟩/d + 1)³.
+fn kernel(a: ArrayView2<'_, f64>, b: ArrayView2<'_, f64>) -> Array2<f64> {
+    let d = a.ncols() as f64;
+    rows_by_rows(a, b, |p| (p / d + 1.0).powi(3))
 }
 
 /// Adds the sums of a matrix over an axis.

@@ -31,9 +31,7 @@ impl Arm {
             Self::Adversarial => "adversarial",
         }
     }
-}
 
-impl Arm {
     /// The arm to which this one adds something, if that is not the base that every arm is compared with.
     fn parent(self) -> Option<Self> {
         (self == Self::Adversarial).then_some(Self::Guided)
@@ -59,7 +57,7 @@ impl FromStr for Arm {
 pub struct Variant {
     /// Name of the arm or variant.
     pub name: String,
-    /// The arm that it varies.
+    /// The arm to which it adds something, or of which it varies a setting.
     pub parent: Option<Arm>,
     /// Its configuration.
     pub config: Config,
@@ -70,7 +68,7 @@ pub struct Variant {
 pub struct Trial {
     /// Name of the arm or variant.
     pub name: String,
-    /// The arm that it varies.
+    /// The arm to which it adds something, or of which it varies a setting.
     pub parent: Option<Arm>,
     /// Name of its folder.
     pub slug: String,

@@ -166,12 +166,12 @@ fn two_steps(name: &'static str, formula: &'static str, averages: bool) -> Box<d
         let named =
             |g: &str| Ok::<_, Error>(BTreeMap::from([("theta".to_owned(), case.get(g)?.clone())]));
         let params = gpu_parameters(place, &named("theta")?)?;
-        let following = Ema::new(&params, half_life, f64::INFINITY)?;
+        let mut following = Ema::new(&params, half_life, f64::INFINITY)?;
         let mut optimiser = gpu_adamw(&OPTIONS);
         for g in ["first", "second"] {
             let grads = gradients(place, &params, &named(g)?)?;
             if averages {
-                optimiser.step_and_average(&params, &grads, 1.0, &following, [0.0, batch])?;
+                optimiser.step_and_average(&params, &grads, 1.0, &mut following, [0.0, batch])?;
             } else {
                 optimiser.step(&params, &grads, 1.0)?;
             }

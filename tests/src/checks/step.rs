@@ -431,8 +431,7 @@ fn candle_step(case: &Case, place: &Place) -> Result<Values> {
     gpu_unet(&denoiser(), averages.builder())?;
     load(&averages, &part(case, "average"), place)?;
     let mut ema = Ema::new(&averages, HALF_LIFE, RAMP)?;
-    optimiser.step(&theta, &grads, 1.0)?;
-    ema.update(&theta, IMAGES, BATCH as f64)?;
+    optimiser.step_and_average(&theta, &grads, 1.0, &mut ema, [IMAGES, BATCH as f64])?;
     for (name, tensor) in theta.tensors() {
         values.insert(format!("theta of {name}"), Place::array(&tensor)?);
     }
