@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 # What other files call to do their work; the caller is named instead.
-HELPERS = {"nn/real.rs", "nn/buffer.rs", "nn/scratch.rs", "nn/softmax.rs"}
+HELPERS = {"nn/real.rs", "nn/sums.rs", "nn/exponential.rs", "nn/buffer.rs", "nn/scratch.rs", "nn/softmax.rs"}
 
 
 def output(*command, given=None):
@@ -67,15 +67,16 @@ def frames(bench, offsets):
 
 
 def kind(files):
-    ours = [file.split("gpu/src/")[1] for file in files if "gpu/src/" in file]
+    # A folder of a folder is one part.
+    ours = ["/".join(file.split("gpu/src/")[1].split("/")[:2]) for file in files if "gpu/src/" in file]
     if not ours:
         return "candle" if any("candle-core" in file for file in files) else "the rest"
     if "nn/panels.rs" in ours:
         return "packing and transposes"
-    if ours[0] == "nn/product.rs":
+    if ours[0] == "nn/product":
         return "products"
     named = [file for file in ours if file not in HELPERS] or ours
-    return "products" if named[0] == "nn/product.rs" else named[0]
+    return "products" if named[0] == "nn/product" else named[0]
 
 
 def main():

@@ -5,7 +5,8 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::{CHUNK, by_dtype, load, tensor, with};
-use super::real::{Real, sigmoid, vectorised};
+use super::exponential::sigmoid;
+use super::real::{Real, vectorised};
 use super::{Path, composed};
 
 /// `√(2/π)`, the scale of GELU's tanh form.

@@ -7,8 +7,9 @@ use super::conv2d::Geometry;
 use super::frame::Frame;
 use super::panels::{Panels, gather, pack, panel_width, turn};
 use super::product::{Left, Run, multiply, strip_width};
-use super::real::{Real, plain_sum, vectorised};
+use super::real::{Real, vectorised};
 use super::scratch::Scratch;
+use super::sums::plain_sum;
 
 /// Pixels of ∂L/∂y that are laid out for the gradient of the weights at a time.
 const TOGETHER: usize = 4096;

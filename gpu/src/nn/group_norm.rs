@@ -6,7 +6,8 @@ use rayon::prelude::*;
 
 use super::activation::{silu_slope, silu_value};
 use super::buffer::{accumulate, by_dtype, load, tensor, with};
-use super::real::{Real, moments, plain_sum, sum2, vectorised};
+use super::real::{Real, vectorised};
+use super::sums::{moments, plain_sum, sum2};
 use super::{Path, composed};
 use crate::Error;
 

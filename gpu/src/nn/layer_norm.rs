@@ -5,7 +5,8 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::{PARTIALS, accumulate, by_dtype, load, tensor, with};
-use super::real::{Real, moments, plain_sum, sum2, vectorised};
+use super::real::{Real, vectorised};
+use super::sums::{moments, plain_sum, sum2};
 use super::{Path, composed};
 use crate::Error;
 

@@ -21,6 +21,7 @@ pub mod composed;
 mod conv2d;
 mod convolution;
 mod embedding;
+mod exponential;
 mod frame;
 mod gated_sum;
 mod group_norm;
@@ -37,6 +38,7 @@ mod resample;
 mod scratch;
 mod softmax;
 mod structural;
+mod sums;
 mod winograd;
 
 use candle_core::Tensor;

@@ -4,7 +4,8 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::{CHUNK, by_dtype, tensor, with};
-use super::real::{Real, sum_wide, vectorised};
+use super::real::{Real, vectorised};
+use super::sums::sum_wide;
 
 /// Σ x_i² of a CPU tensor, in f64 and in an order that the number of threads does not change.
 ///

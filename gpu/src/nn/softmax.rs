@@ -5,7 +5,8 @@ use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::{CHUNK, by_dtype, load, tensor, with};
-use super::real::{Real, maximum, plain_sum, sum2, vectorised};
+use super::real::{Real, vectorised};
+use super::sums::{maximum, plain_sum, sum2};
 use super::{Path, composed};
 
 /// Softmax over the last dimension.

@@ -12,13 +12,19 @@
 //! An element of the result is summed in the order of the inner dimension, with one fused multiply-add per term,
 //! whatever the sizes and the number of threads.
 
-use std::ops::Range;
+mod part;
+mod strips;
+mod tile;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::panels::{Panels, VECTORS, copy, turned};
-use super::real::{Real, vectorised};
+use super::panels::{Panels, VECTORS, copy};
+use super::real::Real;
 use super::scratch::Scratch;
+use part::Part;
+use strips::tile_rows;
+pub(super) use strips::{strip_width, strips};
+pub(super) use tile::Tile;
 
 /// Terms that are added before the next tile's turn: with the rows of a tile, 128 rows of a panel take up half of a
 /// first-level cache of 48 KiB. With 256 the panel was read from the second level again for every tile.
@@ -73,113 +79,6 @@ impl Left<'_> {
         tiles
     }
 }
-
-/// A finished part of the product: rows from `row`, columns from `column`, `width` of them in each `pitch`.
-pub(super) struct Tile<'a, R> {
-    pub row: usize,
-    pub column: usize,
-    pub width: usize,
-    pitch: usize,
-    values: &'a [R],
-}
-
-impl<R: Real> Tile<'_, R> {
-    /// The rows of the tile.
-    #[inline(always)]
-    pub(super) fn rows(&self) -> impl Iterator<Item = &[R]> {
-        self.values
-            .chunks_exact(self.pitch)
-            .map(|row| &row[..self.width])
-    }
-
-    /// Copies the tile, turned, into rows that begin `pitch` elements apart in `to`, from element `at` on; to each of
-    /// them its element of `bias` is added.
-    pub(super) fn turn_into(&self, to: &mut [R], at: usize, pitch: usize, bias: Option<&[R]>) {
-        vectorised(
-            #[inline(always)]
-            || {
-                let bias = |j: usize| bias.map_or(R::default(), |bias| bias[self.column + j]);
-                let rows = self.values.len() / self.pitch;
-                let row = |i: usize| &self.values[i * self.pitch..][..self.width];
-                let start = |i: usize, j: usize| (self.column + j) * pitch + at + i;
-                let whole = (rows - rows % 4, self.width - self.width % 4);
-                for i in (0..whole.0).step_by(4) {
-                    let four = [row(i), row(i + 1), row(i + 2), row(i + 3)];
-                    for j in (0..whole.1).step_by(4) {
-                        for (k, column) in turned(four, j).into_iter().enumerate() {
-                            let bias = bias(j + k);
-                            to[start(i, j + k)..][..4].copy_from_slice(&[
-                                column[0] + bias,
-                                column[1] + bias,
-                                column[2] + bias,
-                                column[3] + bias,
-                            ]);
-                        }
-                    }
-                    for j in whole.1..self.width {
-                        let bias = bias(j);
-                        let to = &mut to[start(i, j)..][..4];
-                        for (to, row) in to.iter_mut().zip(four) {
-                            *to = row[j] + bias;
-                        }
-                    }
-                }
-                for i in whole.0..rows {
-                    for (j, &x) in row(i).iter().enumerate() {
-                        to[start(i, j)] = x + bias(j);
-                    }
-                }
-            },
-        );
-    }
-}
-
-/// Rows of a full tile: 12 · 2 accumulators, 2 vectors of the right operand and a broadcast fit into the 32 registers
-/// of AVX-512; 4 · 2 into the 16 of AVX2.
-#[inline(always)]
-fn tile_rows<S: Simd>() -> usize {
-    if S::REGISTER_COUNT >= 32 { 12 } else { 4 }
-}
-
-/// Rows of a strip of [`Left::Strips`]: those of a full tile.
-pub(super) fn strip_width() -> usize {
-    struct Width;
-    impl WithSimd for Width {
-        type Output = usize;
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, _: S) -> usize {
-            tile_rows::<S>()
-        }
-    }
-    Arch::new().dispatch(Width)
-}
-
-/// Strips of the transpose of a row-major matrix, cut from some of its columns: what [`Left::Strips`] reads. Read where
-/// they lie the columns would be a whole row apart, which for some widths is always the same place in the cache.
-pub(super) fn strips<R: Real>(x: &[R], width: usize, columns: Range<usize>) -> Scratch<R> {
-    let strip = strip_width();
-    let size = x.len() / width.max(1) * strip;
-    let mut strips = Scratch::new(columns.len().div_ceil(strip) * size);
-    // Some strips at a time, since the rows are pages of their own.
-    for (i, group) in strips.chunks_mut((TOGETHER * size).max(1)).enumerate() {
-        let columns = columns.start + i * TOGETHER * strip..columns.end;
-        for (p, row) in x.chunks_exact(width).enumerate() {
-            let from = row[columns.clone()].chunks(strip);
-            for (to, from) in group.chunks_exact_mut(size).zip(from) {
-                let to = &mut to[p * strip..][..from.len()];
-                match (to.as_chunks_mut::<12>(), from.as_chunks::<12>()) {
-                    (([to], []), ([from], [])) => *to = *from,
-                    // A call of the library for so few takes longer than the copy.
-                    _ => to.iter_mut().zip(from).for_each(|(to, from)| *to = *from),
-                }
-            }
-        }
-    }
-    strips
-}
-
-/// Strips that are cut together.
-const TOGETHER: usize = 8;
 
 /// Calls `store` with every tile of the product.
 pub(super) fn multiply<R: Real>(
@@ -421,137 +320,5 @@ impl<R: Real, F: FnMut(Tile<'_, R>)> WithSimd for Multiply<'_, R, F> {
                 }
             }
         }
-    }
-}
-
-/// What a block of the inner dimension adds to the tiles of a panel.
-struct Part<'a, R> {
-    left: &'a [R],
-    rows: Left<'a>,
-    panel: &'a [R],
-    block: &'a [Run],
-    /// Whether the sums begin here.
-    first: bool,
-}
-
-/// `$body` for `$i` = 0, 1, … below `$m`, written out: the compiler keeps an array in registers only if all its
-/// indices are constants, and gives up unrolling a loop of this size.
-macro_rules! unroll {
-    ($i:ident < $m:ident, $body:block) => {
-        unroll!(@ $i $m $body 0 1 2 3 4 5 6 7 8 9 10 11)
-    };
-    (@ $i:ident $m:ident $body:block $($n:literal)*) => {
-        $(if $n < $m {
-            let $i: usize = $n;
-            $body
-        })*
-    };
-}
-
-type Sums<R, S, const M: usize> = [[<R as Real>::Vector<S>; VECTORS]; M];
-
-impl<R: Real> Part<'_, R> {
-    /// Adds to the sums of some rows from `row` on, and of the next up to a multiple of 4; they begin `pitch` elements apart.
-    #[inline(always)]
-    fn add_some<S: Simd>(&self, simd: S, row: usize, rows: usize, to: &mut [R], pitch: usize) {
-        if rows > 8 {
-            self.add_to::<S, 12>(simd, row, to, pitch);
-        } else if rows > 4 {
-            self.add_to::<S, 8>(simd, row, to, pitch);
-        } else {
-            self.add_to::<S, 4>(simd, row, to, pitch);
-        }
-    }
-
-    /// Adds to the sums of the M rows from `row` on; rows beyond the last one repeat it.
-    #[inline(always)]
-    fn add_to<S: Simd, const M: usize>(&self, simd: S, row: usize, to: &mut [R], pitch: usize) {
-        let width = VECTORS * R::lanes::<S>();
-        let mut sums = [[R::splat(simd, R::default()); VECTORS]; M];
-        if !self.first {
-            unroll!(i < M, {
-                let (from, _) = R::vectors::<S>(&to[i * pitch..][..width]);
-                sums[i] = [from[0], from[1]];
-            });
-        }
-        for run in self.block {
-            sums = match self.rows {
-                Left::Rows { starts, .. } => {
-                    let last = starts.len() - 1;
-                    let mut left: [&[R]; M] = [&[]; M];
-                    unroll!(i < M, {
-                        left[i] = &self.left[starts[(row + i).min(last)] + run.left..][..run.len];
-                    });
-                    self.add_rows::<S, M>(simd, sums, left, run)
-                }
-                Left::Strips { pitch, .. } => {
-                    let width = tile_rows::<S>();
-                    let start = row / width * pitch + run.left * width;
-                    let left = &self.left[start..][..run.len * width];
-                    self.add_strip::<S, M>(simd, sums, left, run)
-                }
-            };
-        }
-        // Vector by vector: a copy of whole arrays would keep the sums in memory.
-        unroll!(i < M, {
-            let (to, _) = R::vectors_mut::<S>(&mut to[i * pitch..][..width]);
-            to[0] = sums[i][0];
-            to[1] = sums[i][1];
-        });
-    }
-
-    /// The rows of the panel that a run meets.
-    #[inline(always)]
-    fn right<S: Simd>(&self, run: &Run) -> &[[R::Vector<S>; VECTORS]] {
-        let width = VECTORS * R::lanes::<S>();
-        let (vectors, _) = R::vectors::<S>(&self.panel[run.right * width..][..run.len * width]);
-        vectors.as_chunks().0
-    }
-
-    /// Adds a run to the sums of a tile whose left rows are contiguous.
-    #[inline(always)]
-    fn add_rows<S: Simd, const M: usize>(
-        &self,
-        simd: S,
-        mut sums: Sums<R, S, M>,
-        mut left: [&[R]; M],
-        run: &Run,
-    ) -> Sums<R, S, M> {
-        let right = self.right::<S>(run);
-        // Cut to one length that the compiler sees: indices are then not looked at again.
-        unroll!(i < M, { left[i] = &left[i][..right.len()] });
-        for (p, vectors) in right.iter().enumerate() {
-            unroll!(i < M, {
-                let x = R::splat(simd, left[i][p]);
-                sums[i] = [
-                    R::mul_add(simd, x, vectors[0], sums[i][0]),
-                    R::mul_add(simd, x, vectors[1], sums[i][1]),
-                ];
-            });
-        }
-        sums
-    }
-
-    /// Adds a run to the sums of a tile that is (part of) a strip.
-    #[inline(always)]
-    fn add_strip<S: Simd, const M: usize>(
-        &self,
-        simd: S,
-        mut sums: Sums<R, S, M>,
-        left: &[R],
-        run: &Run,
-    ) -> Sums<R, S, M> {
-        let right = self.right::<S>(run);
-        for (left, vectors) in left.chunks_exact(tile_rows::<S>()).zip(right) {
-            let left = &left[..M];
-            unroll!(i < M, {
-                let x = R::splat(simd, left[i]);
-                sums[i] = [
-                    R::mul_add(simd, x, vectors[0], sums[i][0]),
-                    R::mul_add(simd, x, vectors[1], sums[i][1]),
-                ];
-            });
-        }
-        sums
     }
 }

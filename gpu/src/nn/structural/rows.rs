@@ -1,0 +1,94 @@
+//! What the two batches enter the loss as: their differences and sums.
+
+use rayon::prelude::*;
+
+use super::super::real::{Real, vectorised};
+use super::super::scratch::Scratch;
+use super::super::sums::sum_wide;
+use super::PolarisedLoss;
+
+/// Elements between the rows of `[P S]` beyond their own: rows that begin a multiple of 4 KiB apart would all fall into the same
+/// sets of the first-level cache.
+const APART: usize = 32;
+
+/// The rows p_i and s_i, rounded once from f64.
+pub(super) struct Rows<R: Real> {
+    pub(super) width: usize,
+    /// Elements from one row to the next.
+    pub(super) pitch: usize,
+    /// p_i, s_i and [`APART`] more, for each i.
+    pub(super) both: Scratch<R>,
+    /// Norms of the features, 1 unless the relation is cosine.
+    pub(super) norms: [Vec<f64>; 2],
+    /// q_i, or 1 where one η is common to all and taken out.
+    pub(super) roots: Vec<f64>,
+    /// η where it is common to all.
+    pub(super) common: f64,
+}
+
+impl<R: Real> Rows<R> {
+    pub(super) fn new(psi: [&[R]; 2], width: usize, op: &PolarisedLoss) -> Self {
+        let batch = psi[0].len() / width;
+        let (roots, common) = match op.eta.as_slice() {
+            [eta] => (vec![1.0; batch], *eta),
+            eta => (eta.iter().map(|eta| eta.sqrt().sqrt()).collect(), 1.0),
+        };
+        let mut norms = [vec![1.0; batch], vec![1.0; batch]];
+        let [own, other] = &mut norms;
+        let pitch = 2 * width + APART;
+        let mut both = Scratch::new(batch * pitch);
+        both.par_chunks_mut(pitch)
+            .zip((own.par_iter_mut(), other.par_iter_mut()))
+            .enumerate()
+            .for_each(|(i, (both, (own, other)))| {
+                let [x, y] = psi.map(|psi| &psi[i * width..][..width]);
+                let (p, s) = both[..2 * width].split_at_mut(width);
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        if op.cosine {
+                            (*own, *other) = (norm(x), norm(y));
+                        }
+                        let scales = [roots[i] / *own, roots[i] / *other];
+                        difference_and_sum(p, s, x, y, scales);
+                    },
+                );
+            });
+        Self {
+            width,
+            pitch,
+            both,
+            norms,
+            roots,
+            common,
+        }
+    }
+
+    pub(super) fn batch(&self) -> usize {
+        self.roots.len()
+    }
+
+    /// p_i and s_i.
+    pub(super) fn row(&self, i: usize) -> (&[R], &[R]) {
+        self.both[i * self.pitch..][..2 * self.width].split_at(self.width)
+    }
+
+    /// The rows s_i, and what follows each: to be read with the same pitch.
+    pub(super) fn sums(&self) -> &[R] {
+        &self.both[self.width..]
+    }
+}
+
+#[inline(always)]
+fn norm<R: Real>(row: &[R]) -> f64 {
+    sum_wide(row, |x| x * x).sqrt()
+}
+
+/// p = x a − y b and s = x a + y b.
+#[inline(always)]
+fn difference_and_sum<R: Real>(p: &mut [R], s: &mut [R], x: &[R], y: &[R], [a, b]: [f64; 2]) {
+    for ((p, s), (x, y)) in p.iter_mut().zip(s).zip(x.iter().zip(y)) {
+        let (x, y) = (x.wide() * a, y.wide() * b);
+        (*p, *s) = (R::of(x - y), R::of(x + y));
+    }
+}
