@@ -181,13 +181,24 @@ fn same_parameters(name: &str, work: &Work, theirs: Option<usize>) -> Outcome<()
     Ok(())
 }
 
-/// Times of single calls, at least 3, until the seconds are over.
+/// Seconds that a group of calls lasts at least: around a call of some microseconds the clock would measure itself.
+const GROUP: f64 = 2e-4;
+
+/// Times of a call, each the mean of a group, at least 3 until the seconds are over.
 fn timed(work: &mut Work, options: &Options) -> Outcome<Vec<f64>> {
-    let (mut times, start) = (Vec::new(), Clock::Wall.now());
+    let (mut times, mut calls) = (Vec::new(), 1);
+    let start = Clock::Wall.now();
     while times.len() < 3 || Clock::Wall.now() - start < options.seconds {
-        let call = options.clock.now();
-        (work.call)()?;
-        times.push(options.clock.now() - call);
+        let (begun, group) = (Clock::Wall.now(), options.clock.now());
+        for _ in 0..calls {
+            (work.call)()?;
+        }
+        let time = options.clock.now() - group;
+        if Clock::Wall.now() - begun < GROUP {
+            calls *= 2;
+        } else {
+            times.push(time / f64::from(calls));
+        }
     }
     Ok(times)
 }
