@@ -606,7 +606,7 @@ fn a_runs_likelihood_is_measured_and_kept() {
         (lines.lines().count(), &first["step"]),
         (3, &Value::from(6))
     );
-    assert!(number(&first["fd-pixels"]) > 0.0 && first["of"] == "20 samples");
+    assert!(number(&first["fd-pixels"]) > 0.0 && first["of"] == "20 samples, classes at random");
     assert_eq!(first["how"]["fd-pixels"], "covariance over N−1");
     // The same numbers again replace a line; those of another convention are others.
     evaluated(&folder, &args);

@@ -140,6 +140,9 @@ pub fn basic_interval(
 /// ```text
 /// (p + z²/2n ± z √(p(1−p)/n + z²/4n²))/(1 + z²/n),      p = counted/n
 /// ```
+/// The lower end is taken from the product of the two, p²/(1 + z²/n), the upper one as 1 less the lower one of what is not
+/// counted: the ends 0 and 1 are exact.
+///
 /// with z the standard normal quantile of (1+level)/2: 1.96 for 95 %.
 ///
 /// # Errors
@@ -166,13 +169,13 @@ pub fn wilson_interval(counted: usize, n: usize, z: f64) -> Result<Interval, Met
     if !(z.is_finite() && z > 0.0) {
         return Err(refused("a normal quantile", "finite and > 0", z));
     }
-    let (p, n) = (counted as f64 / n as f64, n as f64);
-    let centre = p + z * z / (2.0 * n);
-    let reach = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
-    let total = 1.0 + z * z / n;
+    let (all, half) = (n as f64, z * z / (2.0 * n as f64));
+    let [p, q] = [counted, n - counted].map(|counted| counted as f64 / all);
+    let reach = z * (p * q / all + half / (2.0 * all)).sqrt();
+    let least = |p: f64| p * p / (p + half + reach);
     Ok(Interval {
-        low: ((centre - reach) / total).max(0.0),
-        high: ((centre + reach) / total).min(1.0),
+        low: least(p),
+        high: 1.0 - least(q),
     })
 }
 

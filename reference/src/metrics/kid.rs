@@ -35,7 +35,11 @@ pub struct KidSubsets {
 /// `a: [N, d]`, `b: [M, d]`, N, M ≥ 2.
 ///
 /// # Range
-/// Its mean over samples is 0 where the laws agree in their first three moments, so it is sometimes negative.
+/// Its mean over independent samples is 0 where the laws agree in their first three moments, so it is sometimes negative. Of samples of
+/// C equally likely classes in equal shares it is lower by `[eq:kid-shares]`
+/// ```text
+/// (C−1)/C (k_w − k_b)/(N−1)      k_w: mean kernel of two samples of one class, k_b: of two classes
+/// ```
 ///
 /// # Errors
 /// [`MetricError`]: what is wrong with which set and where.

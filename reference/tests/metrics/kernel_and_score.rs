@@ -1,6 +1,6 @@
 //! Laws of the kernel distance and of the inception score.
 
-use ndarray::{Array2, Axis, concatenate};
+use ndarray::{Array2, Axis, array, concatenate};
 use proptest::prelude::*;
 use sadm_reference::metrics::{inception_score, kid, kid_estimate};
 
@@ -122,4 +122,50 @@ fn two_certain_classes_have_the_exponential_of_their_entropy() {
     let entropy = -(0.75_f64 * 0.75_f64.ln() + 0.25 * 0.25_f64.ln());
     let got = inception_score(p.view(), 1).expect("probabilities").mean;
     assert!((got - entropy.exp()).abs() <= 8.0 * U);
+}
+
+/// The mean of the distance over all choices of one point for each place, all equally likely.
+fn mean_over_choices(places: &[&[f64]], reference: &Array2<f64>) -> f64 {
+    let choices: usize = places.iter().map(|points| points.len()).product();
+    let total: f64 = (0..choices)
+        .map(|mut choice| {
+            let sample = places.iter().map(|points| {
+                let point = points[choice % points.len()];
+                choice /= points.len();
+                point
+            });
+            let sample =
+                Array2::from_shape_vec((places.len(), 1), sample.collect()).expect("a column");
+            distance(&sample, reference)
+        })
+        .sum();
+    total / choices as f64
+}
+
+/// Every sample of classes in equal shares, and every independent one: the means differ by what the formula says, exactly.
+#[test]
+fn equal_shares_lower_the_kernel_distance_by_what_is_said() {
+    let reference = array![[0.5], [-1.0], [2.0]];
+    let k = |x: &f64, y: &f64| (x * y + 1.0).powi(3);
+    let mean = |xs: &[f64], ys: &[f64]| {
+        let all = xs.iter().flat_map(|x| ys.iter().map(move |y| k(x, y)));
+        all.sum::<f64>() / (xs.len() * ys.len()) as f64
+    };
+    for (classes, each) in [
+        (vec![vec![1.0, 1.5], vec![-2.0, -1.0]], 2),
+        (vec![vec![1.0, 1.5], vec![-2.0, -1.0], vec![0.25, 3.0]], 1),
+    ] {
+        let (c, n) = (classes.len(), classes.len() * each);
+        let all = classes.concat();
+        let shares: Vec<&[f64]> = (0..n).map(|i| &*classes[i % c]).collect();
+        let got =
+            mean_over_choices(&shares, &reference) - mean_over_choices(&vec![&*all; n], &reference);
+        let within = classes.iter().map(|x| mean(x, x)).sum::<f64>() / c as f64;
+        let c = c as f64;
+        let between = (mean(&all, &all) - within / c) * c / (c - 1.0);
+        let want = -(c - 1.0) / c * (within - between) / (n as f64 - 1.0);
+        assert!(want < -0.1, "nothing to see: {want}");
+        // Some hundred distances of sums of kernels up to 10³ = (3·3 + 1)³.
+        assert!((got - want).abs() <= 1e-10, "{got}, not {want}");
+    }
 }

@@ -93,6 +93,24 @@ pub(super) enum Kind {
     Given,
 }
 
+/// How the classes of a run's samples are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Classes {
+    /// Each drawn at random, all equally likely, as for ADM, EDM and DiT: samples are then independent, as estimates and intervals suppose
+    Random,
+    /// In turn, so that all have equal shares: what is compared with it scatters less, and kid is too low
+    Equal,
+}
+
+impl Classes {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Random => "classes at random",
+            Self::Equal => "classes in equal shares",
+        }
+    }
+}
+
 /// Divisor of a covariance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Divisor {
@@ -122,9 +140,12 @@ pub struct Args {
     /// A run, whose samples are judged if --generated is not given, and whose encoder gives features
     #[arg(long, value_name = "DIR")]
     pub(super) run: Option<PathBuf>,
-    /// Samples drawn from the run, of all classes in equal shares
+    /// Samples drawn from the run
     #[arg(long, value_name = "N", default_value = "1000", value_parser = numbers::from_one)]
     pub(super) count: NonZeroUsize,
+    /// Of which classes they are
+    #[arg(long, value_enum, default_value = "random")]
+    pub(super) classes: Classes,
     /// What it is held against: a folder, a file or a data set
     #[arg(long, value_name = "SOURCE")]
     pub(super) reference: Option<String>,

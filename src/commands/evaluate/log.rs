@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-use super::report::Report;
+use super::report::{Compared, Report};
 use crate::files;
 
 /// Adds a report's numbers as a line of its step, each with its convention under `how`. Numbers of the same step, reference,
@@ -23,8 +23,12 @@ pub fn append(folder: &Path, report: &Report) -> Result<()> {
     let mut line = Map::new();
     line.insert("step".to_owned(), json!(model.step));
     line.insert("reference".to_owned(), json!(report.reference.source));
-    if let Some(samples) = report.compared.as_ref().and_then(|c| c.generated.samples) {
-        line.insert("of".to_owned(), json!(format!("{samples} samples")));
+    if let Some(Compared { generated, .. }) = &report.compared
+        && let (Some(samples), Some(classes)) = (generated.samples, generated.classes)
+    {
+        // Those of earlier versions, in equal shares, do not say so.
+        let of = format!("{samples} samples, {classes}");
+        line.insert("of".to_owned(), json!(of));
     }
     let mut how = Map::new();
     for metric in &report.metrics {

@@ -161,11 +161,18 @@ impl<'a> Source<'a> {
 
     /// Features of what is judged, and how different its images look.
     fn judged(&self) -> Result<Judged> {
+        let drawn = self.args.generated.is_none();
         let (content, source) = if let Some(source) = &self.args.generated {
             (self.read(source)?, source.clone())
         } else {
             let (run, model) = self.model()?;
-            let images = sampled::images(run, self.args.count.get(), self.args.seed)?;
+            let Args {
+                count,
+                classes,
+                seed,
+                ..
+            } = *self.args;
+            let images = sampled::images(run, count.get(), classes, seed)?;
             let source = format!("{}, step {}", model.run, model.step);
             (Content::Images(images), source)
         };
@@ -183,6 +190,7 @@ impl<'a> Source<'a> {
         let side = Side {
             source,
             samples: Some(set.features.view().nrows()),
+            classes: drawn.then(|| self.args.classes.name()),
         };
         Ok(Judged {
             set,
@@ -252,6 +260,7 @@ impl<'a> Source<'a> {
             reference: Side {
                 source: reference.to_owned(),
                 samples,
+                classes: None,
             },
             level: LEVEL,
             metrics,

@@ -95,6 +95,9 @@ pub struct Side {
     pub source: String,
     /// How many samples; unknown for stored statistics.
     pub samples: Option<usize>,
+    /// How the classes of a run's samples were chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<&'static str>,
 }
 
 /// What is compared with the reference.
@@ -213,7 +216,11 @@ impl Line {
 impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.samples {
-            Some(n) => write!(f, "{n} samples of {}", self.source),
+            Some(n) => {
+                write!(f, "{n} samples of {}", self.source)?;
+                self.classes
+                    .map_or(Ok(()), |classes| write!(f, ", {classes}"))
+            }
             None => write!(f, "stored mean and covariance in {}", self.source),
         }
     }
