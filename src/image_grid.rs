@@ -108,13 +108,13 @@ fn columns(count: usize) -> usize {
         .unwrap_or(root + usize::from(root * root < count))
 }
 
-/// −1 → 0, 1 → 255; NaN → 0.
+/// A byte of a picture: −1 → 0, 1 → 255; NaN → 0.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "the value was clamped to 0..=255"
 )]
-fn grey(value: f32) -> u8 {
+pub fn grey(value: f32) -> u8 {
     ((value + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8
 }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod classes;
 mod commands;
 mod failure;
 mod feature_space;

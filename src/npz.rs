@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -148,11 +148,21 @@ fn shaped<T: npyz::Deserialize, U: Clone, R: Read>(
     })
 }
 
-/// Writes arrays of f64 as `.npz`, uncompressed, whole or not at all.
+/// An array that is to be written.
+pub enum Array<'a> {
+    /// `uint8`.
+    Bytes(&'a ArrayD<u8>),
+    /// `int64`.
+    Integers(&'a ArrayD<i64>),
+    /// `float64`.
+    Reals(&'a ArrayD<f64>),
+}
+
+/// Writes arrays by name as `.npz`, uncompressed, whole or not at all.
 ///
 /// # Errors
 /// If the folder is missing or cannot be written to.
-pub fn write_npz(path: &Path, arrays: &[(&str, &ArrayD<f64>)]) -> Result<()> {
+pub fn write_npz(path: &Path, arrays: &[(&str, Array<'_>)]) -> Result<()> {
     files::write_atomically(path, |out| {
         let mut archive = ZipWriter::new(out);
         let options = SimpleFileOptions::default()
@@ -160,18 +170,27 @@ pub fn write_npz(path: &Path, arrays: &[(&str, &ArrayD<f64>)]) -> Result<()> {
             .large_file(true);
         for (name, array) in arrays {
             archive.start_file(npz::file_name_from_array_name(name), options)?;
-            let shape: Vec<u64> = array.shape().iter().map(|n| *n as u64).collect();
-            let mut writer = npyz::WriteOptions::new()
-                .default_dtype()
-                .shape(&shape)
-                .writer(&mut archive)
-                .begin_nd()?;
-            writer.extend(array.iter().copied())?;
-            writer.finish()?;
+            match array {
+                Array::Bytes(array) => add(&mut archive, array)?,
+                Array::Integers(array) => add(&mut archive, array)?,
+                Array::Reals(array) => add(&mut archive, array)?,
+            }
         }
         archive.finish()?;
         Ok(())
     })
+}
+
+fn add<T: npyz::AutoSerialize + Copy>(out: &mut impl Write, array: &ArrayD<T>) -> Result<()> {
+    let shape: Vec<u64> = array.shape().iter().map(|n| *n as u64).collect();
+    let mut writer = npyz::WriteOptions::new()
+        .default_dtype()
+        .shape(&shape)
+        .writer(out)
+        .begin_nd()?;
+    writer.extend(array.iter().copied())?;
+    writer.finish()?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -187,8 +206,20 @@ mod tests {
             array![1.5, -2.0].into_dyn(),
             array![[1.0, 0.1], [0.1, 3.0]].into_dyn(),
         );
-        write_npz(&path, &[("mu", &mu), ("sigma", &sigma)])?;
+        let (bytes, integers) = (
+            array![[[7_u8, 255]]].into_dyn(),
+            array![-1_i64, 3].into_dyn(),
+        );
+        let arrays = [
+            ("mu", Array::Reals(&mu)),
+            ("sigma", Array::Reals(&sigma)),
+            ("arr_0", Array::Bytes(&bytes)),
+            ("arr_1", Array::Integers(&integers)),
+        ];
+        write_npz(&path, &arrays)?;
         let read = read_npz(&path)?;
+        assert_eq!(read["arr_0"], Numbers::Bytes(bytes));
+        assert_eq!(read["arr_1"], Numbers::Reals(integers.mapv(|x| x as f64)));
         assert_eq!(read["mu"], Numbers::Reals(mu));
         assert_eq!(read["sigma"], Numbers::Reals(sigma));
         let whole = std::fs::read(&path)?;

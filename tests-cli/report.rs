@@ -299,6 +299,7 @@ fn several_runs_share_their_charts_and_show_their_differences() {
         &["--count", "30", "--resamples", "0"],
         &["--count", "30", "--resamples", "20"],
         &["--count", "30", "--resamples", "0", "--covariance", "n"],
+        &["--count", "30", "--resamples", "0", "--classes", "equal"],
     ] {
         let args = [
             "evaluate",
@@ -314,12 +315,12 @@ fn several_runs_share_their_charts_and_show_their_differences() {
     let page = Html::parse_document(&report(&out, &[&a, &b]));
     let titles = texts(&page, ".chart figcaption b");
     let count = titles.iter().filter(|t| *t == "fd-pixels against steps");
-    assert_eq!(count.count(), 3, "{titles:?}");
+    assert_eq!(count.count(), 4, "{titles:?}");
     let text = page.root_element().text().collect::<String>();
-    assert!(
-        text.contains("against digits, 30 samples; covariance over N−1"),
-        "{text}"
-    );
+    for classes in ["at random", "in equal shares"] {
+        let part = format!("against digits, 30 samples, classes {classes}; covariance over N−1");
+        assert!(text.contains(&part), "no `{part}` in {text}");
+    }
 
     // The same name twice: paths instead. Another objective: a warning.
     let c = trained(&folder, "deep/a", &["--set=objective.weight=constant"]);

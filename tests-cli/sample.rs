@@ -1,7 +1,11 @@
 //! `sadm sample`: pictures and tensors from a run.
 
+use std::io::Cursor;
+
+use npyz::NpyFile;
 use predicates::str::contains;
 use safetensors::tensor::{Dtype, SafeTensors};
+use zip::ZipArchive;
 
 use crate::runs::train;
 use crate::support::{Folder, error_of, sadm};
@@ -56,6 +60,56 @@ fn tensors_hold_images_and_labels() {
         .map(|b| i64::from_le_bytes(*b))
         .collect();
     assert_eq!(labels, (0..20).map(|i| i / 2).collect::<Vec<i64>>());
+}
+
+/// What is drawn for an evaluator of bytes is what is drawn for others, rounded; `evaluate` reads it.
+#[test]
+fn bytes_and_labels_are_adms() {
+    let folder = trained();
+    let draw = ["--count=20", "--class=random", "--seed=5"];
+    let bytes = sample(&folder, "a.npz", &draw);
+    let tensors = sample(&folder, "a.safetensors", &draw);
+    let mut npz = ZipArchive::new(Cursor::new(bytes)).expect("an archive");
+    let images = NpyFile::new(npz.by_name("arr_0.npy").expect("images")).expect("an array");
+    assert_eq!(images.shape(), [20, 8, 8, 1]);
+    let images: Vec<u8> = images.into_vec().expect("bytes");
+    let labels = NpyFile::new(npz.by_name("arr_1.npy").expect("labels")).expect("an array");
+    let labels: Vec<i64> = labels.into_vec().expect("integers");
+    let file = SafeTensors::deserialize(&tensors).expect("a safetensors file");
+    let floats = file.tensor("images").expect("images");
+    let floats = floats
+        .data()
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| f32::from_le_bytes(*b));
+    for (byte, x) in images.iter().zip(floats) {
+        let want = ((x + 1.0) * 127.5).clamp(0.0, 255.0);
+        assert!((f32::from(*byte) - want).abs() <= 0.5, "{byte} for {x}");
+    }
+    let of_tensors = file.tensor("labels").expect("labels");
+    let of_tensors = of_tensors.data().as_chunks::<8>().0.iter();
+    assert_eq!(
+        labels,
+        of_tensors
+            .map(|b| i64::from_le_bytes(*b))
+            .collect::<Vec<_>>()
+    );
+    assert!(
+        labels.iter().all(|l| (0..10).contains(l)) && !labels.is_sorted(),
+        "{labels:?}"
+    );
+    sadm()
+        .args([
+            "evaluate",
+            "--reference=digits",
+            "--metrics=fd",
+            "--resamples=0",
+            "--generated",
+        ])
+        .arg(folder.path("a.npz"))
+        .assert()
+        .success();
 }
 
 #[test]
@@ -124,7 +178,7 @@ fn what_cannot_be_drawn_is_named() {
         (
             "run",
             &["--out=a.jpg"][..],
-            &["must end in .png or .safetensors", "a.jpg"][..],
+            &["must end in .png, .safetensors or .npz", "a.jpg"][..],
         ),
         ("run", &["--out=a.png", "--class=10"], &["class", "10"]),
         (
@@ -177,7 +231,7 @@ fn what_cannot_be_drawn_is_named() {
         (&["--churn=inf"], "must be a finite number"),
         (
             &["--class", "-1"],
-            "must be a class number, `all` or `none`",
+            "must be a class number, `all`, `random` or `none`",
         ),
         (&["--count=0"], "must be a whole number from 1"),
         (&["--steps", "0"], "must be a whole number from 1"),

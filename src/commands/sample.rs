@@ -8,16 +8,19 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
 use candle_core::{DType, Device, Tensor};
+use ndarray::{Array1, ArrayD};
 use sadm_gpu::sampler::{SamplerKind, SamplerOptions};
 use sadm_gpu::train::{Run, SampleRequest};
 
-use crate::{files, image_grid, numbers, place, threads};
+use crate::npz::{self, Array};
+use crate::{classes, files, image_grid, numbers, place, threads};
 
 const EXAMPLE: &str = "\
 Examples:
   sadm sample --run runs/digits --out samples.png
   sadm sample --run runs/digits --count 16 --class 7 --guidance 2 --seed 3 --out sevens.png
   sadm sample --run runs/digits --count 1000 --sampler heun --churn 20 --out samples.safetensors
+  sadm sample --run runs/digits --count 50000 --class random --out samples.npz
 
 Options that are not given are those of the run's configuration. Images come from the averaged
 parameters of the newest checkpoint; the same seed gives the same images.";
@@ -58,7 +61,7 @@ pub struct Args {
     /// Classifier-free guidance: 1 conditional, 0 unconditional
     #[arg(long, value_name = "G", allow_negative_numbers = true, value_parser = numbers::finite)]
     guidance: Option<f64>,
-    /// A class, `all` for all in order, or `none`
+    /// A class, `all` for all in order, `random` for each at random, or `none`
     #[arg(
         long,
         default_value = "all",
@@ -75,7 +78,8 @@ pub struct Args {
     /// CPU threads [default: all]
     #[arg(long, value_name = "N", value_parser = numbers::from_one)]
     threads: Option<NonZeroUsize>,
-    /// The picture (.png) or the tensors `images` and `labels` (.safetensors)
+    /// The picture (.png), the tensors `images` and `labels` (.safetensors), or bytes [N, H, W, C] and labels as `arr_0` and `arr_1`, as
+    /// ADM's evaluator reads them (.npz)
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
@@ -84,6 +88,7 @@ pub struct Args {
 #[derive(Debug, Clone, Copy)]
 enum Class {
     All,
+    Random,
     None,
     One(u32),
 }
@@ -93,27 +98,30 @@ impl FromStr for Class {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "all" => Ok(Self::All),
+            "random" => Ok(Self::Random),
             "none" => Ok(Self::None),
             number => number
                 .parse()
                 .map(Self::One)
-                .map_err(|_| "must be a class number, `all` or `none`".to_owned()),
+                .map_err(|_| "must be a class number, `all`, `random` or `none`".to_owned()),
         }
     }
 }
 
 impl Class {
-    /// The class of each of `count` images; all classes take equal shares, in order.
-    fn labels(self, count: usize, classes: usize) -> Result<Vec<Option<u32>>> {
-        (0..count)
-            .map(|i| {
-                Ok(match self {
-                    Self::All => Some(u32::try_from(i * classes / count)?),
-                    Self::None => None,
-                    Self::One(class) => Some(class),
-                })
-            })
-            .collect()
+    /// The class of each of `count` images; `all` gives equal shares, in order.
+    fn labels(self, count: usize, classes: usize, seed: u64) -> Result<Vec<Option<u32>>> {
+        Ok(match self {
+            Self::All => (0..count)
+                .map(|i| Ok(Some(u32::try_from(i * classes / count)?)))
+                .collect::<Result<_>>()?,
+            Self::Random => {
+                let drawn = classes::at_random(count, classes, seed)?;
+                drawn.into_iter().map(Some).collect()
+            }
+            Self::None => vec![None; count],
+            Self::One(class) => vec![Some(class); count],
+        })
     }
 }
 
@@ -122,6 +130,7 @@ impl Class {
 enum Format {
     Png,
     Safetensors,
+    Npz,
 }
 
 impl Format {
@@ -130,8 +139,9 @@ impl Format {
         match path.extension().and_then(|ending| ending.to_str()) {
             Some("png") => Ok(Self::Png),
             Some("safetensors") => Ok(Self::Safetensors),
+            Some("npz") => Ok(Self::Npz),
             _ => bail!(
-                "--out must end in .png or .safetensors, got `{}`",
+                "--out must end in .png, .safetensors or .npz, got `{}`",
                 path.display()
             ),
         }
@@ -151,6 +161,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     match format {
         Format::Png => image_grid::write(&args.out, &images)?,
         Format::Safetensors => write_tensors(&args.out, &images, &request.labels)?,
+        Format::Npz => write_npz(&args.out, &images, &request.labels)?,
     }
     files::print(&format!(
         "{} images after {} steps of training: {}\n",
@@ -176,7 +187,9 @@ fn request(args: &Args, run: &Run) -> Result<SampleRequest> {
     set(&mut options.churn.noise, args.churn_noise);
     set(&mut request.guidance, args.guidance);
     set(&mut request.seed, args.seed);
-    request.labels = args.class.labels(count, run.images().classes)?;
+    request.labels = args
+        .class
+        .labels(count, run.images().classes, request.seed)?;
     Ok(request)
 }
 
@@ -236,12 +249,32 @@ fn set<T>(slot: &mut T, value: Option<T>) {
     }
 }
 
-/// `images` [N, C, H, W] f32 and `labels` [N] i64, −1 where there is no class.
+/// The labels, −1 where there is no class.
+fn numbered(labels: &[Option<u32>]) -> Vec<i64> {
+    let number = |label: &Option<u32>| label.map_or(-1, i64::from);
+    labels.iter().map(number).collect()
+}
+
+/// `arr_0` [N, H, W, C] u8, rounded as in a picture, and `arr_1` [N] i64.
+fn write_npz(path: &Path, images: &Tensor, labels: &[Option<u32>]) -> Result<()> {
+    let images = images.to_device(&Device::Cpu)?.permute((0, 2, 3, 1))?;
+    let values = images
+        .to_dtype(DType::F32)?
+        .flatten_all()?
+        .to_vec1::<f32>()?;
+    let bytes = values.into_iter().map(image_grid::grey).collect();
+    let images = ArrayD::from_shape_vec(images.dims(), bytes)?;
+    let labels = Array1::from(numbered(labels)).into_dyn();
+    let arrays = [
+        ("arr_0", Array::Bytes(&images)),
+        ("arr_1", Array::Integers(&labels)),
+    ];
+    npz::write_npz(path, &arrays).context("samples")
+}
+
+/// `images` [N, C, H, W] f32 and `labels` [N] i64.
 fn write_tensors(path: &Path, images: &Tensor, labels: &[Option<u32>]) -> Result<()> {
-    let labels: Vec<i64> = labels
-        .iter()
-        .map(|label| label.map_or(-1, i64::from))
-        .collect();
+    let labels = numbered(labels);
     let count = labels.len();
     let labels = Tensor::from_vec(labels, count, &Device::Cpu)?;
     let images = images.to_device(&Device::Cpu)?.contiguous()?;

@@ -12,7 +12,7 @@ use super::Divisor;
 use super::features::Extracted;
 use super::input::Stored;
 use super::matrix::blocks;
-use crate::npz;
+use crate::npz::{self, Array};
 use crate::progress::say;
 
 /// Mean and covariance: `mu` and `sigma` of the features, and `mu_s` and `sigma_s` of spatial ones where there are any, the
@@ -39,7 +39,10 @@ pub fn save(path: &Path, set: &Extracted, divisor: Divisor) -> Result<()> {
             arrays.extend([(mu, mean), (sigma, covariance)]);
         }
     }
-    let named: Vec<_> = arrays.iter().map(|(name, array)| (*name, array)).collect();
+    let named: Vec<_> = arrays
+        .iter()
+        .map(|(name, array)| (*name, Array::Reals(array)))
+        .collect();
     npz::write_npz(path, &named)?;
     let names: Vec<_> = arrays.iter().map(|(name, _)| *name).collect();
     say(&format!(
