@@ -13,7 +13,7 @@ use sadm_gpu::sampler::{SamplerKind, SamplerOptions};
 use sadm_gpu::train::{Run, SampleRequest};
 
 use crate::npz::{self, Array};
-use crate::{classes, files, image_grid, numbers, place, threads};
+use crate::{classes, files, image_grid, numbers, place, progress, threads};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -156,7 +156,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let run = Run::open(&args.run, &device)?;
     let request = request(args, &run)?;
     refuse_contradictions(&request.options)?;
-    let images = run.sample(&request)?;
+    let images = drawn(&run, &request)?;
     refuse_non_finite(&images, args, &request)?;
     match format {
         Format::Png => image_grid::write(&args.out, &images)?,
@@ -170,6 +170,17 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         args.out.display()
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The images of a request, with a bar that moves on with every batch.
+fn drawn(run: &Run, request: &SampleRequest) -> Result<Tensor> {
+    let bar = progress::count_bar(request.labels.len(), "images");
+    let images = run.sample_along(request, &mut |along| {
+        bar.set_position(along.first as u64);
+        Ok(())
+    });
+    bar.finish_and_clear();
+    Ok(images?)
 }
 
 /// The run's own sampler with what the command line says otherwise.
