@@ -11,6 +11,10 @@ step() { echo; echo "== $*"; }
 step format
 cargo fmt --all --check
 
+step scripts
+for script in scripts/*.sh; do bash -n "$script"; done
+python3 -c 'import sys; [compile(open(path).read(), path, "exec") for path in sys.argv[1:]]' scripts/*.py benches/*.py fixtures/*.py
+
 step lints
 cargo clippy --workspace --all-targets --quiet -- -D warnings
 
