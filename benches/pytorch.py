@@ -364,6 +364,32 @@ class StructuralLoss:
         self.function(self.real, self.generated, self.eta).backward()
 
 
+class Ready(torch.autograd.Function):
+    """An operation that has its gradient ready."""
+
+    @staticmethod
+    def forward(ctx, x, gradient):
+        ctx.gradient = gradient
+        return x.new_zeros(())
+
+    @staticmethod
+    def backward(ctx, _):
+        return ctx.gradient, None
+
+
+class Graph:
+    """An operation that has its gradient ready, and its walk backwards."""
+
+    parameters = None
+
+    def __init__(self, batch, dim):
+        self.generated, self.gradient = torch.randn(batch, dim, requires_grad=True), torch.randn(batch, dim)
+
+    def __call__(self):
+        self.generated.grad = None
+        Ready.apply(self.generated, self.gradient).backward()
+
+
 class Products:
     """The matrix products that the loss and its gradient need at least, and nothing else."""
 
@@ -383,6 +409,7 @@ def make(what, compiled):
         "layer": lambda: layer(what, compiled),
         "optimizer": lambda: Optimizer(what["sizes"]),
         "structure": lambda: StructuralLoss(what["batch"], what["dim"], compiled),
+        "graph": lambda: Graph(what["batch"], what["dim"]),
         "products": lambda: Products(what["shapes"]),
     }[what["type"]]()
 

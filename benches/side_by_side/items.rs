@@ -149,8 +149,9 @@ fn optimizer() -> Item {
     }
 }
 
-/// The loss with its gradient, and the two products it needs.
-fn structure(batch: usize, dim: usize) -> [Item; 2] {
+/// The loss with its gradient, the two products it needs, and what candle's graph takes for any operation with such a
+/// gradient.
+fn structure(batch: usize, dim: usize) -> [Item; 3] {
     let shapes = ours::products_of_loss(batch, dim);
     [
         Item {
@@ -163,6 +164,12 @@ fn structure(batch: usize, dim: usize) -> [Item; 2] {
             name: format!("  its two products |B| {batch}, d {dim}"),
             what: json!({"type": "products", "shapes": shapes}),
             make: Box::new(move || ours::products(&shapes)),
+            compilable: false,
+        },
+        Item {
+            name: format!("  its graph |B| {batch}, d {dim}"),
+            what: json!({"type": "graph", "batch": batch, "dim": dim}),
+            make: Box::new(move || ours::graph(batch, dim)),
             compilable: false,
         },
     ]

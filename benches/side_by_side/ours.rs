@@ -206,6 +206,19 @@ pub fn structure(batch: usize, dim: usize) -> Outcome<Work> {
     })
 }
 
+/// An operation that has its gradient ready, and its walk backwards.
+pub fn graph(batch: usize, dim: usize) -> Outcome<Work> {
+    let generated = Var::from_tensor(&normal("generated", &[batch, dim])?)?;
+    let gradient = normal("gradient", &[batch, dim])?;
+    Ok(Work {
+        parameters: None,
+        call: Box::new(move || {
+            Inner(gradient.clone()).of(&generated)?.backward()?;
+            Ok(())
+        }),
+    })
+}
+
 /// (m, k, n) of the two products that the loss and its gradient need at least, in the smaller of its two forms.
 ///
 /// For |B| ≤ d: P Sᵀ, and E Ψ̂ with E = M − M̂. For d < |B|: the Gram matrix of `[P S]`, and `[P S]` times a

@@ -731,7 +731,7 @@ fn part(
     [numbers(&value).expect("a number"), of_real, of_generated]
 }
 
-/// Sizes at which the products have several tasks, tiles, panels and blocks; but for the last, whose panels are whole, none of
+/// Sizes at which the products have several tasks, tiles, panels and blocks; but for one, whose panels are whole, none of
 /// them whole.
 #[test]
 fn large_batches_agree_with_the_composed_loss() {
@@ -742,6 +742,7 @@ fn large_batches_agree_with_the_composed_loss() {
         (130, 129),
         (20, 300),
         (150, 64),
+        (300, 650),
     ];
     for (dtype, u) in [(DType::F64, F64_U), (DType::F32, F32_U)] {
         for (batch, width) in sizes {
@@ -797,7 +798,7 @@ fn agrees_with_the_composed_loss(psi: &[Var; 2], u: f64, diagonal: Diagonal) {
 /// Both forms of the loss, with as many rows as make several tasks.
 #[test]
 fn the_loss_does_not_depend_on_the_number_of_threads() {
-    for (batch, width) in [(150, 64), (100, 200)] {
+    for (batch, width) in [(150, 64), (100, 200), (300, 650)] {
         let draw = |name| {
             let x =
                 Streams::new(8).normal_tensor(name, 0, &[batch, width], &Device::Cpu, DType::F32);

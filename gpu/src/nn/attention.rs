@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::buffer::{by_dtype, load, tensor, with};
 use super::panels::{Panels, copy, pack_columns, pack_rows, turn};
-use super::product::{Left, Run, Tile, multiply, multiply_into, strip_width, strips};
+use super::product::{Begin, Left, Run, Tile, multiply, multiply_into, strip_width, strips};
 use super::real::{Real, vectorised};
 use super::scratch::Scratch;
 use super::softmax::{scaled_softmax_row, softmax_last, softmax_row_grad};
@@ -181,7 +181,10 @@ impl<R: Real> Product<'_, R> {
     /// The whole product, row-major.
     fn whole(&self) -> Scratch<R> {
         let mut whole = Scratch::new(self.rows * self.right.columns());
-        self.with_rows(|rows| multiply_into(self.left, rows, self.right, None, &mut whole));
+        self.with_rows(|rows| {
+            let to = (&mut *whole, self.right.columns());
+            multiply_into(self.left, rows, self.right, Begin::Zero, to);
+        });
         whole
     }
 

@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::panels::Panels;
-use super::product::{Left, multiply_into, strip_width, strips};
+use super::panels::{Panels, pack_rows, panel_width};
+use super::product::{Begin, Left, multiply_into, strip_width, strips};
 use super::real::Real;
 
 /// Rows of the result that one task makes: most, and fewer where there are few.
-const ROWS: usize = 192;
+pub(super) const ROWS: usize = 192;
 
 /// `y = x B (+ bias)` for the first columns of x, as many as B has rows; rows of x begin `pitch` elements apart.
 pub(super) fn rows_times<R: Real>(
@@ -21,16 +21,57 @@ pub(super) fn rows_times<R: Real>(
 ) -> Vec<R> {
     let columns = right.columns();
     let task = rows_of_task(rows);
-    let starts: Vec<usize> = (0..task).map(|i| i * pitch).collect();
     let mut y = vec![R::default(); rows * columns];
+    let begin = bias.map_or(Begin::Zero, Begin::Row);
     y.par_chunks_mut(task * columns)
         .zip(x.par_chunks(task * pitch))
+        .for_each(|(y, x)| add_rows_times(x, pitch, right, begin, y));
+    y
+}
+
+/// `y = x B`, or what it begins with and that; rows of x begin `pitch` elements apart.
+pub(super) fn add_rows_times<R: Real>(
+    x: &[R],
+    pitch: usize,
+    right: Panels<'_, R>,
+    begin: Begin<'_, R>,
+    y: &mut [R],
+) {
+    let columns = right.columns();
+    let starts: Vec<usize> = (0..y.len() / columns).map(|i| i * pitch).collect();
+    let rows = Left::Rows {
+        starts: &starts,
+        segment: usize::MAX,
+    };
+    multiply_into(x, rows, right, begin, (y, columns));
+}
+
+/// [`rows_times`] with a row-major B of `inner` rows, packed a panel at a time, which is then still in the first-level cache.
+///
+/// Every thread packs its own: for a B of few rows, as little is done twice.
+pub(super) fn rows_times_rows<R: Real>(
+    x: &[R],
+    inner: usize,
+    b: &[R],
+    columns: usize,
+    rows: usize,
+) -> Vec<R> {
+    let (task, width) = (rows_of_task(rows), panel_width::<R>());
+    let starts: Vec<usize> = (0..task).map(|i| i * inner).collect();
+    let mut y = vec![R::default(); rows * columns];
+    y.par_chunks_mut(task * columns)
+        .zip(x.par_chunks(task * inner))
         .for_each(|(y, x)| {
             let rows = Left::Rows {
                 starts: &starts[..y.len() / columns],
                 segment: usize::MAX,
             };
-            multiply_into(x, rows, right, bias, y);
+            for column in (0..columns).step_by(width) {
+                let used = width.min(columns - column);
+                let panel = pack_rows(&b[column..], columns, inner, used);
+                let right = Panels::new(&panel, inner, used);
+                multiply_into(x, rows, right, Begin::Zero, (&mut y[column..], columns));
+            }
         });
     y
 }
@@ -55,7 +96,7 @@ pub(super) fn columns_times<R: Real>(
                 pitch: strip_width() * rows,
                 count,
             };
-            multiply_into(&strips, left, right, None, y);
+            multiply_into(&strips, left, right, Begin::Zero, (y, columns));
         });
     y
 }
@@ -71,7 +112,6 @@ fn rows_of_task(rows: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::panels::pack_rows;
 
     /// Both orders of panels and blocks, with and without a bias: of small integers the sums are exact.
     #[test]

@@ -97,20 +97,32 @@ pub(super) fn multiply<R: Real>(
     });
 }
 
-/// The product, row-major in `to`, plus a row if there is one.
+/// What the sums of a product begin with.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Begin<'a, R> {
+    /// Nothing.
+    Zero,
+    /// The same row for all rows.
+    Row(&'a [R]),
+    /// What is there.
+    Held,
+}
+
+/// The product, in rows of `to` that begin `pitch` elements apart.
 pub(super) fn multiply_into<R: Real>(
     left: &[R],
     rows: Left<'_>,
     right: Panels<'_, R>,
-    bias: Option<&[R]>,
-    to: &mut [R],
+    begin: Begin<'_, R>,
+    (to, pitch): (&mut [R], usize),
 ) {
     Arch::new().dispatch(MultiplyInto {
         left,
         rows,
         right,
-        bias,
+        begin,
         to,
+        pitch,
     });
 }
 
@@ -118,8 +130,9 @@ struct MultiplyInto<'a, R> {
     left: &'a [R],
     rows: Left<'a>,
     right: Panels<'a, R>,
-    bias: Option<&'a [R]>,
+    begin: Begin<'a, R>,
     to: &'a mut [R],
+    pitch: usize,
 }
 
 impl<R: Real> WithSimd for MultiplyInto<'_, R> {
@@ -129,6 +142,7 @@ impl<R: Real> WithSimd for MultiplyInto<'_, R> {
     fn with_simd<S: Simd>(self, simd: S) {
         let (width, most) = (VECTORS * R::lanes::<S>(), tile_rows::<S>());
         let (inner, columns, count) = (self.right.inner(), self.right.columns(), self.rows.count());
+        let pitch = self.pitch;
         let mut tile = [R::default(); TILE];
         let (panels, blocks) = (columns.div_ceil(width), inner.div_ceil(DEPTH));
         // A small result waits in the cache while each block of both operands is met once; of a large one only the part of
@@ -151,26 +165,26 @@ impl<R: Real> WithSimd for MultiplyInto<'_, R> {
                     right: done,
                     len: DEPTH.min(inner - done),
                 }],
-                first: done == 0 && self.bias.is_none(),
+                first: done == 0 && matches!(self.begin, Begin::Zero),
             };
             for row in (0..count).step_by(most) {
                 let size = most.min(count - row);
-                let to = &mut self.to[row * columns + column..];
-                if let (0, Some(bias)) = (done, self.bias) {
-                    for to in to.chunks_mut(columns).take(size) {
+                let to = &mut self.to[row * pitch + column..];
+                if let (0, Begin::Row(bias)) = (done, self.begin) {
+                    for to in to.chunks_mut(pitch).take(size) {
                         copy(&mut to[..used], &bias[column..][..used]);
                     }
                 }
                 if used == width && size.is_multiple_of(4) {
-                    part.add_some(simd, row, size, to, columns);
+                    part.add_some(simd, row, size, to, pitch);
                     continue;
                 }
                 let tile = &mut tile[..most * width];
-                for (tile, to) in tile.chunks_mut(width).zip(to.chunks(columns)).take(size) {
+                for (tile, to) in tile.chunks_mut(width).zip(to.chunks(pitch)).take(size) {
                     tile[..used].copy_from_slice(&to[..used]);
                 }
                 part.add_some(simd, row, size, tile, width);
-                for (tile, to) in tile.chunks(width).zip(to.chunks_mut(columns)).take(size) {
+                for (tile, to) in tile.chunks(width).zip(to.chunks_mut(pitch)).take(size) {
                     to[..used].copy_from_slice(&tile[..used]);
                 }
             }

@@ -1,38 +1,110 @@
 //! The loss through E, a number for each pair of samples: for batches of no more samples than features.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::super::matrix::rows_times;
-use super::super::panels::{Panels, pack_columns, pack_rows, turn};
+use super::super::matrix::{ROWS, add_rows_times, rows_times, rows_times_rows};
+use super::super::panels::{Panels, pack_rows, panel_width, turn};
+use super::super::product::Begin;
 use super::super::real::{Real, vectorised};
 use super::super::scratch::Scratch;
 use super::super::sums::sum_wide;
-use super::rows::Rows;
+use super::rows::{APART, Scales, difference_and_sum};
 use super::{BLOCK, Outcome, PolarisedLoss};
 
 /// B ≤ d: through E.
 pub(super) fn batch_form<R: Real>(
-    rows: &Rows<R>,
+    scales: &Scales,
     psi: [&[R]; 2],
+    width: usize,
     op: &PolarisedLoss,
 ) -> Outcome<R> {
-    let (batch, width) = (rows.batch(), rows.width);
+    let batch = scales.roots.len();
     let pairs = op.pairs(batch);
-    let panels = pack_columns(rows.sums(), rows.pitch, width, batch);
-    let right = Panels::new(&panels, width, batch);
-    let half = rows_times(&rows.both, rows.pitch, right, batch, None);
+    let half = half(psi, width, scales);
     let (e, squares) = symmetric_part(&half, batch, op.without_diagonal);
     let gradient = |side: usize| {
         let factor = if side == 0 { 4.0 } else { -4.0 } / pairs;
-        let scales = rows.roots.iter().zip(&rows.norms[side]);
-        let scales: Vec<f64> = scales.map(|(root, norm)| factor * root / norm).collect();
-        let scaled = columns_scaled(&e, &scales);
+        let of_column = |j: usize| factor * scales.of_row(j)[side];
+        let scaled = columns_scaled(&e, &(0..batch).map(of_column).collect::<Vec<f64>>());
+        if batch <= FEW {
+            return rows_times_rows(&scaled, batch, psi[side], width, batch);
+        }
         let panels = pack_rows(psi[side], width, batch, width);
         let right = Panels::new(&panels, batch, width);
         rows_times(&scaled, batch, right, batch, None)
     };
     let gradients = [0, 1].map(|side: usize| op.wants[side].then(|| gradient(side)));
     (squares / pairs, gradients)
+}
+
+/// Samples of which a panel is packed just before it is multiplied.
+const FEW: usize = 256;
+
+/// H = P Sᵀ, some features at a time: neither P nor S is ever there as a whole.
+fn half<R: Real>(psi: [&[R]; 2], width: usize, scales: &Scales) -> Vec<R> {
+    let batch = scales.roots.len();
+    // A small H stays in the cache while all features go by; a large one is better met less often.
+    let together = if batch <= FEW { 128 } else { 512 };
+    let share = batch.div_ceil(rayon::current_num_threads());
+    let mut h = vec![R::default(); batch * batch];
+    h.par_chunks_mut(share * batch)
+        .enumerate()
+        .for_each(|(i, h)| {
+            let own = i * share..i * share + h.len() / batch;
+            let mut begin = Begin::Zero;
+            for first in (0..width).step_by(together) {
+                let features = first..width.min(first + together);
+                let len = features.len();
+                let (p, s) = polarised(psi, width, features, scales, &own);
+                let right = Panels::new(&s, len, batch);
+                for (h, p) in h
+                    .chunks_mut(ROWS * batch)
+                    .zip(p.chunks(ROWS * (len + APART)))
+                {
+                    add_rows_times(p, len + APART, right, begin, h);
+                }
+                begin = Begin::Held;
+            }
+        });
+    h
+}
+
+/// Some features of the rows p_i of some samples, [`APART`], and of all s_i, packed to be multiplied with; both rounded once
+/// from f64.
+fn polarised<R: Real>(
+    psi: [&[R]; 2],
+    width: usize,
+    features: Range<usize>,
+    scales: &Scales,
+    own: &Range<usize>,
+) -> (Scratch<R>, Scratch<R>) {
+    let (batch, panel, len) = (scales.roots.len(), panel_width::<R>(), features.len());
+    let mut p = Scratch::new(own.len() * (len + APART));
+    let mut s = Scratch::new(batch.next_multiple_of(panel) * len);
+    let mut rows = Scratch::new(panel * len);
+    let mut unused = Scratch::new(len);
+    let panels = s.chunks_exact_mut(panel * len);
+    for (first, to) in (0..batch).step_by(panel).zip(panels) {
+        let samples = first..batch.min(first + panel);
+        vectorised(
+            #[inline(always)]
+            || {
+                for (i, row) in samples.clone().zip(rows.chunks_exact_mut(len)) {
+                    let p = if own.contains(&i) {
+                        &mut p[(i - own.start) * (len + APART)..][..len]
+                    } else {
+                        &mut unused[..]
+                    };
+                    let [x, y] = psi.map(|psi| &psi[i * width..][features.clone()]);
+                    difference_and_sum(p, row, x, y, scales.of_row(i));
+                }
+                turn(&rows, len, len, samples.len(), to, panel, |p| p);
+            },
+        );
+    }
+    (p, s)
 }
 
 /// Column j times its scale.

@@ -15,7 +15,7 @@ use super::real::{Real, vectorised};
 use super::sums::sum2_wide;
 use batch_form::batch_form;
 use feature_form::feature_form;
-use rows::Rows;
+use rows::{Rows, Scales};
 
 /// The squared structural loss of inner products on the CPU.
 ///
@@ -69,12 +69,7 @@ struct PolarisedLoss {
 struct Saved {
     /// Gradients in qψ and qψ̂ of unit rows, in the precision of the arithmetic.
     products: [Option<Tensor>; 2],
-    /// Norms of the features, 1 unless the relation is cosine.
-    norms: [Vec<f64>; 2],
-    /// q_i, or 1 where one η is common to all and taken out.
-    roots: Vec<f64>,
-    /// η where it is common to all.
-    common: f64,
+    scales: Scales,
 }
 
 impl PolarisedLoss {
@@ -185,8 +180,13 @@ fn back<R: Real>(op: &Back<'_>, product: &mut CpuStorage) -> Result<()> {
         rows.zip(psi.par_chunks(width))
             .enumerate()
             .for_each(|(i, (g, psi))| {
-                let norm = saved.norms[side][i];
-                let factor = op.factor * saved.common * saved.roots[i] / norm;
+                let Scales {
+                    norms,
+                    roots,
+                    common,
+                } = &saved.scales;
+                let norm = norms[side][i];
+                let factor = op.factor * common * roots[i] / norm;
                 vectorised(
                     #[inline(always)]
                     || {
@@ -217,18 +217,19 @@ fn forward<R: Real>(op: &PolarisedLoss, inputs: [(&CpuStorage, &Layout); 2]) -> 
 
 /// The value, and what the backward pass needs.
 fn loss<R: Real>(op: &PolarisedLoss, psi: [&[R]; 2], width: usize) -> (f64, Saved) {
-    let rows = Rows::new(psi, width, op);
-    let (value, products) = if width < rows.batch() {
-        feature_form(&rows, op)
+    let shape = (psi[0].len() / width, width);
+    let (scales, (value, products)) = if width < shape.0 {
+        let rows = Rows::new(psi, width, op);
+        let outcome = feature_form(&rows, op);
+        (rows.scales, outcome)
     } else {
-        batch_form(&rows, psi, op)
+        let scales = Scales::new(psi, width, op);
+        let outcome = batch_form(&scales, psi, width, op);
+        (scales, outcome)
     };
-    let shape = (rows.batch(), width);
     let saved = Saved {
         products: products.map(|g| g.map(|g| tensor(g, shape, R::DTYPE))),
-        norms: rows.norms,
-        roots: rows.roots,
-        common: rows.common,
+        scales,
     };
     let common = if let [eta] = op.eta[..] { eta } else { 1.0 };
     (value * common, saved)

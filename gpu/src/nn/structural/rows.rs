@@ -7,17 +7,12 @@ use super::super::scratch::Scratch;
 use super::super::sums::sum_wide;
 use super::PolarisedLoss;
 
-/// Elements between the rows of `[P S]` beyond their own: rows that begin a multiple of 4 KiB apart would all fall into the same
+/// Elements between the rows of P or `[P S]` beyond their own: rows that begin a multiple of 4 KiB apart would all fall into the same
 /// sets of the first-level cache.
-const APART: usize = 32;
+pub(super) const APART: usize = 32;
 
-/// The rows p_i and s_i, rounded once from f64.
-pub(super) struct Rows<R: Real> {
-    pub(super) width: usize,
-    /// Elements from one row to the next.
-    pub(super) pitch: usize,
-    /// p_i, s_i and [`APART`] more, for each i.
-    pub(super) both: Scratch<R>,
+/// What the rows of features are multiplied with.
+pub(super) struct Scales {
     /// Norms of the features, 1 unless the relation is cosine.
     pub(super) norms: [Vec<f64>; 2],
     /// q_i, or 1 where one η is common to all and taken out.
@@ -26,15 +21,69 @@ pub(super) struct Rows<R: Real> {
     pub(super) common: f64,
 }
 
-impl<R: Real> Rows<R> {
-    pub(super) fn new(psi: [&[R]; 2], width: usize, op: &PolarisedLoss) -> Self {
-        let batch = psi[0].len() / width;
-        let (roots, common) = match op.eta.as_slice() {
+impl Scales {
+    /// All but the norms, which are 1.
+    fn of_eta(eta: &[f64], batch: usize) -> Self {
+        let (roots, common) = match eta {
             [eta] => (vec![1.0; batch], *eta),
             eta => (eta.iter().map(|eta| eta.sqrt().sqrt()).collect(), 1.0),
         };
-        let mut norms = [vec![1.0; batch], vec![1.0; batch]];
-        let [own, other] = &mut norms;
+        Self {
+            norms: [vec![1.0; batch], vec![1.0; batch]],
+            roots,
+            common,
+        }
+    }
+
+    pub(super) fn new<R: Real>(psi: [&[R]; 2], width: usize, op: &PolarisedLoss) -> Self {
+        let mut scales = Self::of_eta(&op.eta, psi[0].len() / width);
+        if op.cosine {
+            for (norms, psi) in scales.norms.iter_mut().zip(psi) {
+                norms
+                    .par_chunks_mut(TOGETHER)
+                    .zip(psi.par_chunks(TOGETHER * width))
+                    .for_each(|(norms, psi)| {
+                        vectorised(
+                            #[inline(always)]
+                            || {
+                                for (own, row) in norms.iter_mut().zip(psi.chunks_exact(width)) {
+                                    *own = norm(row);
+                                }
+                            },
+                        );
+                    });
+            }
+        }
+        scales
+    }
+
+    /// q_i over the norm, of both rows i.
+    #[inline(always)]
+    pub(super) fn of_row(&self, i: usize) -> [f64; 2] {
+        let [own, other] = &self.norms;
+        [self.roots[i] / own[i], self.roots[i] / other[i]]
+    }
+}
+
+/// Rows whose norms one task finds.
+const TOGETHER: usize = 32;
+
+/// The rows p_i and s_i, rounded once from f64.
+pub(super) struct Rows<R: Real> {
+    pub(super) width: usize,
+    /// Elements from one row to the next.
+    pub(super) pitch: usize,
+    /// p_i, s_i and [`APART`] more, for each i.
+    pub(super) both: Scratch<R>,
+    pub(super) scales: Scales,
+}
+
+impl<R: Real> Rows<R> {
+    pub(super) fn new(psi: [&[R]; 2], width: usize, op: &PolarisedLoss) -> Self {
+        let batch = psi[0].len() / width;
+        let mut scales = Scales::of_eta(&op.eta, batch);
+        let [own, other] = &mut scales.norms;
+        let roots = &scales.roots;
         let pitch = 2 * width + APART;
         let mut both = Scratch::new(batch * pitch);
         both.par_chunks_mut(pitch)
@@ -58,14 +107,12 @@ impl<R: Real> Rows<R> {
             width,
             pitch,
             both,
-            norms,
-            roots,
-            common,
+            scales,
         }
     }
 
     pub(super) fn batch(&self) -> usize {
-        self.roots.len()
+        self.scales.roots.len()
     }
 
     /// p_i and s_i.
@@ -86,7 +133,13 @@ fn norm<R: Real>(row: &[R]) -> f64 {
 
 /// p = x a − y b and s = x a + y b.
 #[inline(always)]
-fn difference_and_sum<R: Real>(p: &mut [R], s: &mut [R], x: &[R], y: &[R], [a, b]: [f64; 2]) {
+pub(super) fn difference_and_sum<R: Real>(
+    p: &mut [R],
+    s: &mut [R],
+    x: &[R],
+    y: &[R],
+    [a, b]: [f64; 2],
+) {
     for ((p, s), (x, y)) in p.iter_mut().zip(s).zip(x.iter().zip(y)) {
         let (x, y) = (x.wide() * a, y.wide() * b);
         (*p, *s) = (R::of(x - y), R::of(x + y));
