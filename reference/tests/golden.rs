@@ -123,6 +123,7 @@ fn check(what: &str, got: &ArrayD<f64>, error: &ArrayD<f64>, want: &ArrayD<f64>)
 const EXACT: Precision = Precision {
     unit: 0.0,
     tiny: 0.0,
+    largest: f64::INFINITY,
 };
 
 /// Requires the reference's result to lie within an `f64` computation's error of the golden value; `bound` in [`F64`],

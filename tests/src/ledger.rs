@@ -42,15 +42,18 @@ impl Arithmetic {
 const F64: Precision = Precision::F64;
 const F32: Precision = Precision::F32;
 const BF16: Precision = Precision::BF16;
-/// IEEE binary16: u = 2⁻¹¹, smallest subnormal 2⁻²⁴.
+/// IEEE binary16: u = 2⁻¹¹; underflow is gradual, by at most the smallest subnormal 2⁻²⁴.
 pub(crate) const F16: Precision = Precision {
     unit: 4.882_812_5e-4,
     tiny: 5.960_464_477_539_063e-8,
+    largest: 65504.0,
 };
-/// TF32: f32 whose significand is rounded to 11 bits, u = 2⁻¹¹, on the way into a product.
+/// TF32: both factors of a product of f32 are rounded to 11 bits first, `(1 + 2⁻¹¹)²(1 + 2⁻²⁴) − 1 < 2⁻¹⁰ + 2⁻²¹`. With this as
+/// its unit roundoff the bound of an inner product of n terms, `n u Σ|x y|`, holds for every n: those of n > 1 also pay
+/// for the sum, in f32.
 const TF32: Precision = Precision {
-    unit: 4.882_812_5e-4,
-    tiny: Precision::F32.tiny,
+    unit: 9.765_625e-4 + 4.768_371_582_031_25e-7,
+    ..Precision::F32
 };
 
 /// How one check is judged at one place.
@@ -166,12 +169,21 @@ const fn wider(check: &'static str, dtype: DType, reason: &'static str) -> Overr
     }
 }
 
+/// As [`wider`], on cards alone.
+const fn on_cards(check: &'static str, dtype: DType, reason: &'static str) -> Override {
+    Override {
+        device: Some(Kind::Accelerator),
+        ..wider(check, dtype, reason)
+    }
+}
+
 const REUSED: &str = "the backward pass starts from the forward pass's output, which is already rounded to the element type";
 const CHAIN: &str =
     "not one kernel but a chain of operations in the element type: two products and a softmax";
 const AVERAGE: &str = "a sum and a product with 1/(HW), both in the element type";
 const SCATTER: &str =
     "candle adds the gradients of a row that is used several times in the element type";
+const BIASED: &str = "on a card the product is rounded to the element type before the bias is added to it, as in `composed`";
 
 /// Where a check needs more than its family's entry.
 pub const OVERRIDES: &[Override] = &[
@@ -183,6 +195,12 @@ pub const OVERRIDES: &[Override] = &[
     wider("nn.global-avg-pool", DType::F16, AVERAGE),
     wider("nn.embedding", DType::BF16, SCATTER),
     wider("nn.embedding", DType::F16, SCATTER),
+    on_cards("nn.linear", DType::BF16, BIASED),
+    on_cards("nn.linear", DType::F16, BIASED),
+    on_cards("nn.conv2d", DType::BF16, BIASED),
+    on_cards("nn.conv2d", DType::F16, BIASED),
+    on_cards("nn.conv2d.tiles", DType::BF16, BIASED),
+    on_cards("nn.conv2d.tiles", DType::F16, BIASED),
 ];
 
 /// Families and checks that multiply matrices: with TF32 every operation of theirs is judged in it. All others are
@@ -245,7 +263,11 @@ fn rule_of(family: &str, check: &str, kind: Kind, dtype: DType) -> Option<Rule> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::judge;
     use crate::registry::registry;
+    use proptest::test_runner::{Config, TestRunner};
+    use proptest::{prop_assert, proptest};
+    use sadm_reference::bound::Tracked;
     use std::collections::BTreeSet;
 
     fn families() -> BTreeSet<String> {
@@ -322,6 +344,73 @@ mod tests {
         for plain in ["forward", "nn.silu", "adamw", "nn.group-norm"] {
             let check = checks.iter().find(|c| c.name() == plain);
             assert_eq!(judged(check.expect("it exists").as_ref()), F32, "`{plain}`");
+        }
+    }
+
+    /// To the 11 bits of TF32.
+    fn tf32(x: f32) -> f64 {
+        let bits = x.to_bits();
+        f64::from(f32::from_bits((bits + 0xfff + (bits >> 13 & 1)) & !0x1fff))
+    }
+
+    proptest! {
+        #[test]
+        fn a_product_in_tf32_is_within_one_unit_and_may_need_more_than_half(a in 1.0f32..2.0, b in 1.0f32..2.0) {
+            let error = |a: f32, b: f32| {
+                #[expect(clippy::cast_possible_truncation, reason = "the product is rounded to f32")]
+                let product = f64::from((tf32(a) * tf32(b)) as f32);
+                (product / (f64::from(a) * f64::from(b)) - 1.0).abs()
+            };
+            prop_assert!(error(a, b) <= TF32.unit);
+            // Both factors a little less than half way to the next number of 11 bits, where it matters most.
+            let worst = f32::from_bits(0x3f80_0fff);
+            prop_assert!(error(worst, worst) > 0.99 * TF32.unit);
+        }
+    }
+
+    /// On a card `nn` runs the chains called `composed`: on the processor they must be within what `nn` is allowed there. But for
+    /// plain sums, in gradients and in avg-pool: a card adds narrow types in f32.
+    #[test]
+    fn the_composed_layers_are_within_what_cards_are_allowed() {
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            let place = Place::cpu(dtype);
+            for check in registry().iter().filter(|c| c.family() == "composed") {
+                if check.name() == "composed.avg-pool" {
+                    continue;
+                }
+                let twin = check.name().replace("composed.", "nn.");
+                let rule = rule_of("nn", &twin, Kind::Accelerator, dtype).expect("an entry");
+                let config = Config {
+                    cases: 16,
+                    failure_persistence: None,
+                    ..Config::default()
+                };
+                let held = TestRunner::new(config).run(&check.strategy(), |case| {
+                    // candle has no convolution of narrow types on the processor.
+                    let judged = judge(check.as_ref(), &case, &place, &rule).unwrap_or_default();
+                    for (name, comparison) in judged.iter().filter(|(name, _)| name == "y") {
+                        prop_assert!(comparison.holds(), "{name}: {comparison:?}");
+                    }
+                    Ok(())
+                });
+                assert!(held.is_ok(), "{twin} in {dtype:?} on a card: {held:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_promised_of_what_overflows() {
+        for (p, largest) in [
+            (F16, 65504.0),
+            (BF16, f64::from(half::bf16::MAX)),
+            (F32, f64::from(f32::MAX)),
+        ] {
+            let error = |x: f64| {
+                let one = Tracked::exact(ndarray::arr0(x).into_dyn()).stored_as(p);
+                one.error.sum()
+            };
+            assert!(error(largest).is_finite(), "{p:?}");
+            assert!(error(largest * 1.001).is_infinite(), "{p:?}");
         }
     }
 

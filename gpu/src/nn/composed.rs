@@ -133,7 +133,10 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 /// See [`gated_sum`](super::gated_sum).
 pub fn gated_sum(x: &Tensor, gate: &Tensor, h: &Tensor) -> Result<Tensor> {
     super::gated_sum::sizes(x.dims(), gate.dims(), h.dims())?;
-    x + h.broadcast_mul(&gate.unsqueeze(1)?)?
+    widened(x, |x| {
+        let wide = |t: &Tensor| t.to_dtype(x.dtype());
+        x + wide(h)?.broadcast_mul(&wide(gate)?.unsqueeze(1)?)?
+    })
 }
 
 /// See [`softmax_last`](super::softmax_last).

@@ -16,8 +16,10 @@ const OWN: f64 = Precision::F64.unit;
 pub struct Precision {
     /// Unit roundoff u: `fl(x) = x (1 + δ)`, `|δ| ≤ u`.
     pub unit: f64,
-    /// Smallest normal number: an underflow, gradual or flushed to zero, errs by less.
+    /// An underflow errs by no more: the smallest normal number, since it may be flushed to zero.
     pub tiny: f64,
+    /// Largest number; beyond it is an overflow.
+    pub largest: f64,
 }
 
 impl Precision {
@@ -25,29 +27,32 @@ impl Precision {
     pub const F64: Self = Self {
         unit: f64::EPSILON / 2.0,
         tiny: f64::MIN_POSITIVE,
+        largest: f64::MAX,
     };
     /// IEEE binary32: u = 2⁻²⁴.
     pub const F32: Self = Self {
         unit: f32::EPSILON as f64 / 2.0,
         tiny: f32::MIN_POSITIVE as f64,
+        largest: f32::MAX as f64,
     };
     /// What tensor cores round the factors of an `f32` product to: u = 2⁻¹¹. They accumulate in `f32`, so
     /// a product is `a.stored_as(TF32).matmul(&b.stored_as(TF32), F32)`.
     pub const TF32: Self = Self {
         unit: 1.0 / 2048.0,
-        tiny: f32::MIN_POSITIVE as f64,
+        ..Self::F32
     };
     /// bfloat16: u = 2⁻⁸, the exponent range of `f32`.
     pub const BF16: Self = Self {
         unit: 1.0 / 256.0,
         tiny: f32::MIN_POSITIVE as f64,
+        largest: (2.0 - 1.0 / 128.0) * (1_u128 << 127) as f64,
     };
 }
 
 impl Precision {
-    /// `error`, or ∞ where a number of this size overflows: in IEEE formats the largest is `4 (1 − u)/tiny`.
+    /// `error`, or ∞ where a number of this size overflows.
     fn finite(self, size: f64, error: f64) -> f64 {
-        if size * self.tiny > 4.0 * (1.0 - self.unit) {
+        if size > self.largest {
             f64::INFINITY
         } else {
             error
