@@ -14,7 +14,7 @@ CUDA_PREFIX ?= $(CURDIR)/target-cuda/toolkit
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help setup train test verify bench bench-growth mutants mutants-theory book book-check report-check \
-    cuda cuda-bundle cuda-check
+    cuda cuda-bundle cuda-pretend cuda-check
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -58,13 +58,16 @@ report-check: setup ## reports in headless Chromium (needs chromium, node, npm)
 cuda: setup ## release build for NVIDIA cards, no card needed (about 10 minutes)
 	scripts/cuda-toolkit.sh $(CUDA_PREFIX)
 	source $(CUDA_PREFIX)/env.sh && NVCC=$(CUDA_PREFIX)/bin/nvcc-lite \
-	    cargo build --release --features cuda --target-dir target-cuda
+	    cargo build --release --features cudnn --target-dir target-cuda
 
 cuda-bundle: cuda ## one archive for a machine with a card, no Rust and no network
 	source $(CUDA_PREFIX)/env.sh && NVCC=$(CUDA_PREFIX)/bin/nvcc-lite scripts/cuda-bundle.sh target-cuda
+
+cuda-pretend: cuda ## run the CUDA build on a pretended card: candle's kernels on the processor (about 10 minutes)
+	scripts/cuda-pretend.sh $(CUDA_PREFIX) target-cuda
 
 cuda-check: setup ## type-check the CUDA code, no CUDA needed
 	mkdir -p target-cuda-check/bin
 	ln -sf $(CURDIR)/scripts/nvcc-typecheck target-cuda-check/bin/nvcc
 	PATH=$(CURDIR)/target-cuda-check/bin:$$PATH CUDA_COMPUTE_CAP=90 NVCC=$(CURDIR)/scripts/nvcc-typecheck \
-	    cargo check --features cuda --target-dir target-cuda-check
+	    cargo check --bins --benches --features cudnn --target-dir target-cuda-check

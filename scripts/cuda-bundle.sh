@@ -13,7 +13,7 @@ rm -rf "$stage"
 mkdir -p "$stage/bin" "$stage/lib"
 
 # The newest executable of each benchmark: cargo says which it made.
-benches=$(cd "$root" && cargo bench --no-run --features cuda --target-dir "$target" --message-format json |
+benches=$(cd "$root" && cargo bench --no-run --features cudnn --target-dir "$target" --message-format json |
     python3 -c 'import json, sys
 for line in sys.stdin:
     message = json.loads(line)

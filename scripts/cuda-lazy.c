@@ -4,6 +4,7 @@
      SONAME   the library's name at run time, "libcuda.so.1"
      MISSING  what its functions return where it is missing: an error that its callers know
      NAME(x)  the symbols of this object, kept apart from those of the other libraries
+     WITHOUT  what its user does then, in the message that says so
      LIST     the file with ENTRY(0, cuInit) ENTRY(1, cuDriverGetVersion) ...
 
    A call jumps through slot i. The slot first leads to `first_i`, which looks the function up, fills the slot and
@@ -37,7 +38,7 @@ static void *library(void) {
     static int said;
     if (!found) found = dlopen(SONAME, RTLD_LAZY | RTLD_GLOBAL);
     /* Without a driver there is no card, and the program says so itself. */
-    if (!found && !said++ && MISSING != 100) fprintf(stderr, "sadm: %s is not on this machine's library path\n", SONAME);
+    if (!found && !said++ && MISSING != 100) fprintf(stderr, "sadm: %s is not on this machine's library path%s\n", SONAME, WITHOUT);
     return found;
 }
 

@@ -35,16 +35,17 @@ ln -sfn libcudart.so.13 "$prefix/lib/libcudart.so"
 # For the linker: each library as an archive that looks the real one up at its first call (cuda-lazy.c), with the
 # functions that cudarc declares.
 cargo fetch --quiet
-cudarc=$(cargo metadata --format-version 1 --features cuda |
+cudarc=$(cargo metadata --format-version 1 --features cudnn |
     "$python" -c 'import json, os, sys
 print(next(os.path.dirname(p["manifest_path"]) for p in json.load(sys.stdin)["packages"] if p["name"] == "cudarc"))')
 
-lazy() { # library, soname, module of cudarc, prefix of its functions, the error that says that it is missing
+# library, soname, module of cudarc, prefix of its functions, the error that says that it is missing, what is done without
+lazy() {
     grep -ohE "fn $4[A-Za-z0-9_]+" "$cudarc/src/$3/sys/mod.rs" | cut -d' ' -f2 | sort -u |
         awk '{ print "ENTRY(" NR - 1 ", " $1 ")" }' >"$work/$1.h"
     [[ -s $work/$1.h ]] || { echo "cuda-toolkit: cudarc declares no function $4* in $3" >&2; exit 1; }
     cc -O1 -fPIC -fno-toplevel-reorder -Wall -Wextra -Werror -c -o "$work/$1.o" "$scripts/cuda-lazy.c" \
-        -DSONAME="\"$2\"" -DMISSING="$5" -D"NAME(x)=lazy_$1_##x" -DLIST="\"$work/$1.h\""
+        -DSONAME="\"$2\"" -DMISSING="$5" -DWITHOUT="\"${6:-}\"" -D"NAME(x)=lazy_$1_##x" -DLIST="\"$work/$1.h\""
     rm -f "$prefix/lib/stubs/lib$1".*
     ar rcs "$prefix/lib/stubs/lib$1.a" "$work/$1.o"
 }
@@ -52,7 +53,7 @@ lazy cuda libcuda.so.1 driver cu 100         # CUDA_ERROR_NO_DEVICE
 lazy cublas libcublas.so.13 cublas cublas 1  # ..._NOT_INITIALIZED, as in the next three
 lazy cublasLt libcublasLt.so.13 cublaslt cublasLt 1
 lazy curand libcurand.so.10 curand curand 101
-lazy cudnn libcudnn.so.9 cudnn cudnn 1001
+lazy cudnn libcudnn.so.9 cudnn cudnn 1001 "; convolutions do without"
 lazy nvrtc libnvrtc.so.13 nvrtc nvrtc 7      # NVRTC_ERROR_BUILTIN_OPERATION_FAILURE
 
 # Last of all, since it says that the rest is there.

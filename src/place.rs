@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 use sadm_crosscheck::{Error, Place};
+use sadm_gpu::nn::Convolutions;
 
 /// The device by name; the processor where a program built with CUDA finds no card, which one line says.
 ///
@@ -17,6 +18,16 @@ pub fn open(device: &str, dtype: &str) -> Result<Place> {
             let _ = writeln!(io::stderr(), "sadm: {none}; computing on the processor");
             Ok(Place::open("cpu", dtype)?)
         }
-        outcome => Ok(outcome?),
+        outcome => {
+            let place = outcome?;
+            if !place.device.is_cpu() {
+                let convolutions = Convolutions::on(&place.device);
+                let _ = writeln!(
+                    io::stderr(),
+                    "sadm: {device}, convolutions by {convolutions}"
+                );
+            }
+            Ok(place)
+        }
     }
 }

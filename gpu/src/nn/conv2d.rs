@@ -1,7 +1,9 @@
 //! Convolution of images with zero padding; with stride 1 where it is trained.
 
+use std::fmt;
+
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::{by_dtype, load, tensor, with};
@@ -57,15 +59,58 @@ pub fn conv2d_strided(
     stride: usize,
     padding: (usize, usize),
 ) -> Result<Tensor> {
-    if Path::of(x) == Path::Composed {
-        return composed::conv2d_strided(x, weight, bias, stride, padding);
-    }
     let bias = bias_or_zeros(bias, weight)?;
+    if Path::of(x) == Path::Composed {
+        #[cfg(feature = "cudnn")]
+        {
+            let geometry = Geometry::new(x.dims(), weight.dims(), bias.dims(), stride, padding)?;
+            if let Some(y) = super::cudnn::conv2d(x, weight, &geometry)? {
+                return y.broadcast_add(&bias.reshape((1, (), 1, 1))?);
+            }
+        }
+        return composed::conv2d_strided(x, weight, Some(&bias), stride, padding);
+    }
     x.contiguous()?.apply_op3(
         &weight.contiguous()?,
         &bias.contiguous()?,
         Conv2d { stride, padding },
     )
+}
+
+/// Who makes the convolutions on a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Convolutions {
+    /// This crate: the processor.
+    Own,
+    /// cuDNN, which was tested on this card.
+    Cudnn,
+    /// candle, where cuDNN is missing or the program was built without the feature `cudnn`.
+    Composed,
+    /// candle, since cuDNN failed its test on this card.
+    CudnnIsWrong,
+}
+
+impl Convolutions {
+    /// Those of a device; the first question about a card tests its cuDNN.
+    pub fn on(device: &Device) -> Self {
+        match device {
+            Device::Cpu => Self::Own,
+            #[cfg(feature = "cudnn")]
+            Device::Cuda(device) => super::cudnn::on(device),
+            _ => Self::Composed,
+        }
+    }
+}
+
+impl fmt::Display for Convolutions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Own => "sadm",
+            Self::Cudnn => "cuDNN",
+            Self::Composed => "candle",
+            Self::CudnnIsWrong => "candle, since cuDNN failed its test",
+        })
+    }
 }
 
 /// The sizes of one convolution, checked.

@@ -6,8 +6,8 @@
 //! train silently wrong or not at all, see the book's chapter on candle); it can be called directly
 //! as [`composed`], on the CPU too, which is how the two are tested against each other.
 //!
-//! f64 and f32 are computed as they are; bf16 and f16 in f32, rounded once at the end. Inputs may
-//! have any strides. Results do not depend on the number of threads.
+//! f64 and f32 are computed as they are; bf16 and f16 in f32, rounded once at the end (on cards the products of
+//! linear layers and convolutions once more, before their bias is added). Inputs may have any strides. Results do not depend on the number of threads.
 
 #![expect(
     clippy::inline_always,
@@ -20,6 +20,8 @@ mod buffer;
 pub mod composed;
 mod conv2d;
 mod convolution;
+#[cfg(feature = "cudnn")]
+mod cudnn;
 mod embedding;
 mod exponential;
 mod frame;
@@ -46,7 +48,7 @@ use candle_core::Tensor;
 pub use activation::{gelu, silu};
 pub use attention::{Packing, attention, self_attention};
 pub(crate) use buffer::{CHUNK, are_apart, with, with_variables};
-pub use conv2d::{conv2d, conv2d_strided};
+pub use conv2d::{Convolutions, conv2d, conv2d_strided};
 pub(crate) use embedding::from_f64;
 pub use embedding::{embedding, time_features};
 pub use gated_sum::gated_sum;
