@@ -1,0 +1,463 @@
+// A card that is not there: CUDA's driver, cuBLAS, cuRAND and cuDNN as far as sadm calls them, on the processor. It runs candle's own
+// kernels, compiled for the host (build.sh), one thread after the other, and does what it is told at once: no stream, no event
+// and no speed is like a card's. What it shows is whether the right functions are called with the right sizes and numbers.
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "device.h"
+
+#undef blockIdx
+#undef gridDim
+#undef threadIdx
+#undef blockDim
+
+using Status = int;
+using Address = unsigned long long;
+using Handle = void *;
+
+namespace {
+constexpr Status WRONG = 1;  // CUDA_ERROR_INVALID_VALUE
+
+Status refuse(const char *what) {
+    fprintf(stderr, "the pretended card: %s\n", what);
+    return WRONG;
+}
+}  // namespace
+
+// ---- Kernels: threads of a block take turns, each with a stack of its own once it has to wait.
+
+extern "C" void pretend_switch(void **leave, void *enter);
+__asm__(
+    ".text\n.globl pretend_switch\n.type pretend_switch, @function\npretend_switch:\n"
+    "  push %rbp\n  push %rbx\n  push %r12\n  push %r13\n  push %r14\n  push %r15\n"
+    "  mov %rsp, (%rdi)\n  mov %rsi, %rsp\n"
+    "  pop %r15\n  pop %r14\n  pop %r13\n  pop %r12\n  pop %rbx\n  pop %rbp\n  ret\n");
+
+namespace pretend {
+Index block, of_grid, in_block, of_block;
+
+namespace {
+constexpr size_t STACK = 64 << 10;
+constexpr unsigned WARP = 32;
+enum class State { Runs, Done, AtBarrier, AtExchange };
+
+struct Fiber {
+    std::unique_ptr<char[]> stack{new char[STACK]};
+    void *at;
+    State state;
+    Index thread;
+    unsigned number;
+    unsigned turn;
+
+    Fiber();
+};
+
+struct Kernel {
+    std::string name;
+    Call call;
+};
+
+std::map<std::string, Kernel> &kernels() {
+    static std::map<std::string, Kernel> all;
+    return all;
+}
+
+Fiber *current;
+void *scheduler;
+Call running;
+void **with;
+// What the threads of a warp leave for each other, in two places in turns: a thread may be one exchange ahead.
+char left[2][1024][16];
+
+void leave(State state) {
+    current->state = state;
+    pretend_switch(&current->at, scheduler);
+}
+
+void live() {
+    for (;;) {
+        running(with);
+        leave(State::Done);
+    }
+}
+
+void enter(Fiber &fiber) {
+    current = &fiber;
+    in_block = fiber.thread;
+    fiber.state = State::Runs;
+    pretend_switch(&scheduler, fiber.at);
+}
+
+Fiber::Fiber() {
+    // As if it had just called pretend_switch: six registers, and where to go on.
+    auto top = reinterpret_cast<uintptr_t>(stack.get() + STACK) & ~uintptr_t{15};
+    auto **place = reinterpret_cast<void **>(top - 8);
+    *--place = reinterpret_cast<void *>(&live);
+    at = place - 6;
+}
+
+bool run_block() {
+    static std::vector<std::unique_ptr<Fiber>> idle;
+    std::vector<std::unique_ptr<Fiber>> waiting;
+    const unsigned count = of_block.x * of_block.y * of_block.z;
+    for (unsigned i = 0; i < count; i++) {
+        if (idle.empty()) idle.push_back(std::make_unique<Fiber>());
+        Fiber &fiber = *idle.back();
+        fiber.thread = {i % of_block.x, i / of_block.x % of_block.y, i / (of_block.x * of_block.y)};
+        fiber.number = i;
+        fiber.turn = 0;
+        enter(fiber);
+        if (fiber.state != State::Done) {
+            waiting.push_back(std::move(idle.back()));
+            idle.pop_back();
+        }
+    }
+    while (!waiting.empty()) {
+        auto all_of = [&](unsigned first, unsigned last, State state) {
+            bool any = false;
+            for (auto &fiber : waiting)
+                if (fiber->number >= first && fiber->number < last) {
+                    if (fiber->state != state) return false;
+                    any = true;
+                }
+            return any;
+        };
+        std::vector<Fiber *> ready;
+        auto wake = [&](unsigned first, unsigned last) {
+            for (auto &fiber : waiting)
+                if (fiber->number >= first && fiber->number < last) ready.push_back(fiber.get());
+        };
+        if (all_of(0, count, State::AtBarrier)) wake(0, count);
+        for (unsigned first = 0; first < count; first += WARP)
+            if (all_of(first, first + WARP, State::AtExchange)) wake(first, first + WARP);
+        if (ready.empty()) return false;
+        for (Fiber *fiber : ready) enter(*fiber);
+        for (size_t i = waiting.size(); i-- > 0;)
+            if (waiting[i]->state == State::Done) {
+                idle.push_back(std::move(waiting[i]));
+                waiting.erase(waiting.begin() + static_cast<long>(i));
+            }
+    }
+    return true;
+}
+}  // namespace
+
+void barrier() { leave(State::AtBarrier); }
+unsigned lane() { return current->number; }
+
+void exchange(void *value, size_t size, unsigned from) {
+    auto &place = left[current->turn++ % 2];
+    memcpy(place[current->number], value, size);
+    leave(State::AtExchange);
+    memcpy(value, place[from], size);
+}
+
+void add(const char *name, Call call) { kernels()[name] = {name, call}; }
+}  // namespace pretend
+
+extern "C" {
+
+Status cuModuleLoadData(Handle *module, const void *) {
+    *module = module;
+    return 0;
+}
+Status cuModuleUnload(Handle) { return 0; }
+Status cuModuleGetFunction(Handle *function, Handle, const char *name) {
+    auto found = pretend::kernels().find(name);
+    if (found == pretend::kernels().end()) {
+        fprintf(stderr, "the pretended card: no kernel is called %s\n", name);
+        return 500;  // CUDA_ERROR_NOT_FOUND
+    }
+    *function = &found->second;
+    return 0;
+}
+Status cuLaunchKernel(Handle function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                      unsigned shared, Handle, void **arguments, void **) {
+    static std::mutex one_at_a_time;
+    const std::lock_guard<std::mutex> held(one_at_a_time);
+    if (shared) return refuse("dynamic shared memory is not pretended");
+    if (bx * by * bz == 0 || bx * by * bz > 1024 || gx * gy * gz == 0) return refuse("no such grid");
+    auto &kernel = *static_cast<pretend::Kernel *>(function);
+    pretend::running = kernel.call;
+    pretend::with = arguments;
+    pretend::of_grid = {gx, gy, gz};
+    pretend::of_block = {bx, by, bz};
+    for (unsigned z = 0; z < gz; z++)
+        for (unsigned y = 0; y < gy; y++)
+            for (unsigned x = 0; x < gx; x++) {
+                pretend::block = {x, y, z};
+                if (!pretend::run_block()) return refuse((kernel.name + " waits for ever").c_str());
+            }
+    return 0;
+}
+Status cuFuncSetAttribute(Handle, int, int) { return 0; }
+
+// ---- The driver: memory between two guards, everything else at once.
+
+Status cuInit(unsigned) { return 0; }
+Status cuDriverGetVersion(int *version) { return *version = 13000, 0; }
+Status cuDeviceGetCount(int *count) { return *count = 1, 0; }
+Status cuDeviceGet(int *device, int ordinal) { return *device = ordinal, ordinal == 0 ? 0 : 101; }
+Status cuDeviceGetName(char *name, int size, int) { return snprintf(name, static_cast<size_t>(size), "pretended"), 0; }
+Status cuDeviceTotalMem_v2(size_t *bytes, int) { return *bytes = size_t{1} << 34, 0; }
+Status cuDeviceGetAttribute(int *value, int attribute, int) {
+    switch (attribute) {
+        case 75: return *value = 9, 0;   // compute capability
+        case 76: return *value = 0, 0;
+        case 115: return *value = 1, 0;  // pools of memory
+        default: return *value = 16, 0;
+    }
+}
+Status cuDevicePrimaryCtxRetain(Handle *context, int) { return *context = reinterpret_cast<Handle>(1), 0; }
+Status cuDevicePrimaryCtxRelease_v2(int) { return 0; }
+Status cuCtxSetCurrent(Handle) { return 0; }
+Status cuCtxGetCurrent(Handle *context) { return *context = reinterpret_cast<Handle>(1), 0; }
+Status cuCtxSynchronize() { return 0; }
+Status cuStreamCreate(Handle *stream, unsigned) { return *stream = reinterpret_cast<Handle>(2), 0; }
+Status cuStreamDestroy_v2(Handle) { return 0; }
+Status cuStreamSynchronize(Handle) { return 0; }
+Status cuStreamWaitEvent(Handle, Handle, unsigned) { return 0; }
+Status cuStreamIsCapturing(Handle, int *captures) { return *captures = 0, 0; }
+Status cuEventCreate(Handle *event, unsigned) { return *event = reinterpret_cast<Handle>(3), 0; }
+Status cuEventDestroy_v2(Handle) { return 0; }
+Status cuEventRecord(Handle, Handle) { return 0; }
+Status cuEventSynchronize(Handle) { return 0; }
+Status cuEventQuery(Handle) { return 0; }
+
+constexpr uint64_t GUARD = 0x5adacade5adacade;
+struct Head {
+    uint64_t size, guard;
+};
+
+Status cuMemAlloc_v2(Address *address, size_t size) {
+    auto *head = static_cast<Head *>(malloc(sizeof(Head) + size + sizeof GUARD));
+    if (!head) return 2;  // CUDA_ERROR_OUT_OF_MEMORY
+    *head = {size, GUARD};
+    memset(head + 1, 0xff, size);  // NaN, in every float: what was not written must not be read
+    memcpy(reinterpret_cast<char *>(head + 1) + size, &GUARD, sizeof GUARD);
+    *address = reinterpret_cast<Address>(head + 1);
+    return 0;
+}
+Status cuMemAllocAsync(Address *address, size_t size, Handle) { return cuMemAlloc_v2(address, size); }
+Status cuMemFree_v2(Address address) {
+    auto *head = reinterpret_cast<Head *>(address) - 1;
+    if (head->guard != GUARD || memcmp(reinterpret_cast<char *>(address) + head->size, &GUARD, sizeof GUARD)) {
+        refuse("somebody wrote beyond a tensor");
+        abort();
+    }
+    head->guard = 0;
+    free(head);
+    return 0;
+}
+Status cuMemFreeAsync(Address address, Handle) { return cuMemFree_v2(address); }
+Status cuMemHostAlloc(void **address, size_t size, unsigned) { return *address = malloc(size), 0; }
+Status cuMemFreeHost(void *address) { return free(address), 0; }
+Status cuMemGetInfo_v2(size_t *left, size_t *all) { return *left = *all = size_t{1} << 34, 0; }
+Status cuMemsetD8Async(Address to, unsigned char value, size_t size, Handle) {
+    return memset(reinterpret_cast<void *>(to), value, size), 0;
+}
+Status cuMemcpyHtoDAsync_v2(Address to, const void *from, size_t size, Handle) {
+    return memcpy(reinterpret_cast<void *>(to), from, size), 0;
+}
+Status cuMemcpyDtoHAsync_v2(void *to, Address from, size_t size, Handle) {
+    return memcpy(to, reinterpret_cast<void *>(from), size), 0;
+}
+Status cuMemcpyDtoDAsync_v2(Address to, Address from, size_t size, Handle) {
+    return memcpy(reinterpret_cast<void *>(to), reinterpret_cast<void *>(from), size), 0;
+}
+
+// ---- cuRAND: only there. sadm draws on the processor.
+
+Status curandCreateGenerator(Handle *generator, int) { return *generator = reinterpret_cast<Handle>(4), 0; }
+Status curandSetPseudoRandomGeneratorSeed(Handle, unsigned long long) { return 0; }
+Status curandSetStream(Handle, Handle) { return 0; }
+Status curandDestroyGenerator(Handle) { return 0; }
+
+// ---- cuBLAS: products of column-major matrices, summed in the given order.
+
+Status cublasCreate_v2(Handle *handle) { return *handle = reinterpret_cast<Handle>(5), 0; }
+Status cublasDestroy_v2(Handle) { return 0; }
+Status cublasSetStream_v2(Handle, Handle) { return 0; }
+}
+
+namespace {
+double wide(double x) { return x; }
+float wide(float x) { return x; }
+float wide(__half x) { return __half2float(x); }
+float wide(__nv_bfloat16 x) { return __bfloat162float(x); }
+void set(double &to, double x) { to = x; }
+void set(float &to, float x) { to = x; }
+void set(__half &to, float x) { to = __float2half(x); }
+void set(__nv_bfloat16 &to, float x) { to = __float2bfloat16(x); }
+// To the 11 bits of TF32.
+float tf32(float x) {
+    auto bits = same_bits<uint32_t>(x);
+    bits += 0xfff + (bits >> 13 & 1);
+    return same_bits<float>(bits & ~uint32_t{0x1fff});
+}
+double tf32(double x) { return x; }
+
+struct Matrix {
+    const void *at;
+    int turned, pitch;
+    long long stride;
+};
+
+template <class T>
+void multiply(const Matrix &a, const Matrix &b, void *c, int pitch, long long stride, int m, int n, int k, int batch, bool reduced) {
+    for (int i = 0; i < batch; i++) {
+        const T *left = static_cast<const T *>(a.at) + i * a.stride, *right = static_cast<const T *>(b.at) + i * b.stride;
+        T *to = static_cast<T *>(c) + i * stride;
+        for (int column = 0; column < n; column++)
+            for (int row = 0; row < m; row++) {
+                decltype(wide(T())) sum = 0;
+                for (int p = 0; p < k; p++) {
+                    auto x = wide(a.turned ? left[p + static_cast<long>(row) * a.pitch] : left[row + static_cast<long>(p) * a.pitch]);
+                    auto y = wide(b.turned ? right[column + static_cast<long>(p) * b.pitch]
+                                           : right[p + static_cast<long>(column) * b.pitch]);
+                    sum += reduced ? tf32(x) * tf32(y) : x * y;
+                }
+                set(to[row + static_cast<long>(column) * pitch], sum);
+            }
+    }
+}
+}  // namespace
+
+extern "C" {
+Status cublasGemmStridedBatchedEx(Handle, int ta, int tb, int m, int n, int k, const void *alpha, const void *a, int ka, int lda,
+                                  long long sa, const void *b, int kb, int ldb, long long sb, const void *beta, void *c, int kc,
+                                  int ldc, long long sc, int batch, int compute, int) {
+    constexpr int IN_F32 = 68, IN_TF32 = 77;
+    if (ka != kb || ka != kc) return refuse("cuBLAS: mixed types");
+    if (compute != IN_F32 && compute != IN_TF32) return refuse("cuBLAS: not in f32");
+    if (*static_cast<const float *>(alpha) != 1 || *static_cast<const float *>(beta) != 0) return refuse("cuBLAS: scaled");
+    const Matrix left{a, ta, lda, sa}, right{b, tb, ldb, sb};
+    switch (ka) {
+        case 0: return multiply<float>(left, right, c, ldc, sc, m, n, k, batch, compute == IN_TF32), 0;
+        case 2: return multiply<__half>(left, right, c, ldc, sc, m, n, k, batch, false), 0;
+        case 14: return multiply<__nv_bfloat16>(left, right, c, ldc, sc, m, n, k, batch, false), 0;
+        default: return refuse("cuBLAS: no such type");
+    }
+}
+Status cublasDgemmStridedBatched(Handle, int ta, int tb, int m, int n, int k, const double *alpha, const double *a, int lda,
+                                 long long sa, const double *b, int ldb, long long sb, const double *beta, double *c, int ldc,
+                                 long long sc, int batch) {
+    if (*alpha != 1 || *beta != 0) return refuse("cuBLAS: scaled");
+    return multiply<double>({a, ta, lda, sa}, {b, tb, ldb, sb}, c, ldc, sc, m, n, k, batch, false), 0;
+}
+
+// ---- cuDNN: convolutions and their gradients, by their definitions.
+
+struct Sizes {
+    int type, of[4];
+};
+struct Shifts {
+    int pad[2], stride[2], compute, math;
+};
+
+Status cudnnCreate(Handle *handle) { return *handle = reinterpret_cast<Handle>(6), 0; }
+Status cudnnDestroy(Handle) { return 0; }
+Status cudnnSetStream(Handle, Handle) { return 0; }
+Status cudnnCreateTensorDescriptor(Sizes **sizes) { return *sizes = new Sizes(), 0; }
+Status cudnnDestroyTensorDescriptor(Sizes *sizes) { return delete sizes, 0; }
+Status cudnnSetTensor4dDescriptor(Sizes *to, int format, int type, int n, int c, int h, int w) {
+    return *to = {type, {n, c, h, w}}, format == 0 ? 0 : refuse("cuDNN: not NCHW");
+}
+Status cudnnCreateFilterDescriptor(Sizes **sizes) { return *sizes = new Sizes(), 0; }
+Status cudnnDestroyFilterDescriptor(Sizes *sizes) { return delete sizes, 0; }
+Status cudnnSetFilter4dDescriptor(Sizes *to, int type, int format, int o, int c, int h, int w) {
+    return *to = {type, {o, c, h, w}}, format == 0 ? 0 : refuse("cuDNN: not NCHW");
+}
+Status cudnnCreateConvolutionDescriptor(Shifts **shifts) { return *shifts = new Shifts(), 0; }
+Status cudnnDestroyConvolutionDescriptor(Shifts *shifts) { return delete shifts, 0; }
+Status cudnnSetConvolution2dDescriptor(Shifts *to, int ph, int pw, int sh, int sw, int dh, int dw, int mode, int compute) {
+    *to = {{ph, pw}, {sh, sw}, compute, 0};
+    return dh == 1 && dw == 1 && mode == 1 ? 0 : refuse("cuDNN: dilated or mirrored");
+}
+Status cudnnSetConvolutionMathType(Shifts *to, int math) { return to->math = math, 0; }
+Status cudnnGetConvolutionForwardWorkspaceSize(Handle, Sizes *, Sizes *, Shifts *, Sizes *, int algorithm, size_t *bytes) {
+    return *bytes = 64, algorithm == 1 ? 0 : WRONG;
+}
+Status cudnnGetConvolutionBackwardDataWorkspaceSize(Handle, Sizes *, Sizes *, Shifts *, Sizes *, int algorithm, size_t *bytes) {
+    return *bytes = 0, algorithm == 1 ? 0 : WRONG;
+}
+Status cudnnGetConvolutionBackwardFilterWorkspaceSize(Handle, Sizes *, Sizes *, Shifts *, Sizes *, int algorithm, size_t *bytes) {
+    return *bytes = 128, algorithm == 1 ? 0 : WRONG;
+}
+}
+
+namespace {
+// Calls f with the places of x, w and y for every product in the sum.
+template <class F>
+void products(const Sizes &x, const Sizes &w, const Sizes &y, const Shifts &by, F f) {
+    for (int n = 0; n < y.of[0]; n++)
+        for (int o = 0; o < y.of[1]; o++)
+            for (int i = 0; i < y.of[2]; i++)
+                for (int j = 0; j < y.of[3]; j++)
+                    for (int c = 0; c < x.of[1]; c++)
+                        for (int k = 0; k < w.of[2]; k++)
+                            for (int l = 0; l < w.of[3]; l++) {
+                                const int row = i * by.stride[0] + k - by.pad[0], column = j * by.stride[1] + l - by.pad[1];
+                                if (row < 0 || row >= x.of[2] || column < 0 || column >= x.of[3]) continue;
+                                f(((n * x.of[1] + c) * x.of[2] + row) * x.of[3] + column,
+                                  ((o * x.of[1] + c) * w.of[2] + k) * w.of[3] + l, ((n * y.of[1] + o) * y.of[2] + i) * y.of[3] + j);
+                            }
+}
+
+enum Wanted { X, W, Y };
+
+template <class T>
+Status convolve(Wanted wanted, const Sizes &x, const Sizes &w, const Sizes &y, const Shifts &by, const void *first,
+                const void *second, void *to, bool reduced) {
+    const Sizes &of = wanted == X ? x : wanted == W ? w : y;
+    std::vector<float> sums(static_cast<size_t>(of.of[0]) * of.of[1] * of.of[2] * of.of[3]);
+    const T *a = static_cast<const T *>(first), *b = static_cast<const T *>(second);
+    products(x, w, y, by, [&](int ix, int iw, int iy) {
+        const int left = wanted == X ? iw : ix, right = wanted == Y ? iw : iy, sum = wanted == X ? ix : wanted == W ? iw : iy;
+        const float p = wide(a[left]), q = wide(b[right]);
+        sums[static_cast<size_t>(sum)] += reduced ? tf32(p) * tf32(q) : p * q;
+    });
+    // PRETEND_WRONG=1: one pixel is off, which cuDNN's test must find.
+    static const bool wrong = getenv("PRETEND_WRONG");
+    if (wrong && !sums.empty()) sums.back() += 1;
+    for (size_t i = 0; i < sums.size(); i++) set(static_cast<T *>(to)[i], sums[i]);
+    return 0;
+}
+
+Status convolution(Wanted wanted, const Sizes *x, const Sizes *w, const Sizes *y, const Shifts *by, const void *first,
+                   const void *second, void *to, const void *alpha, const void *beta, int algorithm, size_t room, size_t needed) {
+    constexpr int FLOAT = 0, HALF = 2, BF16 = 9, DEFAULT = 0, TENSOR = 1, FMA = 3;
+    if (x->type != w->type || x->type != y->type || by->compute != FLOAT) return refuse("cuDNN: types");
+    if (*static_cast<const float *>(alpha) != 1 || *static_cast<const float *>(beta) != 0) return refuse("cuDNN: scaled");
+    if (algorithm != 1 || room < needed) return refuse("cuDNN: algorithm or its room");
+    if (x->of[0] != y->of[0] || x->of[1] != w->of[1] || w->of[0] != y->of[1]) return refuse("cuDNN: sizes");
+    for (int i = 0; i < 2; i++)
+        if ((x->of[2 + i] + 2 * by->pad[i] - w->of[2 + i]) / by->stride[i] + 1 != y->of[2 + i]) return refuse("cuDNN: sides");
+    if (x->type == FLOAT ? by->math != FMA && by->math != DEFAULT : by->math != TENSOR) return refuse("cuDNN: kind of arithmetic");
+    switch (x->type) {
+        case FLOAT: return convolve<float>(wanted, *x, *w, *y, *by, first, second, to, by->math == DEFAULT);
+        case HALF: return convolve<__half>(wanted, *x, *w, *y, *by, first, second, to, false);
+        case BF16: return convolve<__nv_bfloat16>(wanted, *x, *w, *y, *by, first, second, to, false);
+        default: return refuse("cuDNN: no such type");
+    }
+}
+}  // namespace
+
+extern "C" {
+Status cudnnConvolutionForward(Handle, const void *alpha, Sizes *x_sizes, const void *x, Sizes *w_sizes, const void *w, Shifts *by,
+                               int algorithm, void *, size_t room, const void *beta, Sizes *y_sizes, void *y) {
+    return convolution(Y, x_sizes, w_sizes, y_sizes, by, x, w, y, alpha, beta, algorithm, room, 64);
+}
+Status cudnnConvolutionBackwardData(Handle, const void *alpha, Sizes *w_sizes, const void *w, Sizes *y_sizes, const void *dy,
+                                    Shifts *by, int algorithm, void *, size_t room, const void *beta, Sizes *x_sizes, void *dx) {
+    return convolution(X, x_sizes, w_sizes, y_sizes, by, w, dy, dx, alpha, beta, algorithm, room, 0);
+}
+Status cudnnConvolutionBackwardFilter(Handle, const void *alpha, Sizes *x_sizes, const void *x, Sizes *y_sizes, const void *dy,
+                                      Shifts *by, int algorithm, void *, size_t room, const void *beta, Sizes *w_sizes, void *dw) {
+    return convolution(W, x_sizes, w_sizes, y_sizes, by, x, dy, dw, alpha, beta, algorithm, room, 128);
+}
+}
