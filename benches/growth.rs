@@ -17,6 +17,7 @@ mod ours;
 
 use std::process::Command;
 
+use candle_core::Device;
 use clock::Clock;
 use ours::Work;
 use sadm::gpu::config::{Config, ModelKind};
@@ -76,12 +77,12 @@ const SERIES: [Series; 8] = [
     Series {
         name: "structural loss at d = 64, |B|",
         values: &[64, 256, 1024, 4096, 8192],
-        make: |batch| ours::structure(batch, 64),
+        make: |batch| ours::structure(batch, 64, &Device::Cpu),
     },
     Series {
         name: "structural loss at |B| = 512, d",
         values: &[64, 128, 256, 512, 1024, 2048],
-        make: |dim| ours::structure(512, dim),
+        make: |dim| ours::structure(512, dim, &Device::Cpu),
     },
 ];
 
@@ -97,7 +98,7 @@ fn step(preset: &str, size: usize, change: impl Fn(&mut Config)) -> Outcome<Work
         size,
         classes: 10,
     };
-    ours::step(&config, image)
+    ours::step(&config, image, true, &Device::Cpu)
 }
 
 fn main() -> Outcome<()> {

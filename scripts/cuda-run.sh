@@ -2,7 +2,7 @@
 # usage: run.sh [OUT]
 # On a machine with an NVIDIA card: holds every quantity against the reference on the card, trains two presets on it,
 # and times the program beside PyTorch where python3 has it. Results go to OUT (default: results, beside this file).
-# CASES=10000 and STEPS=200 say how much; DEVICE=cuda:0 says where. Without a card the program says so and computes
+# CASES=10000, STEPS=200 and BENCH='' (what to time; everything) say how much; DEVICE=cuda:0 says where. Without a card the program says so and computes
 # on the processor.
 set -uo pipefail
 
@@ -10,6 +10,7 @@ here=$(realpath "$(dirname "$(readlink -f "$0")")")
 out=${1:-$here/results}
 mkdir -p "$out"
 out=$(realpath "$out")
+read -ra bench <<<"${BENCH:-}"
 cases=${CASES:-10000} steps=${STEPS:-200} device=${DEVICE:-cuda:0}
 
 # CUDA's libraries: the toolkit's, or those that came with PyTorch.
@@ -43,9 +44,10 @@ for preset in digits digits-dit; do
             --out "$out/runs/$preset-$compute" --set train.steps="$steps" --set train.compute="$compute"
     done
 done
-# On the processors of this machine; benchmarks on the card itself are still to be written.
+# Beside PyTorch, on the card and on the processors of this machine.
 python=$(python3 -c 'import sys, torch; print(sys.executable)' 2>/dev/null)
-step side-by-side "$here/bin/bench-side_by_side" --bench ${python:+--python "$python"}
+step side-by-side-card "$here/bin/bench-side_by_side" --bench --device "$device" ${python:+--python "$python" --compile} "${bench[@]}"
+step side-by-side "$here/bin/bench-side_by_side" --bench ${python:+--python "$python"} "${bench[@]}"
 step growth "$here/bin/bench-growth" --bench
 
 if ((${#failed[@]})); then

@@ -1,5 +1,6 @@
 //! What is timed, as both sides are told.
 
+use candle_core::Device;
 use serde_json::{Value, json};
 
 use super::Outcome;
@@ -14,20 +15,32 @@ pub struct Item {
     /// What PyTorch is told.
     pub what: Value,
     /// Our side.
-    pub make: Box<dyn Fn() -> Outcome<Work>>,
+    pub make: Box<dyn Fn(&Device) -> Outcome<Work>>,
     /// Whether `torch.compile` can change anything.
     pub compilable: bool,
 }
 
-/// Every line, in the order of the table.
-pub fn items() -> Outcome<Vec<Item>> {
-    let mut items = vec![
-        step("digits", 64, (1, 8))?,
-        step("digits-dit", 64, (1, 8))?,
-        // The batches of these presets are meant for a card; a smaller one asks the same of a core.
-        step("mnist", 16, (1, 28))?,
-        step("cifar10", 8, (3, 32))?,
-    ];
+/// Every line for a device, in the order of the table.
+pub fn items(device: &Device) -> Outcome<Vec<Item>> {
+    let mut items = if device.is_cpu() {
+        vec![
+            step("digits", Some(64), (1, 8))?,
+            step("digits-dit", Some(64), (1, 8))?,
+            // The batches of these presets are meant for a card; a smaller one asks the same of a core.
+            step("mnist", Some(16), (1, 28))?,
+            step("cifar10", Some(8), (3, 32))?,
+        ]
+    } else {
+        let [guided, plain] = large()?;
+        vec![
+            step("digits", None, (1, 8))?,
+            step("digits-dit", None, (1, 8))?,
+            step("mnist", None, (1, 28))?,
+            step("cifar10", None, (3, 32))?,
+            plain,
+            guided,
+        ]
+    };
     items.extend(layers());
     items.push(optimizer());
     for (batch, dim) in STRUCTURE_SHAPES {
@@ -49,27 +62,51 @@ const STRUCTURE_SHAPES: [(usize, usize); 9] = [
     (8192, 512),
 ];
 
-fn step(preset: &'static str, batch: usize, (channels, size): (usize, usize)) -> Outcome<Item> {
+/// A preset's step, of its own batch if no other is given.
+fn step(preset: &str, batch: Option<usize>, (channels, size): (usize, usize)) -> Outcome<Item> {
+    let mut config = Config::preset(preset)?;
+    config.train.batch = batch.unwrap_or(config.train.batch);
     let image = ImageKind {
         channels,
         size,
         classes: 10,
     };
-    let mut config = Config::preset(preset)?;
-    config.train.batch = batch;
+    step_of(preset, config, image, true)
+}
+
+/// A transformer of the size of DiT-B/2 on latents of 4 × 32 × 32, guided by 2048 features and plain: the difference is what
+/// the structure costs.
+fn large() -> Outcome<[Item; 2]> {
+    let mut config = Config::preset("digits-dit")?;
+    config.train.batch = 256;
+    config.encoder.dim = 2048;
+    let dit = &mut config.model.dit;
+    (dit.dim, dit.depth, dit.heads, dit.patch) = (768, 12, 12, 2);
+    let image = ImageKind {
+        channels: 4,
+        size: 32,
+        classes: 1000,
+    };
+    Ok([
+        step_of("DiT-B/2-sized", config.clone(), image, true)?,
+        step_of("DiT-B/2-sized, plain", config, image, false)?,
+    ])
+}
+
+fn step_of(name: &str, config: Config, image: ImageKind, guided: bool) -> Outcome<Item> {
     let (kind, network) = match config.model.kind {
         ModelKind::Unet => ("unet", serde_json::to_value(&config.model.unet)?),
         ModelKind::Dit => ("dit", serde_json::to_value(&config.model.dit)?),
     };
     let what = json!({
-        "type": "step", "kind": kind, "network": network, "image": image, "batch": batch,
+        "type": "step", "kind": kind, "network": network, "image": image, "batch": config.train.batch,
         "encoder": config.encoder, "sigma_data": config.objective.sigma_data,
-        "structure_weight": config.structure.weight,
+        "structure_weight": config.structure.weight, "guided": guided,
     });
     Ok(Item {
-        name: format!("step/{preset}, batch {batch}"),
+        name: format!("step/{name}, batch {}", config.train.batch),
         what,
-        make: Box::new(move || ours::step(&config, image)),
+        make: Box::new(move |device| ours::step(&config, image, guided, device)),
         compilable: true,
     })
 }
@@ -131,7 +168,7 @@ fn layer(mut what: Value) -> Item {
     Item {
         name,
         what,
-        make: Box::new(move || ours::layer(&ours)),
+        make: Box::new(move |device| ours::layer(&ours, device)),
         compilable: true,
     }
 }
@@ -144,7 +181,7 @@ fn optimizer() -> Item {
     Item {
         name: "AdamW and EMA, 5.2 M parameters".to_owned(),
         what: json!({"type": "optimizer", "sizes": sizes}),
-        make: Box::new(move || ours::optimizer(&sizes)),
+        make: Box::new(move |device| ours::optimizer(&sizes, device)),
         compilable: false,
     }
 }
@@ -157,19 +194,19 @@ fn structure(batch: usize, dim: usize) -> [Item; 3] {
         Item {
             name: format!("structural loss |B| {batch}, d {dim}"),
             what: json!({"type": "structure", "batch": batch, "dim": dim}),
-            make: Box::new(move || ours::structure(batch, dim)),
+            make: Box::new(move |device| ours::structure(batch, dim, device)),
             compilable: true,
         },
         Item {
             name: format!("  its two products |B| {batch}, d {dim}"),
             what: json!({"type": "products", "shapes": shapes}),
-            make: Box::new(move || ours::products(&shapes)),
+            make: Box::new(move |device| ours::products(&shapes, device)),
             compilable: false,
         },
         Item {
             name: format!("  its graph |B| {batch}, d {dim}"),
             what: json!({"type": "graph", "batch": batch, "dim": dim}),
-            make: Box::new(move || ours::graph(batch, dim)),
+            make: Box::new(move |device| ours::graph(batch, dim, device)),
             compilable: false,
         },
     ]

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! cargo bench --bench side_by_side -- [--python PATH] [--threads 2] [--rounds 5] [--seconds 0.5] [--compile]
-//!                                     [--clock wall|cpu] [FILTER…]
+//!                                     [--clock wall|cpu] [--device cpu|cuda:N] [FILTER…]
 //! ```
 //! `--clock cpu` counts the processor time of all threads: on a machine that others use too, with one thread, it is
 //! the time that the work would take alone. With more threads it also counts their waiting.
+//!
+//! On a card both sides wait for it after every group of calls; the presets keep their own batches, and a network of the size
+//! of DiT-B/2 is timed with the structure and without.
 //!
 //! Without `--python` only our side is timed. `scripts/bench.sh` installs PyTorch and calls this.
 
@@ -14,9 +17,11 @@ mod items;
 mod ours;
 mod theirs;
 
+use candle_core::Device;
 use clock::Clock;
 use items::{Item, items};
 use ours::Work;
+use sadm_crosscheck::{Error, Place};
 use theirs::Python;
 
 /// A bench says what failed and stops.
@@ -29,6 +34,7 @@ struct Options {
     seconds: f64,
     compile: bool,
     clock: Clock,
+    device: String,
     threads: usize,
     filters: Vec<String>,
 }
@@ -41,6 +47,7 @@ impl Options {
             seconds: 0.5,
             compile: false,
             clock: Clock::Wall,
+            device: "cpu".to_owned(),
             threads: 2,
             filters: Vec::new(),
         };
@@ -57,9 +64,10 @@ impl Options {
                 "--seconds" => options.seconds = value()?.parse()?,
                 "--threads" => options.threads = value()?.parse::<usize>()?.max(1),
                 "--clock" => options.clock = value()?.parse()?,
+                "--device" => options.device = value()?,
                 "--compile" => options.compile = true,
                 flag if flag.starts_with('-') => {
-                    return Err(format!("unknown option {flag}; known: --python PATH, --threads N, --rounds N, --seconds S, --compile, --clock wall|cpu").into());
+                    return Err(format!("unknown option {flag}; known: --python PATH, --threads N, --rounds N, --seconds S, --compile, --clock wall|cpu, --device cpu|cuda:N").into());
                 }
                 filter => options.filters.push(filter.to_owned()),
             }
@@ -89,14 +97,23 @@ fn main() -> Outcome<()> {
 }
 
 fn compare(options: &Options) -> Outcome<()> {
-    let mut python = options.python.as_deref().map(Python::start).transpose()?;
+    let device = match Place::open(&options.device, "f32") {
+        Err(none @ Error::NoCard(_)) => {
+            println!("{none}: nothing to time");
+            return Ok(());
+        }
+        outcome => outcome?.device,
+    };
+    let start = |interpreter| Python::start(interpreter, &options.device);
+    let mut python = options.python.as_deref().map(start).transpose()?;
     match &python {
         Some(python) => println!("PyTorch {}, {} threads", python.version, python.threads),
         None => println!("PyTorch: not there; our side alone"),
     }
     println!(
-        "sadm: {} threads; {} rounds of {} s for each side; milliseconds of {} time, median (least); ratio = ours / PyTorch: \
+        "sadm: {}, {} threads; {} rounds of {} s for each side; milliseconds of {} time, median (least); ratio = ours / PyTorch: \
          median of the rounds [least – largest]",
+        options.device,
         candle_core::utils::get_num_threads(),
         options.rounds,
         options.seconds,
@@ -106,17 +123,25 @@ fn compare(options: &Options) -> Outcome<()> {
         "{:<44}{:>22}{:>22}{:>24}{:>22}{:>24}",
         "", "sadm", "PyTorch eager", "ratio", "torch.compile", "ratio"
     );
-    for item in items()?
+    for item in items(&device)?
         .into_iter()
         .filter(|item| options.wants(&item.name))
     {
-        println!("{}", line(&measure(item, options, python.as_mut())?));
+        println!(
+            "{}",
+            line(&measure(item, options, &device, python.as_mut())?)
+        );
     }
     Ok(())
 }
 
-fn measure(item: Item, options: &Options, mut python: Option<&mut Python>) -> Outcome<Row> {
-    let mut work = (item.make)()?;
+fn measure(
+    item: Item,
+    options: &Options,
+    device: &Device,
+    mut python: Option<&mut Python>,
+) -> Outcome<Row> {
+    let mut work = (item.make)(device)?;
     for _ in 0..2 {
         (work.call)()?;
     }
@@ -139,7 +164,7 @@ fn measure(item: Item, options: &Options, mut python: Option<&mut Python>) -> Ou
     let mut ours = Vec::new();
     let mut theirs = vec![Vec::new(); modes.len()];
     for _ in 0..options.rounds {
-        ours.push(timed(&mut work, options)?);
+        ours.push(timed(&mut work, options, device)?);
         for (mode, times) in modes.iter().zip(&mut theirs) {
             if let Some(python) = python.as_deref_mut() {
                 times.push(python.time(
@@ -185,7 +210,7 @@ fn same_parameters(name: &str, work: &Work, theirs: Option<usize>) -> Outcome<()
 const GROUP: f64 = 2e-4;
 
 /// Times of a call, each the mean of a group, at least 3 until the seconds are over.
-fn timed(work: &mut Work, options: &Options) -> Outcome<Vec<f64>> {
+fn timed(work: &mut Work, options: &Options, device: &Device) -> Outcome<Vec<f64>> {
     let (mut times, mut calls) = (Vec::new(), 1);
     let start = Clock::Wall.now();
     while times.len() < 3 || Clock::Wall.now() - start < options.seconds {
@@ -193,6 +218,7 @@ fn timed(work: &mut Work, options: &Options) -> Outcome<Vec<f64>> {
         for _ in 0..calls {
             (work.call)()?;
         }
+        device.synchronize()?;
         let time = options.clock.now() - group;
         if Clock::Wall.now() - begun < GROUP {
             calls *= 2;

@@ -24,18 +24,18 @@ pub struct Work {
     pub call: Box<dyn FnMut() -> Outcome<()>>,
 }
 
-fn normal(name: &str, shape: &[usize]) -> Outcome<Tensor> {
-    Ok(Streams::new(1).normal_tensor(name, 0, shape, &Device::Cpu, DType::F32)?)
+fn normal(name: &str, shape: &[usize], device: &Device) -> Outcome<Tensor> {
+    Ok(Streams::new(1).normal_tensor(name, 0, shape, device, DType::F32)?)
 }
 
-/// One guided update of θ: both losses, backward pass, clipping, AdamW, EMA.
-pub fn step(config: &Config, image: ImageKind) -> Outcome<Work> {
+/// One update of θ: the denoising loss, if `guided` the structural one, backward pass, clipping, AdamW, EMA.
+pub fn step(config: &Config, image: ImageKind, guided: bool, device: &Device) -> Outcome<Work> {
     let n = config.train.batch;
-    let players = Players::new(config, image, &Device::Cpu)?;
+    let players = Players::new(config, image, device)?;
     let shape = [n, image.channels, image.size, image.size];
     let batch = Batch {
-        x0: normal("x0", &shape)?.tanh()?,
-        eps: normal("eps", &shape)?,
+        x0: normal("x0", &shape, device)?.tanh()?,
+        eps: normal("eps", &shape, device)?,
         t: draw_times(config, Streams::new(config.seed), "bench", 0, n),
         labels: Some(
             (0..n)
@@ -54,7 +54,7 @@ pub fn step(config: &Config, image: ImageKind) -> Outcome<Work> {
         call: Box::new(move || {
             let losses = theta_losses(
                 players.denoiser.as_ref(),
-                Some(&players.encoder_frozen),
+                guided.then_some(&players.encoder_frozen),
                 &objective,
                 &term,
                 &batch,
@@ -77,7 +77,8 @@ fn differentiated(
         .iter()
         .map(Var::from_tensor)
         .collect::<Result<_, _>>()?;
-    let g = normal("g", f(&inputs)?.dims())?;
+    let y = f(&inputs)?;
+    let g = normal("g", y.dims(), y.device())?;
     Ok(Work {
         parameters: None,
         call: Box::new(move || {
@@ -111,18 +112,30 @@ impl candle_core::CustomOp1 for Inner {
         Ok((candle_core::CpuStorage::F32(vec![0.0]), ().into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &candle_core::CudaStorage,
+        _: &candle_core::Layout,
+    ) -> candle_core::Result<(candle_core::CudaStorage, candle_core::Shape)> {
+        use candle_core::backend::{BackendDevice, BackendStorage};
+        let zero = x.device().zeros_impl(&().into(), DType::F32)?;
+        Ok((zero, ().into()))
+    }
+
     fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> candle_core::Result<Option<Tensor>> {
         Ok(Some(self.0.clone()))
     }
 }
 
 /// A layer as `items` describes it.
-pub fn layer(what: &Value) -> Outcome<Work> {
+pub fn layer(what: &Value, device: &Device) -> Outcome<Work> {
     let shape: Vec<usize> = serde_json::from_value(what["shape"].clone())?;
     let number = |name: &str| {
         let value = what[name].as_u64().ok_or(format!("{name} is missing"))?;
         Outcome::Ok(usize::try_from(value)?)
     };
+    let normal = |name: &str, shape: &[usize]| normal(name, shape, device);
     let x = normal("x", &shape)?;
     let (channels, width) = (shape[1], shape[shape.len() - 1]);
     match what["op"].as_str().unwrap_or_default() {
@@ -170,9 +183,9 @@ pub fn layer(what: &Value) -> Outcome<Work> {
 }
 
 /// AdamW and EMA of parameters of given sizes.
-pub fn optimizer(sizes: &[usize]) -> Outcome<Work> {
-    let params = Params::new(&Device::Cpu, DType::F32, 0);
-    let mut sum = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+pub fn optimizer(sizes: &[usize], device: &Device) -> Outcome<Work> {
+    let params = Params::new(device, DType::F32, 0);
+    let mut sum = Tensor::zeros((), DType::F32, device)?;
     for (i, &size) in sizes.iter().enumerate() {
         let p = params
             .builder()
@@ -193,9 +206,9 @@ pub fn optimizer(sizes: &[usize]) -> Outcome<Work> {
 
 /// The structural loss (cosine, squared, diagonal included) with its gradient with respect to the generated
 /// features, as guidance needs it.
-pub fn structure(batch: usize, dim: usize) -> Outcome<Work> {
-    let real = normal("real", &[batch, dim])?;
-    let generated = Var::from_tensor(&normal("generated", &[batch, dim])?)?;
+pub fn structure(batch: usize, dim: usize, device: &Device) -> Outcome<Work> {
+    let real = normal("real", &[batch, dim], device)?;
+    let generated = Var::from_tensor(&normal("generated", &[batch, dim], device)?)?;
     let options = StructureOptions::default();
     Ok(Work {
         parameters: None,
@@ -207,9 +220,9 @@ pub fn structure(batch: usize, dim: usize) -> Outcome<Work> {
 }
 
 /// An operation that has its gradient ready, and its walk backwards.
-pub fn graph(batch: usize, dim: usize) -> Outcome<Work> {
-    let generated = Var::from_tensor(&normal("generated", &[batch, dim])?)?;
-    let gradient = normal("gradient", &[batch, dim])?;
+pub fn graph(batch: usize, dim: usize, device: &Device) -> Outcome<Work> {
+    let generated = Var::from_tensor(&normal("generated", &[batch, dim], device)?)?;
+    let gradient = normal("gradient", &[batch, dim], device)?;
     Ok(Work {
         parameters: None,
         call: Box::new(move || {
@@ -232,10 +245,10 @@ pub fn products_of_loss(batch: usize, dim: usize) -> [(usize, usize, usize); 2] 
 }
 
 /// Matrix products and nothing else.
-pub fn products(shapes: &[(usize, usize, usize)]) -> Outcome<Work> {
+pub fn products(shapes: &[(usize, usize, usize)], device: &Device) -> Outcome<Work> {
     let pairs = shapes
         .iter()
-        .map(|&(m, k, n)| Ok((normal("a", &[m, k])?, normal("b", &[k, n])?)))
+        .map(|&(m, k, n)| Ok((normal("a", &[m, k], device)?, normal("b", &[k, n], device)?)))
         .collect::<Outcome<Vec<_>>>()?;
     Ok(Work {
         parameters: None,

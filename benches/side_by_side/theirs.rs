@@ -21,12 +21,13 @@ pub struct Python {
 }
 
 impl Python {
-    /// Starts the script with an interpreter that has PyTorch, with as many threads as ours.
-    pub fn start(interpreter: &str) -> Outcome<Self> {
+    /// Starts the script with an interpreter that has PyTorch, with as many threads as ours, on the same device.
+    pub fn start(interpreter: &str, device: &str) -> Outcome<Self> {
         let threads = candle_core::utils::get_num_threads();
         let mut child = Command::new(interpreter)
             .args(["-c", include_str!("../pytorch.py")])
             .env("SADM_BENCH_THREADS", threads.to_string())
+            .env("SADM_BENCH_DEVICE", device)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -42,6 +43,9 @@ impl Python {
             threads: 0,
         };
         let hello = python.ask(&json!({"do": "hello"}))?;
+        if let Some(error) = hello["error"].as_str() {
+            return Err(format!("PyTorch on {device}: {error}").into());
+        }
         hello["version"]
             .as_str()
             .unwrap_or("?")
