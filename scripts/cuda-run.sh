@@ -29,7 +29,7 @@ step() { # name, command...
     shift
     echo "== $name: $*"
     { echo "\$ $*"; date -u +%FT%TZ; time "$@"; } >"$out/$name.log" 2>&1 || failed+=("$name")
-    tail -n 4 "$out/$name.log"
+    tail -n 6 "$out/$name.log"
 }
 
 cat "$here/BUILD" | tee "$out/machine.log"
