@@ -10,6 +10,9 @@ scripts=$(realpath "$(dirname "$(readlink -f "$0")")")
 cases=${CASES:-64} sadm=$target/release/sadm
 with=$target/pretended/with-cudnn without=$target/pretended/without-cudnn runs=$target/pretended/runs
 
+command -v g++ >/dev/null || { echo "cuda-pretend: g++ is missing; on Debian: apt-get install g++" >&2; exit 1; }
+[[ -x $sadm ]] || { echo "cuda-pretend: $sadm is not there; make cuda builds it" >&2; exit 1; }
+
 "$scripts/pretend/build.sh" "$toolkit" "$with"
 rm -rf "$without" "$runs"
 mkdir -p "$without"
