@@ -199,7 +199,7 @@ pub fn affinity(psi: &Tensor, relation: Relation) -> Result<Tensor> {
 /// f32 (f64 if `real` is f64).
 /// # Error
 /// The polarised forms keep their relative accuracy when Ψ̂ ≈ Ψ: P is exact there (Sterbenz), and
-/// under `cosine` the rows are normalised in f64 first. An excluded diagonal under `inner-product`
+/// under `cosine` the rows are normalised in f64 first (which for features in f64 leaves about `u/‖P‖`). An excluded diagonal under `inner-product`
 /// with d < B costs what its terms have more than the others: the error is relative to the sum with
 /// them. The Euclidean family is not polarised: its relative error is about u/‖P‖.
 /// # Errors

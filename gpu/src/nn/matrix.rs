@@ -20,7 +20,7 @@ pub(super) fn rows_times<R: Real>(
     bias: Option<&[R]>,
 ) -> Vec<R> {
     let columns = right.columns();
-    let task = rows_of_task(rows);
+    let task = rows_of_task(rows, right.inner() * columns);
     let mut y = vec![R::default(); rows * columns];
     let begin = bias.map_or(Begin::Zero, Begin::Row);
     y.par_chunks_mut(task * columns)
@@ -56,7 +56,7 @@ pub(super) fn rows_times_rows<R: Real>(
     columns: usize,
     rows: usize,
 ) -> Vec<R> {
-    let (task, width) = (rows_of_task(rows), panel_width::<R>());
+    let (task, width) = (rows_of_task(rows, inner * columns), panel_width::<R>());
     let starts: Vec<usize> = (0..task).map(|i| i * inner).collect();
     let mut y = vec![R::default(); rows * columns];
     y.par_chunks_mut(task * columns)
@@ -84,7 +84,7 @@ pub(super) fn columns_times<R: Real>(
     right: Panels<'_, R>,
 ) -> Vec<R> {
     let (rows, columns) = (right.inner(), right.columns());
-    let task = rows_of_task(chosen.len());
+    let task = rows_of_task(chosen.len(), rows * columns);
     let mut y = vec![R::default(); chosen.len() * columns];
     y.par_chunks_mut(task * columns)
         .enumerate()
@@ -101,10 +101,21 @@ pub(super) fn columns_times<R: Real>(
     y
 }
 
+/// Threads that share so many multiplications: waking another takes some microseconds, in which one thread does a small
+/// product by itself.
+pub(super) fn threads_for(multiplications: usize) -> usize {
+    const WORTH: usize = 1 << 20;
+    if multiplications < WORTH {
+        1
+    } else {
+        rayon::current_num_threads()
+    }
+}
+
 /// A thread's share of the rows, in whole strips, but at most [`ROWS`]: how rows are shared changes no sum.
-fn rows_of_task(rows: usize) -> usize {
+fn rows_of_task(rows: usize, multiplications_of_row: usize) -> usize {
     let strip = strip_width();
-    rows.div_ceil(rayon::current_num_threads())
+    rows.div_ceil(threads_for(rows * multiplications_of_row))
         .next_multiple_of(strip)
         .clamp(strip, ROWS)
 }

@@ -21,14 +21,25 @@ const LINE: usize = 64;
 impl<R: Real> Scratch<R> {
     /// A buffer of `len` elements.
     pub(super) fn new(len: usize) -> Self {
-        let mut values = R::pool().with_borrow_mut(|pool| pool.pop().unwrap_or_default());
         let room = len + LINE / size_of::<R>();
+        let mut values = R::pool().with_borrow_mut(|pool| taken(pool, room));
         if values.len() < room {
             values.resize(room, R::default());
         }
         let start = values.as_ptr().align_offset(LINE).min(room - len);
         Self { values, start, len }
     }
+}
+
+/// The smallest buffer with that much room, or the largest: a large one taken for a few elements would be missed where it is
+/// needed, and another would grow.
+fn taken<R>(pool: &mut Vec<Vec<R>>, room: usize) -> Vec<R> {
+    let fits_worse = |values: &Vec<R>| match values.len().checked_sub(room) {
+        Some(surplus) => (false, surplus),
+        None => (true, room - values.len()),
+    };
+    let best = (0..pool.len()).min_by_key(|&i| fits_worse(&pool[i]));
+    best.map(|i| pool.swap_remove(i)).unwrap_or_default()
 }
 
 impl<R: Real> Deref for Scratch<R> {
@@ -49,5 +60,19 @@ impl<R: Real> Drop for Scratch<R> {
     fn drop(&mut self) {
         let values = std::mem::take(&mut self.values);
         R::pool().with_borrow_mut(|pool| pool.push(values));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_buffer_is_not_cut_from_a_large_one() {
+        let mut pool = vec![vec![0.0; 10], vec![0.0; 1000], vec![0.0; 100]];
+        assert_eq!(taken(&mut pool, 50).len(), 100);
+        assert_eq!(taken(&mut pool, 2000).len(), 1000);
+        assert_eq!(taken(&mut pool, 1).len(), 10);
+        assert_eq!(taken::<f64>(&mut pool, 1).len(), 0);
     }
 }

@@ -416,7 +416,7 @@ fn polarised_loss(
                 (
                     nonzero_rows(b, d),
                     nonzero_rows(b, d),
-                    positive(),
+                    prop_oneof![prop::collection::vec(positive(), 1), prop::collection::vec(positive(), b)],
                     -20..=0_i32,
                 )
             })
@@ -427,7 +427,7 @@ fn polarised_loss(
                 Case::new()
                     .tensor("real", real)
                     .tensor("generated", generated)
-                    .numbers("eta", vec![eta])
+                    .numbers("eta", eta)
             })
             .boxed()
     })

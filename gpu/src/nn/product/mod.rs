@@ -116,6 +116,7 @@ pub(super) fn multiply_into<R: Real>(
     begin: Begin<'_, R>,
     (to, pitch): (&mut [R], usize),
 ) {
+    debug_assert!(right.inner() > 0, "without a term nothing is written");
     Arch::new().dispatch(MultiplyInto {
         left,
         rows,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::super::matrix::{ROWS, add_rows_times, rows_times, rows_times_rows};
+use super::super::matrix::{ROWS, add_rows_times, rows_times, rows_times_rows, threads_for};
 use super::super::panels::{Panels, pack_rows, panel_width, turn};
 use super::super::product::Begin;
 use super::super::real::{Real, vectorised};
@@ -23,19 +23,24 @@ pub(super) fn batch_form<R: Real>(
     let batch = scales.roots.len();
     let pairs = op.pairs(batch);
     let half = half(psi, width, scales);
-    let (e, squares) = symmetric_part(&half, batch, op.without_diagonal);
-    let gradient = |side: usize| {
+    let factors = [0, 1].map(|side: usize| {
         let factor = if side == 0 { 4.0 } else { -4.0 } / pairs;
         let of_column = |j: usize| factor * scales.of_row(j)[side];
-        let scaled = columns_scaled(&e, &(0..batch).map(of_column).collect::<Vec<f64>>());
+        op.wants[side].then(|| (0..batch).map(of_column).collect::<Vec<f64>>())
+    });
+    let (scaled, squares) = symmetric_part(&half, batch, op.without_diagonal, &factors);
+    let gradient = |scaled: &[R], psi: &[R]| {
         if batch <= FEW {
-            return rows_times_rows(&scaled, batch, psi[side], width, batch);
+            return rows_times_rows(scaled, batch, psi, width, batch);
         }
-        let panels = pack_rows(psi[side], width, batch, width);
+        let panels = pack_rows(psi, width, batch, width);
         let right = Panels::new(&panels, batch, width);
-        rows_times(&scaled, batch, right, batch, None)
+        rows_times(scaled, batch, right, batch, None)
     };
-    let gradients = [0, 1].map(|side: usize| op.wants[side].then(|| gradient(side)));
+    let gradients = [0, 1].map(|side: usize| {
+        let scaled = scaled[side].as_deref();
+        scaled.map(|scaled| gradient(scaled, psi[side]))
+    });
     (squares / pairs, gradients)
 }
 
@@ -43,12 +48,14 @@ pub(super) fn batch_form<R: Real>(
 const FEW: usize = 256;
 
 /// H = P Sᵀ, some features at a time: neither P nor S is ever there as a whole.
-fn half<R: Real>(psi: [&[R]; 2], width: usize, scales: &Scales) -> Vec<R> {
+fn half<R: Real>(psi: [&[R]; 2], width: usize, scales: &Scales) -> Scratch<R> {
     let batch = scales.roots.len();
     // A small H stays in the cache while all features go by; a large one is better met less often.
     let together = if batch <= FEW { 128 } else { 512 };
-    let share = batch.div_ceil(rayon::current_num_threads());
-    let mut h = vec![R::default(); batch * batch];
+    let share = batch.div_ceil(threads_for(batch * batch * width));
+    // Tiles have four rows or more.
+    let share = share.next_multiple_of(4);
+    let mut h = Scratch::new(batch * batch);
     h.par_chunks_mut(share * batch)
         .enumerate()
         .for_each(|(i, h)| {
@@ -107,61 +114,87 @@ fn polarised<R: Real>(
     (p, s)
 }
 
-/// Column j times its scale.
-fn columns_scaled<R: Real>(e: &[R], scales: &[f64]) -> Scratch<R> {
-    let mut scaled = Scratch::new(e.len());
-    scaled
-        .par_chunks_mut(BLOCK * scales.len())
-        .zip(e.par_chunks(BLOCK * scales.len()))
-        .for_each(|(to, from)| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    let rows = to.chunks_exact_mut(scales.len());
-                    for (to, from) in rows.zip(from.chunks_exact(scales.len())) {
-                        for (to, (e, scale)) in to.iter_mut().zip(from.iter().zip(scales)) {
-                            *to = R::of(e.wide() * scale);
-                        }
-                    }
-                },
-            );
-        });
-    scaled
-}
-
-/// ½(H + Hᵀ), with or without its diagonal, and the sum of its squares.
-fn symmetric_part<R: Real>(h: &[R], side: usize, without_diagonal: bool) -> (Vec<R>, f64) {
-    let mut e = vec![R::default(); h.len()];
-    let squares: Vec<f64> = e
-        .par_chunks_mut(BLOCK * side)
+/// E = ½(H + Hᵀ), with or without its diagonal, its column j times each of the factors j; and the sum of the squares of E.
+fn symmetric_part<R: Real>(
+    h: &[R],
+    side: usize,
+    without_diagonal: bool,
+    factors: &[Option<Vec<f64>>; 2],
+) -> ([Option<Scratch<R>>; 2], f64) {
+    let mut scaled = factors
+        .each_ref()
+        .map(|factors| factors.as_ref().map(|_| Scratch::new(h.len())));
+    let [first, second] = scaled
+        .each_mut()
+        .map(|to| to.as_deref_mut().unwrap_or_default());
+    let count = side.div_ceil(BLOCK);
+    let blocks = in_blocks(first, BLOCK * side, count).zip(in_blocks(second, BLOCK * side, count));
+    let squares: Vec<f64> = blocks
         .enumerate()
-        .map(|(block, rows)| {
+        .map(|(block, (first, second))| {
             vectorised(
                 #[inline(always)]
                 || {
-                    let first = block * BLOCK;
-                    let mut turned = [R::default(); BLOCK * BLOCK];
+                    let rows = block * BLOCK..side.min((block + 1) * BLOCK);
+                    let (mut e, mut sum) = ([R::default(); BLOCK * BLOCK], 0.0);
                     for start in (0..side).step_by(BLOCK) {
                         let columns = start..(start + BLOCK).min(side);
-                        let from = &h[start * side + first..];
-                        let count = rows.len() / side;
-                        turn(from, side, count, columns.len(), &mut turned, BLOCK, |i| i);
-                        for (i, row) in rows.chunks_exact_mut(side).enumerate() {
-                            let from = &h[(first + i) * side..][columns.clone()];
-                            let terms = from.iter().zip(&turned[i * BLOCK..]);
-                            let part = &mut row[columns.clone()];
-                            for (e, (&h, &turned)) in part.iter_mut().zip(terms) {
-                                *e = R::of(0.5) * (h + turned);
-                            }
-                            if without_diagonal && columns.contains(&(first + i)) {
-                                part[first + i - start] = R::default();
+                        let len = columns.len();
+                        let e = &mut e[..rows.len() * len];
+                        block_of_e(h, side, without_diagonal, &rows, &columns, e);
+                        sum += sum_wide(e, |e| e * e);
+                        for (to, factors) in [&mut *first, &mut *second].into_iter().zip(factors) {
+                            let Some(factors) = factors else { continue };
+                            let factors = &factors[columns.clone()];
+                            for (to, e) in to.chunks_exact_mut(side).zip(e.chunks_exact(len)) {
+                                let terms = e.iter().zip(factors);
+                                for (to, (e, factor)) in to[columns.clone()].iter_mut().zip(terms) {
+                                    *to = R::of(e.wide() * factor);
+                                }
                             }
                         }
                     }
-                    sum_wide(rows, |e| e * e)
+                    sum
                 },
             )
         })
         .collect();
-    (e, squares.into_iter().sum())
+    (scaled, squares.into_iter().sum())
+}
+
+/// Blocks of so many elements; as many empty ones if there are no elements.
+fn in_blocks<R: Real>(
+    values: &mut [R],
+    size: usize,
+    count: usize,
+) -> impl IndexedParallelIterator<Item = &mut [R]> {
+    let mut blocks: Vec<&mut [R]> = values.chunks_mut(size).collect();
+    blocks.resize_with(count, Default::default);
+    blocks.into_par_iter()
+}
+
+/// Some rows and columns of E.
+#[inline(always)]
+fn block_of_e<R: Real>(
+    h: &[R],
+    side: usize,
+    without_diagonal: bool,
+    rows: &Range<usize>,
+    columns: &Range<usize>,
+    e: &mut [R],
+) {
+    let len = columns.len();
+    let mut turned = [R::default(); BLOCK * BLOCK];
+    let from = &h[columns.start * side + rows.start..];
+    turn(from, side, rows.len(), len, &mut turned, BLOCK, |i| i);
+    let lines = e.chunks_exact_mut(len).zip(turned.chunks_exact(BLOCK));
+    for (i, (e, turned)) in rows.clone().zip(lines) {
+        let terms = h[i * side..][columns.clone()].iter().zip(turned);
+        for (e, (&h, &turned)) in e.iter_mut().zip(terms) {
+            *e = R::of(0.5) * (h + turned);
+        }
+        if without_diagonal && columns.contains(&i) {
+            e[i - columns.start] = R::default();
+        }
+    }
 }

@@ -10,7 +10,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, DType, InplaceOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::buffer::{by_dtype, load, tensor, with};
+use super::buffer::{CHUNK, by_dtype, load, tensor, with};
 use super::real::{Real, vectorised};
 use super::sums::sum2_wide;
 use batch_form::batch_form;
@@ -35,8 +35,10 @@ use rows::{Rows, Scales};
 /// `real`, `generated`: `[B, d]`, f32 or f64, contiguous; `eta`: B numbers or one → `[]`.
 ///
 /// # Error
-/// P and S are formed in f64 and rounded once, as are norms; sums over E, A, C, X are in f64. Where a gradient is `E (qψ̂)`, q
-/// and the norm are columns of E scaled in f64 and rounded once, so that ψ̂ itself is what is multiplied.
+/// P and S are formed in f64 and rounded once, as are norms; sums over E, A, C, X are in f64. Of features that are f64 themselves
+/// P is exact but for its factor q where they are near; under cosine, of two rows each rounded, its error is about `u/‖P‖`. Where a
+/// gradient is `E (qψ̂)`, q and the norm are columns of E scaled in f64 and rounded once, so that ψ̂ itself is what is multiplied: in
+/// f32 a norm below 1e-35 or above 1e35 can overflow or lose digits there.
 pub(crate) fn polarised_squared_loss(
     real: &Tensor,
     generated: &Tensor,
@@ -179,6 +181,7 @@ fn back<R: Real>(op: &Back<'_>, product: &mut CpuStorage) -> Result<()> {
             .par_chunks_mut(width);
         rows.zip(psi.par_chunks(width))
             .enumerate()
+            .with_min_len(CHUNK.div_ceil(width))
             .for_each(|(i, (g, psi))| {
                 let Scales {
                     norms,

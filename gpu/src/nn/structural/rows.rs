@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::super::buffer::CHUNK;
 use super::super::real::{Real, vectorised};
 use super::super::scratch::Scratch;
 use super::super::sums::sum_wide;
@@ -39,9 +40,10 @@ impl Scales {
         let mut scales = Self::of_eta(&op.eta, psi[0].len() / width);
         if op.cosine {
             for (norms, psi) in scales.norms.iter_mut().zip(psi) {
+                let together = CHUNK.div_ceil(width);
                 norms
-                    .par_chunks_mut(TOGETHER)
-                    .zip(psi.par_chunks(TOGETHER * width))
+                    .par_chunks_mut(together)
+                    .zip(psi.par_chunks(together * width))
                     .for_each(|(norms, psi)| {
                         vectorised(
                             #[inline(always)]
@@ -64,9 +66,6 @@ impl Scales {
         [self.roots[i] / own[i], self.roots[i] / other[i]]
     }
 }
-
-/// Rows whose norms one task finds.
-const TOGETHER: usize = 32;
 
 /// The rows p_i and s_i, rounded once from f64.
 pub(super) struct Rows<R: Real> {
@@ -131,7 +130,8 @@ fn norm<R: Real>(row: &[R]) -> f64 {
     sum_wide(row, |x| x * x).sqrt()
 }
 
-/// p = x a − y b and s = x a + y b.
+/// p = x a − y b and s = x a + y b; with one factor, x and y are subtracted before it is applied: exactly, where they are near
+/// (Sterbenz).
 #[inline(always)]
 pub(super) fn difference_and_sum<R: Real>(
     p: &mut [R],
@@ -140,8 +140,16 @@ pub(super) fn difference_and_sum<R: Real>(
     y: &[R],
     [a, b]: [f64; 2],
 ) {
-    for ((p, s), (x, y)) in p.iter_mut().zip(s).zip(x.iter().zip(y)) {
-        let (x, y) = (x.wide() * a, y.wide() * b);
-        (*p, *s) = (R::of(x - y), R::of(x + y));
+    let rows = p.iter_mut().zip(s).zip(x.iter().zip(y));
+    if a.total_cmp(&b).is_eq() {
+        for ((p, s), (x, y)) in rows {
+            let (x, y) = (x.wide(), y.wide());
+            (*p, *s) = (R::of((x - y) * a), R::of((x + y) * a));
+        }
+    } else {
+        for ((p, s), (x, y)) in rows {
+            let (x, y) = (x.wide() * a, y.wide() * b);
+            (*p, *s) = (R::of(x - y), R::of(x + y));
+        }
     }
 }
