@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use sadm::gpu::config::Config;
 use sadm::gpu::ema::Ema;
 use sadm::gpu::nn;
-use sadm::gpu::optim::{AdamW, clip_grad_norm};
+use sadm::gpu::optim::{AdamW, clip_grad_norm_later};
 use sadm::gpu::params::{Init, Params};
 use sadm::gpu::random::Streams;
 use sadm::gpu::structure::{StructureOptions, structural_loss};
@@ -61,7 +61,7 @@ pub fn step(config: &Config, image: ImageKind, guided: bool, device: &Device) ->
                 None,
             )?;
             let mut grads = losses.total.backward()?;
-            clip_grad_norm(&players.theta, &mut grads, clip)?;
+            clip_grad_norm_later(&players.theta, &mut grads, clip)?;
             optimizer.step_and_average(&players.theta, &grads, 1.0, &mut ema, [n as f64; 2])?;
             Ok(())
         }),

@@ -59,6 +59,15 @@ pub(crate) fn upload(
         .to_device(device)?)
 }
 
+/// The widest float that a device has.
+pub(crate) fn widest(device: &Device) -> DType {
+    if device.is_metal() {
+        DType::F32
+    } else {
+        DType::F64
+    }
+}
+
 /// Precision of losses and reductions: f64 stays f64, everything else is computed in f32.
 pub(crate) fn loss_dtype(dtype: DType) -> DType {
     match dtype {

@@ -23,5 +23,6 @@ pub mod schedule;
 pub mod statistics;
 pub mod structure;
 pub mod train;
+pub mod transfer;
 
 pub use error::{Error, Result};

@@ -4,6 +4,7 @@
 //! has to be saved. Nothing is drawn on a device: candle's CPU generator cannot be seeded.
 
 use crate::error::Result;
+use crate::transfer::to_device;
 use candle_core::{DType, Device, Shape, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -74,7 +75,7 @@ impl Streams {
     ) -> Result<Tensor> {
         let shape = shape.into();
         let values = self.normal(purpose, index, shape.elem_count());
-        Ok(Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?)
+        Ok(to_device(values, shape, device)?.to_dtype(dtype)?)
     }
 
     /// A uniformly random permutation of `0..n` (Fisher–Yates).

@@ -8,10 +8,10 @@
 //! products.
 
 use crate::error::{Error, Result};
-use crate::forward::{loss_dtype, upload};
+use crate::forward::{loss_dtype, upload, widest};
 use crate::nn::{Path, polarised_squared_loss};
 use crate::schedule::Schedule;
-use candle_core::{D, DType, Tensor};
+use candle_core::{D, Tensor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -278,11 +278,7 @@ pub fn polarised(
     relation: Relation,
 ) -> Result<Option<(Tensor, Tensor)>> {
     let dtype = loss_dtype(real.dtype());
-    let fine = if real.device().is_metal() {
-        dtype
-    } else {
-        DType::F64
-    };
+    let fine = widest(real.device());
     let rows = |psi: &Tensor| match relation {
         Relation::Cosine => unit_rows(&psi.to_dtype(fine)?).map(Some),
         Relation::InnerProduct => Ok(Some(psi.to_dtype(fine)?)),

@@ -823,7 +823,7 @@ fn a_gradient_wanted_alone_is_the_one_wanted_with_the_other() {
                 structural_loss(real, generated, &eta, &options).expect("good shapes")
             };
             let both = loss(&psi[0], &psi[1]).backward().expect("differentiable");
-            let fixed = psi.each_ref().map(|x| x.as_detached_tensor());
+            let fixed = psi.each_ref().map(Var::as_detached_tensor);
             for (side, value) in [loss(&psi[0], &fixed[1]), loss(&fixed[0], &psi[1])]
                 .into_iter()
                 .enumerate()

@@ -5,7 +5,7 @@ use sadm_gpu::config::Config;
 use sadm_gpu::structure::{Eta, Relation};
 use sadm_gpu::train::observer::{Observation, Observer, Player, Verdict};
 use sadm_gpu::train::phases::Phase::{self, Adversarial, Denoise, Encoder, Guided};
-use sadm_gpu::train::step::{Structure, StructureTerm, bad_features};
+use sadm_gpu::train::step::{StructureTerm, bad_features};
 use sadm_gpu::train::{Hooks, Outcome, Run, Silent, StepReport, Trainer, checkpoint};
 use sadm_gpu::{Error, Result};
 use std::collections::BTreeMap;
@@ -367,13 +367,7 @@ fn features_without_a_direction_are_named() {
     let psi = Tensor::new(&[[1f32, 0.0], [0.0, 0.0]], &Device::Cpu).expect("a tensor");
     let good = Tensor::new(&[[1f32, 0.0], [0.0, 1.0]], &Device::Cpu).expect("a tensor");
     let with = |psi: &Tensor, psi_hat: &Tensor, relation| {
-        let structure = Structure {
-            psi: psi.clone(),
-            psi_hat: psi_hat.clone(),
-            eta: vec![1.0; 2],
-            loss: Tensor::new(f32::NAN, &Device::Cpu).expect("a tensor"),
-        };
-        let found = bad_features(&structure, relation).expect("two matrices");
+        let found = bad_features([psi, psi_hat], relation).expect("two matrices");
         found.map(|error| error.to_string())
     };
     let said = with(&good, &psi, Relation::Cosine).expect("a zero row");

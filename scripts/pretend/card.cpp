@@ -1,7 +1,9 @@
 // A card that is not there: CUDA's driver, cuBLAS, cuRAND and cuDNN as far as sadm calls them, on the processor. It runs candle's own
-// kernels, compiled for the host (build.sh), one thread after the other, and does what it is told at once: no stream, no event
-// and no speed is like a card's. What it shows is whether the right functions are called with the right sizes and numbers.
+// kernels, compiled for the host (build.sh), one thread after the other, and does what it is told at once, but for copies
+// with pinned memory: no speed is like a card's. What it shows is whether the right functions are called with the right sizes and
+// numbers, and whether somebody waits for what is not there yet.
 #include <cstdio>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -216,17 +218,10 @@ Status cuDevicePrimaryCtxRetain(Handle *context, int) { return *context = reinte
 Status cuDevicePrimaryCtxRelease_v2(int) { return 0; }
 Status cuCtxSetCurrent(Handle) { return 0; }
 Status cuCtxGetCurrent(Handle *context) { return *context = reinterpret_cast<Handle>(1), 0; }
-Status cuCtxSynchronize() { return 0; }
 Status cuStreamCreate(Handle *stream, unsigned) { return *stream = reinterpret_cast<Handle>(2), 0; }
 Status cuStreamDestroy_v2(Handle) { return 0; }
-Status cuStreamSynchronize(Handle) { return 0; }
 Status cuStreamWaitEvent(Handle, Handle, unsigned) { return 0; }
 Status cuStreamIsCapturing(Handle, int *captures) { return *captures = 0, 0; }
-Status cuEventCreate(Handle *event, unsigned) { return *event = reinterpret_cast<Handle>(3), 0; }
-Status cuEventDestroy_v2(Handle) { return 0; }
-Status cuEventRecord(Handle, Handle) { return 0; }
-Status cuEventSynchronize(Handle) { return 0; }
-Status cuEventQuery(Handle) { return 0; }
 
 constexpr uint64_t GUARD = 0x5adacade5adacade;
 struct Head {
@@ -254,20 +249,109 @@ Status cuMemFree_v2(Address address) {
     return 0;
 }
 Status cuMemFreeAsync(Address address, Handle) { return cuMemFree_v2(address); }
-Status cuMemHostAlloc(void **address, size_t size, unsigned) { return *address = malloc(size), 0; }
-Status cuMemFreeHost(void *address) { return free(address), 0; }
 Status cuMemGetInfo_v2(size_t *left, size_t *all) { return *left = *all = size_t{1} << 34, 0; }
 Status cuMemsetD8Async(Address to, unsigned char value, size_t size, Handle) {
     return memset(reinterpret_cast<void *>(to), value, size), 0;
 }
+Status cuMemcpyDtoDAsync_v2(Address to, Address from, size_t size, Handle) {
+    return memcpy(reinterpret_cast<void *>(to), reinterpret_cast<void *>(from), size), 0;
+}
+
+// ---- Copies between the card and the processor. Those with pinned memory are under way until somebody waits for them: what was
+// to arrive is NaN until then, and what was to be sent must still be there. All others wait for all that the card was given.
+
+}  // extern "C"
+
+namespace {
+struct Copy {
+    uint64_t number;
+    char *host;
+    std::vector<char> bytes;  // as they are on the card's side
+    bool arrives;
+};
+struct Event {
+    uint64_t after;
+};
+std::mutex of_copies;
+std::map<char *, size_t> pinned;
+std::deque<Copy> under_way;
+uint64_t copies = 0, waits = 0;
+
+bool is_pinned(const char *host) {
+    auto next = pinned.upper_bound(const_cast<char *>(host));
+    return next != pinned.begin() && host < std::prev(next)->first + std::prev(next)->second;
+}
+void stop(const char *why) {
+    refuse(why);
+    abort();
+}
+void deliver(uint64_t last) {
+    while (!under_way.empty() && under_way.front().number <= last) {
+        auto &copy = under_way.front();
+        if (copy.arrives)
+            memcpy(copy.host, copy.bytes.data(), copy.bytes.size());
+        else if (memcmp(copy.host, copy.bytes.data(), copy.bytes.size()))
+            stop("pinned memory was written while the card read it");
+        under_way.pop_front();
+    }
+}
+void wait_for_all() {
+    if (!waits++ && getenv("PRETEND_COUNT"))
+        atexit([] { fprintf(stderr, "the pretended card: %lu waits for all of its work\n", static_cast<unsigned long>(waits)); });
+    deliver(copies);
+}
+}  // namespace
+
+extern "C" {
+
+Status cuCtxSynchronize() {
+    const std::lock_guard<std::mutex> held(of_copies);
+    return wait_for_all(), 0;
+}
+Status cuStreamSynchronize(Handle) { return cuCtxSynchronize(); }
+Status cuEventCreate(Handle *event, unsigned) { return *event = new Event{0}, 0; }
+Status cuEventDestroy_v2(Handle event) { return delete static_cast<Event *>(event), 0; }
+Status cuEventRecord(Handle event, Handle) {
+    const std::lock_guard<std::mutex> held(of_copies);
+    return static_cast<Event *>(event)->after = copies, 0;
+}
+Status cuEventSynchronize(Handle event) {
+    const std::lock_guard<std::mutex> held(of_copies);
+    return deliver(static_cast<Event *>(event)->after), 0;
+}
+Status cuEventQuery(Handle event) {
+    const std::lock_guard<std::mutex> held(of_copies);
+    const bool open = !under_way.empty() && under_way.front().number <= static_cast<Event *>(event)->after;
+    return open ? 600 : 0;  // CUDA_ERROR_NOT_READY
+}
+Status cuMemHostAlloc(void **address, size_t size, unsigned) {
+    const std::lock_guard<std::mutex> held(of_copies);
+    *address = malloc(size);
+    pinned[static_cast<char *>(*address)] = size;
+    return 0;
+}
+Status cuMemFreeHost(void *address) {
+    const std::lock_guard<std::mutex> held(of_copies);
+    for (auto &copy : under_way)
+        if (copy.host == address) stop("pinned memory was freed while the card was at it");
+    pinned.erase(static_cast<char *>(address));
+    return free(address), 0;
+}
 Status cuMemcpyHtoDAsync_v2(Address to, const void *from, size_t size, Handle) {
+    const std::lock_guard<std::mutex> held(of_copies);
+    auto *host = static_cast<char *>(const_cast<void *>(from));
+    if (is_pinned(host))
+        under_way.push_back({++copies, host, {host, host + size}, false});
+    else if (size > 64 << 10)  // the driver takes a copy of less
+        wait_for_all();
     return memcpy(reinterpret_cast<void *>(to), from, size), 0;
 }
 Status cuMemcpyDtoHAsync_v2(void *to, Address from, size_t size, Handle) {
-    return memcpy(to, reinterpret_cast<void *>(from), size), 0;
-}
-Status cuMemcpyDtoDAsync_v2(Address to, Address from, size_t size, Handle) {
-    return memcpy(reinterpret_cast<void *>(to), reinterpret_cast<void *>(from), size), 0;
+    const std::lock_guard<std::mutex> held(of_copies);
+    auto *host = static_cast<char *>(to), *there = reinterpret_cast<char *>(from);
+    if (!is_pinned(host)) return wait_for_all(), memcpy(to, there, size), 0;
+    under_way.push_back({++copies, host, {there, there + size}, true});
+    return memset(to, 0xff, size), 0;
 }
 
 // ---- cuRAND: only there. sadm draws on the processor.

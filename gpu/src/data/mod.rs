@@ -5,6 +5,7 @@ mod digits;
 mod mnist;
 
 use crate::error::{Error, Result};
+use crate::transfer::to_device;
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
 
@@ -151,7 +152,7 @@ impl Dataset {
         }
         let [c, h, w] = self.shape;
         let Self { images, labels, .. } = self.subset(indices);
-        let images = Tensor::from_vec(images, (indices.len(), c, h, w), device)?;
+        let images = to_device(images, (indices.len(), c, h, w), device)?;
         Ok((images.to_dtype(dtype)?, labels))
     }
 

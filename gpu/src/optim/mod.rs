@@ -8,11 +8,12 @@ mod update;
 
 use crate::ema::Ema;
 use crate::error::{Error, Result};
-use crate::forward::loss_dtype;
+use crate::forward::{loss_dtype, widest};
 use crate::nn::{Path, scaled, sum_of_squares};
 use crate::params::Params;
+use crate::transfer::Later;
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;
 pub(crate) use update::Lerp;
 use update::{Descent, Update};
@@ -278,20 +279,66 @@ pub fn clip_grad_norm(params: &Params, grads: &mut GradStore, max: f64) -> Resul
     Ok(norm)
 }
 
+/// As [`clip_grad_norm`], but the norm is read later: on a card nothing waits for it.
+///
+/// # Errors
+/// As [`clip_grad_norm`], except that on a card a norm that is not finite is for its reader to refuse, after whom
+/// nothing made from these gradients is to be used.
+pub fn clip_grad_norm_later(params: &Params, grads: &mut GradStore, max: f64) -> Result<Later> {
+    let vars = params.vars();
+    let all_fused = vars.iter().filter_map(|(_, var)| grads.get(var));
+    if all_fused
+        .into_iter()
+        .all(|grad| Path::of(grad) == Path::Fused)
+    {
+        return clip_grad_norm(params, grads, max).map(Later::known);
+    }
+    if max.is_nan() || max < 0.0 {
+        return Err(Error::invalid("largest gradient norm", "be ≥ 0", max));
+    }
+    let norm = clip_on_device(vars.iter().map(|(_, var)| var), grads, max)?;
+    Later::of(&[&norm])
+}
+
+/// The norm as a scalar on the device, by which the gradients were scaled there.
+fn clip_on_device<'a>(
+    vars: impl Iterator<Item = &'a Var> + Clone,
+    grads: &mut GradStore,
+    max: f64,
+) -> Result<Tensor> {
+    let squares = vars.clone().filter_map(|var| grads.get(var));
+    let squares = squares.map(squares_on_device).collect::<Result<Vec<_>>>()?;
+    let Some(first) = squares.first() else {
+        return Ok(Tensor::new(0.0, &Device::Cpu)?);
+    };
+    let norm = if squares.len() == 1 {
+        first.sqrt()?
+    } else {
+        Tensor::stack(&squares, 0)?.sum_all()?.sqrt()?
+    };
+    if max > 0.0 && max.is_finite() {
+        let factor = (norm.recip()? * max)?.minimum(1.0)?;
+        for var in vars {
+            if let Some(grad) = grads.remove(var) {
+                grads.insert(var, grad.broadcast_mul(&factor.to_dtype(grad.dtype())?)?);
+            }
+        }
+    }
+    Ok(norm)
+}
+
+/// ‖g‖², in f64 where the device has it.
+fn squares_on_device(grad: &Tensor) -> Result<Tensor> {
+    Ok(grad.to_dtype(widest(grad.device()))?.sqr()?.sum_all()?)
+}
+
 /// √(Σ_p ‖g_p‖²) over the parameters that have a gradient; 0 if none has.
 fn grad_norm<'a>(vars: impl Iterator<Item = &'a Var>, grads: &GradStore) -> Result<f64> {
     let (mut sum, mut waiting) = (0.0, Vec::new());
     for grad in vars.filter_map(|var| grads.get(var)) {
         match Path::of(grad) {
             Path::Fused => sum += sum_of_squares(grad)?,
-            Path::Composed => {
-                let dtype = if grad.device().is_metal() {
-                    DType::F32
-                } else {
-                    DType::F64
-                };
-                waiting.push(grad.to_dtype(dtype)?.sqr()?.sum_all()?);
-            }
+            Path::Composed => waiting.push(squares_on_device(grad)?),
         }
     }
     if !waiting.is_empty() {
@@ -309,5 +356,60 @@ pub fn warm_up(step: usize, warm_up: usize) -> f64 {
         1.0
     } else {
         (step + 1) as f64 / warm_up as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::params::Init;
+
+    /// What a card does, done on the processor: the same norm, the same gradients.
+    #[test]
+    fn clipping_on_the_device_is_clipping() {
+        let params = Params::new(&Device::Cpu, DType::F32, 3);
+        let mut sum = Tensor::new(0f32, &Device::Cpu).expect("a scalar");
+        for (i, size) in [3, 50, 700].into_iter().enumerate() {
+            let p = params
+                .builder()
+                .get(size, &format!("p{i}"), Init::Normal { std: 1.0 });
+            sum = p
+                .and_then(|p| Ok((&sum + p.sqr()?.sum_all()?)?))
+                .expect("a sum");
+        }
+        let unused = params
+            .builder()
+            .get(4, "unused", Init::Zeros)
+            .expect("a parameter");
+        let vars = params.vars();
+        for max in [0.0, 1.0, 30.0, 1e6, f64::INFINITY] {
+            let [mut a, mut b] = [(); 2].map(|()| sum.backward().expect("differentiable"));
+            let want = clip_grad_norm(&params, &mut a, max).expect("a norm");
+            let norm = clip_on_device(vars.iter().map(|(_, var)| var), &mut b, max);
+            let norm = norm
+                .and_then(|n| Ok(n.to_scalar::<f64>()?))
+                .expect("a norm");
+            assert!((norm / want - 1.0).abs() < 1e-14, "{norm}, not {want}");
+            for (name, var) in &vars {
+                let numbers = |grads: &GradStore| {
+                    grads.get(var).map(|g| g.to_vec1::<f32>().expect("numbers"))
+                };
+                let (want, got) = (numbers(&a), numbers(&b));
+                assert_eq!(want.is_some(), got.is_some(), "{name}");
+                for (want, got) in want.iter().flatten().zip(got.iter().flatten()) {
+                    assert!(
+                        (got - want).abs() <= 2.0 * f32::EPSILON * want.abs(),
+                        "{name} at most {max}: {got}, not {want}"
+                    );
+                }
+            }
+        }
+        drop(unused);
+        let mut spoilt = (sum * f64::NAN)
+            .and_then(|s| s.backward())
+            .expect("differentiable");
+        let norm =
+            clip_on_device(vars.iter().map(|(_, var)| var), &mut spoilt, 1.0).expect("a tensor");
+        assert!(norm.to_scalar::<f64>().expect("a norm").is_nan());
     }
 }

@@ -11,15 +11,17 @@ pub mod observer;
 pub mod order;
 pub mod phases;
 pub mod players;
+mod reading;
+mod report;
 mod run;
 pub mod step;
+mod updates;
 mod watch;
 
-use crate::config::{AdversarialEnd, Config, Decay, TrainConfig, UpdateOrder};
+use crate::config::{Config, TrainConfig};
 use crate::data::Dataset;
 use crate::ema::Ema;
-use crate::nn::cross_entropy;
-use crate::optim::{AdamW, clip_grad_norm, warm_up};
+use crate::optim::AdamW;
 use crate::random::Streams;
 use crate::{Error, Result};
 use audit::{Plan, audit};
@@ -30,6 +32,7 @@ use observer::{Observer, Verdict};
 use order::Order;
 use phases::{Phase, Span, phases};
 use players::{ImageKind, Players};
+use report::Pending;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -37,10 +40,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use step::{
-    Batch, Objective, PhiLosses, Probes, Structure, StructureTerm, ThetaLosses, bad_features,
-    finite, phi_losses, theta_losses,
-};
+use step::{Objective, StructureTerm};
 
 pub use batches::{dataset, draw_times, split};
 pub use branch::{branch, common_steps};
@@ -141,16 +141,10 @@ pub struct Trainer {
     verdict: Option<(usize, Verdict)>,
     worst_shadow: Option<(f64, String)>,
     shadow_seconds: f64,
+    /// The step before, if its numbers have not been read yet.
+    pending: Option<Pending>,
     /// Held while this run's folder is ours.
     lock: Option<File>,
-}
-
-/// What a step left for its report.
-struct Done {
-    loss: f64,
-    structure: Option<f64>,
-    grad_norm: f64,
-    extra: BTreeMap<&'static str, f64>,
 }
 
 impl std::fmt::Debug for Trainer {
@@ -220,6 +214,7 @@ impl Trainer {
             verdict: None,
             worst_shadow: None,
             shadow_seconds: 0.0,
+            pending: None,
             lock: None,
         };
         for span in trainer.spans.clone() {
@@ -359,6 +354,7 @@ impl Trainer {
                 break;
             }
         }
+        self.settle_pending(&mut metrics, hooks)?;
         let saved = self.save()?;
         hooks.checkpoint(&saved);
         if !interrupted {
@@ -433,329 +429,6 @@ impl Trainer {
             ));
         }
         Ok(())
-    }
-
-    fn advance(&mut self, span: Span, metrics: &mut Metrics, hooks: &mut dyn Hooks) -> Result<()> {
-        let begun = Instant::now();
-        let done = match span.phase {
-            Phase::Encoder => self.encoder_step(span)?,
-            _ => self.theta_phase_step(span, hooks)?,
-        };
-        self.state.step += 1;
-        let seconds = begun.elapsed().as_secs_f64();
-        let step = self.state.step;
-        let images = match span.phase {
-            Phase::Encoder => self.config.encoder.batch,
-            _ => self.config.train.batch,
-        };
-        let report = StepReport {
-            phase: span.phase.name(),
-            step,
-            steps: self.config.train.steps,
-            loss: done.loss,
-            structure: done.structure,
-            grad_norm: done.grad_norm,
-            shadow: self.verdict.as_ref().map(|(_, v)| v.ratio),
-            images,
-            seconds,
-        };
-        hooks.step(&report);
-        if step.is_multiple_of(self.config.train.log_every) || step == span.end || self.finished() {
-            let line = self.metrics_line(&report, &done);
-            metrics.write(&line)?;
-            hooks.metrics(&line)?;
-        }
-        if step == span.end || self.finished() {
-            self.conclude(span, metrics, hooks)?;
-        }
-        let every = self.config.checkpoint.every;
-        let due = (every > 0 && step.is_multiple_of(every)) || step == span.end;
-        if due && step < self.config.train.steps {
-            let saved = self.save()?;
-            hooks.checkpoint(&saved);
-        }
-        let every = self.config.sample.every;
-        if every > 0
-            && step.is_multiple_of(every)
-            && !self.finished()
-            && span.phase != Phase::Encoder
-        {
-            self.draw_samples(hooks)?;
-        }
-        Ok(())
-    }
-
-    fn metrics_line(&self, report: &StepReport, done: &Done) -> Value {
-        let mut line = json!({
-            "step": report.step,
-            "phase": report.phase,
-            "loss": report.loss,
-            "grad_norm": report.grad_norm,
-            "seconds": report.seconds,
-            "images_per_second": report.images as f64 / report.seconds,
-        });
-        if let Some(structure) = report.structure {
-            line["structure"] = json!(structure);
-        }
-        if let Some((_, verdict)) = &self.verdict {
-            line["shadow"] = json!(verdict.ratio);
-            line["shadow_quantity"] = json!(verdict.quantity);
-        }
-        for (name, value) in &done.extra {
-            line[*name] = json!(value);
-        }
-        line
-    }
-
-    fn encoder_step(&mut self, span: Span) -> Result<Done> {
-        let number = self.state.step - span.start;
-        let indices = self.encoder_order.batch(number, self.config.encoder.batch);
-        let (x0, labels) = self.train.batch(&indices, &self.device, DType::F32)?;
-        let loss = cross_entropy(&self.players.encoder.logits(&x0)?, &labels)?;
-        let value = finite(
-            &loss,
-            "encoder's loss",
-            "encoder.learning_rate",
-            self.state.step,
-        )?;
-        let mut grads = loss.backward()?;
-        let grad_norm = clip_grad_norm(&self.players.phi, &mut grads, self.clip())?;
-        let scale = self.rate(number, span.end - span.start);
-        self.phi_optimizer.step(&self.players.phi, &grads, scale)?;
-        Ok(Done {
-            loss: value,
-            structure: None,
-            grad_norm,
-            extra: BTreeMap::from([("learning_rate", scale * self.config.encoder.learning_rate)]),
-        })
-    }
-
-    /// One θ-descent, with the φ-ascents that belong to it in the adversarial phase.
-    fn theta_phase_step(&mut self, span: Span, hooks: &mut dyn Hooks) -> Result<Done> {
-        if span.phase != Phase::Adversarial {
-            return self.theta_step(span.phase, hooks);
-        }
-        let adversarial = self.config.adversarial.clone();
-        let in_round = (self.state.step - span.start) % adversarial.theta_steps;
-        let round =
-            self.state.step - in_round..self.state.step - in_round + adversarial.theta_steps;
-        let observed = self.is_observed(round);
-        let phi_turn = match adversarial.update_order {
-            UpdateOrder::PhiFirst => in_round == 0,
-            UpdateOrder::ThetaFirst => in_round + 1 == adversarial.theta_steps,
-        };
-        let mut gain_phi = 0.0;
-        if phi_turn && adversarial.update_order == UpdateOrder::PhiFirst {
-            gain_phi = self.phi_steps(observed, hooks)?;
-        }
-        let mut done = self.theta_step(span.phase, hooks)?;
-        if phi_turn && adversarial.update_order == UpdateOrder::ThetaFirst {
-            gain_phi = self.phi_steps(observed, hooks)?;
-        }
-        if adversarial.until == AdversarialEnd::Balance {
-            let gain_theta = done.extra.get("gain_theta").copied().unwrap_or(0.0);
-            done.extra.insert("gain_phi", gain_phi);
-            self.weigh(gain_phi, gain_theta, in_round);
-        }
-        Ok(done)
-    }
-
-    /// Adds a step's gains to the round's, and ends the phase when the window is balanced.
-    fn weigh(&mut self, gain_phi: f64, gain_theta: f64, in_round: usize) {
-        let a = &self.config.adversarial;
-        let gains = &mut self.state.gains;
-        match gains.last_mut() {
-            Some(round) if in_round > 0 => {
-                round.0 += gain_phi;
-                round.1 += gain_theta;
-            }
-            _ => gains.push((gain_phi, gain_theta)),
-        }
-        if gains.len() > a.balance_window {
-            gains.remove(0);
-        }
-        let complete = in_round + 1 == a.theta_steps && gains.len() == a.balance_window;
-        let (phi, theta) = gains
-            .iter()
-            .fold((0.0, 0.0), |sum, g| (sum.0 + g.0, sum.1 + g.1));
-        if complete && (phi + theta).abs() <= a.balance_tolerance * (phi.abs() + theta.abs()) {
-            self.state.balanced_at = Some(self.state.step + 1);
-        }
-    }
-
-    fn theta_step(&mut self, phase: Phase, hooks: &mut dyn Hooks) -> Result<Done> {
-        let step = self.state.step;
-        let batch = self.theta_batch()?;
-        let observed = self.is_observed(step..step + 1);
-        let mut probes = observed.then(Probes::default);
-        let losses = self.theta_losses(phase, &batch, probes.as_mut())?;
-        let loss = finite(
-            &losses.denoising,
-            "denoising loss",
-            "train.learning_rate",
-            step,
-        )?;
-        let structure = losses
-            .structure
-            .as_ref()
-            .map(|s| self.finite_structure(s))
-            .transpose()?;
-        let mut grads = losses.total.backward()?;
-        if let Some(probes) = probes {
-            let begun = Instant::now();
-            let at = probes.gradients(&grads);
-            let verdict = self.show_theta(phase, &batch, &losses, loss, structure, &at)?;
-            self.judge(verdict, hooks)?;
-            self.shadow_seconds += begun.elapsed().as_secs_f64();
-        }
-        let grad_norm = clip_grad_norm(&self.players.theta, &mut grads, self.clip())?;
-        let scale = self.theta_rate();
-        let batch_size = self.config.train.batch as f64;
-        let seen = self.state.theta_updates as f64 * batch_size;
-        self.theta_optimizer.step_and_average(
-            &self.players.theta,
-            &grads,
-            scale,
-            &mut self.ema,
-            [seen, batch_size],
-        )?;
-        self.state.theta_updates += 1;
-        let mut extra =
-            BTreeMap::from([("learning_rate", scale * self.config.train.learning_rate)]);
-        if phase == Phase::Adversarial
-            && self.config.adversarial.until == AdversarialEnd::Balance
-            && let Some(before) = structure
-        {
-            let after = self.theta_losses(phase, &batch, None)?;
-            if let Some(s) = after.structure {
-                extra.insert("gain_theta", self.finite_structure(&s)? - before);
-            }
-        }
-        Ok(Done {
-            loss,
-            structure,
-            grad_norm,
-            extra,
-        })
-    }
-
-    fn theta_losses(
-        &self,
-        phase: Phase,
-        batch: &Batch,
-        probes: Option<&mut Probes>,
-    ) -> Result<ThetaLosses> {
-        theta_losses(
-            self.players.denoiser.as_ref(),
-            phase
-                .has_structure()
-                .then_some(&self.players.encoder_frozen),
-            &self.objective,
-            &self.term(phase),
-            batch,
-            probes,
-        )
-    }
-
-    /// The φ-ascents of a round; returns what they added to S when the balance is measured, else 0.
-    ///
-    /// φ moves once in a round, so it is `observed` when any step of its round is.
-    fn phi_steps(&mut self, observed: bool, hooks: &mut dyn Hooks) -> Result<f64> {
-        let mut gain = 0.0;
-        for inner in 0..self.config.adversarial.phi_steps {
-            gain += self.phi_step(inner, observed && inner == 0, hooks)?;
-        }
-        Ok(gain)
-    }
-
-    fn phi_step(&mut self, inner: usize, observed: bool, hooks: &mut dyn Hooks) -> Result<f64> {
-        let batch = self.phi_batch(inner)?;
-        let mut probes = observed.then(Probes::default);
-        let losses = self.phi_losses(&batch, probes.as_mut())?;
-        let before = self.finite_structure(&losses.structure)?;
-        let mut grads = losses.total.backward()?;
-        if let Some(probes) = probes {
-            let begun = Instant::now();
-            let at = probes.gradients(&grads);
-            let verdict = self.show_phi(&batch, &losses, before, &at)?;
-            self.judge(verdict, hooks)?;
-            self.shadow_seconds += begun.elapsed().as_secs_f64();
-        }
-        clip_grad_norm(&self.players.phi, &mut grads, self.clip())?;
-        // φ slows down with θ: a full-speed φ against a decayed θ wins by the schedule alone.
-        let scale = self.theta_rate();
-        self.phi_optimizer.step(&self.players.phi, &grads, scale)?;
-        if self.config.adversarial.until != AdversarialEnd::Balance {
-            return Ok(0.0);
-        }
-        let after = self.phi_losses(&batch, None)?;
-        Ok(self.finite_structure(&after.structure)? - before)
-    }
-
-    /// S as a number. Where it is none, the features may say why.
-    fn finite_structure(&self, structure: &Structure) -> Result<f64> {
-        let settings = "train.learning_rate, adversarial.learning_rate or structure.weight";
-        finite(
-            &structure.loss,
-            "structural loss",
-            settings,
-            self.state.step,
-        )
-        .map_err(
-            |error| match bad_features(structure, self.config.structure.relation) {
-                Ok(Some(reason)) => reason,
-                _ => error,
-            },
-        )
-    }
-
-    fn phi_losses(&self, batch: &Batch, probes: Option<&mut Probes>) -> Result<PhiLosses> {
-        phi_losses(
-            self.players.denoiser_frozen.as_ref(),
-            &self.players.encoder,
-            &self.objective,
-            &self.term(Phase::Adversarial),
-            batch,
-            probes,
-        )
-    }
-
-    fn clip(&self) -> f64 {
-        match self.config.train.clip_norm {
-            0.0 => f64::INFINITY,
-            norm => norm,
-        }
-    }
-
-    /// Learning-rate factor of θ at its current update.
-    fn theta_rate(&self) -> f64 {
-        let total: usize = self
-            .spans
-            .iter()
-            .filter(|s| s.phase != Phase::Encoder)
-            .map(|s| s.end - s.start)
-            .sum();
-        self.rate(self.state.theta_updates, total)
-    }
-
-    /// Warm-up to 1, then the configured decay, at update `number` of `total`.
-    fn rate(&self, number: usize, total: usize) -> f64 {
-        let t = &self.config.train;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "0 ≤ warmup < 1"
-        )]
-        let rising = (t.warmup * total as f64).ceil() as usize;
-        if number < rising {
-            return warm_up(number, rising);
-        }
-        let left = 1.0 - (number - rising) as f64 / (total - rising).max(1) as f64;
-        match t.decay {
-            Decay::None => 1.0,
-            Decay::Linear => left,
-            Decay::Cosine => 0.5 * (1.0 - (std::f64::consts::PI * left).cos()),
-        }
     }
 
     fn accuracy(&self) -> Result<f64> {

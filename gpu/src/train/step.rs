@@ -281,25 +281,10 @@ pub fn phi_losses(
     Ok(PhiLosses { structure, total })
 }
 
-/// A loss as a number; not finite is an error that says which loss, where, and which settings may help when smaller.
-pub fn finite(loss: &Tensor, name: &str, settings: &str, step: usize) -> Result<f64> {
-    let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-    if value.is_finite() {
-        Ok(value)
-    } else {
-        let must = format!("be finite (a smaller {settings} may help)");
-        Err(Error::invalid(
-            format!("the {name} at step {step}"),
-            must,
-            value,
-        ))
-    }
-}
-
-/// What is wrong with the features under a structural loss that is not finite: the first sample of the batch whose features
+/// What is wrong with the features Ψ(x_0) and Ψ(x̂) under a structural loss that is not finite: the first sample of the batch whose features
 /// are not finite, or are all 0 under cosine, which then has no direction.
-pub fn bad_features(structure: &Structure, relation: Relation) -> Result<Option<Error>> {
-    for (name, psi) in [("Ψ(x_0)", &structure.psi), ("Ψ(x̂)", &structure.psi_hat)] {
+pub fn bad_features(features: [&Tensor; 2], relation: Relation) -> Result<Option<Error>> {
+    for (name, psi) in ["Ψ(x_0)", "Ψ(x̂)"].into_iter().zip(features) {
         let rows = psi
             .to_device(&Device::Cpu)?
             .to_dtype(DType::F64)?

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use sadm_gpu::{
     denoise::Weight as GpuWeight,
     ema::Ema,
-    optim::clip_grad_norm,
+    optim::clip_grad_norm_later,
     parametrisation::Parametrisation as GpuParametrisation,
     params::Params,
     schedule::Schedule as GpuSchedule,
@@ -404,7 +404,7 @@ fn candle_step(case: &Case, place: &Place) -> Result<Values> {
     }
     values.insert(
         "gradient norm".to_owned(),
-        scalar(clip_grad_norm(&theta, &mut grads, MAX_NORM)?),
+        scalar(clip_grad_norm_later(&theta, &mut grads, MAX_NORM)?.wait()?[0]),
     );
 
     // Moments are f32 at least.
