@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # usage: run.sh [OUT]
-# On a machine with an NVIDIA card: holds every quantity against the reference on the card, trains two presets on it,
+# On a machine with an NVIDIA card: holds every quantity against the reference on the card, trains presets on it,
 # and times the program beside PyTorch where python3 has it. Results go to OUT (default: results, beside this file).
 # CASES=10000, STEPS=200 and BENCH='' (what to time; everything) say how much; DEVICE=cuda:0 says where. Without a card the program says so and computes
-# on the processor.
+# on the processor. With SADM_DATA_DIR, the presets mnist and cifar10 are trained too where their files are there.
 set -uo pipefail
 
 here=$(realpath "$(dirname "$(readlink -f "$0")")")
@@ -28,8 +28,13 @@ step() { # name, command...
     local name=$1
     shift
     echo "== $name: $*"
+    nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits --loop-ms=200 >"$out/memory" 2>/dev/null &
+    local watch=$!
     { echo "\$ $*"; date -u +%FT%TZ; time "$@"; } >"$out/$name.log" 2>&1 || failed+=("$name")
-    tail -n 6 "$out/$name.log"
+    kill "$watch" 2>/dev/null
+    wait "$watch" 2>/dev/null
+    sort -n "$out/memory" | tail -n 1 | sed 's/$/ MiB of the card were in use at most (looked at every 0.2 s)/' >>"$out/$name.log"
+    tail -n 7 "$out/$name.log"
 }
 
 cat "$here/BUILD" | tee "$out/machine.log"
@@ -38,7 +43,11 @@ for dtype in f32 tf32 bf16; do
     step "verify-$dtype" "$here/bin/sadm" verify --device "$device" --dtype "$dtype" --cases "$cases" \
         --report "$out/verify-$dtype.json"
 done
-for preset in digits digits-dit; do
+presets=(digits digits-dit)
+for preset in mnist cifar10; do
+    [[ -d ${SADM_DATA_DIR:-}/$preset ]] && presets+=("$preset")
+done
+for preset in "${presets[@]}"; do
     for compute in f32 bf16; do
         step "train-$preset-$compute" "$here/bin/sadm" train --preset "$preset" --device "$device" \
             --out "$out/runs/$preset-$compute" --set train.steps="$steps" --set train.compute="$compute"

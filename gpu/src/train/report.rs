@@ -54,11 +54,13 @@ impl Trainer {
     ) -> Result<()> {
         let begun = Instant::now();
         let done = match span.phase {
-            Phase::Encoder => self.encoder_step(span)?,
-            _ => self.theta_phase_step(span, hooks)?,
+            Phase::Encoder => self.encoder_step(span),
+            _ => self.theta_phase_step(span, hooks),
         };
-        self.state.step += 1;
+        // Before what went wrong here: it may have begun in the step before.
         self.settle_pending(metrics, hooks)?;
+        let done = done?;
+        self.state.step += 1;
         let step = self.state.step;
         let last = step == span.end || self.finished();
         let is_known = done.is_known();
