@@ -43,6 +43,8 @@ for dtype in f32 tf32 bf16; do
     step "verify-$dtype" "$here/bin/sadm" verify --device "$device" --dtype "$dtype" --cases "$cases" \
         --report "$out/verify-$dtype.json"
 done
+# Candle's operations in place of our kernels: right as well, and how fast?
+step verify-f32-composed env SADM_KERNELS=off "$here/bin/sadm" verify --device "$device" --cases "$cases"
 presets=(digits digits-dit)
 for preset in mnist cifar10; do
     [[ -d ${SADM_DATA_DIR:-}/$preset ]] && presets+=("$preset")
@@ -56,6 +58,7 @@ done
 # Beside PyTorch, on the card and on the processors of this machine.
 python=$(python3 -c 'import sys, torch; print(sys.executable)' 2>/dev/null)
 step side-by-side-card "$here/bin/bench-side_by_side" --bench --device "$device" ${python:+--python "$python" --compile} "${bench[@]}"
+step side-by-side-card-composed env SADM_KERNELS=off "$here/bin/bench-side_by_side" --bench --device "$device" "${bench[@]}"
 step side-by-side "$here/bin/bench-side_by_side" --bench ${python:+--python "$python"} "${bench[@]}"
 step growth "$here/bin/bench-growth" --bench
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 use sadm_crosscheck::{Error, Place};
-use sadm_gpu::nn::Convolutions;
+use sadm_gpu::nn::{Convolutions, Layers};
 
 /// The device by name; the processor where a program built with CUDA finds no card, which one line says.
 ///
@@ -22,9 +22,10 @@ pub fn open(device: &str, dtype: &str) -> Result<Place> {
             let place = outcome?;
             if !place.device.is_cpu() {
                 let convolutions = Convolutions::on(&place.device);
+                let layers = Layers::on(&place.device);
                 let _ = writeln!(
                     io::stderr(),
-                    "sadm: {device}, convolutions by {convolutions}"
+                    "sadm: {device}, convolutions by {convolutions}; layers by {layers}"
                 );
             }
             Ok(place)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # usage: build.sh TOOLKIT FOLDER
 # The libraries of a pretended card (card.cpp) in FOLDER, under the names that CUDA's have at run time; with candle's kernels, as cargo
-# fetched them, compiled for the processor. TOOLKIT is what cuda-toolkit.sh made: its headers know half precision.
+# fetched them, and our own, compiled for the processor. TOOLKIT is what cuda-toolkit.sh made: its headers know half precision.
 set -euo pipefail
 
 toolkit=${1:?usage: build.sh TOOLKIT FOLDER}/include
@@ -17,11 +17,11 @@ print(next(os.path.dirname(p["manifest_path"]) for p in json.load(sys.stdin)["pa
 # Kernels read numbers of one type as those of another.
 compile=(g++ -std=c++17 -O2 -fPIC -fno-strict-aliasing -w -I"$here" -I"$toolkit" -I"$toolkit/cccl")
 
-# A kernel file, and a table of what it calls `extern "C" __global__`.
+# Of the kernel file FOLDER/NAME.cu: the kernels, and a table of what it calls `extern "C" __global__`.
 kernel() {
-    local file=$folder/$1.cpp
-    printf '#include "device.h"\n#include "%s/%s.cu"\n' "$kernels" "$1" >"$file"
-    names=$("${compile[@]}" -I"$kernels" -E -P "$file" | tr '\n' ' ' |
+    local file=$folder/$2.cpp
+    printf '#include "device.h"\n#include "%s/%s.cu"\n' "$1" "$2" >"$file"
+    names=$("${compile[@]}" -I"$1" -E -P "$file" | tr '\n' ' ' |
         grep -oE 'extern "C" +void +[A-Za-z0-9_]+ *\(' | sed -E 's/.* ([A-Za-z0-9_]+) *\($/\1/' | sort -u)
     {
         echo 'static const bool added = [] {'
@@ -31,11 +31,14 @@ kernel() {
         echo '    return true;'
         echo '}();'
     } >>"$file"
-    "${compile[@]}" -I"$kernels" -c -o "$folder/$1.o" "$file"
+    "${compile[@]}" -I"$1" -c -o "$folder/$2.o" "$file"
 }
 # Sorting wants dynamic shared memory, and training sorts nothing.
 for name in affine binary cast conv fill indexing reduce ternary unary; do
-    kernel "$name"
+    kernel "$kernels" "$name"
+done
+for file in "$here"/../../gpu/kernels/*.cu; do
+    kernel "$(dirname "$(realpath "$file")")" "$(basename "$file" .cu)"
 done
 "${compile[@]}" -Wall -Wextra -c -o "$folder/card.o" "$here/card.cpp"
 # The same helpers are in each kernel file.

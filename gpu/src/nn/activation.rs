@@ -1,11 +1,15 @@
 //! Element-wise activations: SiLU and GELU (tanh form), both as x times a logistic function.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::{CHUNK, by_dtype, load, tensor, with};
 use super::exponential::sigmoid;
+#[cfg(feature = "cuda")]
+use super::kernels;
 use super::real::{Real, vectorised};
 use super::{Path, composed};
 
@@ -28,7 +32,7 @@ pub(super) const GELU_CUBIC: f64 = 0.044_715;
 /// # Source
 /// Elfwing et al. 2017 (arXiv:1702.03118).
 pub fn silu(x: &Tensor) -> Result<Tensor> {
-    match Path::of(x) {
+    match Path::with_kernel([x]) {
         Path::Fused => x.contiguous()?.apply_op1(Activation::Silu),
         Path::Composed => composed::silu(x),
     }
@@ -49,7 +53,7 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
 /// # Source
 /// Hendrycks and Gimpel 2016 (arXiv:1606.08415).
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    match Path::of(x) {
+    match Path::with_kernel([x]) {
         Path::Fused => x.contiguous()?.apply_op1(Activation::Gelu),
         Path::Composed => composed::gelu(x),
     }
@@ -102,7 +106,17 @@ impl CustomOp1 for Activation {
         Ok((y, layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let y = kernels::activation(self.name(), x, layout)?;
+        Ok((y, layout.shape().clone()))
+    }
+
     fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return kernels::activation_gradient(self.name(), x, grad).map(Some);
+        }
         by_dtype!(x.dtype(), "activation", backward(self, x, grad)).map(Some)
     }
 }

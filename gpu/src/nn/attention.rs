@@ -27,9 +27,7 @@ use crate::Error;
 /// # Source
 /// Vaswani et al. 2017 (arXiv:1706.03762), Eq. 1.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-    let (_, _, width) = q.dims3()?;
-    let scores = (q.matmul(&k.t()?)? * (1.0 / (width as f64).sqrt()))?;
-    softmax_last(&scores)?.matmul(v)
+    composed::attention_with(softmax_last, q, k, v)
 }
 
 /// How the tokens of [`self_attention`] lie in memory.
@@ -56,7 +54,7 @@ pub fn self_attention(qkv: &Tensor, heads: usize, packing: Packing) -> Result<Te
         Path::Fused => qkv
             .contiguous()?
             .apply_op1(SelfAttention { heads, packing }),
-        Path::Composed => composed::self_attention(qkv, heads, packing),
+        Path::Composed => composed::self_attention_with(softmax_last, qkv, heads, packing),
     }
 }
 

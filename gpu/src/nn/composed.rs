@@ -1,4 +1,4 @@
-//! The layers as chains of candle operations, for devices without the fused path.
+//! The layers as chains of candle operations, for devices without the fused path or a kernel of ours.
 //!
 //! Same formulas, shapes and errors as the functions of the same name in [`nn`](super). bf16 and
 //! f16 normalisations, activations and softmax are computed in f32 and rounded once.
@@ -150,13 +150,33 @@ pub fn softmax_last(x: &Tensor) -> Result<Tensor> {
 
 /// See [`attention`].
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+    attention_with(softmax_last, q, k, v)
+}
+
+/// [`attention`] with a softmax of one's own.
+pub(super) fn attention_with(
+    softmax: impl FnOnce(&Tensor) -> Result<Tensor>,
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+) -> Result<Tensor> {
     let (_, _, width) = q.dims3()?;
     let scores = (q.matmul(&k.t()?)? * (1.0 / (width as f64).sqrt()))?;
-    softmax_last(&scores)?.matmul(v)
+    softmax(&scores)?.matmul(v)
 }
 
 /// See [`self_attention`](super::self_attention).
 pub fn self_attention(qkv: &Tensor, heads: usize, packing: Packing) -> Result<Tensor> {
+    self_attention_with(softmax_last, qkv, heads, packing)
+}
+
+/// [`self_attention`] with a softmax of one's own.
+pub(super) fn self_attention_with(
+    softmax: impl FnOnce(&Tensor) -> Result<Tensor>,
+    qkv: &Tensor,
+    heads: usize,
+    packing: Packing,
+) -> Result<Tensor> {
     let sizes = attention::Sizes::new(qkv.dims(), heads, packing)?;
     let (batch, tokens, width) = (sizes.batch, sizes.tokens, sizes.width);
     let tokens_first = match packing {
@@ -172,7 +192,7 @@ pub fn self_attention(qkv: &Tensor, heads: usize, packing: Packing) -> Result<Te
             .contiguous()?
             .reshape((batch * heads, tokens, width))
     };
-    let y = attention(&part(0)?, &part(1)?, &part(2)?)?
+    let y = attention_with(softmax, &part(0)?, &part(1)?, &part(2)?)?
         .reshape((batch, heads, tokens, width))?
         .transpose(1, 2)?
         .reshape((batch, tokens, heads * width))?;

@@ -1,10 +1,14 @@
 //! A residual connection behind a gate.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::{by_dtype, load, tensor, with};
+#[cfg(feature = "cuda")]
+use super::kernels;
 use super::real::{Real, vectorised};
 use super::{Path, composed};
 use crate::Error;
@@ -26,7 +30,7 @@ use crate::Error;
 /// # Source
 /// Peebles and Xie 2022 (arXiv:2212.09748), adaLN-zero.
 pub fn gated_sum(x: &Tensor, gate: &Tensor, h: &Tensor) -> Result<Tensor> {
-    if Path::of(x) == Path::Composed {
+    if Path::with_kernel([x, gate, h]) == Path::Composed {
         return composed::gated_sum(x, gate, h);
     }
     x.contiguous()?
@@ -69,6 +73,22 @@ impl CustomOp3 for GatedSum {
         Ok((y, x_layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        gate: &CudaStorage,
+        gate_layout: &Layout,
+        h: &CudaStorage,
+        h_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (_, tokens, width) = sizes(x_layout.dims(), gate_layout.dims(), h_layout.dims())?;
+        let inputs = [(x, x_layout), (gate, gate_layout), (h, h_layout)];
+        let y = kernels::gated_sum(inputs, tokens, width)?;
+        Ok((y, x_layout.shape().clone()))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -78,11 +98,7 @@ impl CustomOp3 for GatedSum {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (_, tokens, width) = sizes(x.dims(), gate.dims(), h.dims())?;
-        let (gate_grad, h_grad) = by_dtype!(
-            x.dtype(),
-            "gated_sum",
-            backward(gate, h, grad, tokens, width)
-        )?;
+        let (gate_grad, h_grad) = gradients(gate, h, grad, tokens, width)?;
         Ok((
             x.track_op().then(|| grad.clone()),
             gate.track_op().then_some(gate_grad),
@@ -117,6 +133,24 @@ fn forward<R: Real>(
 }
 
 /// ∂L/∂γ and ∂L/∂h.
+fn gradients(
+    gate: &Tensor,
+    h: &Tensor,
+    grad: &Tensor,
+    tokens: usize,
+    width: usize,
+) -> Result<(Tensor, Tensor)> {
+    #[cfg(feature = "cuda")]
+    if h.device().is_cuda() {
+        return kernels::gated_sum_gradients(gate, h, grad);
+    }
+    by_dtype!(
+        h.dtype(),
+        "gated_sum",
+        backward(gate, h, grad, tokens, width)
+    )
+}
+
 fn backward<R: Real>(
     gate: &Tensor,
     h: &Tensor,

@@ -1,11 +1,15 @@
 //! Group normalisation, optionally followed by SiLU in the same pass.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::activation::{silu_slope, silu_value};
 use super::buffer::{accumulate, by_dtype, load, tensor, with};
+#[cfg(feature = "cuda")]
+use super::kernels;
 use super::real::{Real, vectorised};
 use super::sums::{moments, plain_sum, sum2};
 use super::{Path, composed};
@@ -34,7 +38,7 @@ pub const GROUP_NORM_EPS: f64 = 1e-5;
 /// # Source
 /// Wu and He 2018 (arXiv:1803.08494).
 pub fn group_norm(x: &Tensor, groups: usize, gamma: &Tensor, beta: &Tensor) -> Result<Tensor> {
-    if Path::of(x) == Path::Composed {
+    if Path::with_kernel([x, gamma, beta]) == Path::Composed {
         return composed::group_norm(x, groups, gamma, beta);
     }
     apply(
@@ -53,7 +57,7 @@ pub fn group_norm(x: &Tensor, groups: usize, gamma: &Tensor, beta: &Tensor) -> R
 /// # Errors
 /// As [`group_norm`].
 pub fn group_norm_silu(x: &Tensor, groups: usize, gamma: &Tensor, beta: &Tensor) -> Result<Tensor> {
-    if Path::of(x) == Path::Composed {
+    if Path::with_kernel([x, gamma, beta]) == Path::Composed {
         return composed::group_norm_silu(x, groups, gamma, beta);
     }
     apply(x, gamma, beta, GroupNorm { groups, silu: true })
@@ -78,7 +82,7 @@ pub(super) struct Sizes {
     pub groups: usize,
     /// Whether γ and β differ from sample to sample.
     pub per_sample: bool,
-    silu: bool,
+    pub silu: bool,
 }
 
 impl Sizes {
@@ -160,6 +164,22 @@ impl CustomOp3 for GroupNorm {
         Ok((y, x_layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        gamma: &CudaStorage,
+        gamma_layout: &Layout,
+        beta: &CudaStorage,
+        beta_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let sizes = self.sizes(x_layout.dims(), gamma_layout.dims(), beta_layout.dims())?;
+        let inputs = [(x, x_layout), (gamma, gamma_layout), (beta, beta_layout)];
+        let y = kernels::group_norm(inputs, &sizes)?;
+        Ok((y, x_layout.shape().clone()))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -169,6 +189,11 @@ impl CustomOp3 for GroupNorm {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let sizes = self.sizes(x.dims(), gamma.dims(), beta.dims())?;
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let (dx, affine) = kernels::group_norm_gradients([x, gamma, beta], grad, &sizes)?;
+            return Ok(kernels::wanted([x, gamma, beta], dx, affine));
+        }
         by_dtype!(
             x.dtype(),
             "group_norm",

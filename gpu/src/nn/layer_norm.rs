@@ -1,10 +1,14 @@
 //! Layer normalisation over the last dimension, with or without an affine map.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::{PARTIALS, accumulate, by_dtype, load, tensor, with};
+#[cfg(feature = "cuda")]
+use super::kernels;
 use super::real::{Real, vectorised};
 use super::sums::{moments, plain_sum, sum2};
 use super::{Path, composed};
@@ -33,7 +37,12 @@ pub const LAYER_NORM_EPS: f64 = 1e-6;
 /// # Source
 /// Ba et al. 2016 (arXiv:1607.06450).
 pub fn layer_norm(x: &Tensor, affine: Option<(&Tensor, &Tensor)>) -> Result<Tensor> {
-    if Path::of(x) == Path::Composed {
+    let all = [
+        Some(x),
+        affine.map(|(gamma, _)| gamma),
+        affine.map(|(_, beta)| beta),
+    ];
+    if Path::with_kernel(all.into_iter().flatten()) == Path::Composed {
         return composed::layer_norm(x, affine);
     }
     let (gamma, beta) = if let Some((gamma, beta)) = affine {
@@ -53,11 +62,11 @@ struct LayerNorm;
 #[derive(Clone, Copy)]
 pub(super) struct Sizes {
     /// Elements of a row.
-    width: usize,
+    pub(super) width: usize,
     /// Rows that share one γ and β.
-    rows: usize,
+    pub(super) rows: usize,
     /// Number of different γ and β.
-    segments: usize,
+    pub(super) segments: usize,
 }
 
 impl Sizes {
@@ -117,6 +126,22 @@ impl CustomOp3 for LayerNorm {
         Ok((y, x_layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        gamma: &CudaStorage,
+        gamma_layout: &Layout,
+        beta: &CudaStorage,
+        beta_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let sizes = Sizes::new(x_layout.dims(), gamma_layout.dims(), beta_layout.dims())?;
+        let inputs = [(x, x_layout), (gamma, gamma_layout), (beta, beta_layout)];
+        let y = kernels::layer_norm(inputs, &sizes)?;
+        Ok((y, x_layout.shape().clone()))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -126,6 +151,12 @@ impl CustomOp3 for LayerNorm {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let sizes = Sizes::new(x.dims(), gamma.dims(), beta.dims())?;
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let affine = gamma.track_op() || beta.track_op();
+            let (dx, affine) = kernels::layer_norm_gradients(x, gamma, grad, &sizes, affine)?;
+            return Ok(kernels::wanted([x, gamma, beta], dx, affine));
+        }
         by_dtype!(
             x.dtype(),
             "layer_norm",

@@ -1,7 +1,7 @@
 //! Layers with gradients that can be trusted, fast on the CPU.
 //!
 //! Every function has two paths with the same formula. [`Path::Fused`], on the CPU, is one pass per
-//! operation with a hand-written backward. [`Path::Composed`], on every other device, is the
+//! operation with a hand-written backward; on cards, of [some](Layers), a kernel or two. [`Path::Composed`], elsewhere, is the
 //! operation spelled in candle operations whose gradients are right (several of candle's own layers
 //! train silently wrong or not at all, see the book's chapter on candle); it can be called directly
 //! as [`composed`], on the CPU too, which is how the two are tested against each other.
@@ -27,7 +27,10 @@ mod exponential;
 mod frame;
 mod gated_sum;
 mod group_norm;
+#[cfg(feature = "cuda")]
+pub(crate) mod kernels;
 mod layer_norm;
+mod layers;
 mod linear;
 mod loss;
 mod matrix;
@@ -54,6 +57,7 @@ pub use embedding::{embedding, time_features};
 pub use gated_sum::gated_sum;
 pub use group_norm::{GROUP_NORM_EPS, group_norm, group_norm_silu};
 pub use layer_norm::{LAYER_NORM_EPS, layer_norm};
+pub use layers::Layers;
 pub use linear::linear;
 pub use loss::cross_entropy;
 pub(crate) use real::{Real, vectorised};
@@ -65,19 +69,29 @@ pub(crate) use structural::polarised_squared_loss;
 /// Which implementation of an operation runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Path {
-    /// One custom operation with its own backward: the CPU.
+    /// One custom operation with its own backward: the CPU, and on cards what has a [kernel](Layers).
     Fused,
-    /// A chain of candle operations: every other device.
+    /// A chain of candle operations: everything else.
     Composed,
 }
 
 impl Path {
-    /// The path of operations on `x`.
+    /// The path of operations on `x` that have no kernel for cards.
     pub fn of(x: &Tensor) -> Self {
         if x.device().is_cpu() {
             Self::Fused
         } else {
             Self::Composed
         }
+    }
+
+    /// The path of an operation that has a kernel for cards, on tensors one of which is on its device.
+    fn with_kernel<'a>(tensors: impl IntoIterator<Item = &'a Tensor, IntoIter: Clone>) -> Self {
+        let mut tensors = tensors.into_iter();
+        #[cfg(feature = "cuda")]
+        if kernels::serve(tensors.clone()) {
+            return Self::Fused;
+        }
+        tensors.next().map_or(Self::Composed, Self::of)
     }
 }

@@ -1,10 +1,14 @@
 //! Softmax over the last dimension.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::{CHUNK, by_dtype, load, tensor, with};
+#[cfg(feature = "cuda")]
+use super::kernels;
 use super::real::{Real, vectorised};
 use super::sums::{maximum, plain_sum, sum2};
 use super::{Path, composed};
@@ -20,7 +24,7 @@ use super::{Path, composed};
 /// # Shapes
 /// `x: […, n]` → `[…, n]`, n ≥ 1.
 pub fn softmax_last(x: &Tensor) -> Result<Tensor> {
-    match Path::of(x) {
+    match Path::with_kernel([x]) {
         Path::Fused => x.contiguous()?.apply_op1(Softmax),
         Path::Composed => composed::softmax_last(x),
     }
@@ -38,7 +42,16 @@ impl CustomOp1 for Softmax {
         Ok((y, layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        Ok((kernels::softmax(x, layout)?, layout.shape().clone()))
+    }
+
     fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return kernels::softmax_gradient(x, grad).map(Some);
+        }
         // The result of bf16 and f16 is rounded; their gradient starts from the unrounded one.
         let y = match x.dtype() {
             DType::BF16 | DType::F16 => softmax_last(&x.detach().to_dtype(DType::F32)?)?,

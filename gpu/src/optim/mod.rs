@@ -1,7 +1,7 @@
 //! AdamW, clipping by the global gradient norm, and the learning rate's warm-up.
 //!
-//! Parameters are visited in the order of their names, so a step is deterministic. Of f32 and f64 parameters on the CPU
-//! the moments, the parameter and its moving average are updated in one pass over their slices, in place; otherwise each
+//! Parameters are visited in the order of their names, so a step is deterministic. Of f32 and f64 parameters on the CPU,
+//! and on cards whose kernels are right, the moments, the parameter and its moving average are updated in one pass, in place; otherwise each
 //! update is composed of tensor operations. Both evaluate the same formula in the same order.
 
 mod update;
@@ -9,6 +9,8 @@ mod update;
 use crate::ema::Ema;
 use crate::error::{Error, Result};
 use crate::forward::{loss_dtype, widest};
+#[cfg(feature = "cuda")]
+use crate::nn::kernels;
 use crate::nn::{Path, scaled, sum_of_squares};
 use crate::params::Params;
 use crate::transfer::Later;
@@ -16,6 +18,8 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;
 pub(crate) use update::Lerp;
+#[cfg(feature = "cuda")]
+pub(crate) use update::one_step;
 use update::{Descent, Update};
 
 /// AdamW with its moments keyed by parameter name.
@@ -89,7 +93,7 @@ impl AdamW {
     }
 
     /// [`step`](Self::step), then [`Ema::update`] after a step on `batch` images, `images_seen` earlier ones before it;
-    /// of f32 and f64 parameters on the CPU both in one pass.
+    /// of f32 and f64 parameters both in one pass, on the CPU and by a kernel.
     ///
     /// # Errors
     /// Those of the two. Parameters other than those the average was made from are found before anything moves.
@@ -301,30 +305,46 @@ pub fn clip_grad_norm_later(params: &Params, grads: &mut GradStore, max: f64) ->
 }
 
 /// The norm as a scalar on the device, by which the gradients were scaled there.
-fn clip_on_device<'a>(
+pub(crate) fn clip_on_device<'a>(
     vars: impl Iterator<Item = &'a Var> + Clone,
     grads: &mut GradStore,
     max: f64,
 ) -> Result<Tensor> {
-    let squares = vars.clone().filter_map(|var| grads.get(var));
-    let squares = squares.map(squares_on_device).collect::<Result<Vec<_>>>()?;
-    let Some(first) = squares.first() else {
+    let all: Vec<_> = vars.clone().filter_map(|var| grads.get(var)).collect();
+    if all.is_empty() {
         return Ok(Tensor::new(0.0, &Device::Cpu)?);
-    };
-    let norm = if squares.len() == 1 {
-        first.sqrt()?
-    } else {
-        Tensor::stack(&squares, 0)?.sum_all()?.sqrt()?
-    };
+    }
+    let [norm, factor] = norm_and_factor(&all, max)?;
     if max > 0.0 && max.is_finite() {
-        let factor = (norm.recip()? * max)?.minimum(1.0)?;
         for var in vars {
             if let Some(grad) = grads.remove(var) {
-                grads.insert(var, grad.broadcast_mul(&factor.to_dtype(grad.dtype())?)?);
+                grads.insert(var, scaled_by(&grad, &factor)?);
             }
         }
     }
     Ok(norm)
+}
+
+/// The norm and min(1, max/norm).
+fn norm_and_factor(grads: &[&Tensor], max: f64) -> Result<[Tensor; 2]> {
+    #[cfg(feature = "cuda")]
+    if kernels::serve(grads.iter().copied()) {
+        return Ok(kernels::norm_and_factor(grads, max)?);
+    }
+    let squares = grads.iter().map(|grad| squares_on_device(grad));
+    let squares = squares.collect::<Result<Vec<_>>>()?;
+    let norm = Tensor::stack(&squares, 0)?.sum_all()?.sqrt()?;
+    let factor = (norm.recip()? * max)?.minimum(1.0)?;
+    Ok([norm, factor])
+}
+
+/// A gradient times a scalar on its device.
+fn scaled_by(grad: &Tensor, factor: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if kernels::serve([grad]) {
+        return Ok(kernels::scaled(grad, factor)?);
+    }
+    Ok(grad.broadcast_mul(&factor.to_dtype(grad.dtype())?)?)
 }
 
 /// ‖g‖², in f64 where the device has it.

@@ -3,7 +3,11 @@
 use super::Moments;
 use crate::error::{Error, Result};
 use crate::forward::loss_dtype;
+#[cfg(feature = "cuda")]
+use crate::nn::kernels;
 use crate::nn::{CHUNK, Real, are_apart, vectorised, with, with_variables};
+#[cfg(feature = "cuda")]
+use candle_core::Device;
 use candle_core::{DType, Tensor, Var};
 use rayon::prelude::*;
 
@@ -37,6 +41,10 @@ impl Update {
             same_shape(var, grad)?;
         }
         let lerp = average.map(|(_, lerp)| lerp);
+        #[cfg(feature = "cuda")]
+        if self.by_kernel(&all, grad, lerp)? {
+            return Ok(());
+        }
         let alike = |var: &&Var| has_fused_pass(var) && var.dtype() == theta.dtype();
         let fused = all.iter().all(alike) && are_apart(tensors(&all).chain([grad]));
         match theta.dtype() {
@@ -44,6 +52,38 @@ impl Update {
             DType::F64 if fused => self.fused::<f64>(&all, grad, lerp),
             _ => self.composed(theta, grad, moments, average),
         }
+    }
+
+    /// In one pass on a card whose kernels are right; says whether.
+    #[cfg(feature = "cuda")]
+    fn by_kernel(&self, all: &[&Var], grad: &Tensor, average: Option<Lerp>) -> Result<bool> {
+        let dtype = all[0].dtype();
+        let known = matches!(dtype, DType::F32 | DType::F64);
+        if !known || !kernels::serve(tensors(all)) || !all.iter().all(|var| var.is_contiguous()) {
+            return Ok(false);
+        }
+        let grad = grad.to_dtype(dtype)?;
+        if !are_apart(tensors(all).chain([&grad])) {
+            return Ok(false);
+        }
+        let both = |lerp: Lerp| [lerp.step, 1.0 - lerp.step];
+        let Descent {
+            keep,
+            rate,
+            root,
+            eps,
+        } = self.descent;
+        let scalars = kernels::Scalars {
+            first: both(self.first),
+            second: both(self.second),
+            keep,
+            rate,
+            root,
+            eps,
+            average: average.map_or([0.0; 2], both),
+        };
+        kernels::adamw(all, &grad, &scalars)?;
+        Ok(true)
     }
 
     fn composed(
@@ -100,6 +140,41 @@ impl Update {
             }
         }
     }
+}
+
+/// θ, m, v and θ̄ after a step of fixed numbers on a device.
+#[cfg(feature = "cuda")]
+pub(crate) fn one_step(count: usize, dtype: DType, device: &Device) -> Result<Vec<Tensor>> {
+    let waves = |factor: f64| {
+        let values = (0..count).map(|i| (factor * i as f64 + 0.3).sin());
+        let values = Tensor::from_vec(values.collect::<Vec<_>>(), count, &Device::Cpu)?;
+        values.to_dtype(dtype)?.to_device(device)
+    };
+    let [theta, m, average] = [2.0, 3.0, 5.0].map(|factor| Var::from_tensor(&waves(factor)?));
+    let (theta, average) = (theta?, average?);
+    let moments = Moments {
+        m: m?,
+        v: Var::from_tensor(&waves(4.0)?.sqr()?)?,
+    };
+    let lerp = |step, square| Lerp { step, square };
+    let update = Update {
+        first: lerp(0.1, false),
+        second: lerp(0.25, true),
+        descent: Descent {
+            keep: 0.9,
+            rate: 0.3,
+            root: 2.0,
+            eps: 0.1,
+        },
+    };
+    update.apply(
+        &theta,
+        &waves(6.0)?,
+        &moments,
+        Some((&average, lerp(0.7, false))),
+    )?;
+    let after = [theta, moments.m, moments.v, average];
+    Ok(after.iter().map(Var::as_detached_tensor).collect())
 }
 
 /// A step from x towards y: `x + step·(y − x)`, or `y − (1 − step)·(y − x)` beyond the middle, so

@@ -1,0 +1,142 @@
+//! Whether the kernels do on a card what the operations do on the processor.
+//!
+//! A test of the card and its compiler, before anybody relies on them; how exact the operations are is what `sadm verify` asks.
+
+use candle_core::{DType, Device, Error, Result, Tensor, Var};
+
+use crate::nn::{gated_sum, gelu, group_norm, group_norm_silu, layer_norm, silu, softmax_last};
+use crate::optim;
+
+/// An operation and the shapes of what it takes.
+type Case = (fn(&[Var]) -> Result<Tensor>, &'static [&'static [usize]]);
+
+/// Rows longer than a warp and no multiple of it, parameters of each sample and of all.
+const CASES: [Case; 11] = [
+    (
+        |x| layer_norm(&x[0], Some((&x[1], &x[2]))),
+        &[&[3, 5, 41], &[41], &[41]],
+    ),
+    (
+        |x| layer_norm(&x[0], Some((&x[1], &x[2]))),
+        &[&[3, 5, 41], &[3, 41], &[3, 41]],
+    ),
+    // More rows than the sums over them have parts.
+    (
+        |x| layer_norm(&x[0], Some((&x[1], &x[2]))),
+        &[&[151, 3], &[3], &[3]],
+    ),
+    (|x| layer_norm(&x[0], None), &[&[3, 300]]),
+    (
+        |x| group_norm(&x[0], 3, &x[1], &x[2]),
+        &[&[2, 6, 5, 7], &[6], &[6]],
+    ),
+    (
+        |x| group_norm_silu(&x[0], 2, &x[1], &x[2]),
+        &[&[2, 6, 5, 7], &[2, 6], &[2, 6]],
+    ),
+    (|x| softmax_last(&x[0]), &[&[4, 3, 70]]),
+    // Whose exponentials overflow unless the largest is taken off.
+    (|x| softmax_last(&(x[0].as_tensor() + 200.0)?), &[&[2, 40]]),
+    (|x| silu(&x[0]), &[&[300]]),
+    (|x| gelu(&x[0]), &[&[300]]),
+    (
+        |x| gated_sum(&x[0], &x[1], &x[2]),
+        &[&[3, 5, 41], &[3, 41], &[3, 5, 41]],
+    ),
+];
+
+/// Whether each operation, its gradients, a step of AdamW and clipping are the processor's in each type of element.
+pub(super) fn is_right(card: &Device) -> Result<bool> {
+    for dtype in [DType::F64, DType::F32, DType::BF16, DType::F16] {
+        let of = |device: &Device| -> Result<Vec<Tensor>> {
+            let mut all = Vec::new();
+            for (run, shapes) in CASES {
+                all.extend(results(run, shapes, dtype, device)?);
+            }
+            for max in [0.5, 1e6] {
+                all.extend(clipped(max, dtype, device)?);
+            }
+            if matches!(dtype, DType::F64 | DType::F32) {
+                all.extend(optim::one_step(300, dtype, device)?);
+            }
+            Ok(all)
+        };
+        let (want, got) = (of(&Device::Cpu)?, of(card)?);
+        for (want, got) in want.iter().zip(&got) {
+            if !are_close(want, got, dtype)? {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// The result of an operation, and its gradient by every input.
+fn results(
+    run: fn(&[Var]) -> Result<Tensor>,
+    shapes: &[&[usize]],
+    dtype: DType,
+    device: &Device,
+) -> Result<Vec<Tensor>> {
+    let inputs = shapes
+        .iter()
+        .enumerate()
+        .map(|(i, &shape)| Var::from_tensor(&waves(i, shape)?.to_dtype(dtype)?.to_device(device)?));
+    let inputs = inputs.collect::<Result<Vec<_>>>()?;
+    let y = run(&inputs)?;
+    let weight = waves(9, y.dims())?.to_dtype(dtype)?.to_device(device)?;
+    let grads = (&y * weight)?.sum_all()?.backward()?;
+    let mut all = vec![y];
+    for input in &inputs {
+        let grad = grads.get(input).cloned();
+        all.push(grad.ok_or_else(missing)?);
+    }
+    Ok(all)
+}
+
+fn missing() -> Error {
+    Error::Msg("a gradient is missing".into()).bt()
+}
+
+/// The norm of two gradients, one of them of several parts, and both as they are clipped.
+fn clipped(max: f64, dtype: DType, device: &Device) -> Result<Vec<Tensor>> {
+    let var =
+        |which, len| Var::from_tensor(&waves(which, &[len])?.to_dtype(dtype)?.to_device(device)?);
+    let vars = [var(0, 20_000)?, var(1, 7)?];
+    let [a, b] = vars.each_ref().map(|var| (var.sqr()? * 0.5)?.sum_all());
+    let mut grads = (a? + b?)?.backward()?;
+    let mut all = vec![optim::clip_on_device(vars.iter(), &mut grads, max)?];
+    for var in &vars {
+        all.push(grads.remove(var).ok_or_else(missing)?);
+    }
+    Ok(all)
+}
+
+/// Numbers between −3 and 3, of which no two neighbours are alike.
+fn waves(which: usize, shape: &[usize]) -> Result<Tensor> {
+    let count = shape.iter().product();
+    let values = (0..count).map(|i| 3.0 * ((i * (which + 2)) as f64 + 0.3).sin());
+    Tensor::from_vec(values.collect::<Vec<_>>(), shape, &Device::Cpu)
+}
+
+/// Whether two results differ by no more than roundings: one each of the elements' own type, and as many as there are of what
+/// the sums of 300 elements are computed in, of the largest element.
+fn are_close(want: &Tensor, got: &Tensor, dtype: DType) -> Result<bool> {
+    let numbers = |t: &Tensor| {
+        t.to_device(&Device::Cpu)?
+            .to_dtype(DType::F64)?
+            .flatten_all()?
+            .to_vec1::<f64>()
+    };
+    let (want, got) = (numbers(want)?, numbers(got)?);
+    let largest = want.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+    let (own, computed) = match dtype {
+        DType::F64 => (2f64.powi(-53), 2f64.powi(-53)),
+        DType::F32 => (2f64.powi(-24), 2f64.powi(-24)),
+        DType::BF16 => (2f64.powi(-8), 2f64.powi(-24)),
+        _ => (2f64.powi(-11), 2f64.powi(-24)),
+    };
+    let allowed = largest * (2.0 * own + 600.0 * computed);
+    let mut pairs = want.iter().zip(&got);
+    Ok(want.len() == got.len() && pairs.all(|(want, got)| (want - got).abs() <= allowed))
+}
