@@ -9,7 +9,7 @@ use super::panels::{Panels, copy, pack_columns, pack_rows, turn};
 use super::product::{Begin, Left, Run, Tile, multiply, multiply_into, strip_width, strips};
 use super::real::{Real, vectorised};
 use super::scratch::Scratch;
-use super::softmax::{scaled_softmax_row, softmax_last, softmax_row_grad};
+use super::softmax::{scaled_softmax, scaled_softmax_row, softmax_row_grad};
 use super::{Path, composed};
 use crate::Error;
 
@@ -27,7 +27,7 @@ use crate::Error;
 /// # Source
 /// Vaswani et al. 2017 (arXiv:1706.03762), Eq. 1.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-    composed::attention_with(softmax_last, q, k, v)
+    composed::attention_with(scaled_softmax, q, k, v)
 }
 
 /// How the tokens of [`self_attention`] lie in memory.
@@ -54,7 +54,7 @@ pub fn self_attention(qkv: &Tensor, heads: usize, packing: Packing) -> Result<Te
         Path::Fused => qkv
             .contiguous()?
             .apply_op1(SelfAttention { heads, packing }),
-        Path::Composed => composed::self_attention_with(softmax_last, qkv, heads, packing),
+        Path::Composed => composed::self_attention_with(scaled_softmax, qkv, heads, packing),
     }
 }
 
@@ -352,10 +352,7 @@ fn head_backward<R: Real>(to: &mut [R], h: usize, sample: &[R], grad: &[R], size
                 .chunks_exact_mut(sizes.tokens)
                 .zip(p.chunks_exact(sizes.tokens));
             for (grad, p) in pairs {
-                softmax_row_grad(grad, p);
-                for g in grad.iter_mut() {
-                    *g = *g * scale;
-                }
+                softmax_row_grad(grad, p, scale);
             }
         },
     );

@@ -150,29 +150,33 @@ pub fn softmax_last(x: &Tensor) -> Result<Tensor> {
 
 /// See [`attention`].
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-    attention_with(softmax_last, q, k, v)
+    attention_with(scaled_softmax, q, k, v)
 }
 
-/// [`attention`] with a softmax of one's own.
+/// Softmax of `scale · x` over the last dimension.
+pub(super) fn scaled_softmax(x: &Tensor, scale: f64) -> Result<Tensor> {
+    softmax_last(&(x * scale)?)
+}
+
+/// [`attention`] with a softmax of scaled scores of one's own.
 pub(super) fn attention_with(
-    softmax: impl FnOnce(&Tensor) -> Result<Tensor>,
+    softmax: impl FnOnce(&Tensor, f64) -> Result<Tensor>,
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
 ) -> Result<Tensor> {
     let (_, _, width) = q.dims3()?;
-    let scores = (q.matmul(&k.t()?)? * (1.0 / (width as f64).sqrt()))?;
-    softmax(&scores)?.matmul(v)
+    softmax(&q.matmul(&k.t()?)?, 1.0 / (width as f64).sqrt())?.matmul(v)
 }
 
 /// See [`self_attention`](super::self_attention).
 pub fn self_attention(qkv: &Tensor, heads: usize, packing: Packing) -> Result<Tensor> {
-    self_attention_with(softmax_last, qkv, heads, packing)
+    self_attention_with(scaled_softmax, qkv, heads, packing)
 }
 
-/// [`self_attention`] with a softmax of one's own.
+/// [`self_attention`] with a softmax of scaled scores of one's own.
 pub(super) fn self_attention_with(
-    softmax: impl FnOnce(&Tensor) -> Result<Tensor>,
+    softmax: impl FnOnce(&Tensor, f64) -> Result<Tensor>,
     qkv: &Tensor,
     heads: usize,
     packing: Packing,

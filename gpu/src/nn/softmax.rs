@@ -24,13 +24,20 @@ use super::{Path, composed};
 /// # Shapes
 /// `x: […, n]` → `[…, n]`, n ≥ 1.
 pub fn softmax_last(x: &Tensor) -> Result<Tensor> {
+    scaled_softmax(x, 1.0)
+}
+
+/// [`softmax_last`] of `scale · x`, scale > 0, without a pass for the scale.
+pub(super) fn scaled_softmax(x: &Tensor, scale: f64) -> Result<Tensor> {
     match Path::with_kernel([x]) {
-        Path::Fused => x.contiguous()?.apply_op1(Softmax),
-        Path::Composed => composed::softmax_last(x),
+        Path::Fused => x.contiguous()?.apply_op1(Softmax { scale }),
+        Path::Composed => composed::scaled_softmax(x, scale),
     }
 }
 
-struct Softmax;
+struct Softmax {
+    scale: f64,
+}
 
 impl CustomOp1 for Softmax {
     fn name(&self) -> &'static str {
@@ -38,30 +45,40 @@ impl CustomOp1 for Softmax {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let y = by_dtype!(x.dtype(), "softmax", forward(x, layout))?;
+        let y = by_dtype!(x.dtype(), "softmax", forward(x, layout, self.scale))?;
         Ok((y, layout.shape().clone()))
     }
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        Ok((kernels::softmax(x, layout)?, layout.shape().clone()))
+        Ok((
+            kernels::softmax(x, layout, self.scale)?,
+            layout.shape().clone(),
+        ))
     }
 
     fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
-            return kernels::softmax_gradient(x, grad).map(Some);
+            return kernels::softmax_gradient(x, grad, self.scale).map(Some);
         }
         // The result of bf16 and f16 is rounded; their gradient starts from the unrounded one.
         let y = match x.dtype() {
-            DType::BF16 | DType::F16 => softmax_last(&x.detach().to_dtype(DType::F32)?)?,
+            DType::BF16 | DType::F16 => {
+                scaled_softmax(&x.detach().to_dtype(DType::F32)?, self.scale)?
+            }
             _ => y.detach(),
         };
-        by_dtype!(x.dtype(), "softmax", backward(&y, grad, x.dtype())).map(Some)
+        by_dtype!(
+            x.dtype(),
+            "softmax",
+            backward(&y, grad, x.dtype(), self.scale)
+        )
+        .map(Some)
     }
 }
 
-fn forward<R: Real>(x: &CpuStorage, layout: &Layout) -> Result<CpuStorage> {
+fn forward<R: Real>(x: &CpuStorage, layout: &Layout, scale: f64) -> Result<CpuStorage> {
     let mut y = load::<R>(x, layout)?.into_owned();
     let width = width(layout.dims());
     y.par_chunks_mut(rows_per_task(width) * width)
@@ -70,7 +87,7 @@ fn forward<R: Real>(x: &CpuStorage, layout: &Layout) -> Result<CpuStorage> {
                 #[inline(always)]
                 || {
                     for row in y.chunks_exact_mut(width) {
-                        softmax_row(row);
+                        scaled_softmax_row(row, R::of(scale));
                     }
                 },
             );
@@ -78,7 +95,7 @@ fn forward<R: Real>(x: &CpuStorage, layout: &Layout) -> Result<CpuStorage> {
     Ok(R::store(y, x.dtype()))
 }
 
-fn backward<R: Real>(y: &Tensor, grad: &Tensor, dtype: DType) -> Result<Tensor> {
+fn backward<R: Real>(y: &Tensor, grad: &Tensor, dtype: DType, scale: f64) -> Result<Tensor> {
     let width = width(y.dims());
     let chunk = rows_per_task(width) * width;
     let values = with::<R, _>(y, |y| {
@@ -92,7 +109,7 @@ fn backward<R: Real>(y: &Tensor, grad: &Tensor, dtype: DType) -> Result<Tensor> 
                         #[inline(always)]
                         || {
                             for (g, y) in g.chunks_exact_mut(width).zip(y.chunks_exact(width)) {
-                                softmax_row_grad(g, y);
+                                softmax_row_grad(g, y, R::of(scale));
                             }
                         },
                     );
@@ -112,12 +129,6 @@ fn rows_per_task(width: usize) -> usize {
     (CHUNK / width).max(1)
 }
 
-/// Replaces a row by its softmax.
-#[inline(always)]
-pub(super) fn softmax_row<R: Real>(row: &mut [R]) {
-    scaled_softmax_row(row, R::of(1.0));
-}
-
 /// Replaces a row x by the softmax of `scale · x`, scale > 0.
 #[inline(always)]
 pub(super) fn scaled_softmax_row<R: Real>(row: &mut [R], scale: R) {
@@ -131,11 +142,11 @@ pub(super) fn scaled_softmax_row<R: Real>(row: &mut [R], scale: R) {
     }
 }
 
-/// Replaces ∂L/∂y by ∂L/∂x, given the softmax `y`.
+/// Replaces ∂L/∂y by ∂L/∂x, given the softmax `y` of `scale · x`.
 #[inline(always)]
-pub(super) fn softmax_row_grad<R: Real>(grad: &mut [R], y: &[R]) {
+pub(super) fn softmax_row_grad<R: Real>(grad: &mut [R], y: &[R], scale: R) {
     let mean = sum2(grad, y, |g, y| g * y);
     for (g, &y) in grad.iter_mut().zip(y) {
-        *g = y * (*g - mean);
+        *g = scale * (y * (*g - mean));
     }
 }

@@ -4,35 +4,35 @@ use candle_core::{CudaStorage, Layout, Result, Tensor};
 
 use super::launch::{Element, Read, by_element, card, launch, room, tensor, threads_for, view};
 
-/// See [`softmax_last`](crate::nn::softmax_last).
-pub(in crate::nn) fn softmax(x: &CudaStorage, layout: &Layout) -> Result<CudaStorage> {
+/// See [`softmax_last`](crate::nn::softmax_last): of `scale · x`.
+pub(in crate::nn) fn softmax(x: &CudaStorage, layout: &Layout, scale: f64) -> Result<CudaStorage> {
     by_element!(
         candle_core::backend::BackendStorage::dtype(x),
-        forward(x, layout)
+        forward(x, layout, scale)
     )
 }
 
-fn forward<T: Element>(x: &CudaStorage, layout: &Layout) -> Result<CudaStorage> {
+fn forward<T: Element>(x: &CudaStorage, layout: &Layout, scale: f64) -> Result<CudaStorage> {
     let device = &x.device;
     let (rows, width) = rows(layout.dims());
     let x = view::<T>(x, layout)?;
     let mut y = room::<T>(device, rows * width)?;
-    launch!(device, SOFTMAX, "softmax", T, rows, threads_for(width); &x, &mut y, &width);
+    launch!(device, SOFTMAX, "softmax", T, rows, threads_for(width); &x, &mut y, &width, &scale);
     Ok(CudaStorage::wrap_cuda_slice(y, device.clone()))
 }
 
 /// ∂L/∂x.
-pub(in crate::nn) fn softmax_gradient(x: &Tensor, dy: &Tensor) -> Result<Tensor> {
-    by_element!(x.dtype(), backward(x, &dy.contiguous()?))
+pub(in crate::nn) fn softmax_gradient(x: &Tensor, dy: &Tensor, scale: f64) -> Result<Tensor> {
+    by_element!(x.dtype(), backward(x, &dy.contiguous()?, scale))
 }
 
-fn backward<T: Element>(x: &Tensor, dy: &Tensor) -> Result<Tensor> {
+fn backward<T: Element>(x: &Tensor, dy: &Tensor, scale: f64) -> Result<Tensor> {
     let device = &card(x)?;
     let (rows, width) = rows(x.dims());
     let mut dx = room::<T>(device, rows * width)?;
     let (of_x, of_dy) = (Read::new(x), Read::new(dy));
     let (x_values, dy_values) = (of_x.view::<T>()?, of_dy.view::<T>()?);
-    launch!(device, SOFTMAX, "softmax_dx", T, rows, threads_for(width); &x_values, &dy_values, &mut dx, &width);
+    launch!(device, SOFTMAX, "softmax_dx", T, rows, threads_for(width); &x_values, &dy_values, &mut dx, &width, &scale);
     Ok(tensor(dx, x.shape(), device))
 }
 

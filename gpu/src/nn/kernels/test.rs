@@ -4,6 +4,7 @@
 
 use candle_core::{DType, Device, Error, Result, Tensor, Var};
 
+use crate::nn::softmax::scaled_softmax;
 use crate::nn::{gated_sum, gelu, group_norm, group_norm_silu, layer_norm, silu, softmax_last};
 use crate::optim;
 
@@ -11,7 +12,7 @@ use crate::optim;
 type Case = (fn(&[Var]) -> Result<Tensor>, &'static [&'static [usize]]);
 
 /// Rows longer than a warp and no multiple of it, parameters of each sample and of all.
-const CASES: [Case; 11] = [
+const CASES: [Case; 12] = [
     (
         |x| layer_norm(&x[0], Some((&x[1], &x[2]))),
         &[&[3, 5, 41], &[41], &[41]],
@@ -35,6 +36,7 @@ const CASES: [Case; 11] = [
         &[&[2, 6, 5, 7], &[2, 6], &[2, 6]],
     ),
     (|x| softmax_last(&x[0]), &[&[4, 3, 70]]),
+    (|x| scaled_softmax(&x[0], 0.3), &[&[2, 40]]),
     // Whose exponentials overflow unless the largest is taken off.
     (|x| softmax_last(&(x[0].as_tensor() + 200.0)?), &[&[2, 40]]),
     (|x| silu(&x[0]), &[&[300]]),
