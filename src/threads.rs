@@ -4,8 +4,11 @@ use std::env;
 use std::num::NonZeroUsize;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use sadm::environment;
+
+/// Most threads for each processor: as many as that already wait for each other more than they work, and thousands bring a machine to a halt.
+const FOR_EACH_PROCESSOR: usize = 16;
 
 /// Starts this program again with `threads` threads, in the environment of [`environment::variables`], unless it
 /// runs in it already. Without a number it is all of the machine's.
@@ -14,10 +17,17 @@ use sadm::environment;
 /// process sees another number. Nothing may have been done before this call.
 ///
 /// # Errors
-/// If the program cannot be started again.
+/// More than [`FOR_EACH_PROCESSOR`] threads for each processor; if the program cannot be started again.
 pub fn limit(threads: Option<NonZeroUsize>) -> Result<()> {
     let said = || env::var(environment::THREADS).ok()?.parse().ok();
     let all = || std::thread::available_parallelism().ok();
+    if let (Some(threads), Some(processors)) = (threads, all()) {
+        let most = processors.get().saturating_mul(FOR_EACH_PROCESSOR);
+        ensure!(
+            threads.get() <= most,
+            "--threads must be at most {most} here, {FOR_EACH_PROCESSOR} for each of {processors} processors, got {threads}"
+        );
+    }
     let Some(threads) = threads.or_else(said).or_else(all) else {
         return Ok(());
     };

@@ -411,3 +411,18 @@ fn a_file_is_refused_where_a_folder_is_to_be() {
     let text = std::fs::read_to_string(&file).expect("still there");
     assert_eq!(text, "not a folder");
 }
+
+#[test]
+fn more_threads_than_a_machine_bears_are_refused() {
+    let folder = Folder::new();
+    let run = folder.path("run");
+    let others = tiny(&run, 4)
+        .into_iter()
+        .filter(|argument| !argument.starts_with("--threads"));
+    let message = error_of(sadm().args(others).arg("--threads=1000000"));
+    assert!(
+        message.contains("--threads must be at most") && message.contains("got 1000000"),
+        "{message}"
+    );
+    assert!(!run.exists(), "a refused run left its folder");
+}

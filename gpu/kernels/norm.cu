@@ -143,18 +143,6 @@ __device__ void group_norm_gradients(const T *x, const T *gamma, const T *beta, 
     }
 }
 
-// ---- The sums of `parts` neighbouring rows of `width`; a thread for each.
-
-template <class T>
-__device__ void totals(const Wide<T> *of, T *to, size_t parts, size_t width, size_t count) {
-    const size_t i = own_element();
-    if (i >= count) return;
-    const size_t first = i / width * parts * width + i % width;
-    Wide<T> sum = 0;
-    for (size_t part = 0; part < parts; part++) sum += of[first + part * width];
-    store(to[i], sum);
-}
-
 #define KERNELS(name, T)                                                                                                       \
     extern "C" __global__ void sadm_layer_norm_##name(const T *x, const T *gamma, const T *beta, T *y, size_t width,           \
                                                       size_t shared, double eps) {                                             \
@@ -177,8 +165,5 @@ __device__ void totals(const Wide<T> *of, T *to, size_t parts, size_t width, siz
         const T *x, const T *gamma, const T *beta, const T *dy, T *dx, Wide<T> *parts, size_t channels, size_t pixels,         \
         size_t groups, int per_sample, int with_silu, double eps, size_t count) {                                              \
         group_norm_gradients(x, gamma, beta, dy, dx, parts, channels, pixels, groups, per_sample, with_silu, eps, count);      \
-    }                                                                                                                          \
-    extern "C" __global__ void sadm_totals_##name(const Wide<T> *of, T *to, size_t parts, size_t width, size_t count) {        \
-        totals(of, to, parts, width, count);                                                                                   \
     }
 FOR_EACH_TYPE(KERNELS)

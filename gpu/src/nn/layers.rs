@@ -1,10 +1,10 @@
-//! Who makes the layers that are neither products nor convolutions.
+//! Who makes the layers other than convolutions.
 
 use std::fmt;
 
 use candle_core::Device;
 
-/// Who makes normalisations, softmax, activations, gated sums and the optimiser's step on a device.
+/// Who makes linear layers, normalisations, softmax, activations, gated sums, clipping and the optimiser's step on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layers {
     /// This crate: the processor, and cards on which its kernels passed their test.

@@ -1,10 +1,14 @@
 //! Affine maps of vectors.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::{PARTIALS, accumulate, by_dtype, load, tensor, with};
+#[cfg(feature = "cuda")]
+use super::kernels;
 use super::matrix::{columns_times, rows_times};
 use super::panels::{Panels, pack_columns, pack_rows};
 use super::real::{Real, vectorised};
@@ -25,10 +29,10 @@ use crate::Error;
 /// # Errors
 /// Shapes that do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    if Path::of(x) == Path::Composed {
-        return composed::linear(x, weight, bias);
-    }
     let bias = bias_or_zeros(bias, weight)?;
+    if Path::with_kernel([x, weight, &bias]) == Path::Composed {
+        return composed::linear(x, weight, Some(&bias));
+    }
     x.contiguous()?
         .apply_op3(&weight.contiguous()?, &bias.contiguous()?, Linear)
 }
@@ -44,9 +48,9 @@ pub(super) fn bias_or_zeros(bias: Option<&Tensor>, weight: &Tensor) -> Result<Te
 /// Rows, inputs and outputs of one affine map, checked.
 #[derive(Clone, Copy)]
 pub(super) struct Sizes {
-    rows: usize,
-    inputs: usize,
-    outputs: usize,
+    pub(super) rows: usize,
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
 }
 
 impl Sizes {
@@ -70,6 +74,15 @@ impl Sizes {
             outputs,
         })
     }
+
+    /// That of the map of `x`.
+    fn shape(&self, x: &Layout) -> Shape {
+        let mut dims = x.dims().to_vec();
+        if let Some(last) = dims.last_mut() {
+            *last = self.outputs;
+        }
+        Shape::from(dims)
+    }
 }
 
 struct Linear;
@@ -89,13 +102,25 @@ impl CustomOp3 for Linear {
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let sizes = Sizes::new(x_layout.dims(), weight_layout.dims(), bias_layout.dims())?;
-        let mut dims = x_layout.dims().to_vec();
-        if let Some(last) = dims.last_mut() {
-            *last = sizes.outputs;
-        }
         let inputs = [(x, x_layout), (weight, weight_layout), (bias, bias_layout)];
         let y = by_dtype!(x.dtype(), "linear", forward(inputs, sizes))?;
-        Ok((y, Shape::from(dims)))
+        Ok((y, sizes.shape(x_layout)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let sizes = Sizes::new(x_layout.dims(), weight_layout.dims(), bias_layout.dims())?;
+        let inputs = [(x, x_layout), (weight, weight_layout), (bias, bias_layout)];
+        let y = kernels::linear(inputs, sizes)?;
+        Ok((y, sizes.shape(x_layout)))
     }
 
     fn bwd(
@@ -107,6 +132,10 @@ impl CustomOp3 for Linear {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let sizes = Sizes::new(x.dims(), weight.dims(), bias.dims())?;
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return Ok(kernels::linear_gradients([x, weight, bias], grad, sizes)?.into());
+        }
         by_dtype!(
             x.dtype(),
             "linear",

@@ -1,18 +1,22 @@
-//! Own kernels for cards (`gpu/kernels`): the fused operations as they are on the processor, each in one or two launches.
+//! Own kernels for cards (`gpu/kernels`): the fused operations as they are on the processor, each in one or two
+//! launches; linear layers with cuBLAS.
 //!
 //! f64 and f32 are computed as they are, bf16 and f16 in f32 and rounded once. Sums are added in an order that does not change from
 //! call to call. Before their first use on a card the kernels are compared with the processor; where they fail, and where
 //! `SADM_KERNELS=off` says so, candle's operations are used instead.
 
 mod activation;
+mod affine;
 mod clip;
 mod launch;
 mod norm;
 mod rows;
+mod sums;
 mod test;
 mod update;
 
 pub(super) use activation::{activation, activation_gradient, gated_sum, gated_sum_gradients};
+pub(super) use affine::{linear, linear_gradients, with_bias};
 pub(crate) use clip::{norm_and_factor, scaled};
 pub(super) use norm::{group_norm, group_norm_gradients, layer_norm, layer_norm_gradients};
 pub(super) use rows::{softmax, softmax_gradient};

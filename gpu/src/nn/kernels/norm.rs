@@ -8,12 +8,10 @@ use super::activation::blocks;
 use super::launch::{
     Element, Read, THREADS, by_element, card, launch, room, tensor, threads_for, view,
 };
+use super::sums;
 use crate::nn::group_norm::Sizes as GroupSizes;
 use crate::nn::layer_norm::Sizes as LayerSizes;
 use crate::nn::{GROUP_NORM_EPS, LAYER_NORM_EPS};
-
-/// Most parts into which the sums over all rows are cut: fixed, so that their order is.
-const PARTS: usize = 128;
 
 /// ∂L/∂x, and ∂L/∂γ and ∂L/∂β where somebody wants them.
 pub(in crate::nn) type Gradients = (Tensor, Option<[Tensor; 2]>);
@@ -80,16 +78,16 @@ fn layer_gradients<T: Element>(
     let together = if sizes.segments > 1 {
         sizes.rows
     } else {
-        rows.div_ceil(PARTS)
+        rows.div_ceil(sums::PARTS)
     }
     .max(1);
     let parts = rows.div_ceil(together);
     let count = parts * width;
-    let mut sums = room::<T::Wide>(device, 2 * count)?;
+    let mut parts_of = room::<T::Wide>(device, 2 * count)?;
     launch!(device, NORM, "layer_norm_affine", T, blocks(count), THREADS;
-        &x_values, &dy_values, &stats, &mut sums, &width, &rows, &together, &count);
+        &x_values, &dy_values, &stats, &mut parts_of, &width, &rows, &together, &count);
     let parts = if sizes.segments > 1 { 1 } else { parts };
-    let affine = halves::<T>(&sums, parts, width, gamma, device)?;
+    let affine = halves::<T>(&parts_of, parts, width, gamma, device)?;
     Ok((dx, Some(affine)))
 }
 
@@ -139,32 +137,29 @@ fn group_gradients<T: Element>(
     let [per_sample, silu] = [sizes.per_sample, sizes.silu].map(i32::from);
     let count = sizes.batch * sizes.channels;
     let mut dx = room::<T>(device, count * pixels)?;
-    let mut sums = room::<T::Wide>(device, 2 * count)?;
+    let mut parts_of = room::<T::Wide>(device, 2 * count)?;
     let (of_x, of_gamma) = (Read::new(x), Read::new(gamma));
     let (of_beta, of_dy) = (Read::new(beta), Read::new(dy));
     let (x_values, gamma_values) = (of_x.view::<T>()?, of_gamma.view::<T>()?);
     let (beta_values, dy_values) = (of_beta.view::<T>()?, of_dy.view::<T>()?);
     launch!(device, NORM, "group_norm_gradients", T, sizes.batch * groups, threads_for(pixels);
-        &x_values, &gamma_values, &beta_values, &dy_values, &mut dx, &mut sums, &channels, &pixels, &groups,
+        &x_values, &gamma_values, &beta_values, &dy_values, &mut dx, &mut parts_of, &channels, &pixels, &groups,
         &per_sample, &silu, &GROUP_NORM_EPS, &count);
     let parts = if sizes.per_sample { 1 } else { sizes.batch };
-    let affine = halves::<T>(&sums, parts, sizes.channels, gamma, device)?;
+    let affine = halves::<T>(&parts_of, parts, sizes.channels, gamma, device)?;
     Ok((tensor(dx, x.shape(), device), Some(affine)))
 }
 
 /// ∂L/∂γ and ∂L/∂β, shaped like `gamma`: the sums of `parts` neighbouring rows of the first half and of the second.
 fn halves<T: Element>(
-    sums: &CudaSlice<T::Wide>,
+    of: &CudaSlice<T::Wide>,
     parts: usize,
     width: usize,
     gamma: &Tensor,
     device: &CudaDevice,
 ) -> Result<[Tensor; 2]> {
-    let count = 2 * gamma.elem_count();
-    let mut totals = room::<T>(device, count)?;
-    launch!(device, NORM, "totals", T, blocks(count), THREADS; sums, &mut totals, &parts, &width, &count);
     let mut dims = vec![2];
     dims.extend(gamma.dims());
-    let both = tensor(totals, dims, device);
+    let both = sums::totals::<T>(of, parts, width, dims, device)?;
     Ok([both.get(0)?, both.get(1)?])
 }
