@@ -44,6 +44,22 @@ fn temporary_beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// Refuses a file that [`write_atomically`] could not write, before the work whose result it is to hold.
+///
+/// # Errors
+/// If its folder is missing or cannot be written to, or `path` is a folder.
+pub fn refuse_unwritable(path: &Path) -> Result<()> {
+    let tried = || -> io::Result<()> {
+        if path.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        let temporary = temporary_beside(path);
+        File::create(&temporary)?;
+        fs::remove_file(&temporary)
+    };
+    tried().with_context(|| format!("cannot write `{}`", path.display()))
+}
+
 /// Refuses an `--out` that is to be a folder and is something else.
 ///
 /// # Errors
@@ -76,6 +92,20 @@ pub fn print(text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_written_is_refused_and_nothing_is_left() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("out.bin");
+        refuse_unwritable(&path)?;
+        assert!(refuse_unwritable(folder.path()).is_err());
+        assert!(refuse_unwritable(&folder.path().join("none/out.bin")).is_err());
+        fs::write(&path, "old")?;
+        refuse_unwritable(&path)?;
+        assert_eq!(fs::read(&path)?, b"old");
+        assert_eq!(fs::read_dir(folder.path())?.count(), 1);
+        Ok(())
+    }
 
     #[test]
     fn a_failed_write_leaves_the_old_file_and_nothing_beside_it() -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Cursor, Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -163,22 +163,21 @@ pub enum Array<'a> {
 /// # Errors
 /// If the folder is missing or cannot be written to.
 pub fn write_npz(path: &Path, arrays: &[(&str, Array<'_>)]) -> Result<()> {
-    files::write_atomically(path, |out| {
-        let mut archive = ZipWriter::new(out);
-        let options = SimpleFileOptions::default()
-            .compression_method(CompressionMethod::STORE)
-            .large_file(true);
-        for (name, array) in arrays {
-            archive.start_file(npz::file_name_from_array_name(name), options)?;
-            match array {
-                Array::Bytes(array) => add(&mut archive, array)?,
-                Array::Integers(array) => add(&mut archive, array)?,
-                Array::Reals(array) => add(&mut archive, array)?,
-            }
+    // In memory first: an archive that is dropped where its file cannot be written says so on standard error by itself.
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::STORE)
+        .large_file(true);
+    for (name, array) in arrays {
+        archive.start_file(npz::file_name_from_array_name(name), options)?;
+        match array {
+            Array::Bytes(array) => add(&mut archive, array)?,
+            Array::Integers(array) => add(&mut archive, array)?,
+            Array::Reals(array) => add(&mut archive, array)?,
         }
-        archive.finish()?;
-        Ok(())
-    })
+    }
+    let bytes = archive.finish()?.into_inner();
+    files::write_atomically(path, |out| Ok(out.write_all(&bytes)?))
 }
 
 fn add<T: npyz::AutoSerialize + Copy>(out: &mut impl Write, array: &ArrayD<T>) -> Result<()> {

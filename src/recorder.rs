@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use sadm_gpu::train::{Hooks, StepReport, phases::Phase};
 use serde_json::Value;
 
@@ -58,10 +58,27 @@ impl Hooks for Recorder {
             .map_err(|reason| sadm_gpu::Error::file(&path, format!("{reason:#}")))?;
         self.progress
             .note(&format!("samples after step {step}: {}", path.display()));
+        let broken = not_finite(images)?;
+        if broken > 0 {
+            let all = images.dims().first().copied().unwrap_or_default();
+            self.note(&format!(
+                "{broken} of these {all} samples are not finite and drawn black: the parameters may have diverged, or sample.guidance be too large"
+            ));
+        }
         Ok(())
     }
 
     fn note(&mut self, line: &str) {
         self.progress.note(line);
     }
+}
+
+/// How many of the images hold a number that is not finite.
+pub fn not_finite(images: &Tensor) -> candle_core::Result<usize> {
+    let rows = images
+        .flatten_from(1)?
+        .to_dtype(DType::F32)?
+        .to_vec2::<f32>()?;
+    let broken = rows.iter().filter(|row| !row.iter().all(|x| x.is_finite()));
+    Ok(broken.count())
 }

@@ -113,6 +113,32 @@ fn bytes_and_labels_are_adms() {
 }
 
 #[test]
+fn a_configuration_that_was_changed_after_training_is_refused() {
+    let folder = trained();
+    let path = folder.path("run").join("config.toml");
+    let text = std::fs::read_to_string(&path).expect("the configuration");
+    let out = folder.path("changed.png");
+    let draw = |text: &str| {
+        std::fs::write(&path, text).expect("a file");
+        let mut command = sadm();
+        command.args(["sample", "--count=2", "--run"]);
+        command.arg(folder.path("run")).arg("--out").arg(&out);
+        command
+    };
+    let changed = text.replace("sigma_data = ", "sigma_data = 1");
+    assert_ne!(changed, text);
+    let message = error_of(&mut draw(&changed));
+    assert!(
+        message.contains("config.toml") && message.contains("trained with"),
+        "{message}"
+    );
+    assert!(!out.exists());
+    // A remark changes nothing.
+    draw(&format!("# mine\n{text}")).assert().success();
+    std::fs::write(&path, text).expect("a file");
+}
+
+#[test]
 fn a_picture_shows_every_image_enlarged() {
     let folder = trained();
     let bytes = sample(&folder, "a.png", &["--count=6", "--class=3"]);

@@ -164,7 +164,8 @@ fn a_folder_with_a_run_is_not_overwritten() {
             .args(["--resume", "--set=seed=7"]),
     );
     assert!(
-        message.contains("another configuration") && message.contains("seed"),
+        message.contains("another configuration")
+            && message.contains("(seed: `0` there, `7` here)"),
         "{message}"
     );
 }

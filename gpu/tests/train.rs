@@ -169,7 +169,7 @@ fn damaged_checkpoints_and_wrong_configurations_are_refused_by_name() {
     let other = tiny().with_set("train.batch=8").expect("valid");
     let message = refused(true, &other);
     assert!(
-        message.contains("batch = 6") && message.contains("batch = 8"),
+        message.contains("(train.batch: `6` there, `8` here)"),
         "{message}"
     );
 

@@ -13,6 +13,7 @@ use sadm_gpu::sampler::{SamplerKind, SamplerOptions};
 use sadm_gpu::train::{Run, SampleRequest};
 
 use crate::npz::{self, Array};
+use crate::recorder::not_finite;
 use crate::{classes, files, image_grid, numbers, place, progress, threads};
 
 const EXAMPLE: &str = "\
@@ -152,6 +153,7 @@ impl Format {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let format = Format::of(&args.out)?;
     threads::limit(args.threads)?;
+    files::refuse_unwritable(&args.out)?;
     let device = place::open(&args.device, "f32")?.device;
     let run = Run::open(&args.run, &device)?;
     let request = request(args, &run)?;
@@ -225,10 +227,7 @@ fn refuse_contradictions(options: &SamplerOptions) -> Result<()> {
 
 /// Refuses images with NaN or infinite pixels; names what to change.
 fn refuse_non_finite(images: &Tensor, args: &Args, request: &SampleRequest) -> Result<()> {
-    let rows = images.flatten_from(1)?.to_dtype(DType::F32)?;
-    let rows = rows.to_vec2::<f32>()?;
-    let broken = rows.iter().filter(|x| !x.iter().all(|v| v.is_finite()));
-    let broken = broken.count();
+    let broken = not_finite(images)?;
     if broken == 0 {
         return Ok(());
     }
@@ -250,7 +249,7 @@ fn refuse_non_finite(images: &Tensor, args: &Args, request: &SampleRequest) -> R
     };
     bail!(
         "{broken} of {} images are not finite, nothing is written: {advice}",
-        rows.len()
+        images.dims()[0]
     )
 }
 

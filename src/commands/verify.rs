@@ -81,6 +81,9 @@ fn run_again(file: &Path, device: Option<&str>, dtype: Option<&str>) -> Result<(
 }
 
 fn run_all(args: &Args) -> Result<()> {
+    if let Some(path) = &args.report {
+        files::refuse_unwritable(path)?;
+    }
     let options = VerifyOptions {
         place: place::open(
             args.device.as_deref().unwrap_or("cpu"),

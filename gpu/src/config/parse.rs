@@ -380,9 +380,9 @@ impl SampleConfig {
         positive("sample.sigma_min", self.sigma_min)?;
         check(
             "sample.sigma_max",
-            "be above sample.sigma_min",
+            "be above sample.sigma_min and at most 1e6",
             self.sigma_max,
-            self.sigma_max.is_finite() && self.sigma_max > self.sigma_min,
+            self.sigma_max > self.sigma_min && self.sigma_max <= 1e6,
         )?;
         positive("sample.rho", self.rho)?;
         check(

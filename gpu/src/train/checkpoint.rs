@@ -121,15 +121,11 @@ pub fn write(
         return Ok(folder);
     }
     let temporary = root.join(format!(".tmp-{}", folder_name(state.step)));
-    fs::create_dir(&temporary).map_err(|e| Error::io("create", &temporary, e))?;
-    for (name, tensors) in FILES.into_iter().zip(contents.files()) {
-        let bytes = serialise(tensors)?;
-        state.sha256.insert(name.to_owned(), sha256(&bytes));
-        write_synced(&temporary.join(name), &bytes)?;
+    if let Err(error) = fill(&temporary, contents, &mut state) {
+        // On a full disk what is unfinished is in the way of everything else; the first failure is the one to report.
+        let _ = fs::remove_dir_all(&temporary);
+        return Err(error);
     }
-    state.own_sha256 = state.digest()?;
-    write_synced(&temporary.join(STATE), state.text()?.as_bytes())?;
-    sync(&temporary)?;
     fs::rename(&temporary, &folder).map_err(|e| Error::io("rename to", &folder, e))?;
     sync(root)?;
     let older = steps(root)?.into_iter().rev().skip(keep.max(1));
@@ -138,6 +134,19 @@ pub fn write(
         fs::remove_dir_all(&path).map_err(|e| Error::io("remove", &path, e))?;
     }
     Ok(folder)
+}
+
+/// Writes the files of a checkpoint into a new folder, to the disk.
+fn fill(folder: &Path, contents: &Contents, state: &mut State) -> Result<()> {
+    fs::create_dir(folder).map_err(|e| Error::io("create", folder, e))?;
+    for (name, tensors) in FILES.into_iter().zip(contents.files()) {
+        let bytes = serialise(tensors)?;
+        state.sha256.insert(name.to_owned(), sha256(&bytes));
+        write_synced(&folder.join(name), &bytes)?;
+    }
+    state.own_sha256 = state.digest()?;
+    write_synced(&folder.join(STATE), state.text()?.as_bytes())?;
+    sync(folder)
 }
 
 /// The newest checkpoint under `root`, or `None` when there is none.

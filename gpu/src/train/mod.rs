@@ -533,19 +533,45 @@ fn resumed(path: &Path, config: &Config) -> Result<String> {
         path,
         format!(
             "the run was started with another configuration ({}); a resumed run must keep it, choose another --out",
-            first_difference(&there.to_toml(), &config.to_toml())
+            differences(&there.to_toml(), &config.to_toml())
         ),
     ))
 }
 
-/// The first line in which two texts differ, for a message.
-fn first_difference(there: &str, here: &str) -> String {
-    there
-        .lines()
-        .zip(here.lines())
-        .find(|(a, b)| a != b)
-        .map_or_else(
-            || "they differ in length".to_owned(),
-            |(a, b)| format!("`{a}` there, `{b}` here"),
-        )
+/// The keys in which two configurations differ, three of them at most, for a message.
+fn differences(there: &str, here: &str) -> String {
+    let (there, here) = (settings(there), settings(here));
+    let differ: Vec<_> = there
+        .iter()
+        .filter(|(key, value)| here.get(*key) != Some(value))
+        .chain(here.iter().filter(|(key, _)| !there.contains_key(*key)))
+        .map(|(key, _)| {
+            let of = |settings: &BTreeMap<String, String>| {
+                settings
+                    .get(key)
+                    .map_or("not set".to_owned(), |value| format!("`{value}`"))
+            };
+            format!("{key}: {} there, {} here", of(&there), of(&here))
+        })
+        .collect();
+    let (shown, rest) = differ.split_at(differ.len().min(3));
+    let more = match rest.len() {
+        0 => String::new(),
+        n => format!("; {n} more"),
+    };
+    shown.join("; ") + &more
+}
+
+/// The values of a configuration's text by their full keys.
+fn settings(text: &str) -> BTreeMap<String, String> {
+    let mut section = String::new();
+    let mut all = BTreeMap::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            section = format!("{name}.");
+        } else if let Some((key, value)) = line.split_once('=') {
+            all.insert(format!("{section}{}", key.trim()), value.trim().to_owned());
+        }
+    }
+    all
 }

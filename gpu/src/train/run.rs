@@ -76,6 +76,22 @@ pub(super) fn configuration(folder: &Path) -> Result<Config> {
     Config::from_toml(&text, "the configuration").map_err(|e| Error::file(&path, e.to_string()))
 }
 
+/// Refuses a configuration that was changed after the checkpoint was written.
+fn trained_with(folder: &Path, config: &Config, state: &State) -> Result<()> {
+    let path = folder.join("config.toml");
+    let text = fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
+    // Remarks and another order are no other configuration.
+    let own = [&text[..], config.to_toml().as_bytes()].map(checkpoint::sha256);
+    if own.contains(&state.config_sha256) {
+        return Ok(());
+    }
+    let problem = format!(
+        "is not the configuration that the checkpoint of step {} was trained with: SHA-256 {} expected, {} found; put that one back",
+        state.step, state.config_sha256, own[0]
+    );
+    Err(Error::file(path, problem))
+}
+
 impl Run {
     /// Opens the newest checkpoint of the run in `folder`.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
@@ -88,7 +104,7 @@ impl Run {
         let root = folder.join("checkpoints");
         let checkpoint = checkpoint::read_newest(&root, device)?
             .ok_or_else(|| Error::file(&root, "holds no checkpoint yet"))?;
-        Self::of(config, checkpoint, device, dtype)
+        Self::of(folder, config, checkpoint, device, dtype)
     }
 
     /// Opens the checkpoint of the run in `folder` after `step` steps.
@@ -96,15 +112,17 @@ impl Run {
         let config = configuration(folder)?;
         let root = folder.join("checkpoints");
         let checkpoint = checkpoint::read(&root.join(checkpoint::folder_name(step)), device)?;
-        Self::of(config, checkpoint, device, DType::F32)
+        Self::of(folder, config, checkpoint, device, DType::F32)
     }
 
     fn of(
+        folder: &Path,
         config: Config,
         (contents, state): (Contents, State),
         device: &Device,
         dtype: DType,
     ) -> Result<Self> {
+        trained_with(folder, &config, &state)?;
         let images = state.images;
         let features = config.encoder.network(images.channels, images.classes);
         let phi = Params::new(device, dtype, config.seed);

@@ -54,9 +54,11 @@ impl Difference {
         })
     }
 
-    /// Whether Student's interval lies on one side of zero, and on which: −1, 0 or 1.
+    /// Whether Student's interval lies on one side of zero, and on which: −1, 0 or 1. Where all differences are the same number,
+    /// as those of counted shares may be, the interval has no width and decides nothing.
     pub fn side(&self) -> i8 {
         match self.student {
+            Some([low, high]) if low >= high => 0,
             Some([low, _]) if low > 0.0 => 1,
             Some([_, high]) if high < 0.0 => -1,
             _ => 0,
@@ -109,6 +111,16 @@ mod tests {
     fn one_seed_has_no_interval() -> Result<()> {
         let got = Difference::of(&[(3.0, 1.0)])?;
         assert_eq!((got.mean, got.student, got.side()), (2.0, None, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn equal_differences_decide_nothing() -> Result<()> {
+        let got = Difference::of(&[(0.5, 0.25), (0.75, 0.5)])?;
+        assert_eq!(
+            (got.mean, got.student, got.side()),
+            (0.25, Some([0.25; 2]), 0)
+        );
         Ok(())
     }
 

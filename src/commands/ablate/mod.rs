@@ -101,6 +101,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         [args.seeds.get(), args.sweep_seeds.get()],
     )?;
     files::refuse_file(&args.out)?;
+    if args.out.join("config.toml").exists() {
+        bail!(
+            "--out must be a folder of its own, `{}` holds a training run",
+            args.out.display()
+        );
+    }
     say(&format!(
         "{} arms and variants, {} runs with their seeds",
         plan.arms(),

@@ -71,12 +71,15 @@ impl Line {
     pub fn note_bias(&mut self) {
         if let Some([low, high]) = self.interval
             && !(low..=high).contains(&self.value)
-            && self.note.is_none()
         {
-            self.note = Some(format!(
+            let bias = format!(
                 "{} lies outside its interval: of so few samples it is biased by more than it scatters",
                 self.metric
-            ));
+            );
+            self.note = Some(match self.note.take() {
+                Some(note) => format!("{note}; {bias}"),
+                None => bias,
+            });
         }
     }
 

@@ -30,8 +30,12 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     /// Quality against the number of evaluations of the denoiser
+    #[command(
+        after_help = "Example:\n  sadm sweep sampler --run runs/digits --samplers heun,dpmpp-2m --nfe 5,9,18,35 --out sweep"
+    )]
     Sampler(sampler::Args),
     /// Order of convergence: on a law with an exact denoiser, or on a run
+    #[command(after_help = "Example:\n  sadm sweep order --run runs/digits --out order.json")]
     Order(order::Args),
 }
 
@@ -54,7 +58,10 @@ impl Out {
     /// By the ending: none is a folder.
     fn of(path: &std::path::Path) -> Result<Self> {
         match path.extension().and_then(|ending| ending.to_str()) {
-            Some("json") => Ok(Self::Json(path.to_owned())),
+            Some("json") => {
+                files::refuse_unwritable(path)?;
+                Ok(Self::Json(path.to_owned()))
+            }
             None => {
                 files::refuse_file(path)?;
                 Ok(Self::Folder(path.to_owned()))

@@ -41,6 +41,7 @@ enum Action {
     /// Every statement: id, kind, source, one line
     List,
     /// Try statements on random instances
+    #[command(after_help = "Example:\n  sadm theory check eq-13 eq-14a --cases 1000")]
     Check {
         /// The statements; all of them if none is named
         ids: Vec<String>,
@@ -52,11 +53,13 @@ enum Action {
         seed: u64,
     },
     /// One instance with all its numbers, and a plot
+    #[command(after_help = "Example:\n  sadm theory show eq-14a --set gamma=0.3 --over t")]
     Show {
         #[command(flatten)]
         which: Which,
     },
     /// Draw a statement's two sides along a parameter
+    #[command(after_help = "Example:\n  sadm theory plot eq-14a --over r --out jensen.svg")]
     Plot {
         #[command(flatten)]
         which: Which,
