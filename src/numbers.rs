@@ -11,6 +11,20 @@ pub fn from_one(text: &str) -> Result<NonZeroUsize, String> {
         .map_err(|_| "must be a whole number from 1".to_owned())
 }
 
+/// Of images and steps of one call, far beyond any use: no machine runs out of memory for the number alone.
+const LARGEST: usize = 10_000_000;
+
+/// A number of images or steps.
+///
+/// # Errors
+/// What is right, for any other text.
+pub fn drawn(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse()
+        .ok()
+        .filter(|number: &NonZeroUsize| number.get() <= LARGEST)
+        .ok_or_else(|| format!("must be a whole number from 1 to {LARGEST}"))
+}
+
 /// A number that is neither infinite nor NaN.
 ///
 /// # Errors

@@ -190,6 +190,15 @@ fn seed_class_guidance_sampler_and_churn_matter_and_repeat() {
 }
 
 #[test]
+fn more_images_than_memory_holds_are_no_number() {
+    sadm()
+        .args(["sample", "--run=run", "--out=a.png", "--count=100000000000"])
+        .assert()
+        .code(2)
+        .stderr(contains("must be a whole number from 1 to 10000000"));
+}
+
+#[test]
 fn what_cannot_be_drawn_is_named() {
     let folder = trained();
     let refused = |run: &str, more: &[&str]| {
@@ -215,7 +224,7 @@ fn what_cannot_be_drawn_is_named() {
         (
             "none",
             &["--out=a.png"],
-            &["none/config.toml", "No such file"],
+            &["none: is no run's folder", "config.toml"],
         ),
         (
             "run",

@@ -293,6 +293,14 @@ fn unknown_keys_presets_and_bad_values_are_named() {
             &["train.steps must be at least 1, got 0"],
         ),
         (
+            &["--preset=digits", "--set=train.batch=1000000000000"],
+            &["train.batch must be from 1 to 1048576, got 1000000000000"],
+        ),
+        (
+            &["--preset=digits", "--set=sample.sigma_max=1e300"],
+            &["sample.sigma_max must be above sample.sigma_min and at most 1e6"],
+        ),
+        (
             &["--preset=digits", "--set=train.steps=many"],
             &["train.steps", "many"],
         ),

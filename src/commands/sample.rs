@@ -34,10 +34,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     run: PathBuf,
     /// Number of images
-    #[arg(long, value_name = "N", value_parser = numbers::from_one)]
+    #[arg(long, value_name = "N", value_parser = numbers::drawn)]
     count: Option<NonZeroUsize>,
     /// Steps of the sampler
-    #[arg(long, value_name = "N", value_parser = numbers::from_one)]
+    #[arg(long, value_name = "N", value_parser = numbers::drawn)]
     steps: Option<NonZeroUsize>,
     /// The sampler: heun, euler, ddim, ddpm or dpmpp-2m
     #[arg(long)]

@@ -305,8 +305,8 @@ impl EncoderTraining {
             !self.widths.is_empty() && !self.widths.contains(&0),
         )?;
         count("encoder.groups", self.groups)?;
-        count("encoder.dim", self.dim)?;
-        count("encoder.batch", self.batch)?;
+        count_to("encoder.dim", self.dim, LARGEST)?;
+        count_to("encoder.batch", self.batch, LARGEST)?;
         positive("encoder.learning_rate", self.learning_rate)?;
         share("encoder.weight_decay", self.weight_decay)
     }
@@ -339,7 +339,7 @@ impl AdversarialConfig {
 impl TrainConfig {
     fn validate(&self) -> Result<(), String> {
         count("train.steps", self.steps)?;
-        count("train.batch", self.batch)?;
+        count_to("train.batch", self.batch, LARGEST)?;
         positive("train.learning_rate", self.learning_rate)?;
         fraction("train.warmup", self.warmup)?;
         fraction("train.beta1", self.beta1)?;
@@ -375,8 +375,8 @@ impl PhaseConfig {
 
 impl SampleConfig {
     fn validate(&self) -> Result<(), String> {
-        count("sample.count", self.count)?;
-        count("sample.steps", self.steps)?;
+        count_to("sample.count", self.count, LARGEST)?;
+        count_to("sample.steps", self.steps, LARGEST)?;
         positive("sample.sigma_min", self.sigma_min)?;
         check(
             "sample.sigma_max",
@@ -404,6 +404,18 @@ fn fraction(key: &str, v: f64) -> Result<(), String> {
 
 fn share(key: &str, v: f64) -> Result<(), String> {
     check(key, "be finite and >= 0", v, v.is_finite() && v >= 0.0)
+}
+
+/// Of batches, features, and images and steps of a grid: far beyond any use, and no machine runs out of memory for the number alone.
+const LARGEST: usize = 1 << 20;
+
+fn count_to(key: &str, v: usize, most: usize) -> Result<(), String> {
+    check(
+        key,
+        &format!("be from 1 to {most}"),
+        v,
+        (1..=most).contains(&v),
+    )
 }
 
 fn count(key: &str, v: usize) -> Result<(), String> {

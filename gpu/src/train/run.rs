@@ -13,6 +13,7 @@ use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use rand::Rng;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// What is drawn, and how.
@@ -72,7 +73,12 @@ impl std::fmt::Debug for Run {
 /// The configuration of the run in `folder`.
 pub(super) fn configuration(folder: &Path) -> Result<Config> {
     let path = folder.join("config.toml");
-    let text = fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
+    let text = fs::read_to_string(&path).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => {
+            Error::file(folder, "is no run's folder: there is no config.toml in it")
+        }
+        _ => Error::io("read", &path, e),
+    })?;
     Config::from_toml(&text, "the configuration").map_err(|e| Error::file(&path, e.to_string()))
 }
 
@@ -111,6 +117,17 @@ impl Run {
     pub fn open_at(folder: &Path, step: usize, device: &Device) -> Result<Self> {
         let config = configuration(folder)?;
         let root = folder.join("checkpoints");
+        let steps = checkpoint::steps(&root)?;
+        if !steps.contains(&step) {
+            let there: Vec<_> = steps.iter().map(ToString::to_string).collect();
+            let there = if there.is_empty() {
+                "none".to_owned()
+            } else {
+                there.join(", ")
+            };
+            let problem = format!("holds no checkpoint of step {step}; those of steps: {there}");
+            return Err(Error::file(&root, problem));
+        }
         let checkpoint = checkpoint::read(&root.join(checkpoint::folder_name(step)), device)?;
         Self::of(folder, config, checkpoint, device, DType::F32)
     }

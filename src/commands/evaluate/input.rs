@@ -285,8 +285,12 @@ fn safetensors(path: &Path) -> Result<BTreeMap<String, Numbers>> {
     {
         // Closed before the file is read again: it may be large.
         let bytes = files::read(path)?;
-        let file = SafeTensors::deserialize(&bytes)
-            .map_err(|reason| anyhow!("it is not a whole safetensors file: {reason}"))?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|reason| {
+            anyhow!(
+                "`{}` is not a whole safetensors file: {reason}",
+                path.display()
+            )
+        })?;
         for name in NAMES {
             let Ok(view) = file.tensor(name) else {
                 continue;
