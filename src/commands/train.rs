@@ -146,7 +146,7 @@ pub(super) fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
     let mut first = None;
     ctrlc::set_handler(move || {
         let first = *first.get_or_insert_with(|| {
-            say("stopping after this step, to save; Ctrl-C again leaves at once");
+            say("stopping after this step, to save; Ctrl-C again, a second later, leaves at once");
             Instant::now()
         });
         flag.store(true, Ordering::SeqCst);

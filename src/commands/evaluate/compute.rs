@@ -175,11 +175,11 @@ impl<'a> Sets<'a> {
     /// Why a Fréchet distance of so few samples says little.
     fn too_few(&self) -> String {
         let real = match (&self.reference.moments, self.reference.count()) {
-            (None, Some(count)) => format!(" and {count} real"),
-            _ => " or the real ones behind the stored covariance".to_owned(),
+            (None, Some(count)) => format!(" and {count} real samples"),
+            _ => " samples, or those behind the stored covariance,".to_owned(),
         };
         format!(
-            "{} generated{real} samples do not suffice for covariances of full rank in {} features: \
+            "{} generated{real} do not suffice for covariances of full rank in {} features: \
              the distance is biased upwards, and comparable only at the same numbers of samples",
             self.generated.nrows(),
             self.generated.ncols()
