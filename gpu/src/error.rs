@@ -63,6 +63,19 @@ fn hint(nearest: Option<&str>) -> String {
 }
 
 impl Error {
+    /// An [`Error::Invalid`] whose quantity is said to be that of `when`, with `advice` at its end; any other error as it is.
+    #[must_use]
+    pub(crate) fn after(self, when: &str, advice: &str) -> Self {
+        match self {
+            Self::Invalid { what, must, got } => Self::Invalid {
+                what: what + when,
+                must,
+                got: got + advice,
+            },
+            other => other,
+        }
+    }
+
     /// [`Error::Invalid`]: "`what` must `must`, got `got`".
     pub fn invalid(what: impl Into<String>, must: impl Into<String>, got: impl Display) -> Self {
         Self::Invalid {

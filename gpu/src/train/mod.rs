@@ -380,7 +380,16 @@ impl Trainer {
         if span.phase == Phase::Adversarial && self.state.step == span.start {
             self.phi_optimizer = self.discriminator_optimizer();
         }
-        self.audit(span.phase)?;
+        let steps = self.state.step;
+        self.audit(span.phase).map_err(|error| {
+            let diverged =
+                "; after training they may have diverged: a smaller train.learning_rate may help";
+            if steps > 0 {
+                error.after(&format!(" after {steps} steps"), diverged)
+            } else {
+                error
+            }
+        })?;
         hooks.phase(span.phase, span.start, span.end);
         Ok(())
     }

@@ -133,7 +133,7 @@ impl Reading {
             if let (Some((features, relation)), true) = (&self.features, *name == S.name)
                 && let Ok(Some(reason)) = bad_features(features.each_ref(), *relation)
             {
-                return Err(reason);
+                return Err(reason.after(&format!(" at step {step}"), ""));
             }
             let must = match remedy {
                 Some(settings) => format!("be finite (a smaller {settings} may help)"),

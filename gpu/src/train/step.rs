@@ -292,7 +292,8 @@ pub fn bad_features(features: [&Tensor; 2], relation: Relation) -> Result<Option
         for (i, row) in rows.iter().enumerate() {
             let what = format!("the features {name} of sample {i} of the batch");
             if let Some(value) = row.iter().find(|value| !value.is_finite()) {
-                return Ok(Some(Error::invalid(what, "be finite", value)));
+                let must = "be finite (a smaller learning rate, of Ψ or of the denoiser, may help)";
+                return Ok(Some(Error::invalid(what, must, value)));
             }
             if relation == Relation::Cosine && row.iter().all(|&value| value == 0.0) {
                 let must = "not all be 0 under the cosine relation (another structure.relation, or an encoder that is trained \
