@@ -10,7 +10,7 @@ mod affine;
 mod clip;
 mod launch;
 mod norm;
-mod rows;
+mod softmax;
 mod sums;
 mod test;
 mod update;
@@ -19,7 +19,7 @@ pub(super) use activation::{activation, activation_gradient, gated_sum, gated_su
 pub(super) use affine::{linear, linear_gradients, with_bias};
 pub(crate) use clip::{norm_and_factor, scaled};
 pub(super) use norm::{group_norm, group_norm_gradients, layer_norm, layer_norm_gradients};
-pub(super) use rows::{softmax, softmax_gradient};
+pub(super) use softmax::{softmax, softmax_gradient};
 pub(crate) use update::{Scalars, adamw};
 
 use std::cell::RefCell;
