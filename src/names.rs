@@ -1,5 +1,8 @@
 //! Names in messages: quoted lists and the nearest known name.
 
+use std::borrow::Cow;
+use std::path::Path;
+
 /// `` `a`, `b`, `c` ``.
 pub fn quoted<S: AsRef<str>>(names: &[S]) -> String {
     names
@@ -7,6 +10,12 @@ pub fn quoted<S: AsRef<str>>(names: &[S]) -> String {
         .map(|name| format!("`{}`", name.as_ref()))
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+/// A path as a shell reads it back, for commands that a message suggests.
+pub fn typed(path: &Path) -> String {
+    let path = path.display().to_string();
+    shlex::try_quote(&path).map_or_else(|_| path.clone(), Cow::into_owned)
 }
 
 /// The known name that `got` was probably meant to be.

@@ -1,12 +1,12 @@
 //! `sadm ablate`: arms of equal length, shared beginnings, results that survive being killed.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::runs::TINY;
+use crate::runs::{TINY, signal};
 use crate::support::{Folder, error_of, sadm};
 
 /// 20 steps: 2 of the encoder, 8 of denoising, 6 guided, 4 adversarial; two seeds.
@@ -211,6 +211,23 @@ fn value(results: &Value, name: &str) -> u64 {
     value.expect("a number").to_bits()
 }
 
+/// What an ablation answers to Ctrl-C while it trains `name`.
+fn stopped_in(name: &str, out: &Path, patience: Instant) -> Output {
+    let child = Command::new(assert_cmd::cargo::cargo_bin!("sadm"))
+        .args(arguments(out))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let log = out.join("runs").join(name).join("metrics.jsonl");
+    while !log.exists() {
+        assert!(Instant::now() < patience, "nothing is trained");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    signal(&child, "INT");
+    child.wait_with_output().expect("the program ends")
+}
+
 #[test]
 fn a_killed_ablation_ends_as_if_it_had_not_been() {
     let folder = Folder::new();
@@ -236,6 +253,10 @@ fn a_killed_ablation_ends_as_if_it_had_not_been() {
         let _ = child.kill();
         let _ = child.wait();
     }
+    let stopped = stopped_in("adversarial/seed-0", &killed, patience);
+    assert_eq!(stopped.status.code(), Some(130), "Ctrl-C is no success");
+    let said = String::from_utf8_lossy(&stopped.stdout);
+    assert!(said.contains("the same command continues"), "{said}");
     assert!(kills > 0, "every run ended before it could be killed");
     sadm().args(arguments(&killed)).assert().success();
     let read = |out: &Path| std::fs::read(out.join("results.json")).expect("results");
@@ -262,6 +283,13 @@ fn an_ablation_that_makes_no_sense_is_refused() {
         let message = refused(&[more]);
         assert!(message.contains(part), "{more}: {message}");
     }
+    let mut neither = sadm();
+    let failed = neither.args(["ablate", "--out"]).arg(&out).assert().code(2);
+    let said = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
+    assert!(
+        said.contains("--preset") && said.contains("--config"),
+        "{said}"
+    );
     for (usage, part) in [
         ("--arms=bsae", "did you mean `base`?"),
         ("--sweep=relation", "must be KEY=A,B"),

@@ -717,6 +717,48 @@ fn sources_that_cannot_be_judged_are_named() {
 }
 
 #[test]
+fn options_that_would_change_nothing_are_refused() {
+    let base = ["--generated", "digits", "--reference", "digits"];
+    let refused = |more: &[&str], parts: &[&str]| says(&[&base[..], more].concat(), parts);
+    let fd = "--metrics=fd,nn";
+    for (option, metrics, users) in [
+        ("--held-out=digits", "--metrics=fd", "nn alone"),
+        ("--open-balls", fd, "pr alone"),
+        ("--half", fd, "pr and dc alone"),
+        ("--torch-fidelity-draws", fd, "is and kid alone"),
+        ("--shuffle=3", fd, "is alone"),
+        ("--kid-subset-size=100", fd, "kid alone"),
+        ("--lpips-weights=none", fd, "lpips alone"),
+    ] {
+        refused(
+            &[option, metrics],
+            &[option.split('=').next().unwrap_or(option), users],
+        );
+    }
+    refused(&["--encoder=none"], &["--features encoder"]);
+    refused(&["--weights=none"], &["--features inception or resnet"]);
+    let mut alone = sadm();
+    alone.args([
+        "evaluate",
+        "--kid-subsets=3",
+        "--reference=digits",
+        "--generated=digits",
+    ]);
+    let said = alone.assert().code(2);
+    let said = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
+    assert!(said.contains("--kid-subset-size"), "{said}");
+    let neither = sadm()
+        .args(["evaluate", "--reference=digits"])
+        .assert()
+        .code(2);
+    let said = String::from_utf8_lossy(&neither.get_output().stderr).into_owned();
+    assert!(
+        said.contains("--generated") && said.contains("--run"),
+        "{said}"
+    );
+}
+
+#[test]
 fn features_that_cannot_be_compared_are_named() {
     let folder = Folder::new();
     let a = save(&folder, "a.safetensors", &hashed(5, 2, 1));

@@ -158,6 +158,8 @@ fn what_cannot_be_swept_says_why() {
     assert!(ending.contains("a folder or end in .json"), "{ending}");
     let steps = sweep("order", &["--steps=8,64", "--fine=128"]);
     assert!(steps.contains("below half"), "{steps}");
+    let random = sweep("order", &["--samplers=heun,ddpm"]);
+    assert!(random.contains("ddpm draws noise"), "{random}");
     sadm()
         .args(["sweep", "order", "--samplers=henu"])
         .assert()

@@ -97,7 +97,7 @@ fn ctrl_c_saves_says_how_to_go_on_and_loses_nothing() {
     signal(&child, "INT");
     let output = child.wait_with_output().expect("the program ends");
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}");
+    assert_eq!(output.status.code(), Some(130), "{said}");
     let way_on = format!(
         "continue with: sadm train --resume --out {}",
         stopped.display()
@@ -203,7 +203,9 @@ fn truncated_and_altered_checkpoints_are_named() {
             }
         }
         std::fs::remove_file(&path).expect("removable");
-        assert!(resume().contains(&format!("{name}.safetensors")));
+        let message = resume();
+        let missing = format!("{name}.safetensors: is missing; delete this checkpoint's folder");
+        assert!(message.contains(&missing), "{message}");
         std::fs::write(&path, good).expect("writable");
     }
     let path = newest(&run).join("state.json");
@@ -212,6 +214,12 @@ fn truncated_and_altered_checkpoints_are_named() {
     let message = resume();
     assert!(
         message.contains("state.json") && message.contains("not a checkpoint's state"),
+        "{message}"
+    );
+    std::fs::write(&path, b"\xff\xfe").expect("writable");
+    let message = resume();
+    assert!(
+        message.contains("not a checkpoint's state") && message.contains("delete this"),
         "{message}"
     );
     std::fs::write(&path, good).expect("writable");
@@ -295,6 +303,14 @@ fn unknown_keys_presets_and_bad_values_are_named() {
         (
             &["--preset=digits", "--set=train.batch=1000000000000"],
             &["train.batch must be from 1 to 1048576, got 1000000000000"],
+        ),
+        (
+            &[
+                "--preset=digits",
+                "--set=model.unet.channels=[1000000000]",
+                "--set=model.unet.attention=[]",
+            ],
+            &["at most 1073741824 numbers; a width of the network may be mistyped"],
         ),
         (
             &["--preset=digits", "--set=sample.sigma_max=1e300"],

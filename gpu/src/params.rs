@@ -267,9 +267,10 @@ impl Builder {
     /// Its value depends on the seed and its full name alone, not on what was made before.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it exists with another shape.
+    /// [`Error::Invalid`] if it exists with another shape, or has more than 2³⁰ numbers.
     pub fn get(&self, shape: impl Into<Shape>, name: &str, init: Init) -> Result<Tensor> {
         let (shape, name) = (shape.into(), self.full_name(name));
+        refuse_too_large(&shape, &name)?;
         let mut vars = self.params.lock();
         if !vars.contains_key(&name) {
             let var = self.params.create(&shape, &name, init)?;
@@ -306,5 +307,20 @@ impl Builder {
         } else {
             format!("{}.{name}", self.prefix)
         }
+    }
+}
+
+/// Numbers of one parameter: 4 GiB in f32, beyond any network these are; a mistyped width asks for more.
+const LARGEST: usize = 1 << 30;
+
+fn refuse_too_large(shape: &Shape, name: &str) -> Result<()> {
+    let numbers = (shape.dims().iter()).try_fold(1_usize, |product, &n| product.checked_mul(n));
+    match numbers {
+        Some(numbers) if numbers <= LARGEST => Ok(()),
+        _ => Err(Error::shape(
+            format!("parameter `{name}`"),
+            format!("with at most {LARGEST} numbers; a width of the network may be mistyped"),
+            shape.dims(),
+        )),
     }
 }

@@ -58,6 +58,10 @@ fn refusals_name_the_key_and_the_nearest_known_one() {
             vec!["train.step", "did you mean `train.steps`"],
         ),
         ("train.steps=many", vec!["train.steps", "integer", "many"]),
+        (
+            "seed=18446744073709551615",
+            vec!["an integer of at most 9223372036854775807"],
+        ),
         ("train.steps=0", vec!["train.steps", "at least 1", "0"]),
         ("train.steps=-3", vec!["-3", "a whole number of at least 0"]),
         ("train.learning_rate=0", vec!["train.learning_rate", "> 0"]),

@@ -16,7 +16,7 @@ use sadm_gpu::train::{Outcome, Trainer};
 use crate::progress::{Progress, duration, say};
 use crate::recorder::Recorder;
 use crate::tensorboard::Events;
-use crate::{files, numbers, place, threads};
+use crate::{files, names, numbers, place, threads};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -25,8 +25,8 @@ Examples:
   sadm train --resume --out runs/digits
 
 The folder receives config.toml, metrics.jsonl, samples/STEP.png, checkpoints/STEP and, unless
-train.tensorboard=false, event files for TensorBoard. Ctrl-C saves and stops; --resume continues
-as if the run had never stopped.";
+train.tensorboard=false, event files for TensorBoard. Ctrl-C saves and stops, with exit status 130;
+--resume continues as if the run had never stopped.";
 
 /// The arguments of `sadm train`.
 #[derive(Debug, clap::Args)]
@@ -80,8 +80,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let outcome = trainer.run(&mut recorder, &stop);
     recorder.progress.close();
-    files::print(&summary(&outcome?, steps, &folder))?;
-    Ok(ExitCode::SUCCESS)
+    let outcome = outcome?;
+    files::print(&summary(&outcome, steps, &folder))?;
+    Ok(if outcome.finished {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(INTERRUPTED)
+    })
 }
 
 /// The reference beside the run; a step that fails leaves its case in the run's folder.
@@ -136,6 +141,9 @@ pub(super) fn from_file(path: &Path) -> Result<Config> {
     Ok(Config::from_toml(&text, &path.display().to_string())?)
 }
 
+/// The exit status of work that was stopped, 128 + SIGINT as a shell reports it: what follows in a script does not take it for done.
+pub(super) const INTERRUPTED: u8 = 130;
+
 /// Signals closer than this are one request: `timeout` and job managers signal the process and then its group.
 const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
@@ -151,8 +159,7 @@ pub(super) fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
         });
         flag.store(true, Ordering::SeqCst);
         if first.elapsed() > SAME_SIGNAL {
-            // 128 + SIGINT, as a shell reports it.
-            std::process::exit(130);
+            std::process::exit(i32::from(INTERRUPTED));
         }
     })
     .context("cannot listen for Ctrl-C")?;
@@ -168,7 +175,7 @@ fn summary(outcome: &Outcome, steps: usize, folder: &Path) -> String {
             "shadow check: worst error/bound {ratio:.3} ({quantity}), {share:.1} % of the time"
         ));
     }
-    let folder = folder.display();
+    let folder = names::typed(folder);
     lines.push(if outcome.finished {
         format!(
             "finished after {} steps, {} in this call; images: sadm sample --run {folder} --out samples.png",

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use sadm_crosscheck::{Outcome, Report, VerifyOptions, registry, replay, verify};
 
-use crate::{files, place};
+use crate::{files, names, place};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -122,12 +122,13 @@ fn refuse_failures(report: &Report, folder: &Path) -> Result<()> {
         if let Outcome::Failed { counterexample } = &check.outcome {
             let path = folder.join(format!("counterexample-{}.json", check.name));
             counterexample.write(&path)?;
-            let file = path.display().to_string();
             files::print(&format!(
-                "{}: {}\n  smallest failing case: {file}\n",
-                check.name, check.place
+                "{}: {}\n  smallest failing case: {}\n",
+                check.name,
+                check.place,
+                path.display()
             ))?;
-            written.push(file);
+            written.push(names::typed(&path));
         }
     }
     match written.first() {

@@ -438,7 +438,8 @@ fn integers_where_floats(base: &Table, over: &Table, origin: &str) -> Result<(),
             match (base.get(key), value) {
                 (Some(Value::Table(b)), Value::Table(o)) => walk(b, o, &path)?,
                 (Some(b), v) if !compatible(b, v) => {
-                    return Err(format!("{path} must be {}, got {v}", article(b.type_str())));
+                    let kind = article(b.type_str());
+                    return Err(format!("{path} must be {kind}{}, got {v}", room(b, v)));
                 }
                 _ => {}
             }
@@ -454,6 +455,18 @@ fn integers_where_floats(base: &Table, over: &Table, origin: &str) -> Result<(),
 /// A float key takes an integer; everything else must have the type of its default.
 fn compatible(default: &Value, given: &Value) -> bool {
     default.same_type(given) || (default.is_float() && given.is_integer())
+}
+
+/// TOML has no whole numbers beyond 2⁶³ − 1: such a `--set` arrives as text.
+fn room(default: &Value, given: &Value) -> String {
+    let digits = given
+        .as_str()
+        .is_some_and(|text| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()));
+    if default.is_integer() && digits {
+        format!(" of at most {}", i64::MAX)
+    } else {
+        String::new()
+    }
 }
 
 fn article(kind: &str) -> String {

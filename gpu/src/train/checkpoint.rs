@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// Named tensors, in the order of their names.
@@ -163,7 +163,7 @@ pub fn read_newest(root: &Path, device: &Device) -> Result<Option<(Contents, Sta
 /// The checkpoint in `folder`.
 pub fn read(folder: &Path, device: &Device) -> Result<(Contents, State)> {
     let path = folder.join(STATE);
-    let text = fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
+    let text = fs::read_to_string(&path).map_err(|e| unreadable(&path, e))?;
     let state: State = serde_json::from_str(&text).map_err(|e| {
         Error::file(
             &path,
@@ -202,8 +202,19 @@ pub fn read(folder: &Path, device: &Device) -> Result<(Contents, State)> {
 const ADVICE: &str =
     "delete this checkpoint's folder to continue from the one before it, if there is one";
 
+/// Of a checkpoint that lost a file, or whose state is no text, says what to do.
+fn unreadable(path: &Path, e: std::io::Error) -> Error {
+    match e.kind() {
+        ErrorKind::NotFound => Error::file(path, format!("is missing; {ADVICE}")),
+        ErrorKind::InvalidData => {
+            Error::file(path, format!("is not a checkpoint's state ({e}); {ADVICE}"))
+        }
+        _ => Error::io("read", path, e),
+    }
+}
+
 fn read_checked(path: &Path, expected: Option<&String>, device: &Device) -> Result<Tensors> {
-    let bytes = fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    let bytes = fs::read(path).map_err(|e| unreadable(path, e))?;
     let found = sha256(&bytes);
     if expected != Some(&found) {
         return Err(Error::file(

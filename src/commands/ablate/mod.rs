@@ -32,17 +32,18 @@ Examples:
 
 Every arm makes the same number of θ-steps from the same start: base goes on denoising while the others
 have structure. Steps that two arms share exactly are trained once. The same command continues what was
-stopped, and adds the arms, seeds or sweeps that are new.";
+stopped (Ctrl-C, exit status 130), and adds the arms, seeds or sweeps that are new.";
 
 /// The arguments of `sadm ablate`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
+#[command(group(clap::ArgGroup::new("base").args(["preset", "config"]).required(true)))]
 pub struct Args {
     /// The embedded configuration that the arms are made of
-    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     /// The same from a file
-    #[arg(long, value_name = "FILE", required_unless_present = "preset")]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Override a key, as in train.steps=60; may be given again for others
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -157,7 +158,7 @@ fn stopped(out: &Path) -> Result<ExitCode> {
         "stopped and saved; the same command continues in {}\n",
         out.display()
     ))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::from(super::train::INTERRUPTED))
 }
 
 /// The preset or file with the overrides applied.

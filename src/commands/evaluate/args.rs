@@ -133,9 +133,10 @@ impl Divisor {
 /// The arguments of `sadm evaluate`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
+#[command(group(clap::ArgGroup::new("judged").args(["generated", "run"]).required(true).multiple(true)))]
 pub struct Args {
     /// What is judged: a folder or a file
-    #[arg(long, value_name = "SOURCE", required_unless_present = "run")]
+    #[arg(long, value_name = "SOURCE")]
     pub(super) generated: Option<String>,
     /// A run, whose samples are judged if --generated is not given, and whose encoder gives features
     #[arg(long, value_name = "DIR")]
@@ -202,7 +203,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub(super) kid_subset_size: Option<usize>,
     /// Number of those subsets
-    #[arg(long, value_name = "N", default_value = "100", value_parser = numbers::from_one)]
+    #[arg(long, value_name = "N", default_value = "100", requires = "kid_subset_size", value_parser = numbers::from_one)]
     pub(super) kid_subsets: NonZeroUsize,
     /// Resamples of the confidence intervals; 0 for none
     #[arg(long, value_name = "N", default_value_t = 100)]

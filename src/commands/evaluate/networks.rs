@@ -26,7 +26,7 @@ pub const INCEPTION_SPATIAL: &str = "inception-spatial";
 pub struct NetworkArgs {
     /// Weights of the network: for inception pt_inception-2015-12-05-6726825d.pth, or the same tensors as .safetensors
     #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
+    pub weights: Option<PathBuf>,
     /// Weights of lpips: SqueezeNet 1.1 with the heads of LPIPS 0.1
     #[arg(long, value_name = "FILE")]
     pub lpips_weights: Option<PathBuf>,

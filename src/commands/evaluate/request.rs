@@ -26,11 +26,51 @@ pub fn check(args: &Args) -> Result<()> {
     for metric in &args.metrics {
         metric_fits(*metric, args)?;
     }
+    refuse_idle_options(args)?;
     if let Some(path) = &args.json {
         folder_exists("--json", path)?;
     }
     if let Some(path) = &args.save_statistics {
         folder_exists("--save-statistics", path)?;
+    }
+    Ok(())
+}
+
+/// Refuses options that nothing asked for would use: their author believes something of the numbers that does not hold.
+fn refuse_idle_options(args: &Args) -> Result<()> {
+    use Metric::{Dc, Is, Kid, Lpips, Nn, Pr};
+    let options: [(&str, bool, &[Metric]); 7] = [
+        ("--held-out", args.held_out.is_some(), &[Nn]),
+        ("--open-balls", args.open_balls, &[Pr]),
+        ("--half", args.half, &[Pr, Dc]),
+        ("--shuffle", args.shuffle.is_some(), &[Is]),
+        (
+            "--torch-fidelity-draws",
+            args.torch_fidelity_draws,
+            &[Is, Kid],
+        ),
+        ("--kid-subset-size", args.kid_subset_size.is_some(), &[Kid]),
+        (
+            "--lpips-weights",
+            args.network.lpips_weights.is_some(),
+            &[Lpips],
+        ),
+    ];
+    for (option, given, users) in options {
+        if given && !args.metrics.iter().any(|metric| users.contains(metric)) {
+            let users: Vec<_> = users.iter().map(|metric| metric.name()).collect();
+            bail!(
+                "{option} changes {} alone, which --metrics does not ask for",
+                users.join(" and ")
+            );
+        }
+    }
+    if args.encoder.is_some() && args.features != Kind::Encoder {
+        bail!("--encoder serves --features encoder alone");
+    }
+    let networks = [Kind::Inception, Kind::Resnet];
+    if args.network.weights.is_some() && !networks.contains(&args.features) {
+        bail!("--weights are those of --features inception or resnet");
     }
     Ok(())
 }

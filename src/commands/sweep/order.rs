@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_core::{DType, Device};
 use sadm_crosscheck::convergence::{
     Convergence, LEVEL, Solve, claimed_order, convergence, solve_mixture,
@@ -54,6 +54,11 @@ pub struct Args {
 /// Measures, prints and writes.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let out = args.out.as_deref().map(Out::of).transpose()?;
+    if let Some(random) = (args.samplers.iter()).find(|kind| claimed_order(**kind).is_none()) {
+        bail!(
+            "--samplers must be deterministic to have an order, and {random} draws noise; leave it out"
+        );
+    }
     threads::limit(args.threads)?;
     let steps: Vec<usize> = args.steps.iter().map(|n| n.get()).collect();
     let (name, (measured, floor)) = match &args.run {
