@@ -16,6 +16,7 @@ mod numbers;
 mod place;
 mod progress;
 mod recorder;
+mod short;
 mod tensorboard;
 mod tensors;
 mod threads;

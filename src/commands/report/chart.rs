@@ -2,8 +2,9 @@
 
 use maud::{Markup, html};
 
-use super::axis::{Axis, short};
+use super::axis::Axis;
 use super::log::Points;
+use crate::short::short;
 
 /// Size of the drawing in its own units; the page scales it.
 const SIZE: (f64, f64) = (480.0, 290.0);

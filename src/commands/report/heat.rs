@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::axis::short;
 use super::relations::{Map, Relations};
+use crate::short::short;
 
 /// Side of a cell in the drawing's units.
 const CELL: usize = 10;

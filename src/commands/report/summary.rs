@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::axis::short;
 use super::log::median;
 use super::run::Run;
 use crate::progress::duration;
+use crate::short::short;
 
 /// Share of a run's last lines over which final losses are averaged.
 const LAST: usize = 20;

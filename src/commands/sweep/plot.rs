@@ -5,6 +5,7 @@ use plotters::prelude::*;
 use sadm_gpu::sampler::SamplerKind;
 
 use super::sampler::Cell;
+use crate::short::short;
 
 const PANEL: (u32, u32) = (720, 300);
 /// How far the axis goes beyond the last point.
@@ -86,8 +87,8 @@ fn panel(
     chart
         .configure_mesh()
         .x_desc("evaluations of the denoiser")
-        .y_label_formatter(&|y| tick(*y))
-        .x_label_formatter(&|x| tick(*x))
+        .y_label_formatter(&|y| short(*y))
+        .x_label_formatter(&|x| short(*x))
         .light_line_style(TRANSPARENT)
         .draw()
         .map_err(drawing)?;
@@ -123,16 +124,6 @@ fn panel(
         .background_style(WHITE.mix(0.8))
         .draw()
         .map_err(drawing)
-}
-
-/// Plain where that is short.
-fn tick(value: f64) -> String {
-    if (1e-3..1e4).contains(&value) {
-        // Rounded to the digits of the tick: 0.30000000000000004 is 0.3.
-        format!("{}", (value * 1e6).round() / 1e6)
-    } else {
-        format!("{value:.0e}")
-    }
 }
 
 fn drawing(error: impl std::fmt::Display) -> anyhow::Error {

@@ -3,16 +3,23 @@
 use anyhow::{Result, anyhow, bail};
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
-use sadm_theory::statements::{Evidence, Scale, Sweep};
+use sadm_theory::statements::{Evidence, Parameter, Scale, Sweep};
 
 use super::Chosen;
+use crate::short::short;
 
 /// Points along the parameter.
 const POINTS: usize = 201;
+/// About how many marks a vertical axis has.
+const MARKS: f64 = 10.0;
 /// Size of a panel.
 const PANEL: (u32, u32) = (720, 300);
 /// Ratio of the greatest to the least value beyond which values are drawn as powers of ten.
 const DECADES: f64 = 1e3;
+/// Relative difference below which all values are drawn as one.
+const EQUAL: f64 = 1e-9;
+/// Where the legend's part of the horizontal axis begins.
+const LAST: f64 = 0.8;
 /// Readable on white and on black.
 const LEFT: RGBColor = RGBColor(0xd9, 0x5f, 0x02);
 const RIGHT: RGBColor = RGBColor(0x1b, 0x7f, 0xb5);
@@ -78,12 +85,35 @@ impl Curves {
     /// Least and greatest value of both sides, with room around them.
     fn span(&self) -> (f64, f64) {
         let (low, high) = extremes(self.lhs.iter().chain(&self.rhs).map(|(_, y)| *y));
-        let room = if high > low {
+        let size = low.abs().max(high.abs());
+        // What the rounding of two equal sides leaves is no shape to look at.
+        let room = if high - low > EQUAL * size {
             0.05 * (high - low)
         } else {
-            0.5 * high.abs() + 1.0
+            0.5 * size + 1.0
         };
         (low - room, high + room)
+    }
+
+    /// The place on the right that the curves are farthest from.
+    fn free_place(&self) -> SeriesLabelPosition {
+        let (low, high) = self.span();
+        let (left, right) = extremes(self.lhs.iter().map(|(place, _)| *place));
+        let sides = || self.lhs.iter().chain(&self.rhs);
+        let last = || sides().filter(|(place, _)| *place >= left + LAST * (right - left));
+        let room = |height: f64| {
+            extremes(last().map(|(_, y)| ((y - low) / (high - low) - height).abs())).0
+        };
+        let places = [
+            (room(0.9), SeriesLabelPosition::UpperRight),
+            (room(0.5), SeriesLabelPosition::MiddleRight),
+            (room(0.1), SeriesLabelPosition::LowerRight),
+        ];
+        let first = |best: (f64, _), other: (f64, _)| if other.0 > best.0 { other } else { best };
+        let (_, place) = places
+            .into_iter()
+            .fold((f64::NEG_INFINITY, SeriesLabelPosition::UpperRight), first);
+        place
     }
 }
 
@@ -172,10 +202,8 @@ pub fn svg(chosen: &Chosen) -> Result<(String, String)> {
         root.fill(&WHITE).map_err(drawing)?;
         for (area, curves) in root.split_evenly((panels.len(), 1)).iter().zip(&panels) {
             match over.scale {
-                Scale::Log => panel(area, curves, over.name, (over.low..over.high).log_scale())?,
-                Scale::Linear | Scale::Integer => {
-                    panel(area, curves, over.name, over.low..over.high)?;
-                }
+                Scale::Log => panel(area, curves, over, (over.low..over.high).log_scale())?,
+                Scale::Linear | Scale::Integer => panel(area, curves, over, over.low..over.high)?,
             }
         }
         root.present().map_err(drawing)?;
@@ -186,7 +214,7 @@ pub fn svg(chosen: &Chosen) -> Result<(String, String)> {
 fn panel<X>(
     area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
     curves: &Curves,
-    name: &str,
+    over: &Parameter,
     x: X,
 ) -> Result<()>
 where
@@ -194,17 +222,25 @@ where
     X::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
 {
     let (low, high) = curves.span();
+    let whole = matches!(over.scale, Scale::Integer);
     let mut chart = ChartBuilder::on(area)
         .caption(&curves.claim, ("sans-serif", 16))
         .margin(10)
+        // The last mark's own half.
+        .margin_right(24)
         .x_label_area_size(40)
         .y_label_area_size(70)
         .build_cartesian_2d(x, low..high)
         .map_err(drawing)?;
     chart
         .configure_mesh()
-        .x_desc(name)
-        .y_label_formatter(&|y| label(*y, curves.powers))
+        .x_desc(over.name)
+        .x_label_formatter(&|x| {
+            let between = whole && x.fract() != 0.0;
+            if between { String::new() } else { short(*x) }
+        })
+        .y_label_formatter(&|y| label(*y, curves.powers, high - low))
+        .bold_line_style(BLACK.mix(0.1))
         .light_line_style(TRANSPARENT)
         .draw()
         .map_err(drawing)?;
@@ -222,17 +258,46 @@ where
             .legend(move |(x, y)| {
                 PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(width))
             });
+        if whole {
+            // There is nothing between whole numbers: the line only leads the eye.
+            let dots = side
+                .iter()
+                .map(|point| Circle::new(*point, width + 1, colour.filled()));
+            chart.draw_series(dots).map_err(drawing)?;
+        }
     }
     chart
         .configure_series_labels()
+        .position(curves.free_place())
         .background_style(WHITE.mix(0.8))
         .draw()
         .map_err(drawing)
 }
 
-fn label(y: f64, power: bool) -> String {
-    let value = if power { 10_f64.powf(y) } else { y };
-    format!("{value:.2e}")
+/// Of a mark on an axis of this length; with as many digits as tell it from its neighbours.
+fn label(y: f64, power: bool, length: f64) -> String {
+    if power {
+        let between = (y - y.round()).abs() > 1e-9;
+        return if between {
+            String::new()
+        } else {
+            short(10_f64.powf(y.round()))
+        };
+    }
+    if y.abs() < 1e-6 * length {
+        return "0".to_owned();
+    }
+    let step = length / MARKS;
+    if step > 0.01 * y.abs() {
+        return short(y);
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "from 0 to 17"
+    )]
+    let decimals = (1.0 - step.log10()).clamp(0.0, 17.0) as usize;
+    format!("{y:.decimals$}")
 }
 
 fn drawing(error: impl std::fmt::Display) -> anyhow::Error {
@@ -243,6 +308,47 @@ fn drawing(error: impl std::fmt::Display) -> anyhow::Error {
 mod tests {
     use super::*;
     use sadm_theory::statements::{find, sweep, swept_by_default};
+
+    #[test]
+    fn marks_are_short_and_differ_from_their_neighbours() {
+        for (y, power, length, text) in [
+            (5.0, false, 45.0, "5"),
+            (1e-17, false, 1.0, "0"),
+            (1.0002, false, 0.001, "1.00020"),
+            (1.0003, false, 0.001, "1.00030"),
+            (-0.15, false, 0.4, "-0.15"),
+            (-4.0, true, 6.0, "1e-4"),
+            (2.0, true, 6.0, "100"),
+            (0.5, true, 6.0, ""),
+        ] {
+            assert_eq!(label(y, power, length), text, "{y}");
+        }
+    }
+
+    #[test]
+    fn the_legend_goes_where_no_curve_is() {
+        let curves = |lhs: f64, rhs: f64| Curves {
+            claim: String::new(),
+            powers: false,
+            lhs: vec![(0.0, 0.0), (1.0, lhs)],
+            rhs: vec![(0.0, 1.0), (1.0, rhs)],
+        };
+        for (lhs, rhs, place) in [
+            (0.0, 0.1, "UpperRight"),
+            (1.0, 0.9, "LowerRight"),
+            (0.0, 1.0, "MiddleRight"),
+        ] {
+            assert_eq!(format!("{:?}", curves(lhs, rhs).free_place()), place);
+        }
+        // Equal sides up to rounding are one line in the middle.
+        let (low, high) = Curves {
+            lhs: vec![(0.0, 8.0), (1.0, 8.0)],
+            rhs: vec![(0.0, 8.0 + 1e-12), (1.0, 8.0)],
+            ..curves(0.0, 0.0)
+        }
+        .span();
+        assert!(low < 4.0 && high > 12.0, "{low} {high}");
+    }
 
     #[test]
     fn claims_that_differ_in_numbers_are_one_with_their_range() {
