@@ -12,6 +12,7 @@ mod oracle_joint;
 mod oracle_metrics;
 mod oracle_polarised;
 mod oracle_values;
+mod own_images;
 mod report;
 mod report_drawing;
 mod runs;

@@ -457,7 +457,7 @@ fn pictures_of_a_folder_are_their_pixels() {
     std::fs::write(pictures.join("00.png"), b"no picture").expect("a file");
     let message =
         error_of(sadm().args(["evaluate", "--generated", &source, "--reference", "digits"]));
-    assert!(message.contains("00.png` is not a whole PNG"), "{message}");
+    assert!(message.contains("00.png: is not a whole PNG"), "{message}");
 }
 
 #[test]
@@ -768,7 +768,7 @@ fn features_that_cannot_be_compared_are_named() {
     let cut = folder.path("cut.npz");
     std::fs::write(&cut, b"PK\x03\x04").expect("a file");
     let cut = cut.display().to_string();
-    refused(&a, &cut, &[], &["cut.npz` is not a whole .npz file"]);
+    refused(&a, &cut, &[], &["cut.npz: is not a whole .npz file"]);
     let wide = save(&folder, "wide.safetensors", &hashed(5, 3, 1));
     refused(&a, &wide, &[], &["generated set's 2 features, got 3"]);
     let fid = ["--metrics", "fid"];

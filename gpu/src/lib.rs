@@ -7,6 +7,7 @@
 pub mod config;
 pub mod data;
 pub mod denoise;
+pub mod digest;
 pub mod ema;
 pub mod error;
 pub mod evaluation;

@@ -73,6 +73,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let shadow = (config.shadow.every > 0).then(|| shadow(&folder));
     let steps = config.train.steps;
     let mut trainer = Trainer::new(config, &folder, &device, shadow, args.resume)?;
+    say(&trainer.images_line());
     let mut recorder = Recorder {
         progress: Progress::new(steps, trainer.step()),
         events: (trainer.config().train.tensorboard)

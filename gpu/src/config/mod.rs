@@ -48,10 +48,13 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// `digits` (embedded), `mnist` or `cifar10` (from `dir`).
+    /// `digits` (embedded), `mnist`, `cifar10` or `images` (from `dir`).
     pub dataset: DatasetKind,
-    /// Folder with the files of `mnist` or `cifar10`; empty means `$SADM_DATA_DIR/<dataset>`.
+    /// Folder with the files of `mnist` or `cifar10`, where empty means `$SADM_DATA_DIR/<dataset>`; for `images` a folder of
+    /// PNG pictures, one subfolder for each class or none, or a `.npz` file.
     pub dir: String,
+    /// Mirror each training image, left for right, with probability 1/2.
+    pub flip: bool,
     /// Fraction of the images kept out of training, for the accuracy of Ψ.
     pub holdout: f64,
     /// Use only the first `limit` images (0: all).
@@ -68,6 +71,8 @@ pub enum DatasetKind {
     Mnist,
     /// CIFAR-10, 3×32×32, official binary batches.
     Cifar10,
+    /// Images of one's own, square and all of one size.
+    Images,
 }
 
 /// The denoiser's network.
@@ -381,6 +386,7 @@ impl Default for DataConfig {
             dataset: DatasetKind::Digits,
             dir: String::new(),
             holdout: 0.1,
+            flip: false,
             limit: 0,
         }
     }

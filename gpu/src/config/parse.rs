@@ -1,8 +1,8 @@
 //! Reading, overriding, checking and writing a [`Config`].
 
 use super::{
-    AdversarialConfig, Config, EncoderTraining, ObjectiveConfig, PhaseConfig, SampleConfig,
-    StructureConfig, StructureMethod, TimeLaw, TrainConfig,
+    AdversarialConfig, Config, DatasetKind, EncoderTraining, ObjectiveConfig, PhaseConfig,
+    SampleConfig, StructureConfig, StructureMethod, TimeLaw, TrainConfig,
 };
 use crate::config::presets::preset_text;
 use toml::{Table, Value};
@@ -241,6 +241,12 @@ impl Config {
     /// The first key whose value is outside its domain.
     fn validate(&self) -> Result<(), String> {
         fraction("data.holdout", self.data.holdout)?;
+        check(
+            "data.dir",
+            "name a folder of pictures or a .npz file for data.dataset = \"images\"",
+            format!("`{}`", self.data.dir),
+            self.data.dataset != DatasetKind::Images || !self.data.dir.is_empty(),
+        )?;
         self.objective.validate()?;
         self.structure.validate()?;
         self.encoder.validate()?;

@@ -1,14 +1,18 @@
-//! Training images: the embedded digits, MNIST and CIFAR-10.
+//! Training images: the embedded digits, MNIST, CIFAR-10, and images of one's own.
 
 mod cifar10;
 mod digits;
+mod images;
 mod mnist;
+pub mod npz;
 
+use crate::digest::sha256_of;
 use crate::error::{Error, Result};
 use crate::transfer::to_device;
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
 
+pub use images::{BYTES, Images, Pixels};
 pub use mnist::Split;
 
 /// Images in [−1, 1] with their classes, in host memory.
@@ -24,6 +28,8 @@ pub struct Dataset {
     pub labels: Vec<u32>,
     /// Number of classes.
     pub classes: usize,
+    /// What they are called; none where they are numbers.
+    pub class_names: Vec<String>,
 }
 
 impl Dataset {
@@ -63,6 +69,7 @@ impl Dataset {
             images,
             labels,
             classes,
+            class_names: Vec::new(),
         })
     }
 
@@ -100,6 +107,26 @@ impl Dataset {
         cifar10::load(dir)
     }
 
+    /// Images of one's own: a folder of PNG pictures, one subfolder for each class or none, or a `.npz` file.
+    ///
+    /// # Errors
+    /// Those of [`Images::of_folder`], [`Images::of_npz`] and [`Images::into_dataset`]; a path that is neither.
+    pub fn images(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        if path.is_dir() {
+            return Images::of_folder(path)?.into_dataset(&name);
+        }
+        if path.extension().is_some_and(|ending| ending == "npz") {
+            return Images::of_npz(path)?.into_dataset(&name);
+        }
+        let problem = if path.exists() {
+            "must be a folder of PNG pictures or a .npz file"
+        } else {
+            "there is no such folder or file; data.dir names a folder of PNG pictures or a .npz file"
+        };
+        Err(Error::file(path, problem))
+    }
+
     /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -127,6 +154,7 @@ impl Dataset {
                 .collect(),
             labels: indices.iter().map(|&i| self.labels[i]).collect(),
             classes: self.classes,
+            class_names: self.class_names.clone(),
         }
     }
 
@@ -142,6 +170,38 @@ impl Dataset {
         device: &Device,
         dtype: DType,
     ) -> Result<(Tensor, Vec<u32>)> {
+        let [c, h, w] = self.shape;
+        let Self { images, labels, .. } = self.chosen(indices)?;
+        let images = to_device(images, (indices.len(), c, h, w), device)?;
+        Ok((images.to_dtype(dtype)?, labels))
+    }
+
+    /// As [`Dataset::batch`] in f32, with left and right exchanged in the images that `flips` says.
+    ///
+    /// # Errors
+    /// As there; another number of flips than of indices.
+    pub fn mirrored_batch(
+        &self,
+        indices: &[usize],
+        flips: &[bool],
+        device: &Device,
+    ) -> Result<(Tensor, Vec<u32>)> {
+        if flips.len() != indices.len() {
+            let must = format!("be {}, one for each image", indices.len());
+            return Err(Error::invalid("number of flips", must, flips.len()));
+        }
+        let mut chosen = self.chosen(indices)?;
+        let [c, h, w] = self.shape;
+        let images = chosen.images.chunks_exact_mut((c * h * w).max(1));
+        for (image, _) in images.zip(flips).filter(|(_, flip)| **flip) {
+            image.chunks_exact_mut(w).for_each(<[f32]>::reverse);
+        }
+        let images = to_device(chosen.images, (indices.len(), c, h, w), device)?;
+        Ok((images, chosen.labels))
+    }
+
+    /// The images with the given indices, each of which there must be.
+    fn chosen(&self, indices: &[usize]) -> Result<Self> {
         if let Some(index) = indices.iter().find(|i| **i >= self.len()) {
             let must = format!("be below {}", self.len());
             return Err(Error::invalid(
@@ -150,10 +210,17 @@ impl Dataset {
                 index,
             ));
         }
-        let [c, h, w] = self.shape;
-        let Self { images, labels, .. } = self.subset(indices);
-        let images = to_device(images, (indices.len(), c, h, w), device)?;
-        Ok((images.to_dtype(dtype)?, labels))
+        Ok(self.subset(indices))
+    }
+
+    /// SHA-256 of shape, labels and pixels.
+    pub fn sha256(&self) -> String {
+        let shape = self.shape.map(|n| (n as u64).to_le_bytes()).concat();
+        let labels = self.labels.iter().flat_map(|label| label.to_le_bytes());
+        let head = shape.into_iter().chain(labels).collect();
+        let part = |pixels: &[f32]| pixels.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let pixels = self.images.chunks(1 << 14).map(part);
+        sha256_of::<Vec<u8>>(std::iter::once(head).chain(pixels))
     }
 
     /// How many images each class has.

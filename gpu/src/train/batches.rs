@@ -32,6 +32,7 @@ pub fn dataset(config: &Config) -> Result<Dataset> {
         DatasetKind::Digits => Dataset::digits()?,
         DatasetKind::Mnist => Dataset::mnist(&folder("mnist")?)?,
         DatasetKind::Cifar10 => Dataset::cifar10(&folder("cifar10")?)?,
+        DatasetKind::Images => Dataset::images(Path::new(&data.dir))?,
     };
     Ok(if data.limit > 0 && data.limit < dataset.len() {
         dataset.subset(&(0..data.limit).collect::<Vec<_>>())
@@ -40,7 +41,33 @@ pub fn dataset(config: &Config) -> Result<Dataset> {
     })
 }
 
+/// Names of classes that a line has room for.
+const NAMED: usize = 10;
+
 impl Trainer {
+    /// How many images there are, of which classes, and how many of them are kept out of training.
+    pub fn images_line(&self) -> String {
+        let [c, h, w] = self.train.shape;
+        let (classes, names) = (self.train.classes, &self.train.class_names);
+        let mut named: Vec<String> = (names.iter().enumerate().take(NAMED))
+            .map(|(number, name)| format!("{number} {name}"))
+            .collect();
+        if names.len() > NAMED {
+            named.push("…".to_owned());
+        }
+        let named = if named.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", named.join(", "))
+        };
+        format!(
+            "{} images of {c}×{h}×{w} in {classes} {}{named}, {} of them held out",
+            self.train.len() + self.holdout.len(),
+            if classes == 1 { "class" } else { "classes" },
+            self.holdout.len()
+        )
+    }
+
     pub(super) fn theta_batch(&mut self) -> Result<Batch> {
         let indices = self
             .theta_order
@@ -60,6 +87,15 @@ impl Trainer {
         self.draw(&indices, "audit", 0, false)
     }
 
+    /// Which of a batch's images are mirrored.
+    pub(super) fn flips(&self, who: &str, number: u64, n: usize) -> Vec<bool> {
+        if !self.config.data.flip {
+            return vec![false; n];
+        }
+        let coins = self.streams.uniform(&format!("{who}-flips"), number, n);
+        coins.into_iter().map(|coin| coin < 0.5).collect()
+    }
+
     /// A batch with its t, noise and labels, from the streams of `who`.
     pub(super) fn draw(
         &self,
@@ -68,7 +104,8 @@ impl Trainer {
         number: u64,
         drop_labels: bool,
     ) -> Result<Batch> {
-        let (x0, mut labels) = self.train.batch(indices, &self.device, DType::F32)?;
+        let flips = self.flips(who, number, indices.len());
+        let (x0, mut labels) = self.train.mirrored_batch(indices, &flips, &self.device)?;
         let eps = self.streams.normal_tensor(
             &format!("{who}-noise"),
             number,

@@ -6,10 +6,11 @@
 //! complete one.
 
 use super::players::ImageKind;
+use crate::data::Dataset;
+pub use crate::digest::sha256;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -55,6 +56,9 @@ pub struct State {
     pub gains: Vec<(f64, f64)>,
     /// SHA-256 of the configuration's TOML text.
     pub config_sha256: String,
+    /// SHA-256 of the images; empty for versions that did not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub data_sha256: String,
     /// Version of the program that wrote it; empty for versions that did not say.
     #[serde(default)]
     pub version: String,
@@ -63,6 +67,21 @@ pub struct State {
     /// SHA-256 of this file as it is with this entry empty; empty for versions that did not say.
     #[serde(default)]
     pub own_sha256: String,
+}
+
+/// Refuses other images than those whose digest a checkpoint has; those of older versions have none.
+pub(super) fn refuse_other_images(trained: &str, images: &Dataset) -> Result<()> {
+    let found = images.sha256();
+    if trained.is_empty() || trained == found {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        format!("the images of {}", images.name),
+        format!(
+            "be those that the run was trained on, SHA-256 {trained} (put them back, or start another run)"
+        ),
+        found,
+    ))
 }
 
 impl State {
@@ -93,16 +112,6 @@ const FILES: [&str; 4] = [
     "optimizer.safetensors",
 ];
 const STATE: &str = "state.json";
-
-/// SHA-256 in hexadecimal.
-pub fn sha256(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    Sha256::digest(bytes)
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
-}
 
 /// Writes the checkpoint of `state.step` under `root`, then deletes all but the newest `keep` and
 /// those of the steps in `kept`. Returns its folder.

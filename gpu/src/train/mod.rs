@@ -188,6 +188,7 @@ impl Trainer {
         };
         let all = dataset(&config)?;
         let images = ImageKind::of(&all)?;
+        refuse_one_class(&config, images)?;
         let streams = Streams::new(config.seed);
         let (train, holdout) = split(&all, config.data.holdout, streams)?;
         let players = Players::new(&config, images, device)?;
@@ -201,7 +202,7 @@ impl Trainer {
             encoder_order: Order::new(streams, "encoder-order", train.len()),
             theta_order: Order::new(streams, "theta-order", train.len()),
             phi_order: Order::new(streams, "phi-order", train.len()),
-            state: State::new(&text, images),
+            state: State::new(&text, images, all.sha256()),
             device: device.clone(),
             folder: folder.to_owned(),
             config,
@@ -222,7 +223,7 @@ impl Trainer {
         }
         fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
         trainer.lock = Some(lock(folder)?);
-        trainer.restore()?;
+        trainer.restore(&all)?;
         checkpoint::write_atomically(&config_path, text.as_bytes())?;
         Ok(trainer)
     }
@@ -246,7 +247,7 @@ impl Trainer {
         self.folder.join("checkpoints")
     }
 
-    fn restore(&mut self) -> Result<()> {
+    fn restore(&mut self, all: &Dataset) -> Result<()> {
         let Some((contents, state)) = checkpoint::read_newest(&self.checkpoints(), &self.device)?
         else {
             return Ok(());
@@ -257,6 +258,7 @@ impl Trainer {
                 "the newest checkpoint belongs to another configuration",
             ));
         }
+        checkpoint::refuse_other_images(&state.data_sha256, all)?;
         if state.step > self.config.train.steps {
             let problem = format!(
                 "the newest checkpoint is of step {}, beyond train.steps = {}",
@@ -280,7 +282,10 @@ impl Trainer {
         }
         self.phi_optimizer
             .load_state(state.phi_optimizer_steps, part("phi."))?;
-        self.state = state;
+        self.state = State {
+            data_sha256: std::mem::take(&mut self.state.data_sha256),
+            ..state
+        };
         Ok(())
     }
 
@@ -510,7 +515,7 @@ fn adamw(train: &TrainConfig, learning_rate: f64, weight_decay: f64) -> AdamW {
 }
 
 impl State {
-    fn new(config: &str, images: ImageKind) -> Self {
+    fn new(config: &str, images: ImageKind, data_sha256: String) -> Self {
         Self {
             format: checkpoint::FORMAT,
             images,
@@ -522,11 +527,30 @@ impl State {
             balanced_at: None,
             gains: Vec::new(),
             config_sha256: checkpoint::sha256(config.as_bytes()),
+            data_sha256,
             version: VERSION.to_owned(),
             sha256: BTreeMap::new(),
             own_sha256: String::new(),
         }
     }
+}
+
+/// A Ψ that is trained to tell classes apart needs some.
+fn refuse_one_class(config: &Config, images: ImageKind) -> Result<()> {
+    let trained = phases(config)
+        .iter()
+        .any(|span| span.phase == Phase::Encoder);
+    if trained && images.classes < 2 {
+        return Err(Error::invalid(
+            "the number of classes",
+            "be at least 2 to train Ψ as their classifier",
+            format!(
+                "{}; give each class a folder or labels, or leave Ψ untrained (phases.encoder = 0)",
+                images.classes
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// The text of the configuration a run was started with, which must mean `config`. A key that did not

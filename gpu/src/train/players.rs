@@ -27,7 +27,8 @@ impl ImageKind {
     pub fn of(dataset: &Dataset) -> Result<Self> {
         let [channels, height, width] = dataset.shape;
         if height != width {
-            return Err(Error::shape("images", "[C, S, S]", &dataset.shape));
+            let got = format!("{channels}×{height}×{width} (channels, height, width)");
+            return Err(Error::invalid("images", "be square: crop or pad them", got));
         }
         Ok(Self {
             channels,

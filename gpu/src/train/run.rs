@@ -1,9 +1,11 @@
 //! A finished or unfinished run, opened to draw samples and to look at its networks.
 
-use super::checkpoint::{self, Contents, State};
+use super::batches::{dataset, split};
+use super::checkpoint::{self, Contents, State, refuse_other_images};
 use super::players::{self, ImageKind};
 use super::step::{Objective, answer};
 use crate::config::Config;
+use crate::data::Dataset;
 use crate::likelihood::{Trace, probability_flow, terminal_log_density};
 use crate::network::{Denoiser, Encoder};
 use crate::params::Params;
@@ -59,6 +61,7 @@ pub struct Run {
     denoiser: Box<dyn Denoiser>,
     encoder: Encoder,
     encoder_accuracy: Option<f64>,
+    data_sha256: String,
 }
 
 impl std::fmt::Debug for Run {
@@ -157,6 +160,7 @@ impl Run {
             denoiser,
             encoder,
             encoder_accuracy: state.encoder_accuracy,
+            data_sha256: state.data_sha256,
         })
     }
 
@@ -168,6 +172,20 @@ impl Run {
     /// The run's configuration.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The images it was trained on, and those that were kept out.
+    ///
+    /// # Errors
+    /// Images that cannot be read, or that are others than when it was trained.
+    pub fn parts(&self) -> Result<(Dataset, Dataset)> {
+        let all = dataset(&self.config)?;
+        refuse_other_images(&self.data_sha256, &all)?;
+        split(
+            &all,
+            self.config.data.holdout,
+            Streams::new(self.config.seed),
+        )
     }
 
     /// Steps the opened checkpoint has behind it.

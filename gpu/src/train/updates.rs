@@ -10,7 +10,6 @@ use crate::config::{AdversarialEnd, Decay, UpdateOrder};
 use crate::nn::cross_entropy;
 use crate::optim::{clip_grad_norm_later, warm_up};
 use crate::params::Params;
-use candle_core::DType;
 use candle_core::backprop::GradStore;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -27,7 +26,8 @@ impl Trainer {
     pub(super) fn encoder_step(&mut self, span: Span) -> Result<Done> {
         let number = self.state.step - span.start;
         let indices = self.encoder_order.batch(number, self.config.encoder.batch);
-        let (x0, labels) = self.train.batch(&indices, &self.device, DType::F32)?;
+        let flips = self.flips("encoder", number as u64, indices.len());
+        let (x0, labels) = self.train.mirrored_batch(&indices, &flips, &self.device)?;
         let loss = cross_entropy(&self.players.encoder.logits(&x0)?, &labels)?;
         let losses = Reading::of_encoder(self.state.step, &loss)?;
         let mut grads = loss.backward()?;

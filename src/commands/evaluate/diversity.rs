@@ -3,10 +3,10 @@
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
 use ndarray::{Array2, ArrayView1};
+use sadm_gpu::data::Images;
 use sadm_gpu::evaluation::{Lpips, Weights};
 use sadm_reference::metrics::mean_pairwise_of_deviations;
 
-use super::input::Images;
 use super::networks::NetworkArgs;
 use super::report::Line;
 use crate::progress;

@@ -5,10 +5,11 @@ use std::fmt;
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use ndarray::Array2;
+use sadm_gpu::data::{Images, Pixels};
 use sadm_gpu::nn::softmax_last;
 use sadm_gpu::train::Features;
 
-use super::input::{Images, Pixels};
+use super::input::must_be;
 use super::matrix::{Matrix, Rows};
 use crate::progress;
 
@@ -72,7 +73,7 @@ pub fn encoded(
     device: &Device,
 ) -> Result<Extracted> {
     let kind = encoder.images();
-    images.must_be(kind.shape(), whose, "run's encoder")?;
+    must_be(images, kind.shape(), whose, "run's encoder")?;
     let bar = progress::count_bar(images.count(), &format!("features of {whose}"));
     let mut features = Rows::<f32>::new(images.count());
     let mut probabilities = Rows::<f64>::new(images.count());

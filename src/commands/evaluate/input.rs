@@ -1,111 +1,33 @@
 //! What can be evaluated: pictures, arrays of images or features, stored statistics.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use ndarray::{Array1, Array2, ArrayD, Axis, Ix1, Ix2, Slice};
 use sadm_gpu::config::{Config, DatasetKind};
-use sadm_gpu::data::Dataset;
-use sadm_gpu::random::Streams;
-use sadm_gpu::train;
+use sadm_gpu::data::npz::{self, Numbers};
+use sadm_gpu::data::{BYTES, Dataset, Images, Pixels};
+use sadm_gpu::train::{self, Run};
 use sadm_reference::metrics::Moments;
 use safetensors::tensor::{Dtype, SafeTensors};
 
 use super::features::Whose;
 use super::matrix::Matrix;
-use crate::npz::{self, Numbers};
 use crate::{files, tensors};
 
-/// Images in [−1, 1], one after the other.
-#[derive(Debug, Clone)]
-pub struct Images {
-    /// Channels, height and width.
-    pub shape: [usize; 3],
-    /// Their pixels.
-    pub pixels: Pixels,
-    /// Distance of neighbouring values of a pixel, where they are discrete.
-    pub spacing: Option<f64>,
-    /// Class of each image, where it is known.
-    pub labels: Option<Vec<u32>>,
-}
-
-/// Pixels, each image `[C, H, W]` in row-major order.
-#[derive(Debug, Clone)]
-pub enum Pixels {
-    /// From 0 to 255, as they were read: a quarter of the room.
-    Bytes(Vec<u8>),
-    /// In [−1, 1].
-    Reals(Vec<f32>),
-}
-
-impl Pixels {
-    /// How many.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Bytes(bytes) => bytes.len(),
-            Self::Reals(reals) => reals.len(),
-        }
+/// Refuses images of another shape than something takes.
+///
+/// # Errors
+/// The shape they must have and the one they have.
+pub fn must_be(images: &Images, shape: [usize; 3], whose: Whose, taker: &str) -> Result<()> {
+    if images.shape != shape {
+        bail!(
+            "{whose} must be {shape:?} (channels, height, width) for the {taker}, got {:?}",
+            images.shape
+        );
     }
-
-    /// Some of them, in [−1, 1].
-    pub fn at(&self, range: Range<usize>) -> Cow<'_, [f32]> {
-        match self {
-            Self::Bytes(bytes) => {
-                let reals = bytes[range]
-                    .iter()
-                    .map(|byte| f32::from(*byte) / 127.5 - 1.0);
-                Cow::Owned(reals.collect())
-            }
-            Self::Reals(reals) => Cow::Borrowed(&reals[range]),
-        }
-    }
-
-    /// All of them in [−1, 1], so many at a time.
-    pub fn parts(&self, size: usize) -> impl Iterator<Item = Cow<'_, [f32]>> {
-        let all = self.len();
-        let part = move |first: usize| self.at(first..(first + size).min(all));
-        (0..all).step_by(size.max(1)).map(part)
-    }
-
-    fn truncate(&mut self, len: usize) {
-        match self {
-            Self::Bytes(bytes) => bytes.truncate(len),
-            Self::Reals(reals) => reals.truncate(len),
-        }
-    }
-}
-
-/// Distance of neighbouring bytes in [−1, 1].
-const BYTES: f64 = 2.0 / 255.0;
-
-impl Images {
-    /// Pixels of an image.
-    pub fn size(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// Whether they are of the shape that something takes.
-    ///
-    /// # Errors
-    /// Images of another shape.
-    pub fn must_be(&self, shape: [usize; 3], whose: Whose, taker: &str) -> Result<()> {
-        if self.shape != shape {
-            bail!(
-                "{whose} must be {shape:?} (channels, height, width) for the {taker}, got {:?}",
-                self.shape
-            );
-        }
-        Ok(())
-    }
-
-    /// Number of images.
-    pub fn count(&self) -> usize {
-        self.pixels.len() / self.size()
-    }
+    Ok(())
 }
 
 /// What a path holds.
@@ -204,7 +126,7 @@ const DATASETS: [(&str, DatasetKind); 3] = [
 pub fn read(source: &str, stored: Stored) -> Result<Content> {
     let path = Path::new(source);
     if path.is_dir() {
-        return Ok(Content::Images(folder(path)?));
+        return Ok(Content::Images(Images::of_folder(path)?));
     }
     if path.exists() {
         return file(path, stored);
@@ -237,9 +159,9 @@ pub fn is_part(source: &str) -> bool {
 ///
 /// # Errors
 /// A data set that cannot be read; no images in that part.
-pub fn part_of_run(source: &str, config: &Config) -> Result<Content> {
-    let all = train::dataset(config)?;
-    let (kept, held) = train::split(&all, config.data.holdout, Streams::new(config.seed))?;
+pub fn part_of_run(source: &str, run: &Run) -> Result<Content> {
+    let config = run.config();
+    let (kept, held) = run.parts()?;
     let part = if source == PARTS[0] { kept } else { held };
     if part.is_empty() {
         bail!(
@@ -260,6 +182,7 @@ fn of_dataset(data: Dataset, kind: DatasetKind) -> Images {
         pixels: Pixels::Reals(data.images),
         spacing: Some(spacing),
         labels: Some(data.labels),
+        classes: Vec::new(),
     }
 }
 
@@ -354,7 +277,7 @@ fn samples(mut arrays: BTreeMap<String, Numbers>, [mu, sigma]: [&str; 2]) -> Res
             continue;
         };
         return match array.shape().len() {
-            4 => Ok(Content::Images(images(name, array)?)),
+            4 => Ok(Content::Images(Images::of_array(name, array)?)),
             2 => Ok(Content::Features {
                 features: features(name, array)?,
                 probabilities: match arrays.remove("probabilities") {
@@ -409,97 +332,4 @@ fn into_matrix<A>(x: ArrayD<A>, name: &str) -> Result<Array2<A>> {
     let shape = x.shape().to_vec();
     x.into_dimensionality::<Ix2>()
         .map_err(|_| anyhow!("array `{name}` must have two axes, got shape {shape:?}"))
-}
-
-/// Bytes are `[N, H, W, C]` from 0 to 255 as ADM's samples, reals `[N, C, H, W]` in [−1, 1] as those of `sadm sample`.
-fn images(name: &str, array: Numbers) -> Result<Images> {
-    let shape = array.shape().to_vec();
-    match array {
-        Numbers::Bytes(x) => {
-            if !matches!(shape[3], 1 | 3) {
-                bail!("bytes of `{name}` must be [N, H, W, 1 or 3], got {shape:?}");
-            }
-            let x = x.permuted_axes(vec![0, 3, 1, 2]);
-            Ok(Images {
-                shape: [shape[3], shape[1], shape[2]],
-                pixels: Pixels::Bytes(x.iter().copied().collect()),
-                spacing: Some(BYTES),
-                labels: None,
-            })
-        }
-        Numbers::Singles(x) => reals(name, x),
-        Numbers::Reals(x) => {
-            if let Some((at, value)) = tensors::first_non_finite(&x) {
-                bail!("images of `{name}` must be finite, got {value} at {at}");
-            }
-            #[expect(clippy::cast_possible_truncation, reason = "pixels are kept as f32")]
-            let narrow = x.mapv(|v| v as f32);
-            reals(name, narrow)
-        }
-    }
-}
-
-/// Images `[N, C, H, W]` in [−1, 1], in row-major order.
-fn reals(name: &str, x: ArrayD<f32>) -> Result<Images> {
-    let shape = x.shape().to_vec();
-    if !matches!(shape[1], 1 | 3) {
-        bail!("images of `{name}` must be [N, 1 or 3, H, W], got {shape:?}");
-    }
-    if let Some((at, value)) = tensors::first_non_finite(&x) {
-        bail!("images of `{name}` must be finite, got {value} at {at}");
-    }
-    Ok(Images {
-        shape: [shape[1], shape[2], shape[3]],
-        pixels: Pixels::Reals(x.into_raw_vec_and_offset().0),
-        spacing: None,
-        labels: None,
-    })
-}
-
-/// The `.png` pictures of a folder in the order of their names.
-fn folder(path: &Path) -> Result<Images> {
-    let listed = || format!("cannot list `{}`", path.display());
-    let mut pictures = Vec::<PathBuf>::new();
-    for entry in fs::read_dir(path).with_context(listed)? {
-        let file = entry.with_context(listed)?.path();
-        if file
-            .extension()
-            .is_some_and(|e| e.eq_ignore_ascii_case("png"))
-        {
-            pictures.push(file);
-        }
-    }
-    pictures.sort();
-    let (mut shape, mut pixels) = ([0; 3], Vec::new());
-    for file in &pictures {
-        let picture = image::open(file)
-            .with_context(|| format!("`{}` is not a whole PNG", file.display()))?;
-        let (height, width) = (picture.height() as usize, picture.width() as usize);
-        let channels = if picture.color().has_color() { 3 } else { 1 };
-        let bytes = if channels == 3 {
-            picture.into_rgb8().into_raw()
-        } else {
-            picture.into_luma8().into_raw()
-        };
-        let this = [channels, height, width];
-        if pixels.is_empty() {
-            shape = this;
-        } else if shape != this {
-            bail!(
-                "pictures must be of one kind, but `{}` is {this:?} (channels, height, width) after {shape:?}",
-                file.display()
-            );
-        }
-        let places = (0..channels).flat_map(|c| (c..bytes.len()).step_by(channels));
-        pixels.extend(places.map(|at| bytes[at]));
-    }
-    if pixels.is_empty() {
-        bail!("folder `{}` holds no .png picture", path.display());
-    }
-    Ok(Images {
-        shape,
-        pixels: Pixels::Bytes(pixels),
-        spacing: Some(BYTES),
-        labels: None,
-    })
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
+use sadm_gpu::data::Images;
 use sadm_gpu::train::{Features, Run};
 use sadm_reference::metrics::Moments;
 
@@ -14,7 +15,7 @@ use args::Kind;
 pub use args::{Args, Divisor, Metric};
 use compute::LEVEL;
 use features::{Extracted, Whose};
-use input::{Content, Images};
+use input::Content;
 use networks::NetworkFeatures;
 use report::{Compared, Line, Model, Report, Side};
 
@@ -128,7 +129,7 @@ impl<'a> Source<'a> {
     /// What a path or a name stands for.
     fn read(&self, source: &str) -> Result<Content> {
         if input::is_part(source) {
-            return input::part_of_run(source, self.model()?.0.config());
+            return input::part_of_run(source, &self.model()?.0);
         }
         input::read(source, self.args.moments)
     }

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
+use sadm_gpu::data::Images;
 use sadm_gpu::evaluation::{Inception, Resize, Resnet, Weights};
 use sadm_gpu::nn::softmax_last;
 use serde::Serialize;
 
 use super::Metric;
 use super::features::{Extracted, Whose};
-use super::input::Images;
 use super::matrix::{Matrix, Rows};
 use crate::numbers;
 use crate::progress;

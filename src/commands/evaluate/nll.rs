@@ -3,13 +3,14 @@
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
 use rand::Rng;
+use sadm_gpu::data::Images;
 use sadm_gpu::likelihood::{Trace, signs};
 use sadm_gpu::random::Streams;
 use sadm_gpu::train::Run;
 use sadm_reference::likelihood::bits_per_dimension;
 
 use super::features::Whose;
-use super::input::Images;
+use super::input::must_be;
 use super::report::Line;
 use crate::progress;
 
@@ -114,7 +115,7 @@ fn mean(x: &[f64]) -> f64 {
 impl<'a> Drawn<'a> {
     fn of(run: &Run, images: &'a Images, options: &Options, seed: u64) -> Result<Self> {
         let kind = run.images();
-        images.must_be(kind.shape(), Whose::Reference, "run")?;
+        must_be(images, kind.shape(), Whose::Reference, "run")?;
         let spacing = images.spacing.context(
             "nll needs discrete values (a data set, PNG pictures or uint8 arrays), the reference holds real numbers",
         )?;
@@ -122,7 +123,15 @@ impl<'a> Drawn<'a> {
             bail!("--nll-samples and --nll-steps must be at least 1");
         }
         let labels = match &images.labels {
-            Some(labels) => labels.clone(),
+            Some(labels) => {
+                if let Some(label) = labels.iter().find(|label| **label as usize >= kind.classes) {
+                    bail!(
+                        "the reference has class {label}, the run {} classes, from 0",
+                        kind.classes
+                    );
+                }
+                labels.clone()
+            }
             None if run.config().objective.label_dropout > 0.0 => {
                 vec![kind.no_class(); images.count()]
             }

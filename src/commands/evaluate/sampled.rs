@@ -3,11 +3,11 @@
 use anyhow::Result;
 use candle_core::Device;
 use rand::Rng;
+use sadm_gpu::data::{Images, Pixels};
 use sadm_gpu::random::Streams;
 use sadm_gpu::train::{Run, SampleRequest};
 
 use super::args::Classes;
-use super::input::{Images, Pixels};
 use crate::{classes, progress};
 
 /// Samples drawn at a time, so that there is progress to show.
@@ -34,6 +34,7 @@ pub fn images(run: &Run, count: usize, classes: Classes, seed: u64) -> Result<Im
         pixels: Pixels::Reals(pixels),
         spacing: None,
         labels: Some(labels),
+        classes: Vec::new(),
     })
 }
 

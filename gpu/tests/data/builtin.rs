@@ -9,13 +9,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-fn folder() -> tempfile::TempDir {
-    tempfile::tempdir().expect("a temporary folder")
-}
-
-fn message<T: std::fmt::Debug>(result: sadm_gpu::Result<T>) -> String {
-    result.expect_err("bad data must be refused").to_string()
-}
+use crate::{folder, message};
 
 /// The folder of real data sets, or a line that says what is skipped without it.
 fn real_data(what: &str) -> Option<PathBuf> {
