@@ -79,3 +79,7 @@ mod metrics {}
 #[cfg(doctest)]
 #[doc = include_str!("src/21-trajectories.md")]
 mod trajectories {}
+
+#[cfg(doctest)]
+#[doc = include_str!("src/25-own-images.md")]
+mod own_images {}

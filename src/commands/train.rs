@@ -22,7 +22,11 @@ const EXAMPLE: &str = "\
 Examples:
   sadm train --preset digits --out runs/digits
   sadm train --preset digits --set train.steps=60 --set structure.relation=euclidean --out runs/short
+  sadm train --preset cifar10 --set data.dataset=images --set data.dir=pictures --out runs/own
   sadm train --resume --out runs/digits
+
+Images of your own: data.dir is a folder of PNG pictures, one subfolder for each class, or a .npz file with `images` and
+`labels`; square, all of one size.
 
 The folder receives config.toml, metrics.jsonl, samples/STEP.png, checkpoints/STEP and, unless
 train.tensorboard=false, event files for TensorBoard. Ctrl-C saves and stops, with exit status 130;

@@ -223,6 +223,14 @@ impl Dataset {
         sha256_of::<Vec<u8>>(std::iter::once(head).chain(pixels))
     }
 
+    /// Standard deviation of all pixels around their common mean.
+    pub fn standard_deviation(&self) -> f64 {
+        let n = self.images.len().max(1) as f64;
+        let mean = self.images.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+        let squares = self.images.iter().map(|v| (f64::from(*v) - mean).powi(2));
+        (squares.sum::<f64>() / n).sqrt()
+    }
+
     /// How many images each class has.
     pub fn class_counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes];

@@ -45,7 +45,8 @@ pub fn dataset(config: &Config) -> Result<Dataset> {
 const NAMED: usize = 10;
 
 impl Trainer {
-    /// How many images there are, of which classes, and how many of them are kept out of training.
+    /// How many images there are, of which classes, how many of them are kept out of training, and how far the others' pixels
+    /// scatter (`objective.sigma_data` supposes to know).
     pub fn images_line(&self) -> String {
         let [c, h, w] = self.train.shape;
         let (classes, names) = (self.train.classes, &self.train.class_names);
@@ -61,10 +62,11 @@ impl Trainer {
             format!(" ({})", named.join(", "))
         };
         format!(
-            "{} images of {c}×{h}×{w} in {classes} {}{named}, {} of them held out",
+            "{} images of {c}×{h}×{w} in {classes} {}{named}, {} of them held out; standard deviation {:.2}",
             self.train.len() + self.holdout.len(),
             if classes == 1 { "class" } else { "classes" },
-            self.holdout.len()
+            self.holdout.len(),
+            self.train.standard_deviation()
         )
     }
 

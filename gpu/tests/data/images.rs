@@ -282,3 +282,11 @@ fn the_digest_is_of_shape_labels_and_pixels() {
         assert_ne!(base, other);
     }
 }
+
+#[test]
+fn the_standard_deviation_is_of_all_pixels() {
+    let data = Dataset::new("d", [1, 1, 2], vec![0.5, -0.5, 1.0, 0.0], vec![0, 1], 2);
+    // Around 0.25: 0.0625, 0.5625, 0.5625, 0.0625.
+    let found = data.expect("a data set").standard_deviation();
+    assert!((found - 0.3125_f64.sqrt()).abs() < 1e-15, "{found}");
+}
