@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod axis;
 mod classes;
 mod commands;
 mod failure;

@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::axis::Axis;
 use super::log::Points;
+use crate::axis::Axis;
 use crate::short::short;
 
 /// Size of the drawing in its own units; the page scales it.

@@ -1,6 +1,5 @@
 //! `sadm report`: runs as one HTML file.
 
-mod axis;
 mod chart;
 mod curves;
 mod differences;

@@ -5,6 +5,7 @@ use plotters::prelude::*;
 use sadm_gpu::sampler::SamplerKind;
 
 use super::sampler::Cell;
+use crate::axis::logarithmic_marks;
 use crate::short::short;
 
 const PANEL: (u32, u32) = (720, 300);
@@ -73,6 +74,10 @@ fn panel(
     };
     let (left, right) = range(&mut points.iter().map(|p| p.1));
     let (low, high) = range(&mut points.iter().map(|p| p.2));
+    // The numbers that were asked for are the marks.
+    let mut evaluations: Vec<f64> = points.iter().map(|p| p.1).collect();
+    evaluations.sort_by(f64::total_cmp);
+    evaluations.dedup();
     let mut chart = ChartBuilder::on(area)
         .caption(name, ("sans-serif", 16))
         .margin(10)
@@ -80,8 +85,12 @@ fn panel(
         .y_label_area_size(70)
         .build_cartesian_2d(
             // Room for the names on the right.
-            (left * 0.9..right * LEGEND).log_scale(),
-            (low * 0.8..high * 1.25).log_scale(),
+            (left * 0.9..right * LEGEND)
+                .log_scale()
+                .with_key_points(evaluations),
+            (low * 0.8..high * 1.25)
+                .log_scale()
+                .with_key_points(logarithmic_marks(low * 0.8, high * 1.25)),
         )
         .map_err(drawing)?;
     chart
@@ -89,6 +98,7 @@ fn panel(
         .x_desc("evaluations of the denoiser")
         .y_label_formatter(&|y| short(*y))
         .x_label_formatter(&|x| short(*x))
+        .bold_line_style(BLACK.mix(0.1))
         .light_line_style(TRANSPARENT)
         .draw()
         .map_err(drawing)?;

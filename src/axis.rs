@@ -79,44 +79,57 @@ impl Axis {
     /// Round values to mark.
     pub fn marks(&self) -> Vec<f64> {
         let mut marks = if self.logarithmic {
-            self.powers()
+            powers(self.low, self.high)
         } else {
-            self.multiples()
+            multiples(self.low, self.high)
         };
         marks.retain(|mark| (self.low..=self.high).contains(mark));
         marks
     }
+}
 
-    /// Multiples of 1, 2 or 5 times a power of ten, about five.
-    fn multiples(&self) -> Vec<f64> {
-        let rough = (self.high - self.low) / 5.0;
-        let power = 10_f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0]
-            .map(|m| m * power)
-            .into_iter()
-            .find(|step| *step >= rough)
-            .unwrap_or(10.0 * power);
-        let first = (self.low / step).ceil();
-        (0..12).map(|k| (first + f64::from(k)) * step).collect()
-    }
-
-    /// Powers of ten; with 2 and 5 between them where they are few, not all where they are many.
-    fn powers(&self) -> Vec<f64> {
-        let (first, last) = (self.low.log10().floor(), self.high.log10().ceil());
-        let stride = ((last - first) / 6.0).ceil().max(1.0);
-        let between: &[f64] = if (self.high / self.low).log10() > 3.0 {
-            &[1.0]
-        } else {
-            &[1.0, 2.0, 5.0]
-        };
-        let mut marks = Vec::new();
-        let mut exponent = first;
-        while exponent <= last {
-            marks.extend(between.iter().map(|m| m * 10_f64.powf(exponent)));
-            exponent += stride;
-        }
+/// Round values from `low` to `high`, both positive, for an axis whose equal steps are equal ratios.
+pub fn logarithmic_marks(low: f64, high: f64) -> Vec<f64> {
+    let within = |mut marks: Vec<f64>| {
+        marks.retain(|mark| (low..=high).contains(mark));
         marks
+    };
+    let marks = within(powers(low, high));
+    if marks.len() > 1 {
+        return marks;
     }
+    within(multiples(low, high))
+}
+
+/// Multiples of 1, 2 or 5 times a power of ten, about five.
+fn multiples(low: f64, high: f64) -> Vec<f64> {
+    let rough = (high - low) / 5.0;
+    let power = 10_f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0]
+        .map(|m| m * power)
+        .into_iter()
+        .find(|step| *step >= rough)
+        .unwrap_or(10.0 * power);
+    let first = (low / step).ceil();
+    (0..12).map(|k| (first + f64::from(k)) * step).collect()
+}
+
+/// Powers of ten; with 2 and 5 between them where they are few, not all where they are many.
+fn powers(low: f64, high: f64) -> Vec<f64> {
+    let (first, last) = (low.log10().floor(), high.log10().ceil());
+    let stride = ((last - first) / 6.0).ceil().max(1.0);
+    let between: &[f64] = if (high / low).log10() > 3.0 {
+        &[1.0]
+    } else {
+        &[1.0, 2.0, 5.0]
+    };
+    let mut marks = Vec::new();
+    let mut exponent = first;
+    while exponent <= last {
+        marks.extend(between.iter().map(|m| m * 10_f64.powf(exponent)));
+        exponent += stride;
+    }
+    marks
 }
 
 #[cfg(test)]
@@ -146,5 +159,7 @@ mod tests {
         assert_eq!(axis.marks(), [0.0, 200.0, 400.0, 600.0, 800.0]);
         let axis = Axis::of([0.9, 150.0].into_iter(), (0.0, 1.0), true);
         assert_eq!(axis.marks(), [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0]);
+        assert_eq!(logarithmic_marks(3.0, 60.0), [5.0, 10.0, 20.0, 50.0]);
+        assert_eq!(logarithmic_marks(11.0, 19.0), [12.0, 14.0, 16.0, 18.0]);
     }
 }
