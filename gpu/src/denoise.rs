@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::forward::{loss_dtype, per_sample};
+use crate::names::{NameAndNumber, with_number};
 use crate::schedule::Schedule;
-use crate::structure::{NameAndNumber, with_number};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -1,0 +1,185 @@
+//! What a key is that nothing is said of.
+
+use super::{
+    AdversarialConfig, AdversarialEnd, CheckpointConfig, DataConfig, DatasetKind, Decay,
+    EncoderTraining, GuidedEta, ObjectiveConfig, OnFailure, PhaseConfig, SampleConfig,
+    ShadowConfig, StructureConfig, StructureMethod, TimeLaw, TimeSharing, TrainConfig, UpdateOrder,
+};
+use crate::denoise::Weight;
+use crate::network::{Compute, DitConfig, UNetConfig};
+use crate::parametrisation::Parametrisation;
+use crate::sampler::SamplerKind;
+use crate::schedule::Schedule;
+use crate::structure::{Diagonal, Distance, Eta, Relation};
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            dataset: DatasetKind::Digits,
+            dir: String::new(),
+            holdout: 0.1,
+            flip: false,
+            limit: 0,
+        }
+    }
+}
+
+impl Default for UNetConfig {
+    /// Two levels of 32 and 64 channels; channels of the images and classes follow the data.
+    fn default() -> Self {
+        Self {
+            in_channels: 0,
+            channels: vec![32, 64],
+            blocks: 1,
+            attention: vec![1],
+            heads: 2,
+            groups: 8,
+            emb_dim: 128,
+            time_dim: 64,
+            classes: None,
+        }
+    }
+}
+
+impl Default for DitConfig {
+    /// Four blocks of width 96 on 2×2 patches; the images' dimensions and classes follow the data.
+    fn default() -> Self {
+        Self {
+            in_channels: 0,
+            size: 0,
+            patch: 2,
+            dim: 96,
+            depth: 4,
+            heads: 4,
+            mlp_ratio: 4,
+            time_dim: 64,
+            classes: None,
+        }
+    }
+}
+
+impl Default for ObjectiveConfig {
+    fn default() -> Self {
+        Self {
+            schedule: Schedule::Edm,
+            parametrisation: Parametrisation::Edm,
+            weight: Weight::Edm,
+            sigma_data: 0.5,
+            time: TimeLaw::LogNormal,
+            time_min: 1e-3,
+            time_max: 1.0,
+            p_mean: -1.2,
+            p_std: 1.2,
+            time_sharing: TimeSharing::PerSample,
+            label_dropout: 0.1,
+        }
+    }
+}
+
+impl Default for StructureConfig {
+    fn default() -> Self {
+        Self {
+            method: StructureMethod::Adversarial,
+            weight: 1.0,
+            relation: Relation::Cosine,
+            distance: Distance::Squared,
+            diagonal: Diagonal::Include,
+            eta: Eta::InverseTime,
+            guided_eta: GuidedEta::Same,
+            eta_t_min: 0.1,
+        }
+    }
+}
+
+impl Default for EncoderTraining {
+    fn default() -> Self {
+        Self {
+            widths: vec![32, 64, 64],
+            groups: 8,
+            dim: 64,
+            batch: 64,
+            learning_rate: 2e-3,
+            weight_decay: 1e-2,
+        }
+    }
+}
+
+impl Default for AdversarialConfig {
+    fn default() -> Self {
+        Self {
+            update_order: UpdateOrder::ThetaFirst,
+            theta_steps: 1,
+            phi_steps: 1,
+            learning_rate: 3e-4,
+            until: AdversarialEnd::Rounds,
+            balance_window: 50,
+            balance_tolerance: 0.05,
+        }
+    }
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            steps: 2000,
+            batch: 64,
+            compute: Compute::F32,
+            learning_rate: 1e-3,
+            warmup: 0.05,
+            decay: Decay::Cosine,
+            beta1: 0.9,
+            beta2: 0.99,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            clip_norm: 1.0,
+            ema_half_life: 10_000.0,
+            ema_ramp: 0.05,
+            log_every: 10,
+            tensorboard: true,
+        }
+    }
+}
+
+impl Default for PhaseConfig {
+    fn default() -> Self {
+        Self {
+            encoder: 0.1,
+            denoise: 0.4,
+            guided: 0.3,
+            adversarial: 0.2,
+        }
+    }
+}
+
+impl Default for SampleConfig {
+    fn default() -> Self {
+        Self {
+            every: 500,
+            count: 80,
+            sampler: SamplerKind::Heun,
+            steps: 18,
+            guidance: 1.0,
+            sigma_min: 0.002,
+            sigma_max: 80.0,
+            rho: 7.0,
+        }
+    }
+}
+
+impl Default for ShadowConfig {
+    fn default() -> Self {
+        Self {
+            every: 20,
+            on_failure: OnFailure::Stop,
+        }
+    }
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self {
+            every: 250,
+            keep: 2,
+        }
+    }
+}
