@@ -162,20 +162,20 @@ fn save_npz(path: &Path, arrays: &[Written<'_>]) {
 fn arrays_of_images_and_labels_are_read() {
     let folder = folder();
     let path = folder.path().join("a.npz");
-    // Two images of 1×2 pixels and three channels, channels last.
-    let bytes: Vec<u8> = (0..12).collect();
-    let images = ("arr_0", vec![2, 1, 2, 3], Values::Bytes(&bytes));
+    // Two images of 2×3 pixels and three channels, channels last.
+    let bytes: Vec<u8> = (0..36).collect();
+    let images = ("arr_0", vec![2, 2, 3, 3], Values::Bytes(&bytes));
     save_npz(
         &path,
         &[images, ("arr_1", vec![2, 1], Values::Integers(&[4, 1]))],
     );
     let data = Dataset::images(&path).expect("images");
-    assert_eq!((data.shape, data.classes), ([3, 1, 2], 5));
+    assert_eq!((data.shape, data.classes), ([3, 2, 3], 5));
     assert_eq!(data.labels, [4, 1]);
-    let read: Vec<u8> = data.images[..6].iter().map(|v| byte(*v)).collect();
-    assert_eq!(read, [0, 3, 1, 4, 2, 5]);
+    let read: Vec<u8> = data.images[..12].iter().map(|v| byte(*v)).collect();
+    assert_eq!(read, [0, 3, 6, 9, 12, 15, 1, 4, 7, 10, 13, 16]);
     // Grey bytes without an axis of channels, no labels.
-    save_npz(&path, &[("images", vec![3, 2, 2], Values::Bytes(&bytes))]);
+    save_npz(&path, &[("images", vec![3, 2, 2], Values::Bytes(&bytes[..12]))]);
     let data = Dataset::images(&path).expect("images");
     assert_eq!((data.shape, data.classes, data.len()), ([1, 2, 2], 1, 3));
     // Reals are in [−1, 1], channels first.
