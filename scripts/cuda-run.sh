@@ -2,8 +2,8 @@
 # usage: run.sh [OUT]
 # On a machine with an NVIDIA card: holds every quantity against the reference on the card, trains presets on it,
 # and times the program beside PyTorch where python3 has it. Results go to OUT (default: results, beside this file).
-# CASES=10000, STEPS=200 and BENCH='' (what to time; everything) say how much; DEVICE=cuda:0 says where. Without a card the program says so and computes
-# on the processor. With SADM_DATA_DIR, the presets mnist and cifar10 are trained too where their files are there.
+# CASES=10000, STEPS=200 and BENCH='' (what to time; everything) say how much; ONLY='verify train-digits' does only the steps whose names begin so, for a card
+# that is lent by the minute; DEVICE=cuda:0 says where. Without a card the program says so and computes on the processor. With SADM_DATA_DIR, the presets mnist and cifar10 are trained too where their files are there.
 set -uo pipefail
 
 here=$(realpath "$(dirname "$(readlink -f "$0")")")
@@ -25,7 +25,11 @@ export LD_LIBRARY_PATH=$folders${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 
 failed=()
 step() { # name, command...
-    local name=$1
+    local name=$1 chosen=${ONLY:+no}
+    for beginning in ${ONLY:-}; do
+        [[ $name == "$beginning"* ]] && chosen=yes
+    done
+    [[ $chosen == no ]] && return
     shift
     echo "== $name: $*"
     nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits --loop-ms=200 >"$out/memory" 2>/dev/null &

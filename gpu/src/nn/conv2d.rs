@@ -1,6 +1,7 @@
 //! Convolution of images with zero padding; with stride 1 where it is trained.
 
 use std::fmt;
+use std::sync::Arc;
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
@@ -81,7 +82,7 @@ pub fn conv2d_strided(
 }
 
 /// Who makes the convolutions on a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Convolutions {
     /// This crate: the processor.
     Own,
@@ -89,8 +90,8 @@ pub enum Convolutions {
     Cudnn,
     /// candle, where cuDNN is missing or the program was built without the feature `cudnn`.
     Composed,
-    /// candle, since cuDNN failed its test on this card.
-    CudnnIsWrong,
+    /// cuDNN, but candle in the types of elements in which cuDNN failed its test on this card: which, and how.
+    CudnnIsWrong(Arc<str>),
 }
 
 impl Convolutions {
@@ -107,12 +108,15 @@ impl Convolutions {
 
 impl fmt::Display for Convolutions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Own => "sadm",
-            Self::Cudnn => "cuDNN",
-            Self::Composed => "candle",
-            Self::CudnnIsWrong => "candle, since cuDNN failed its test",
-        })
+        match self {
+            Self::Own => f.write_str("sadm"),
+            Self::Cudnn => f.write_str("cuDNN"),
+            Self::Composed => f.write_str("candle"),
+            Self::CudnnIsWrong(where_and_how) => write!(
+                f,
+                "cuDNN, by candle where cuDNN failed its test: {where_and_how}"
+            ),
+        }
     }
 }
 

@@ -28,6 +28,7 @@ use cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits};
 use half::{bf16, f16};
 
 use super::conv2d::Geometry;
+use super::failures::Failures;
 use super::{Convolutions, composed};
 
 thread_local! {
@@ -35,21 +36,26 @@ thread_local! {
     static KNOWN: RefCell<HashMap<DeviceId, State>> = RefCell::default();
 }
 
-/// What is known of cuDNN on a card.
+/// What is known of cuDNN on a card: a handle, where there is one, and the types in which its convolutions failed their test.
 #[derive(Clone)]
-enum State {
-    Right(Arc<Cudnn>),
-    Wrong,
-    Missing,
+struct State {
+    handle: Option<Arc<Cudnn>>,
+    failures: Failures,
 }
+
+/// The types of elements that are convolved by cuDNN.
+const TYPES: [DType; 3] = [DType::F32, DType::BF16, DType::F16];
 
 /// See [`conv2d_strided`](super::conv2d_strided), without a bias; nothing where cuDNN cannot do it.
 pub(super) fn conv2d(x: &Tensor, weight: &Tensor, geometry: &Geometry) -> Result<Option<Tensor>> {
     let Device::Cuda(device) = x.device() else {
         return Ok(None);
     };
-    let known = matches!(x.dtype(), DType::F32 | DType::BF16 | DType::F16);
-    if !known || !matches!(state(device), State::Right(_)) {
+    if !TYPES.contains(&x.dtype()) {
+        return Ok(None);
+    }
+    let state = state(device);
+    if state.handle.is_none() || state.failures.of(x.dtype()).is_some() {
         return Ok(None);
     }
     own(x, weight, geometry).map(Some)
@@ -63,10 +69,11 @@ fn own(x: &Tensor, weight: &Tensor, geometry: &Geometry) -> Result<Tensor> {
 
 /// Who makes the convolutions on a card.
 pub(super) fn on(device: &CudaDevice) -> Convolutions {
-    match state(device) {
-        State::Right(_) => Convolutions::Cudnn,
-        State::Wrong => Convolutions::CudnnIsWrong,
-        State::Missing => Convolutions::Composed,
+    let state = state(device);
+    match (state.handle, state.failures.summary()) {
+        (None, _) => Convolutions::Composed,
+        (Some(_), None) => Convolutions::Cudnn,
+        (Some(_), Some(summary)) => Convolutions::CudnnIsWrong(summary.into()),
     }
 }
 
@@ -75,23 +82,28 @@ fn state(device: &CudaDevice) -> State {
     if let Some(known) = KNOWN.with_borrow(|known| known.get(&id).cloned()) {
         return known;
     }
-    let know = |state: &State| KNOWN.with_borrow_mut(|known| known.insert(id, state.clone()));
-    let Ok(handle) = Cudnn::new(device.cuda_stream()) else {
-        know(&State::Missing);
-        return State::Missing;
+    let keep = |state: State| {
+        KNOWN.with_borrow_mut(|known| known.insert(id, state.clone()));
+        state
     };
-    let mut state = State::Right(handle);
     // The test needs the handle.
-    know(&state);
-    if !is_right(&Device::Cuda(device.clone())).unwrap_or(false) {
-        state = State::Wrong;
-        know(&state);
+    let state = keep(State {
+        handle: Cudnn::new(device.cuda_stream()).ok(),
+        failures: Failures::default(),
+    });
+    if state.handle.is_none() {
+        return state;
     }
-    state
+    let card = Device::Cuda(device.clone());
+    keep(State {
+        failures: Failures::of_each(&TYPES, |dtype| failure(&card, dtype)),
+        ..state
+    })
 }
 
-/// Whether cuDNN's convolution and its gradients are those of the processor in each format, in whole numbers that all of them hold.
-fn is_right(card: &Device) -> Result<bool> {
+/// Which of cuDNN's convolution and its gradients is not that of the processor in elements of a type, in whole numbers that all
+/// types hold.
+fn failure(card: &Device, dtype: DType) -> Result<Option<String>> {
     let of = |shape: (usize, usize, usize, usize), factor: usize, modulus: usize| {
         let len = shape.0 * shape.1 * shape.2 * shape.3;
         let values = (0..len).map(|i| (i * factor % modulus) as f32 - (modulus / 2) as f32);
@@ -105,27 +117,29 @@ fn is_right(card: &Device) -> Result<bool> {
     let y = composed::conv2d_strided(&own_x, &own_weight, None, 1, (1, 0))?;
     let grads = (&y * &dy)?.sum_all()?.backward()?;
     let of = |var: &Var| grads.get(var).cloned().ok_or_else(|| missing("a gradient"));
-    let want = [y, of(&own_x)?, of(&own_weight)?];
+    let want = [
+        ("the convolution", y),
+        ("the image's gradient", of(&own_x)?),
+        ("the weight's gradient", of(&own_weight)?),
+    ];
 
-    for dtype in [DType::F32, DType::BF16, DType::F16] {
-        let [x, weight, dy] = [&x, &weight, &dy].map(|t| t.to_dtype(dtype)?.to_device(card));
-        let (x, weight, dy) = (x?, weight?, dy?);
-        let op = Convolution(geometry);
-        let got = [
-            own(&x, &weight, &geometry)?,
-            weight.apply_op2_no_bwd(&dy, &DataGradient(op))?,
-            x.apply_op2_no_bwd(&dy, &FilterGradient(op))?,
-        ];
-        for (got, want) in got.iter().zip(&want) {
-            let got = got.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
-            let [got, want] = [&got, want].map(|t| t.flatten_all()?.to_vec1::<f32>());
-            // Whole numbers up to 2⁸: every order of every sum is exact, and so the comparison may be.
-            if got? != want? {
-                return Ok(false);
-            }
+    let [x, weight, dy] = [&x, &weight, &dy].map(|t| t.to_dtype(dtype)?.to_device(card));
+    let (x, weight, dy) = (x?, weight?, dy?);
+    let op = Convolution(geometry);
+    let got = [
+        own(&x, &weight, &geometry)?,
+        weight.apply_op2_no_bwd(&dy, &DataGradient(op))?,
+        x.apply_op2_no_bwd(&dy, &FilterGradient(op))?,
+    ];
+    for (got, (what, want)) in got.iter().zip(&want) {
+        let got = got.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+        let [got, want] = [&got, want].map(|t| t.flatten_all()?.to_vec1::<f32>());
+        // Whole numbers up to 2⁸: every order of every sum is exact, and so the comparison may be.
+        if got? != want? {
+            return Ok(Some(format!("{what} is another")));
         }
     }
-    Ok(true)
+    Ok(None)
 }
 
 fn missing(what: &str) -> Error {
@@ -188,9 +202,7 @@ impl Convolution {
         T: CudaDType + WithDType + CudnnDataType + DeviceRepr + ValidAsZeroBits,
     {
         let device = inputs[0].0.device().clone();
-        let State::Right(cudnn) = state(&device) else {
-            return Err(missing("cuDNN"));
-        };
+        let cudnn = state(&device).handle.ok_or_else(|| missing("cuDNN"))?;
         let range = |layout: &Layout| match layout.contiguous_offsets() {
             Some((start, end)) => Ok(start..end),
             None => Err(Error::RequiresContiguous { op: "conv2d" }.bt()),

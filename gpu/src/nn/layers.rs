@@ -1,18 +1,19 @@
 //! Who makes the layers other than convolutions.
 
 use std::fmt;
+use std::sync::Arc;
 
 use candle_core::Device;
 
 /// Who makes linear layers, normalisations, softmax, activations, gated sums, clipping and the optimiser's step on a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Layers {
     /// This crate: the processor, and cards on which its kernels passed their test.
     Own,
     /// candle, as the variable `SADM_KERNELS=off` says.
     Composed,
-    /// candle, since the kernels failed their test on this card.
-    OwnAreWrong,
+    /// This crate, but candle in the types of elements in which the kernels failed their test on this card: which, and how.
+    OwnAreWrong(Arc<str>),
 }
 
 impl Layers {
@@ -29,10 +30,13 @@ impl Layers {
 
 impl fmt::Display for Layers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Own => "sadm",
-            Self::Composed => "candle",
-            Self::OwnAreWrong => "candle, since sadm's kernels failed their test",
-        })
+        match self {
+            Self::Own => f.write_str("sadm"),
+            Self::Composed => f.write_str("candle"),
+            Self::OwnAreWrong(where_and_how) => write!(
+                f,
+                "sadm, by candle where sadm's kernels failed their test: {where_and_how}"
+            ),
+        }
     }
 }

@@ -24,6 +24,8 @@ mod convolution;
 mod cudnn;
 mod embedding;
 mod exponential;
+#[cfg(any(feature = "cuda", test))]
+mod failures;
 mod frame;
 mod gated_sum;
 mod group_norm;

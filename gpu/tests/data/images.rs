@@ -31,6 +31,7 @@ fn a_folder_for_each_class_gives_classes_by_name_in_turn() {
         ("cat/1.png", 10),
         ("cat/0.PNG", 0),
         ("ant/z.png", 100),
+        ("ant/zz.png", 150),
         ("cat/2.png", 20),
     ] {
         png(&at(name), image::ColorType::Rgb8, 2, first);
@@ -41,9 +42,9 @@ fn a_folder_for_each_class_gives_classes_by_name_in_turn() {
     let data = Dataset::images(folder.path()).expect("pictures");
     assert_eq!((data.shape, data.classes), ([3, 2, 2], 2));
     assert_eq!(data.class_names, ["ant", "cat"]);
-    assert_eq!(data.labels, [0, 1, 1, 1]);
-    let firsts: Vec<u8> = (0..4).map(|i| byte(data.images[i * 12])).collect();
-    assert_eq!(firsts, [100, 0, 10, 20]);
+    assert_eq!(data.labels, [0, 1, 0, 1, 1]);
+    let firsts: Vec<u8> = (0..5).map(|i| byte(data.images[i * 12])).collect();
+    assert_eq!(firsts, [100, 0, 150, 10, 20]);
     // Channels are planes: red, green and blue of the first picture's first pixel are 100, 101, 102.
     let planes: Vec<u8> = (0..3).map(|c| byte(data.images[4 * c])).collect();
     assert_eq!(planes, [100, 101, 102]);
@@ -175,7 +176,10 @@ fn arrays_of_images_and_labels_are_read() {
     let read: Vec<u8> = data.images[..12].iter().map(|v| byte(*v)).collect();
     assert_eq!(read, [0, 3, 6, 9, 12, 15, 1, 4, 7, 10, 13, 16]);
     // Grey bytes without an axis of channels, no labels.
-    save_npz(&path, &[("images", vec![3, 2, 2], Values::Bytes(&bytes[..12]))]);
+    save_npz(
+        &path,
+        &[("images", vec![3, 2, 2], Values::Bytes(&bytes[..12]))],
+    );
     let data = Dataset::images(&path).expect("images");
     assert_eq!((data.shape, data.classes, data.len()), ([1, 2, 2], 1, 3));
     // Reals are in [−1, 1], channels first.

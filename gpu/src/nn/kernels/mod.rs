@@ -26,16 +26,24 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use candle_core::cuda_backend::DeviceId;
-use candle_core::{CudaDevice, Device, Tensor};
+use candle_core::{CudaDevice, DType, Device, Tensor};
 
 use super::Layers;
+use super::failures::Failures;
 
 /// The variable that switches the kernels off: `off`.
 const SWITCH: &str = "SADM_KERNELS";
 
 thread_local! {
-    /// Who makes the layers on each card that was asked about.
-    static KNOWN: RefCell<HashMap<DeviceId, Layers>> = RefCell::default();
+    /// What is known of the kernels on each card that was asked about.
+    static KNOWN: RefCell<HashMap<DeviceId, Known>> = RefCell::default();
+}
+
+/// What is known of the kernels on a card.
+#[derive(Clone, Default)]
+struct Known {
+    off: bool,
+    failures: Failures,
 }
 
 /// Of a normalisation's gradients those that are wanted of x, γ, β.
@@ -61,29 +69,48 @@ pub(crate) fn serve<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> bool {
     let Device::Cuda(device) = first.device() else {
         return false;
     };
-    launch::is_known(first.dtype())
-        && tensors.all(|other| other.dtype() == first.dtype())
-        && on(device) == Layers::Own
+    if !launch::is_known(first.dtype()) || !tensors.all(|other| other.dtype() == first.dtype()) {
+        return false;
+    }
+    let known = known(device);
+    !known.off && known.failures.of(first.dtype()).is_none()
 }
 
-/// Who makes the layers on a card; the first question tests the kernels there.
+/// Who makes the layers on a card.
 pub(super) fn on(device: &CudaDevice) -> Layers {
-    let id = device.id();
-    if let Some(known) = KNOWN.with_borrow(|known| known.get(&id).copied()) {
-        return known;
-    }
-    let know = |layers| {
-        KNOWN.with_borrow_mut(|known| known.insert(id, layers));
-        layers
-    };
-    if std::env::var_os(SWITCH).is_some_and(|switch| switch == "off") {
-        return know(Layers::Composed);
-    }
-    // The test needs them.
-    know(Layers::Own);
-    if test::is_right(&Device::Cuda(device.clone())).unwrap_or(false) {
-        Layers::Own
-    } else {
-        know(Layers::OwnAreWrong)
+    let known = known(device);
+    match known.failures.summary() {
+        _ if known.off => Layers::Composed,
+        None => Layers::Own,
+        Some(summary) => Layers::OwnAreWrong(summary.into()),
     }
 }
+
+/// What is known of a card; the first question tests the kernels there.
+fn known(device: &CudaDevice) -> Known {
+    let id = device.id();
+    if let Some(known) = KNOWN.with_borrow(|all| all.get(&id).cloned()) {
+        return known;
+    }
+    let keep = |known: Known| {
+        KNOWN.with_borrow_mut(|all| all.insert(id, known.clone()));
+        known
+    };
+    let off = std::env::var_os(SWITCH).is_some_and(|switch| switch == "off");
+    // The test needs the kernels.
+    let known = keep(Known {
+        off,
+        ..Known::default()
+    });
+    if off {
+        return known;
+    }
+    let card = Device::Cuda(device.clone());
+    keep(Known {
+        off,
+        failures: Failures::of_each(&TYPES, |dtype| test::failure(&card, dtype)),
+    })
+}
+
+/// The types of elements that the kernels know.
+const TYPES: [DType; 4] = [DType::F64, DType::F32, DType::BF16, DType::F16];

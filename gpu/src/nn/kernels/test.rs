@@ -10,79 +10,109 @@ use crate::nn::{
 };
 use crate::optim;
 
-/// An operation and the shapes of what it takes.
-type Case = (fn(&[Var]) -> Result<Tensor>, &'static [&'static [usize]]);
+/// An operation, its name and the shapes of what it takes.
+type Case = (
+    &'static str,
+    fn(&[Var]) -> Result<Tensor>,
+    &'static [&'static [usize]],
+);
 
 /// Rows longer than a warp and no multiple of it, parameters of each sample and of all.
 const CASES: [Case; 15] = [
     (
+        "layer norm",
         |x| layer_norm(&x[0], Some((&x[1], &x[2]))),
         &[&[3, 5, 41], &[41], &[41]],
     ),
     (
+        "layer norm",
         |x| layer_norm(&x[0], Some((&x[1], &x[2]))),
         &[&[3, 5, 41], &[3, 41], &[3, 41]],
     ),
     // More rows than the sums over them have parts.
     (
+        "layer norm",
         |x| layer_norm(&x[0], Some((&x[1], &x[2]))),
         &[&[151, 3], &[3], &[3]],
     ),
-    (|x| layer_norm(&x[0], None), &[&[3, 300]]),
     (
+        "layer norm without factors",
+        |x| layer_norm(&x[0], None),
+        &[&[3, 300]],
+    ),
+    (
+        "group norm",
         |x| group_norm(&x[0], 3, &x[1], &x[2]),
         &[&[2, 6, 5, 7], &[6], &[6]],
     ),
     (
+        "group norm with SiLU",
         |x| group_norm_silu(&x[0], 2, &x[1], &x[2]),
         &[&[2, 6, 5, 7], &[2, 6], &[2, 6]],
     ),
-    (|x| softmax_last(&x[0]), &[&[4, 3, 70]]),
-    (|x| scaled_softmax(&x[0], 0.3), &[&[2, 40]]),
+    ("softmax", |x| softmax_last(&x[0]), &[&[4, 3, 70]]),
     (
+        "scaled softmax",
+        |x| scaled_softmax(&x[0], 0.3),
+        &[&[2, 40]],
+    ),
+    (
+        "linear",
         |x| linear(&x[0], &x[1], Some(&x[2])),
         &[&[3, 2, 5], &[7, 5], &[7]],
     ),
     // More rows than the sums over them have parts.
     (
+        "linear",
         |x| linear(&x[0], &x[1], Some(&x[2])),
         &[&[151, 2], &[3, 2], &[3]],
     ),
-    (|x| with_bias(&x[0], &x[1]), &[&[3, 5, 4, 9], &[5]]),
+    ("bias", |x| with_bias(&x[0], &x[1]), &[&[3, 5, 4, 9], &[5]]),
     // Whose exponentials overflow unless the largest is taken off.
-    (|x| softmax_last(&(x[0].as_tensor() + 200.0)?), &[&[2, 40]]),
-    (|x| silu(&x[0]), &[&[300]]),
-    (|x| gelu(&x[0]), &[&[300]]),
     (
+        "softmax of large numbers",
+        |x| softmax_last(&(x[0].as_tensor() + 200.0)?),
+        &[&[2, 40]],
+    ),
+    ("SiLU", |x| silu(&x[0]), &[&[300]]),
+    ("GELU", |x| gelu(&x[0]), &[&[300]]),
+    (
+        "gated sum",
         |x| gated_sum(&x[0], &x[1], &x[2]),
         &[&[3, 5, 41], &[3, 41], &[3, 5, 41]],
     ),
 ];
 
-/// Whether each operation, its gradients, a step of AdamW and clipping are the processor's in each type of element.
-pub(super) fn is_right(card: &Device) -> Result<bool> {
-    for dtype in [DType::F64, DType::F32, DType::BF16, DType::F16] {
-        let of = |device: &Device| -> Result<Vec<Tensor>> {
-            let mut all = Vec::new();
-            for (run, shapes) in CASES {
-                all.extend(results(run, shapes, dtype, device)?);
-            }
-            for max in [0.5, 1e6] {
-                all.extend(clipped(max, dtype, device)?);
-            }
-            if matches!(dtype, DType::F64 | DType::F32) {
-                all.extend(optim::one_step(300, dtype, device)?);
-            }
-            Ok(all)
-        };
-        let (want, got) = (of(&Device::Cpu)?, of(card)?);
-        for (want, got) in want.iter().zip(&got) {
-            if !are_close(want, got, dtype)? {
-                return Ok(false);
+/// The first operation whose result, or a gradient of it, is not the processor's in elements of a type, and how far it is off.
+pub(super) fn failure(card: &Device, dtype: DType) -> Result<Option<String>> {
+    let differ = |what: &str, of: &dyn Fn(&Device) -> Result<Vec<Tensor>>| {
+        let got = of(card).map_err(|error| Error::Msg(format!("{what}: {error}")))?;
+        for (number, (want, got)) in of(&Device::Cpu)?.iter().zip(&got).enumerate() {
+            if let Some(how) = difference(want, got, dtype)? {
+                return Ok(Some(format!("{what}, result {number}: {how}")));
             }
         }
+        Ok(None)
+    };
+    for (name, run, shapes) in CASES {
+        let what = format!("{name} of {:?}", shapes[0]);
+        let found = differ(&what, &|device| results(run, shapes, dtype, device))?;
+        if found.is_some() {
+            return Ok(found);
+        }
     }
-    Ok(true)
+    for max in [0.5, 1e6] {
+        let found = differ("clipping", &|device| clipped(max, dtype, device))?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    match dtype {
+        DType::F64 | DType::F32 => {
+            differ("AdamW", &|device| Ok(optim::one_step(300, dtype, device)?))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// The result of an operation, and its gradient by every input.
@@ -142,15 +172,22 @@ fn waves(which: usize, shape: &[usize]) -> Result<Tensor> {
     Tensor::from_vec(values.collect::<Vec<_>>(), shape, &Device::Cpu)
 }
 
-/// Whether two results differ by no more than roundings of the largest element: three of the elements' own type, of the processor's
+/// How far two results differ, if by more than roundings of the largest element: three of the elements' own type, of the processor's
 /// result and of a card's product and its sum with a bias; and two of what sums of 300 elements are computed in for each of them.
-fn are_close(want: &Tensor, got: &Tensor, dtype: DType) -> Result<bool> {
+fn difference(want: &Tensor, got: &Tensor, dtype: DType) -> Result<Option<String>> {
     let numbers = |t: &Tensor| {
         t.to_device(&Device::Cpu)?
             .to_dtype(DType::F64)?
             .flatten_all()?
             .to_vec1::<f64>()
     };
+    if want.dims() != got.dims() {
+        return Ok(Some(format!(
+            "shape {:?}, not {:?}",
+            got.dims(),
+            want.dims()
+        )));
+    }
     let (want, got) = (numbers(want)?, numbers(got)?);
     let largest = want.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
     let (own, computed) = match dtype {
@@ -160,6 +197,7 @@ fn are_close(want: &Tensor, got: &Tensor, dtype: DType) -> Result<bool> {
         _ => (2f64.powi(-11), 2f64.powi(-24)),
     };
     let allowed = largest * (3.0 * own + 600.0 * computed);
-    let mut pairs = want.iter().zip(&got);
-    Ok(want.len() == got.len() && pairs.all(|(want, got)| (want - got).abs() <= allowed))
+    let mut pairs = want.iter().zip(&got).map(|(want, got)| (want - got).abs());
+    let off = pairs.find(|off| off.is_nan() || *off > allowed);
+    Ok(off.map(|off| format!("{off:.1e} off, at most {allowed:.1e} allowed")))
 }
