@@ -19,7 +19,7 @@ Examples:
   sadm evaluate --generated features.npz --reference features-of-real.npy --features given \\
       --name inception --metrics fd,kid,pr,dc --json scores.json
 
-A source is a folder of PNG pictures; a .npy or .npz file with images (uint8, [N, H, W, C]) or features
+A source is a folder of PNG pictures, or of such a folder for each class; a .npy or .npz file with images (uint8, [N, H, W, C]) or features
 ([N, d]); a .safetensors file with `images` (as `sadm sample` writes) or `features`; as a reference also a
 data set (digits, mnist, cifar10), run:train or run:holdout for the images that --run was trained on or kept out, or a .npz
 file with `mu` and `sigma`, as pytorch-fid and ADM write; the images beside them serve the metrics that need samples.
