@@ -4,7 +4,7 @@ use super::npz::{self, Numbers};
 use super::{Dataset, pixel};
 use crate::error::{Error, Result};
 use image::DynamicImage;
-use ndarray::{ArrayD, Axis, Dimension};
+use ndarray::{ArrayD, Dimension};
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::fs;
@@ -179,16 +179,17 @@ impl Images {
         };
         let (shape, pixels) = match array {
             Numbers::Bytes(x) => {
-                let x = if shape.len() == 3 {
-                    x.insert_axis(Axis(3))
-                } else {
-                    x
+                let (h, w, c) = match shape[..] {
+                    [_, h, w] => (h, w, 1),
+                    [_, h, w, c @ (1 | 3)] => (h, w, c),
+                    _ => return Err(refused("[N, H, W, 1 or 3] or [N, H, W] for bytes")),
                 };
-                let [_, h, w, c @ (1 | 3)] = *x.shape() else {
-                    return Err(refused("[N, H, W, 1 or 3] or [N, H, W] for bytes"));
-                };
-                let planes = x.permuted_axes(vec![0, 3, 1, 2]);
-                ([c, h, w], Pixels::Bytes(planes.iter().copied().collect()))
+                let bytes = x.into_raw_vec_and_offset().0;
+                let images = bytes.chunks_exact((h * w * c).max(1));
+                (
+                    [c, h, w],
+                    Pixels::Bytes(images.flat_map(|image| planes(image, c)).collect()),
+                )
             }
             Numbers::Singles(x) => reals(x)?,
             #[expect(clippy::cast_possible_truncation, reason = "pixels are kept as f32")]
@@ -306,11 +307,15 @@ fn picture(path: &Path) -> Result<([usize; 3], Vec<u8>)> {
     } else {
         (1, picture.into_luma8().into_raw())
     };
-    let places = (0..channels).flat_map(|c| (c..bytes.len()).step_by(channels));
     Ok((
         [channels, height, width],
-        places.map(|at| bytes[at]).collect(),
+        planes(&bytes, channels).collect(),
     ))
+}
+
+/// The channels of one image, one after the other, from pixels whose channels lie together.
+fn planes(pixels: &[u8], channels: usize) -> impl Iterator<Item = u8> {
+    (0..channels).flat_map(move |c| pixels[c..].iter().step_by(channels).copied())
 }
 
 /// What a transparent pixel hides is no colour to learn.
