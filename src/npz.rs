@@ -19,6 +19,8 @@ pub enum Array<'a> {
     Integers(&'a ArrayD<i64>),
     /// `float64`.
     Reals(&'a ArrayD<f64>),
+    /// One axis of `str`.
+    Texts(&'a [String]),
 }
 
 /// Writes arrays by name as `.npz`, uncompressed, whole or not at all.
@@ -37,6 +39,7 @@ pub fn write_npz(path: &Path, arrays: &[(&str, Array<'_>)]) -> Result<()> {
             Array::Bytes(array) => add(&mut archive, array)?,
             Array::Integers(array) => add(&mut archive, array)?,
             Array::Reals(array) => add(&mut archive, array)?,
+            Array::Texts(texts) => add_texts(&mut archive, texts)?,
         }
     }
     let bytes = archive.finish()?.into_inner();
@@ -52,6 +55,31 @@ fn add<T: npyz::AutoSerialize + Copy>(out: &mut impl Write, array: &ArrayD<T>) -
         .begin_nd()?;
     writer.extend(array.iter().copied())?;
     writer.finish()?;
+    Ok(())
+}
+
+/// An array of NumPy's type `<U…`, which npyz does not write: a header of version 1.0, then UTF-32 filled up with zeros.
+fn add_texts(out: &mut impl Write, texts: &[String]) -> Result<()> {
+    /// The data begins at a multiple of this many bytes.
+    const ALIGNED: usize = 64;
+    /// Magic number, version and length of the header.
+    const PREFIX: usize = 10;
+    let width = texts.iter().map(|text| text.chars().count()).max();
+    let width = width.unwrap_or(0).max(1);
+    let header = format!(
+        "{{'descr': '<U{width}', 'fortran_order': False, 'shape': ({},), }}",
+        texts.len()
+    );
+    let length = (PREFIX + header.len() + 1).next_multiple_of(ALIGNED) - PREFIX;
+    out.write_all(b"\x93NUMPY\x01\x00")?;
+    out.write_all(&u16::try_from(length)?.to_le_bytes())?;
+    out.write_all(format!("{header:<0$}\n", length - 1).as_bytes())?;
+    for text in texts {
+        let letters = text.chars().map(u32::from).chain(std::iter::repeat(0));
+        for letter in letters.take(width) {
+            out.write_all(&letter.to_le_bytes())?;
+        }
+    }
     Ok(())
 }
 

@@ -131,7 +131,7 @@ fn configuration(args: &Args, folder: &Path) -> Result<Config> {
     let base = match (&args.preset, &args.config) {
         (Some(name), _) => Config::preset(name)?,
         (None, Some(file)) => from_file(file)?,
-        (None, None) if args.resume => from_file(&own)?,
+        (None, None) if args.resume => Config::of_run(&text_of(&own)?, &own.display().to_string())?,
         (None, None) => {
             bail!("name what to train: --preset NAME, --config FILE, or --resume --out DIR")
         }
@@ -140,10 +140,16 @@ fn configuration(args: &Args, folder: &Path) -> Result<Config> {
 }
 
 pub(super) fn from_file(path: &Path) -> Result<Config> {
-    let text = String::from_utf8(files::read(path)?)
+    Ok(Config::from_toml(
+        &text_of(path)?,
+        &path.display().to_string(),
+    )?)
+}
+
+fn text_of(path: &Path) -> Result<String> {
+    String::from_utf8(files::read(path)?)
         .ok()
-        .with_context(|| format!("`{}` is not a text file", path.display()))?;
-    Ok(Config::from_toml(&text, &path.display().to_string())?)
+        .with_context(|| format!("`{}` is not a text file", path.display()))
 }
 
 /// The exit status of work that was stopped, 128 + SIGINT as a shell reports it: what follows in a script does not take it for done.

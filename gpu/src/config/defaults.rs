@@ -2,7 +2,7 @@
 
 use super::{
     AdversarialConfig, AdversarialEnd, CheckpointConfig, DataConfig, DatasetKind, Decay,
-    EncoderTraining, GuidedEta, ObjectiveConfig, OnFailure, PhaseConfig, SampleConfig,
+    EncoderTraining, GuidedEta, LimitBy, ObjectiveConfig, OnFailure, PhaseConfig, SampleConfig,
     ShadowConfig, StructureConfig, StructureMethod, TimeLaw, TimeSharing, TrainConfig, UpdateOrder,
 };
 use crate::denoise::Weight;
@@ -20,6 +20,7 @@ impl Default for DataConfig {
             holdout: 0.1,
             flip: false,
             limit: 0,
+            limit_by: LimitBy::Random,
         }
     }
 }

@@ -58,8 +58,21 @@ pub struct DataConfig {
     pub flip: bool,
     /// Fraction of the images kept out of training, for the accuracy of Ψ.
     pub holdout: f64,
-    /// Use only the first `limit` images (0: all).
+    /// Use only so many images (0: all).
     pub limit: usize,
+    /// Which ones: `random` (by the seed) or `first`.
+    pub limit_by: LimitBy,
+}
+
+/// Which images of a data set remain where `data.limit` takes fewer than there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitBy {
+    /// A random subset, drawn by the seed.
+    #[default]
+    Random,
+    /// Those that come first; of a file sorted by class these are of few classes.
+    First,
 }
 
 /// The data sets with a loader.

@@ -1,6 +1,7 @@
 //! Training images: the embedded digits, MNIST, CIFAR-10, and images of one's own.
 
 mod cifar10;
+mod classes;
 mod digits;
 mod images;
 mod mnist;
@@ -12,6 +13,7 @@ use crate::transfer::to_device;
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
 
+pub use classes::Classes;
 pub use images::{BYTES, Images, Pixels};
 pub use mnist::Split;
 
@@ -125,6 +127,11 @@ impl Dataset {
             "there is no such folder or file; data.dir names a folder of PNG pictures or a .npz file"
         };
         Err(Error::file(path, problem))
+    }
+
+    /// Names of CIFAR-10's classes.
+    pub fn cifar10_classes() -> [&'static str; 10] {
+        cifar10::NAMES
     }
 
     /// Number of images.

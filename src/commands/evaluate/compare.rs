@@ -10,7 +10,7 @@ use super::features::Whose;
 use super::input::{self, Content, Stored};
 use super::matrix::Matrix;
 use super::networks::{INCEPTION_SPATIAL, NetworkFeatures};
-use super::report::{Compared, Line, Report};
+use super::report::{Compared, Line, Report, Side};
 use super::{Judged, Metric, Set, Source};
 
 /// The reference in every kind of feature that is asked for.
@@ -18,6 +18,7 @@ struct Real {
     features: Reference,
     spatial: Option<Reference>,
     nll: Option<Line>,
+    side: Side,
 }
 
 impl Source<'_> {
@@ -41,6 +42,7 @@ impl Source<'_> {
             held_out: held_out.as_ref().map(Matrix::view),
             features: self.features_name(),
             shares: OnceCell::new(),
+            class_by_class: judged.class_by_class,
         };
         let spatial = generated.spatial.as_ref().zip(real.spatial.as_ref());
         let spatial = spatial.map(|(x, reference)| Sets {
@@ -50,6 +52,7 @@ impl Source<'_> {
             held_out: None,
             features: INCEPTION_SPATIAL,
             shares: OnceCell::new(),
+            class_by_class: judged.class_by_class,
         });
         let provenance = self.network.as_ref().map(NetworkFeatures::provenance);
         let resize = provenance.as_ref().and_then(|network| network.resize);
@@ -87,8 +90,11 @@ impl Source<'_> {
             network: provenance,
             encoder: self.encoder_line(),
         };
-        let samples = real.features.count();
-        Ok(self.report(Some(compared), reference, samples, lines))
+        let side = Side {
+            samples: real.features.count(),
+            ..real.side
+        };
+        Ok(self.report(Some(compared), side, lines))
     }
 
     fn features_name(&self) -> &str {
@@ -101,10 +107,7 @@ impl Source<'_> {
     }
 
     fn real(&self, reference: &str) -> Result<Real> {
-        let mut content = self.read(reference)?;
-        if let Some(most) = self.args.reference_count {
-            content = content.first(most.get())?;
-        }
+        let (mut content, side) = self.reference(reference)?;
         let asked = self.args.metrics.contains(&Metric::Nll);
         let nll = asked.then(|| self.nll(&content)).transpose()?;
         if let Content::Statistics { samples, .. } = &mut content
@@ -136,6 +139,7 @@ impl Source<'_> {
             features,
             spatial,
             nll,
+            side,
         })
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use ndarray::{Array1, Array2, ArrayD, Axis, Ix1, Ix2, Slice};
+use ndarray::{Array1, Array2, ArrayD, Ix1, Ix2};
 use sadm_gpu::config::{Config, DatasetKind};
 use sadm_gpu::data::npz::{self, Numbers};
 use sadm_gpu::data::{BYTES, Dataset, Images, Pixels};
@@ -49,48 +49,6 @@ pub enum Content {
         /// Images or features.
         samples: Option<Box<Self>>,
     },
-}
-
-impl Content {
-    /// The first `most` samples; stored moments stay what they are.
-    ///
-    /// # Errors
-    /// Moments without samples.
-    pub fn first(self, most: usize) -> Result<Self> {
-        Ok(match self {
-            Self::Images(mut images) => {
-                images.pixels.truncate(most * images.size());
-                if let Some(labels) = &mut images.labels {
-                    labels.truncate(most);
-                }
-                Self::Images(images)
-            }
-            Self::Features {
-                features,
-                probabilities,
-            } => {
-                let first = |mut x: Array2<f64>| {
-                    let rows = most.min(x.nrows());
-                    x.slice_axis_inplace(Axis(0), Slice::from(..rows));
-                    x
-                };
-                Self::Features {
-                    features: features.first(most),
-                    probabilities: probabilities.map(first),
-                }
-            }
-            Self::Statistics {
-                moments,
-                samples: Some(samples),
-            } => Self::Statistics {
-                moments,
-                samples: Some(Box::new(samples.first(most)?)),
-            },
-            Self::Statistics { samples: None, .. } => {
-                bail!("--reference-count takes samples, and the reference holds none")
-            }
-        })
-    }
 }
 
 /// Names of `.npz` arrays that hold mean and covariance: pooled features, and the spatial ones of ADM's files.
@@ -182,7 +140,7 @@ fn of_dataset(data: Dataset, kind: DatasetKind) -> Images {
         pixels: Pixels::Reals(data.images),
         spacing: Some(spacing),
         labels: Some(data.labels),
-        classes: Vec::new(),
+        classes: data.class_names,
     }
 }
 

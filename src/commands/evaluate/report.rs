@@ -98,9 +98,9 @@ pub struct Side {
     pub source: String,
     /// How many samples; unknown for stored statistics.
     pub samples: Option<usize>,
-    /// How the classes of a run's samples were chosen.
+    /// How they were chosen: the classes of a run's samples, the part of a reference.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub classes: Option<&'static str>,
+    pub chosen: Option<String>,
 }
 
 /// What is compared with the reference.
@@ -221,8 +221,10 @@ impl fmt::Display for Side {
         match self.samples {
             Some(n) => {
                 write!(f, "{n} samples of {}", self.source)?;
-                self.classes
-                    .map_or(Ok(()), |classes| write!(f, ", {classes}"))
+                match &self.chosen {
+                    Some(chosen) => write!(f, ", {chosen}"),
+                    None => Ok(()),
+                }
             }
             None => write!(f, "stored mean and covariance in {}", self.source),
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use super::args::Kind;
+use super::args::{Kind, SplitOrder};
 use super::networks::{INCEPTION, INCEPTION_SPATIAL};
 use super::{Args, Metric};
 
@@ -63,6 +63,14 @@ fn refuse_idle_options(args: &Args) -> Result<()> {
                 "{option} changes {} alone, which --metrics does not ask for",
                 users.join(" and ")
             );
+        }
+    }
+    if args.split_order == SplitOrder::Consecutive {
+        if args.shuffle.is_some() {
+            bail!("--shuffle and --split-order consecutive exclude each other");
+        }
+        if !args.metrics.contains(&Is) {
+            bail!("--split-order changes is alone, which --metrics does not ask for");
         }
     }
     if args.encoder.is_some() && args.features != Kind::Encoder {
