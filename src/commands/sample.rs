@@ -1,5 +1,6 @@
 //! `sadm sample`: images from a run, as a picture or as tensors.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use ndarray::{Array1, ArrayD};
 use sadm_gpu::sampler::{SamplerKind, SamplerOptions};
 use sadm_gpu::train::{Run, SampleRequest};
 
+use super::evaluate::SAMPLES_MARK;
 use crate::npz::{self, Array};
 use crate::recorder::not_finite;
 use crate::{classes, files, image_grid, numbers, place, progress, threads};
@@ -288,7 +290,9 @@ fn write_tensors(path: &Path, images: &Tensor, labels: &[Option<u32>]) -> Result
     let count = labels.len();
     let labels = Tensor::from_vec(labels, count, &Device::Cpu)?;
     let images = images.to_device(&Device::Cpu)?.contiguous()?;
-    let bytes = safetensors::serialize([("images", &images), ("labels", &labels)], None)
+    let (key, mark) = SAMPLES_MARK;
+    let said = HashMap::from([(key.to_owned(), mark.to_owned())]);
+    let bytes = safetensors::serialize([("images", &images), ("labels", &labels)], Some(said))
         .map_err(|reason| anyhow!("cannot lay out the samples: {reason}"))?;
     files::write_atomically(path, |out| Ok(out.write_all(&bytes)?)).context("samples")
 }

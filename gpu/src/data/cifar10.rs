@@ -1,6 +1,6 @@
 //! CIFAR-10 in its official binary batches.
 
-use super::{Dataset, pixel, read};
+use super::{BYTES, Dataset, pixel, read};
 use crate::error::{Error, Result};
 use std::path::Path;
 
@@ -36,5 +36,6 @@ pub(super) fn load(dir: &Path) -> Result<Dataset> {
             images.extend(pixels.iter().copied().map(pixel));
         }
     }
-    Dataset::new("cifar10", [3, 32, 32], images, labels, usize::from(CLASSES))
+    let data = Dataset::new("cifar10", [3, 32, 32], images, labels, usize::from(CLASSES))?;
+    Ok(data.with_spacing(BYTES))
 }

@@ -12,12 +12,15 @@ use super::matrix::Matrix;
 use super::networks::{INCEPTION_SPATIAL, NetworkFeatures};
 use super::report::{Compared, Line, Report};
 use super::{Judged, Metric, Set, Source};
+use crate::progress::say;
 
 /// The reference in every kind of feature that is asked for.
 struct Real {
     features: Reference,
     spatial: Option<Reference>,
     nll: Option<Line>,
+    /// What reading it did.
+    found: Option<String>,
 }
 
 impl Source<'_> {
@@ -58,7 +61,8 @@ impl Source<'_> {
             .encoder
             .as_ref()
             .map(|psi| format!("; Ψ {}", psi.digest()));
-        let beside = resize.or(psi).unwrap_or_default();
+        let reading = args.reading.said(args.features);
+        let beside = reading.to_owned() + &resize.or(psi).unwrap_or_default();
         let mut lines = Vec::new();
         for metric in &args.metrics {
             let sets = match (metric, &spatial) {
@@ -88,6 +92,7 @@ impl Source<'_> {
             encoder: self.encoder_line(),
         };
         let samples = real.features.count();
+        let reference = (reference, real.found);
         Ok(self.report(Some(compared), reference, samples, lines))
     }
 
@@ -102,6 +107,7 @@ impl Source<'_> {
 
     fn real(&self, reference: &str) -> Result<Real> {
         let mut content = self.read(reference)?;
+        let found = content.found();
         if let Some(most) = self.args.reference_count {
             content = content.first(most.get())?;
         }
@@ -136,6 +142,7 @@ impl Source<'_> {
             features,
             spatial,
             nll,
+            found,
         })
     }
 
@@ -144,7 +151,7 @@ impl Source<'_> {
         if self.args.features != Kind::Inception || !self.args.metrics.contains(&Metric::Sfid) {
             return Ok(None);
         }
-        match input::read(reference, Stored::Spatial)? {
+        match input::read(reference, Stored::Spatial, &self.args.reading.rules())? {
             Content::Statistics { moments, .. } => Ok(Some(Reference {
                 samples: None,
                 moments: Some(moments),
@@ -159,7 +166,11 @@ impl Source<'_> {
         let Some(source) = &self.args.held_out else {
             return Ok(None);
         };
-        match self.set(Whose::HeldOut, self.read(source)?)?.samples {
+        let content = self.read(source)?;
+        if let Some(found) = content.found() {
+            say(&format!("held-out {source}: {found}"));
+        }
+        match self.set(Whose::HeldOut, content)?.samples {
             Some(set) => Ok(Some(set.features)),
             None => bail!("--held-out must hold samples, not a mean and a covariance"),
         }

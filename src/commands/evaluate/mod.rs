@@ -16,6 +16,7 @@ pub use args::{Args, Divisor, Metric};
 use compute::LEVEL;
 use features::{Extracted, Whose};
 use input::Content;
+pub use input::SAMPLES_MARK;
 use networks::NetworkFeatures;
 use report::{Compared, Line, Model, Report, Side};
 
@@ -30,6 +31,7 @@ mod log;
 mod matrix;
 mod networks;
 mod nll;
+mod reading;
 mod report;
 mod request;
 mod sampled;
@@ -46,7 +48,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let of_model = args.metrics.iter().all(|metric| *metric == Metric::Nll);
     if of_model && args.save_statistics.is_none() {
         if let Some(reference) = &args.reference {
-            let line = source.nll(&source.read(reference)?)?;
+            let content = source.read(reference)?;
+            let line = source.nll(&content)?;
+            let reference = (reference.as_str(), content.found());
             source.answer(&source.report(None, reference, None, vec![line]))?;
         }
         return Ok(ExitCode::SUCCESS);
@@ -131,7 +135,7 @@ impl<'a> Source<'a> {
         if input::is_part(source) {
             return input::part_of_run(source, &self.model()?.0);
         }
-        input::read(source, self.args.moments)
+        input::read(source, self.args.moments, &self.args.reading.rules())
     }
 
     /// Whose encoder gives the features.
@@ -177,9 +181,16 @@ impl<'a> Source<'a> {
             let source = format!("{}, step {}", model.run, model.step);
             (Content::Images(images), source)
         };
+        let reading = &self.args.reading;
+        let found = content.found();
+        let content = match content {
+            Content::Images(images) => Content::Images(reading.taken(images)),
+            other => other,
+        };
         let diversity = match &content {
             Content::Images(images) if self.args.metrics.contains(&Metric::Lpips) => {
-                diversity::lines(&self.args.network, images, &self.device)?
+                let said = reading.said(Kind::Pixels);
+                diversity::lines(&self.args.network, images, said, &self.device)?
             }
             _ => Vec::new(),
         };
@@ -192,6 +203,7 @@ impl<'a> Source<'a> {
             source,
             samples: Some(set.features.view().nrows()),
             classes: drawn.then(|| self.args.classes.name()),
+            reading: found,
         };
         Ok(Judged {
             set,
@@ -241,6 +253,7 @@ impl<'a> Source<'a> {
     }
 
     fn features_of(&self, whose: Whose, images: Images) -> Result<Extracted> {
+        let images = self.args.reading.taken(images);
         match (&self.network, &self.encoder) {
             (Some(network), _) => network.of(whose, &images),
             (None, Some(encoder)) => features::encoded(encoder, whose, &images, &self.device),
@@ -251,7 +264,7 @@ impl<'a> Source<'a> {
     fn report(
         &self,
         compared: Option<Compared>,
-        reference: &str,
+        (reference, reading): (&str, Option<String>),
         samples: Option<usize>,
         metrics: Vec<Line>,
     ) -> Report {
@@ -262,6 +275,7 @@ impl<'a> Source<'a> {
                 source: reference.to_owned(),
                 samples,
                 classes: None,
+                reading,
             },
             level: LEVEL,
             metrics,

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use candle_core::Device;
 use rand::Rng;
-use sadm_gpu::data::{Images, Pixels};
+use sadm_gpu::data::{Found, Images, Pixels};
 use sadm_gpu::random::Streams;
 use sadm_gpu::train::{Run, SampleRequest};
 
@@ -35,6 +35,7 @@ pub fn images(run: &Run, count: usize, classes: Classes, seed: u64) -> Result<Im
         spacing: None,
         labels: Some(labels),
         classes: Vec::new(),
+        found: Found::default(),
     })
 }
 
