@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use ndarray::ArrayD;
-use npyz::{WriterBuilder, npz};
+use npyz::{DType, TypeStr, WriterBuilder, npz};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -58,28 +58,17 @@ fn add<T: npyz::AutoSerialize + Copy>(out: &mut impl Write, array: &ArrayD<T>) -
     Ok(())
 }
 
-/// An array of NumPy's type `<U…`, which npyz does not write: a header of version 1.0, then UTF-32 filled up with zeros.
+/// An array of NumPy's type `<U…`, as wide as its longest text.
 fn add_texts(out: &mut impl Write, texts: &[String]) -> Result<()> {
-    /// The data begins at a multiple of this many bytes.
-    const ALIGNED: usize = 64;
-    /// Magic number, version and length of the header.
-    const PREFIX: usize = 10;
     let width = texts.iter().map(|text| text.chars().count()).max();
-    let width = width.unwrap_or(0).max(1);
-    let header = format!(
-        "{{'descr': '<U{width}', 'fortran_order': False, 'shape': ({},), }}",
-        texts.len()
-    );
-    let length = (PREFIX + header.len() + 1).next_multiple_of(ALIGNED) - PREFIX;
-    out.write_all(b"\x93NUMPY\x01\x00")?;
-    out.write_all(&u16::try_from(length)?.to_le_bytes())?;
-    out.write_all(format!("{header:<0$}\n", length - 1).as_bytes())?;
-    for text in texts {
-        let letters = text.chars().map(u32::from).chain(std::iter::repeat(0));
-        for letter in letters.take(width) {
-            out.write_all(&letter.to_le_bytes())?;
-        }
-    }
+    let kind: TypeStr = format!("<U{}", width.unwrap_or(0).max(1)).parse()?;
+    let mut writer = npyz::WriteOptions::new()
+        .dtype(DType::Plain(kind))
+        .shape(&[texts.len() as u64])
+        .writer(out)
+        .begin_nd()?;
+    writer.extend(texts.iter().map(String::as_str))?;
+    writer.finish()?;
     Ok(())
 }
 

@@ -140,7 +140,13 @@ fn a_file_of_samples_holds_names_and_mixed_classes() {
         .collect();
     let letters: String = letters.into_iter().filter_map(char::from_u32).collect();
     assert_eq!(letters, "catcow");
-    // What it wrote can be evaluated.
+    // What it wrote trains another run, which knows the names.
+    let line = trained(&out, &folder.path("second"), &[]);
+    assert!(
+        line.contains("in 2 classes (0 cat: 20, 1 cow: 20)"),
+        "{line}"
+    );
+    // And it can be evaluated.
     let mut evaluate = sadm();
     evaluate
         .args(["evaluate", "--metrics=kid", "--generated"])

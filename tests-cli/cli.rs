@@ -14,6 +14,7 @@ mod oracle_metrics;
 mod oracle_polarised;
 mod oracle_values;
 mod own_images;
+mod reading;
 mod report;
 mod report_drawing;
 mod runs;

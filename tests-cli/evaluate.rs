@@ -612,7 +612,8 @@ fn a_runs_likelihood_is_measured_and_kept() {
         number(&first["fd-pixels"]) > 0.0
             && first["of"] == "20 samples, classes in the data's shares"
     );
-    assert_eq!(first["how"]["fd-pixels"], "covariance over N−1");
+    let how = "covariance over N−1; pixels as bytes";
+    assert_eq!(first["how"]["fd-pixels"], how);
     // The same numbers again replace a line; those of another convention are others.
     evaluated(&folder, &args);
     assert_eq!(kept().lines().count(), 3);

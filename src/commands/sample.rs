@@ -16,6 +16,7 @@ use sadm_gpu::random::Streams;
 use sadm_gpu::sampler::{SamplerKind, SamplerOptions};
 use sadm_gpu::train::{Run, SampleRequest};
 
+use super::evaluate::SAMPLES_MARK;
 use crate::npz::{self, Array};
 use crate::recorder::not_finite;
 use crate::{files, image_grid, numbers, place, progress, threads};
@@ -330,15 +331,16 @@ fn write_tensors(
     labels: &[Option<u32>],
     classes: &Classes,
 ) -> Result<()> {
-    let names = (!classes.names.is_empty())
-        .then(|| serde_json::to_string(&classes.names))
-        .transpose()?
-        .map(|names| HashMap::from([("classes".to_owned(), names)]));
     let labels = numbered(labels);
     let count = labels.len();
     let labels = Tensor::from_vec(labels, count, &Device::Cpu)?;
     let images = images.to_device(&Device::Cpu)?.contiguous()?;
-    let bytes = safetensors::serialize([("images", &images), ("labels", &labels)], names)
+    let (key, mark) = SAMPLES_MARK;
+    let mut said = HashMap::from([(key.to_owned(), mark.to_owned())]);
+    if !classes.names.is_empty() {
+        said.insert("classes".to_owned(), serde_json::to_string(&classes.names)?);
+    }
+    let bytes = safetensors::serialize([("images", &images), ("labels", &labels)], Some(said))
         .map_err(|reason| anyhow!("cannot lay out the samples: {reason}"))?;
     files::write_atomically(path, |out| Ok(out.write_all(&bytes)?)).context("samples")
 }

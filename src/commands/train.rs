@@ -77,7 +77,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let shadow = (config.shadow.every > 0).then(|| shadow(&folder));
     let steps = config.train.steps;
     let mut trainer = Trainer::new(config, &folder, &device, shadow, args.resume)?;
-    say(&trainer.images_line());
+    say(&first_line(&trainer));
     let mut recorder = Recorder {
         progress: Progress::new(steps, trainer.step()),
         events: (trainer.config().train.tensorboard)
@@ -92,6 +92,16 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     } else {
         ExitCode::from(INTERRUPTED)
     })
+}
+
+/// What is trained on, and what reading it did.
+fn first_line(trainer: &Trainer) -> String {
+    let (line, found) = (trainer.images_line(), trainer.found());
+    if found.is_nothing() {
+        line
+    } else {
+        format!("{line}; {found}")
+    }
 }
 
 /// The reference beside the run; a step that fails leaves its case in the run's folder.

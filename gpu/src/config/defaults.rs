@@ -5,6 +5,7 @@ use super::{
     EncoderTraining, GuidedEta, LimitBy, ObjectiveConfig, OnFailure, PhaseConfig, SampleConfig,
     ShadowConfig, StructureConfig, StructureMethod, TimeLaw, TimeSharing, TrainConfig, UpdateOrder,
 };
+use crate::data::{Depth, PixelRange, Unread};
 use crate::denoise::Weight;
 use crate::network::{Compute, DitConfig, UNetConfig};
 use crate::parametrisation::Parametrisation;
@@ -17,6 +18,9 @@ impl Default for DataConfig {
         Self {
             dataset: DatasetKind::Digits,
             dir: String::new(),
+            range: PixelRange::default(),
+            depth: Depth::default(),
+            unread: Unread::default(),
             holdout: 0.1,
             flip: false,
             limit: 0,

@@ -1,6 +1,6 @@
 //! CIFAR-10 in its official binary batches.
 
-use super::{Dataset, pixel, read};
+use super::{BYTES, Dataset, pixel, read};
 use crate::error::{Error, Result};
 use std::path::Path;
 
@@ -48,8 +48,9 @@ pub(super) fn load(dir: &Path) -> Result<Dataset> {
             images.extend(pixels.iter().copied().map(pixel));
         }
     }
+    let data = Dataset::new("cifar10", [3, 32, 32], images, labels, NAMES.len())?;
     Ok(Dataset {
         class_names: NAMES.map(str::to_owned).to_vec(),
-        ..Dataset::new("cifar10", [3, 32, 32], images, labels, NAMES.len())?
+        ..data.with_spacing(BYTES)
     })
 }

@@ -4,7 +4,7 @@ use super::Trainer;
 use super::checkpoint::State;
 use super::step::Batch;
 use crate::config::{Config, DatasetKind, LimitBy, TimeLaw, TimeSharing};
-use crate::data::Dataset;
+use crate::data::{Dataset, Found};
 use crate::random::{Streams, standard_normals};
 use crate::{Error, Result};
 use candle_core::DType;
@@ -33,7 +33,7 @@ pub fn dataset(config: &Config) -> Result<Dataset> {
         DatasetKind::Digits => Dataset::digits()?,
         DatasetKind::Mnist => Dataset::mnist(&folder("mnist")?)?,
         DatasetKind::Cifar10 => Dataset::cifar10(&folder("cifar10")?)?,
-        DatasetKind::Images => Dataset::images(Path::new(&data.dir))?,
+        DatasetKind::Images => Dataset::images(Path::new(&data.dir), &data.rules())?,
     };
     if data.limit == 0 || data.limit >= dataset.len() {
         return Ok(dataset);
@@ -66,6 +66,11 @@ impl Trainer {
             self.holdout.len(),
             self.train.standard_deviation()
         )
+    }
+
+    /// What reading the images did to their files.
+    pub fn found(&self) -> &Found {
+        &self.train.found
     }
 
     pub(super) fn theta_batch(&mut self) -> Result<Batch> {

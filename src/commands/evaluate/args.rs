@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::input::Stored;
 use super::networks::NetworkArgs;
-use super::nll;
 use super::subset::ReferenceBy;
+use super::{nll, reading};
 use crate::numbers;
 
 const EXAMPLE: &str = "\
@@ -21,7 +21,7 @@ Examples:
       --name inception --metrics fd,kid,pr,dc --json scores.json
 
 A source is a folder of PNG pictures, or of such a folder for each class; a .npy or .npz file with images (uint8, [N, H, W, C]) or features
-([N, d]); a .safetensors file with `images` (as `sadm sample` writes) or `features`; as a reference also a
+([N, d]); a .safetensors file with `images` (as `sadm sample` writes) or `features`; `labels` beside images are their classes; as a reference also a
 data set (digits, mnist, cifar10), run:train or run:holdout for the images that --run was trained on or kept out, or a .npz
 file with `mu` and `sigma`, as pytorch-fid and ADM write; the images beside them serve the metrics that need samples.
 A Fréchet distance is named by its features: it is FID in those of the Inception network alone. nll is a number of the
@@ -199,6 +199,8 @@ pub struct Args {
     /// The features they compare
     #[arg(long, value_enum, default_value = "pixels")]
     pub(super) features: Kind,
+    #[command(flatten)]
+    pub(super) reading: reading::ReadingArgs,
     #[command(flatten)]
     pub(super) network: NetworkArgs,
     /// Name of given features in the answer

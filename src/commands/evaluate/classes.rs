@@ -63,7 +63,7 @@ pub fn only(content: Content, conditions: &Conditions, class: u32) -> Result<Con
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sadm_gpu::data::{Classes, Pixels};
+    use sadm_gpu::data::{Classes, Found, Pixels};
 
     fn conditions(names: &[&str], label_dropout: f64) -> Conditions {
         let classes = Classes {
@@ -81,6 +81,7 @@ mod tests {
             spacing: None,
             labels: Some(labels.to_vec()),
             classes: names.iter().map(|&name| name.to_owned()).collect(),
+            found: Found::default(),
         }
     }
 

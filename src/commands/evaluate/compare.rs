@@ -12,6 +12,7 @@ use super::matrix::Matrix;
 use super::networks::{INCEPTION_SPATIAL, NetworkFeatures};
 use super::report::{Compared, Line, Report, Side};
 use super::{Judged, Metric, Set, Source};
+use crate::progress::say;
 
 /// The reference in every kind of feature that is asked for.
 struct Real {
@@ -61,7 +62,8 @@ impl Source<'_> {
             .encoder
             .as_ref()
             .map(|psi| format!("; Ψ {}", psi.digest()));
-        let beside = resize.or(psi).unwrap_or_default();
+        let reading = args.reading.said(args.features);
+        let beside = reading.to_owned() + &resize.or(psi).unwrap_or_default();
         let mut lines = Vec::new();
         for metric in &args.metrics {
             let sets = match (metric, &spatial) {
@@ -148,7 +150,7 @@ impl Source<'_> {
         if self.args.features != Kind::Inception || !self.args.metrics.contains(&Metric::Sfid) {
             return Ok(None);
         }
-        match input::read(reference, Stored::Spatial)? {
+        match input::read(reference, Stored::Spatial, &self.args.reading.rules())? {
             Content::Statistics { moments, .. } => Ok(Some(Reference {
                 samples: None,
                 moments: Some(moments),
@@ -163,7 +165,11 @@ impl Source<'_> {
         let Some(source) = &self.args.held_out else {
             return Ok(None);
         };
-        match self.set(Whose::HeldOut, self.read(source)?)?.samples {
+        let content = self.read(source)?;
+        if let Some(found) = content.found() {
+            say(&format!("held-out {source}: {found}"));
+        }
+        match self.set(Whose::HeldOut, content)?.samples {
             Some(set) => Ok(Some(set.features)),
             None => bail!("--held-out must hold samples, not a mean and a covariance"),
         }

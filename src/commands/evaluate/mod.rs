@@ -17,6 +17,7 @@ pub use args::{Args, Divisor, Metric};
 use compute::LEVEL;
 use features::{Extracted, Whose};
 use input::Content;
+pub use input::SAMPLES_MARK;
 use networks::NetworkFeatures;
 use report::{Compared, Line, Model, Report, Side};
 
@@ -32,6 +33,7 @@ mod log;
 mod matrix;
 mod networks;
 mod nll;
+mod reading;
 mod report;
 mod request;
 mod sampled;
@@ -151,12 +153,13 @@ impl<'a> Source<'a> {
         if input::is_part(source) {
             return input::part_of_run(source, &self.model()?.0);
         }
-        input::read(source, self.args.moments)
+        input::read(source, self.args.moments, &self.args.reading.rules())
     }
 
     /// The reference, as far as it is used, and what is said of it.
     fn reference(&self, source: &str) -> Result<(Content, Side)> {
         let mut content = self.read(source)?;
+        let reading = content.found();
         let mut chosen = Vec::new();
         if let (Some(class), Some((run, _))) = (self.class, &self.model) {
             content = classes::only(content, run.conditions(), class)?;
@@ -175,6 +178,7 @@ impl<'a> Source<'a> {
             source: source.to_owned(),
             samples: None,
             chosen: (!chosen.is_empty()).then(|| chosen.join(", ")),
+            reading,
         };
         Ok((content, side))
     }
@@ -236,9 +240,16 @@ impl<'a> Source<'a> {
             let source = format!("{}, step {}", model.run, model.step);
             (Content::Images(images), source)
         };
+        let reading = &self.args.reading;
+        let found = content.found();
+        let content = match content {
+            Content::Images(images) => Content::Images(reading.taken(images)),
+            other => other,
+        };
         let diversity = match &content {
             Content::Images(images) if self.args.metrics.contains(&Metric::Lpips) => {
-                diversity::lines(&self.args.network, images, &self.device)?
+                let said = reading.said(Kind::Pixels);
+                diversity::lines(&self.args.network, images, said, &self.device)?
             }
             _ => Vec::new(),
         };
@@ -255,6 +266,7 @@ impl<'a> Source<'a> {
             source,
             samples: Some(set.features.view().nrows()),
             chosen: drawn.then(|| self.drawn_classes()),
+            reading: found,
         };
         Ok(Judged {
             set,
@@ -305,6 +317,7 @@ impl<'a> Source<'a> {
     }
 
     fn features_of(&self, whose: Whose, images: Images) -> Result<Extracted> {
+        let images = self.args.reading.taken(images);
         match (&self.network, &self.encoder) {
             (Some(network), _) => network.of(whose, &images),
             (None, Some(encoder)) => features::encoded(encoder, whose, &images, &self.device),

@@ -73,6 +73,12 @@ fn refuse_idle_options(args: &Args) -> Result<()> {
             bail!("--split-order changes is alone, which --metrics does not ask for");
         }
     }
+    if args.reading.idle(args.features, &args.metrics) {
+        bail!(
+            "--as reals serves --features pixels, encoder and resnet, and lpips: the Inception network is given bytes, as in every \
+             published tool"
+        );
+    }
     if args.encoder.is_some() && args.features != Kind::Encoder {
         bail!("--encoder serves --features encoder alone");
     }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use candle_core::Device;
 use rand::Rng;
-use sadm_gpu::data::{Images, Pixels};
+use sadm_gpu::data::{Found, Images, Pixels};
 use sadm_gpu::random::Streams;
 use sadm_gpu::train::{Run, SampleRequest};
 
@@ -48,6 +48,7 @@ pub fn images(run: &Run, count: usize, wanted: Wanted, seed: u64) -> Result<Imag
         spacing: None,
         labels: labels.into_iter().collect(),
         classes: run.conditions().classes().names.clone(),
+        found: Found::default(),
     })
 }
 

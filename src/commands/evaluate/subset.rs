@@ -102,6 +102,7 @@ mod tests {
             spacing: None,
             labels: Some((0..u32::from(count)).collect()),
             classes: Vec::new(),
+            found: sadm_gpu::data::Found::default(),
         })
     }
 
