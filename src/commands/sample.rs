@@ -15,6 +15,7 @@ use sadm_gpu::data::Classes;
 use sadm_gpu::random::Streams;
 use sadm_gpu::sampler::{SamplerKind, SamplerOptions};
 use sadm_gpu::train::{Run, SampleRequest};
+use serde_json::Value;
 
 use super::evaluate::SAMPLES_MARK;
 use crate::npz::{self, Array};
@@ -342,5 +343,50 @@ fn write_tensors(
     }
     let bytes = safetensors::serialize([("images", &images), ("labels", &labels)], Some(said))
         .map_err(|reason| anyhow!("cannot lay out the samples: {reason}"))?;
+    let bytes = with_sorted_header(bytes)?;
     files::write_atomically(path, |out| Ok(out.write_all(&bytes)?)).context("samples")
+}
+
+/// A safetensors file with the keys of its header in order: the library writes metadata in the order of a hash map, another one in
+/// each process, and the same images would have another digest each time.
+fn with_sorted_header(mut file: Vec<u8>) -> Result<Vec<u8>> {
+    /// Bytes of the header's length.
+    const LENGTH: usize = 8;
+    let (length, _) = file
+        .split_first_chunk::<LENGTH>()
+        .context("a safetensors file")?;
+    let end = LENGTH + usize::try_from(u64::from_le_bytes(*length))?;
+    let header = file.get_mut(LENGTH..end).context("a safetensors header")?;
+    // An object's keys are kept sorted.
+    let sorted = serde_json::from_slice::<Value>(header)?.to_string();
+    let room = header.len();
+    header.copy_from_slice(format!("{sorted:<room$}").as_bytes());
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+    #[test]
+    fn the_same_content_gives_the_same_bytes() -> Result<()> {
+        let file = || {
+            let metadata = (0..8).map(|i| (format!("key{i}"), "a \"value\"".to_owned()));
+            let view = TensorView::new(Dtype::U8, vec![3], &[1, 2, 3])?;
+            with_sorted_header(safetensors::serialize(
+                [("x", view)],
+                Some(metadata.collect()),
+            )?)
+        };
+        let first = file()?;
+        for _ in 0..20 {
+            assert_eq!(file()?, first);
+        }
+        assert_eq!(
+            SafeTensors::deserialize(&first)?.tensor("x")?.data(),
+            [1, 2, 3]
+        );
+        Ok(())
+    }
 }

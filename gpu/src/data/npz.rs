@@ -108,12 +108,18 @@ fn read_where(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Archive> {
             continue;
         };
         let (size, method) = (entry.size(), entry.compression());
-        if name == CLASSES {
-            found.classes = if method == CompressionMethod::STORE {
+        if name == CLASSES && !wanted(name) {
+            let read = if method == CompressionMethod::STORE {
                 texts(entry, size)
             } else {
                 texts(DeflateDecoder::new(entry), size)
             };
+            match read {
+                Ok(names) => found.classes = names,
+                Err(shape) => {
+                    found.others.insert(name.to_owned(), shape);
+                }
+            }
             continue;
         }
         if !wanted(name) {
@@ -147,28 +153,30 @@ const CLASSES: &str = "classes";
 /// Most names that are read: as many as a file may have classes.
 const MOST_NAMES: u64 = 1_000_000;
 
-/// The texts of an array of one axis; none where it is another kind of array, which is nobody's names.
-fn texts(reader: impl Read, size: u64) -> Vec<String> {
-    let read = || -> Option<Vec<String>> {
-        let file = NpyFile::new(reader).ok()?;
-        let DType::Plain(kind) = file.dtype() else {
-            return None;
-        };
-        let is_text = matches!(kind.type_char(), TypeChar::UnicodeStr | TypeChar::ByteStr);
-        let bytes = file.len().checked_mul(kind.num_bytes()? as u64)?;
-        if !is_text || file.shape().len() != 1 || file.len() > MOST_NAMES || bytes > size {
-            return None;
-        }
-        file.data::<String>().ok()?.collect::<Result<_, _>>().ok()
+/// The texts of an array of one axis, or the shape of an array of another kind, which is nobody's names.
+fn texts(reader: impl Read, size: u64) -> Result<Vec<String>, Vec<usize>> {
+    let file = NpyFile::new(reader).map_err(|_| Vec::new())?;
+    let axes = shape_of(&file);
+    let DType::Plain(kind) = file.dtype() else {
+        return Err(axes);
     };
-    read().unwrap_or_default()
+    let is_text = matches!(kind.type_char(), TypeChar::UnicodeStr | TypeChar::ByteStr);
+    let width = kind.num_bytes().unwrap_or(0) as u64;
+    let bytes = file.len().saturating_mul(width);
+    if !is_text || axes.len() != 1 || file.len() > MOST_NAMES || bytes > size {
+        return Err(axes);
+    }
+    let texts = file.data::<String>().map_err(|_| axes.clone())?;
+    texts.collect::<Result<_, _>>().map_err(|_| axes)
 }
 
 /// The shape that an array's header names.
 fn shape(reader: impl Read) -> Vec<usize> {
-    let file = NpyFile::new(reader).ok();
-    let axes = file.map(|file| file.shape().to_vec()).unwrap_or_default();
-    let axes = axes.into_iter().map(usize::try_from);
+    NpyFile::new(reader).map_or_else(|_| Vec::new(), |file| shape_of(&file))
+}
+
+fn shape_of<R: Read>(file: &NpyFile<R>) -> Vec<usize> {
+    let axes = file.shape().iter().copied().map(usize::try_from);
     axes.collect::<Result<_, _>>().unwrap_or_default()
 }
 
