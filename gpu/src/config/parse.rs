@@ -141,6 +141,24 @@ fn parsed(assignment: &str) -> Result<Table, ConfigError> {
     Ok(table)
 }
 
+/// Takes the value of an override as it was typed where the key holds a text: a folder may be called `2024` or `true`.
+fn texts_as_typed(known: &Table, over: &mut Table, assignment: &str) {
+    for (key, value) in over {
+        match (known.get(key), value) {
+            (Some(Value::Table(known)), Value::Table(over)) => {
+                texts_as_typed(known, over, assignment);
+            }
+            (Some(Value::String(_)), value) if !value.is_str() => {
+                let text = assignment
+                    .split_once('=')
+                    .map_or("", |(_, text)| text.trim());
+                *value = Value::String(text.to_owned());
+            }
+            _ => {}
+        }
+    }
+}
+
 impl Config {
     /// The configuration of the embedded preset `name`.
     pub fn preset(name: &str) -> Result<Self, ConfigError> {
@@ -180,7 +198,8 @@ impl Config {
         let (mut config, mut origins) = (self.clone(), Vec::<String>::new());
         for assignment in assignments {
             let origin = format!("--set {assignment}");
-            let over = parsed(assignment)?;
+            let mut over = parsed(assignment)?;
+            texts_as_typed(&config.to_table(), &mut over, assignment);
             config = config.overlaid(over, &origin)?;
             origins.push(origin);
         }

@@ -28,6 +28,8 @@ const INCEPTION_WIDTH: usize = 2048;
 const SPATIAL_WIDTH: usize = 2023;
 /// A nearest neighbour this much nearer than the second is suspicious (Yoon et al. 2023).
 const RATIO: f64 = 1.0 / 3.0;
+/// Samples that the kernel distance's jackknife needs of each set.
+const LEAST_OF_KID: usize = 3;
 
 /// What samples are held against: at least one of the two.
 #[derive(Debug, Default)]
@@ -241,6 +243,14 @@ impl<'a> Sets<'a> {
 
     fn kid(&self, args: &Args) -> Result<Vec<Line>> {
         let real = self.real("kid")?;
+        for (whose, set) in [("generated", self.generated), ("reference", real)] {
+            if set.nrows() < LEAST_OF_KID {
+                bail!(
+                    "kid needs at least {LEAST_OF_KID} samples of each set, and the {whose} one holds {}",
+                    set.nrows()
+                );
+            }
+        }
         let answer = kid_estimate(self.generated, real)?;
         let name = format!("kid-{}", self.features);
         let mut lines = vec![
@@ -365,7 +375,7 @@ impl<'a> Sets<'a> {
             .map(|n| *n as f64 / args.k as f64)
             .collect();
         let density = mean_interval(&each, args, "density")?;
-        Ok(vec![
+        let mut lines = vec![
             line(
                 "precision",
                 means.precision,
@@ -385,7 +395,16 @@ impl<'a> Sets<'a> {
                 share_interval(&samples.covered)?,
                 "open",
             ),
-        ])
+        ];
+        // Open balls of equal samples hold nothing, closed ones all of them.
+        if !args.open_balls && means.precision > 0.0 && means.density <= 0.0 {
+            lines[2].note = Some(
+                "density and coverage are 0 beside a precision above 0: samples tie (many are equal), and open balls count ties as \
+                 outside"
+                    .to_owned(),
+            );
+        }
+        Ok(lines)
     }
 
     fn neighbours(&self) -> Result<Vec<Line>> {

@@ -18,7 +18,7 @@ const RECENT: Duration = Duration::from_secs(120);
 type Row = (&'static str, fn(&Run) -> String);
 
 /// The rows of the table.
-pub const ROWS: [Row; 14] = [
+pub const ROWS: [Row; 15] = [
     ("state", state),
     ("time in training steps", time),
     ("images per second, median", speed),
@@ -28,6 +28,7 @@ pub const ROWS: [Row; 14] = [
     ("worst shadow ratio", shadow),
     ("parameters", parameters),
     ("data, model, method", method),
+    ("classes: images", classes),
     ("seed", |run| key(run, "seed")),
     ("configuration, SHA-256", |run| hash(&run.config_sha256)),
     ("averaged parameters, SHA-256", averaged),
@@ -133,6 +134,11 @@ fn method(run: &Run) -> String {
     ["data.dataset", "model.kind", "structure.method"]
         .map(|k| key(run, k))
         .join(", ")
+}
+
+fn classes(run: &Run) -> String {
+    let known = run.state.as_ref().and_then(|state| state.classes.as_ref());
+    known.map_or_else(|| UNKNOWN.to_owned(), ToString::to_string)
 }
 
 fn hash(text: &str) -> String {
