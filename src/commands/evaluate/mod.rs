@@ -153,7 +153,7 @@ impl<'a> Source<'a> {
         if input::is_part(source) {
             return input::part_of_run(source, &self.model()?.0);
         }
-        input::read(source, self.args.moments, &self.args.reading.rules())
+        input::read(source, self.args.moments, self.args.reading.rules())
     }
 
     /// The reference, as far as it is used, and what is said of it.
