@@ -239,8 +239,8 @@ const VERBATIM: [&str; 8] = [
     "texttt",
 ];
 
-/// What pulldown-latex reads otherwise than TeX, without an error: a star behind a command's name is to it the argument, and
-/// an argument of one character is all that follows.
+/// What pulldown-latex reads otherwise than TeX, without an error: it sets such an argument as text, and takes one of a single
+/// character, as the star of `\operatorname*` is to it, for all that follows.
 fn misread(tex: &str) -> Option<String> {
     let mut rest = tex;
     while let Some((_, behind)) = rest.split_once('\\') {
@@ -254,9 +254,6 @@ fn misread(tex: &str) -> Option<String> {
             continue;
         }
         rest = behind;
-        if behind.starts_with('*') {
-            return Some(format!("`\\{name}*`: the star"));
-        }
         if VERBATIM.contains(&name) {
             let group = behind.strip_prefix('{').and_then(|b| b.split_once('}'));
             let bad: &[char] = if name.starts_with("text") {
