@@ -46,6 +46,36 @@ fn number(value: &Value) -> f64 {
     value.as_f64().expect("a number")
 }
 
+/// Every digit, in features enough that OpenBLAS would divide its work.
+#[test]
+fn no_number_depends_on_the_number_of_threads() {
+    let folder = Folder::new();
+    let sets = [hashed(300, 160, 1), hashed(300, 160, 2) * 1.25];
+    let a = save(&folder, "a.safetensors", &sets[0]);
+    let b = save(&folder, "b.safetensors", &sets[1]);
+    let answers = ["1", "2"].map(|threads| {
+        let more = ["--metrics=fd,kid,pr,dc,nn", "--resamples=4", "--threads"];
+        evaluated(&folder, &[&given(&a, &b)[..], &more, &[threads]].concat()).0
+    });
+    assert_eq!(answers[0]["metrics"], answers[1]["metrics"]);
+    // A command without that option, and OpenBLAS told otherwise by the environment.
+    let distances = ["1", "2"].map(|threads| {
+        let [a, b] = [("a", sets[0].clone()), ("b", sets[1].clone())];
+        let [input, output] = ["in.safetensors", "out.safetensors"].map(|name| folder.path(name));
+        write_f64(&input, &[a, b]);
+        sadm()
+            .env("OPENBLAS_NUM_THREADS", threads)
+            .args(["oracle", "frechet", "--input"])
+            .arg(&input)
+            .arg("--output")
+            .arg(&output)
+            .assert()
+            .success();
+        std::fs::read(&output).expect("an answer")
+    });
+    assert_eq!(distances[0], distances[1]);
+}
+
 #[test]
 fn given_features_get_the_oracles_numbers() {
     let folder = Folder::new();

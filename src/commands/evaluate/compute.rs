@@ -54,6 +54,17 @@ impl Reference {
             (None, None) => 0,
         }
     }
+
+    /// Factor of its covariance, over the chosen divisor where it is of samples.
+    fn factor(&self, args: &Args) -> Result<Factor> {
+        match (&self.moments, &self.samples) {
+            (Some(moments), _) => Ok(Factor::of_moments("reference", moments, None)?),
+            (None, Some(x)) => factor("reference", x.view(), None, args),
+            (None, None) => {
+                bail!("the reference holds neither samples nor a mean and a covariance")
+            }
+        }
+    }
 }
 
 /// Everything a metric may need.
@@ -121,19 +132,13 @@ impl<'a> Sets<'a> {
         Ok(())
     }
 
-    fn reference_factor(&self, args: &Args) -> Result<Factor> {
-        match (&self.reference.moments, &self.reference.samples) {
-            (Some(moments), _) => Ok(Factor::of_moments("reference", moments, None)?),
-            (None, Some(x)) => factor("reference", x.view(), None, args),
-            (None, None) => {
-                bail!("the reference holds neither samples nor a mean and a covariance")
-            }
-        }
-    }
-
     fn fd(&self, args: &Args, name: String) -> Result<Vec<Line>> {
-        let reference = self.reference_factor(args)?;
-        let own = factor("generated", self.generated, None, args)?;
+        let (generated, real) = (self.generated, self.reference);
+        let (reference, own) = rayon::join(
+            || real.factor(args),
+            || factor("generated", generated, None, args),
+        );
+        let (reference, own) = (reference?, own?);
         let answer = frechet_of_factors(&own, &reference)?;
         let bar = progress::count_bar(args.resamples, "resamples of fd");
         let mut replicates = Vec::new();
@@ -142,10 +147,13 @@ impl<'a> Sets<'a> {
                 let rows = draws(x.nrows(), args.seed, what, r);
                 factor(what, x, Some(&rows), args)
             };
-            let own = drawn("generated", self.generated)?;
-            let distance = match (&self.reference.moments, &self.reference.samples) {
-                (None, Some(x)) => frechet_of_factors(&own, &drawn("reference", x.view())?)?,
-                _ => frechet_of_factors(&own, &reference)?,
+            let own = || drawn("generated", generated);
+            let distance = match (&real.moments, &real.samples) {
+                (None, Some(x)) => {
+                    let (own, real) = rayon::join(own, || drawn("reference", x.view()));
+                    frechet_of_factors(&own?, &real?)?
+                }
+                _ => frechet_of_factors(&own()?, &reference)?,
             };
             replicates.push(distance.distance());
             bar.inc(1);
@@ -201,7 +209,7 @@ impl<'a> Sets<'a> {
                 d + 1 + POINTS
             );
         }
-        let reference = self.reference_factor(args)?;
+        let reference = self.reference.factor(args)?;
         let order = Streams::new(args.seed).permutation("fd-inf", 0, n);
         let limit = |rows: &[usize]| -> Result<Extrapolation> {
             let mut points = Vec::new();
