@@ -26,7 +26,8 @@ Examples:
   sadm train --resume --out runs/digits
 
 Images of your own: data.dir is a folder of PNG pictures, one subfolder for each class, or a .npz file with `images` and
-`labels`; square, all of one size.
+`labels`; square, all of one size. 16 bits a channel, reals in a doubtful range and files that are not read are refused;
+data.depth, data.range and data.unread say what to do with them.
 
 The folder receives config.toml, metrics.jsonl, samples/STEP.png, checkpoints/STEP and, unless
 train.tensorboard=false, event files for TensorBoard. Ctrl-C saves and stops, with exit status 130;

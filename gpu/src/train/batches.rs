@@ -33,7 +33,7 @@ pub fn dataset(config: &Config) -> Result<Dataset> {
         DatasetKind::Digits => Dataset::digits()?,
         DatasetKind::Mnist => Dataset::mnist(&folder("mnist")?)?,
         DatasetKind::Cifar10 => Dataset::cifar10(&folder("cifar10")?)?,
-        DatasetKind::Images => Dataset::images(Path::new(&data.dir), &data.rules())?,
+        DatasetKind::Images => Dataset::images(Path::new(&data.dir), data.rules())?,
     };
     if data.limit == 0 || data.limit >= dataset.len() {
         return Ok(dataset);

@@ -165,7 +165,7 @@ impl Source<'_> {
         if self.args.features != Kind::Inception || !self.args.metrics.contains(&Metric::Sfid) {
             return Ok(None);
         }
-        match input::read(reference, Stored::Spatial, &self.args.reading.rules())? {
+        match input::read(reference, Stored::Spatial, self.args.reading.rules())? {
             Content::Statistics { moments, .. } => Ok(Some(Reference {
                 samples: None,
                 moments: Some(moments),

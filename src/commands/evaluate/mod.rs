@@ -151,7 +151,7 @@ impl<'a> Source<'a> {
         if input::is_part(source) {
             return input::part_of_run(source, &self.model()?.0);
         }
-        let content = input::read(source, self.args.moments, &self.args.reading.rules())?;
+        let content = input::read(source, self.args.moments, self.args.reading.rules())?;
         if let Content::Images(images) = &content
             && images.count() == 0
         {
