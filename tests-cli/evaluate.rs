@@ -604,10 +604,8 @@ fn a_runs_likelihood_is_measured_and_kept() {
     evaluated(&folder, &args);
     let lines = kept();
     let first: Value = serde_json::from_str(lines.lines().next().expect("a line")).expect("JSON");
-    assert_eq!(
-        (lines.lines().count(), &first["step"]),
-        (3, &Value::from(6))
-    );
+    assert_eq!(lines.lines().count(), 3);
+    assert_eq!(first["step"], 6);
     assert!(
         number(&first["fd-pixels"]) > 0.0
             && first["of"] == "20 samples, classes in the data's shares"
