@@ -17,7 +17,7 @@ pub struct ReadingArgs {
     #[arg(long, default_value_t)]
     unread: Unread,
     /// What pixels are before features of them are taken
-    #[arg(long = "as", value_enum, default_value = "bytes")]
+    #[arg(long = "as", value_name = "KIND", value_enum, default_value = "bytes")]
     pub taken: As,
 }
 
