@@ -2,6 +2,8 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{DType, Tensor};
 use sadm_gpu::train::{Hooks, StepReport, phases::Phase};
@@ -18,6 +20,8 @@ pub struct Recorder {
     pub progress: Progress,
     /// TensorBoard's view, where it is wanted.
     pub events: Option<Events>,
+    /// Whether everything that was done is on the disk: an interrupt then ends the program at once.
+    pub all_is_saved: Arc<AtomicBool>,
 }
 
 impl Recorder {
@@ -66,6 +70,10 @@ impl Hooks for Recorder {
             ));
         }
         Ok(())
+    }
+
+    fn all_is_saved(&mut self, is: bool) {
+        self.all_is_saved.store(is, Ordering::SeqCst);
     }
 
     fn note(&mut self, line: &str) {

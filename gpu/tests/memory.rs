@@ -10,7 +10,7 @@ use sadm_gpu::config::Config;
 use sadm_gpu::memory::{Circumstances, Estimate, estimate, gibibytes};
 use sadm_gpu::random::Streams;
 use sadm_gpu::train::players::ImageKind;
-use sadm_gpu::train::{Silent, Trainer, dataset, split};
+use sadm_gpu::train::{HoldOut, Silent, Trainer, dataset, split};
 
 /// The system's allocator, counting.
 struct Counting;
@@ -83,8 +83,13 @@ fn judged(config: &Config) -> (Estimate, f64) {
     let data = dataset(config).expect("images");
     let images = ImageKind::of(&data).expect("square images");
     let bytes = (data.images.len() * size_of::<f32>()) as f64;
-    let (_, held_out) =
-        split(&data, config.data.holdout, Streams::new(config.seed)).expect("parts");
+    let (_, held_out) = split(
+        &data,
+        config.data.holdout,
+        Streams::new(config.seed),
+        HoldOut::ByClass,
+    )
+    .expect("parts");
     let held_out = held_out.len();
     drop(data);
     let threads = rayon::current_num_threads();

@@ -114,7 +114,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         plan.trials().len()
     ));
     let device = place::open(&args.device, "f32")?.device;
-    let interrupt = super::train::stop_on_interrupt()?;
+    let interrupt = super::train::Interrupt::listen()?;
     let trials = Trials::new(&args.out, &plan, &device, interrupt);
     let Some(evaluator) = Evaluator::new(args, plan.base_config(), &trials, &device)? else {
         return stopped(&args.out);
@@ -169,5 +169,6 @@ fn configuration(args: &Args) -> Result<Config> {
         (None, None) => bail!("name what to train: --preset NAME or --config FILE"),
     };
     base.with_sets(args.settings.iter().map(String::as_str))
+        .and_then(Config::with_absolute_paths)
         .context("the configuration of the ablation")
 }

@@ -12,6 +12,7 @@ use sadm_gpu::train::phases::{Phase, phases};
 use sadm_gpu::train::{Hooks, StepReport, Trainer, branch, checkpoint, common_steps};
 use serde_json::Value;
 
+use super::super::train::Interrupt;
 use super::plan::{Plan, Trial};
 use crate::progress::{Progress, say};
 use crate::recorder::Recorder;
@@ -22,12 +23,12 @@ pub struct Trials<'a> {
     folder: PathBuf,
     plan: &'a Plan,
     device: Device,
-    interrupt: Arc<AtomicBool>,
+    interrupt: Interrupt,
 }
 
 impl<'a> Trials<'a> {
-    /// In `folder`; `interrupt` is set when the person wants to stop.
-    pub fn new(folder: &Path, plan: &'a Plan, device: &Device, interrupt: Arc<AtomicBool>) -> Self {
+    /// In `folder`, until the person wants to stop.
+    pub fn new(folder: &Path, plan: &'a Plan, device: &Device, interrupt: Interrupt) -> Self {
         Self {
             folder: folder.to_owned(),
             plan,
@@ -72,15 +73,17 @@ impl<'a> Trials<'a> {
             Box::new(Shadow::new(options)) as Box<_>
         });
         let steps = config.train.steps;
-        let mut trainer = Trainer::new(config.clone(), folder, &self.device, shadow, true)
+        let open = || Trainer::new(config.clone(), folder, &self.device, shadow, true);
+        let mut trainer = (self.interrupt.at_once_during(open))
             .context("an ablation keeps the configurations of its runs; choose another --out")?;
         let mut recorder = Recorder {
             progress: Progress::new(steps, trainer.step()),
             events: (config.train.tensorboard)
                 .then(|| Events::new(folder, trainer.step(), config.to_toml())),
+            all_is_saved: Arc::clone(&self.interrupt.at_once),
         };
         while !trainer.finished() {
-            if self.interrupt.load(Ordering::SeqCst) {
+            if self.interrupt.requested.load(Ordering::SeqCst) {
                 recorder.progress.close();
                 return Ok(false);
             }
@@ -90,7 +93,7 @@ impl<'a> Trials<'a> {
                 recorder: &mut recorder,
                 pause: next.unwrap_or(steps),
                 stop: &stop,
-                interrupt: &self.interrupt,
+                interrupt: &self.interrupt.requested,
             };
             trainer.run(&mut hooks, &stop)?;
         }
@@ -165,6 +168,10 @@ impl Hooks for Watched<'_> {
 
     fn samples(&mut self, folder: &Path, step: usize, images: &Tensor) -> sadm_gpu::Result<()> {
         self.recorder.samples(folder, step, images)
+    }
+
+    fn all_is_saved(&mut self, is: bool) {
+        self.recorder.all_is_saved(is);
     }
 
     fn note(&mut self, line: &str) {

@@ -18,7 +18,7 @@ const RECENT: Duration = Duration::from_secs(120);
 type Row = (&'static str, fn(&Run) -> String);
 
 /// The rows of the table.
-pub const ROWS: [Row; 14] = [
+pub const ROWS: [Row; 15] = [
     ("state", state),
     ("time in training steps", time),
     ("images per second, median", speed),
@@ -33,6 +33,7 @@ pub const ROWS: [Row; 14] = [
     ("averaged parameters, SHA-256", averaged),
     ("checkpoints kept", checkpoints),
     ("version of sadm", version),
+    ("changed after its beginning", changed),
 ];
 
 const UNKNOWN: &str = "not known";
@@ -158,6 +159,25 @@ fn version(run: &Run) -> String {
         Some(version) => version.to_owned(),
         None => UNKNOWN.to_owned(),
     }
+}
+
+/// What the history tells: where the first weights are from, and which keys had which values until when.
+fn changed(run: &Run) -> String {
+    let events = run.history.iter().flat_map(|event| {
+        let step = event.step;
+        let from = event.from.iter().map(|origin| {
+            format!(
+                "began with the weights of {} at step {}",
+                origin.run.display(),
+                origin.step
+            )
+        });
+        let changes = event.changes.iter();
+        let changes = changes
+            .map(move |change| format!("{} = {} until step {step}", change.key, change.from));
+        from.chain(changes).collect::<Vec<_>>()
+    });
+    joined(events.collect())
 }
 
 fn joined(parts: Vec<String>) -> String {
