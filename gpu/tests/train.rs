@@ -1027,10 +1027,10 @@ fn a_step_of_many_ascents_is_given_up_between_them() {
 
 /// Counts what is said of the disk.
 #[derive(Default)]
-struct Saved(Vec<bool>);
+struct Saved(Vec<Option<usize>>);
 impl Hooks for Saved {
-    fn all_is_saved(&mut self, is: bool) {
-        self.0.push(is);
+    fn all_is_saved(&mut self, step: Option<usize>) {
+        self.0.push(step);
     }
 }
 
@@ -1043,5 +1043,10 @@ fn an_audit_in_the_midst_of_a_run_has_everything_before_it_on_the_disk() {
         .run(&mut saved, &AtomicBool::new(false))
         .expect("a run");
     // The first phase was audited when the run was opened; the three others at the checkpoint before them.
-    assert_eq!(saved.0, [true, false, true, false, true, false]);
+    assert_eq!(saved.0, [Some(4), None, Some(8), None, Some(12), None]);
+    let saved = checkpoint::steps(&folder.path().join("checkpoints")).expect("checkpoints");
+    assert!(
+        [4, 8, 12].iter().all(|step| saved.contains(step)),
+        "{saved:?}"
+    );
 }

@@ -4,8 +4,6 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use sadm_crosscheck::{Shadow, ShadowOptions};
@@ -14,6 +12,7 @@ use sadm_gpu::memory::{gibibytes, peak_of_process};
 use sadm_gpu::train::observer::Observer;
 use sadm_gpu::train::{Hooks, Opening, Outcome, Trainer};
 
+use crate::interrupt::{self, Interrupt};
 use crate::progress::{Progress, duration, say};
 use crate::recorder::Recorder;
 use crate::tensorboard::Events;
@@ -92,17 +91,18 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         resume: args.resume,
         from: args.from.as_deref(),
     };
-    let mut trainer = interrupt.at_once_during(|| Trainer::open(opening, &mut Say))?;
+    let begun = folder.join("config.toml").exists();
+    let mut trainer = interrupt.leaving_during(at_opening(begun, &folder), || {
+        Trainer::open(opening, &mut Say)
+    })?;
     let steps = trainer.config().train.steps;
-    let Interrupt {
-        requested: stop,
-        at_once,
-    } = interrupt;
+    let stop = Arc::clone(&interrupt.requested);
     let mut recorder = Recorder {
         progress: Progress::new(steps, trainer.step()),
         events: (trainer.config().train.tensorboard)
             .then(|| Events::new(&folder, trainer.step(), trainer.config().to_toml())),
-        all_is_saved: at_once,
+        interrupt,
+        parting: parting(steps, &folder),
     };
     let outcome = trainer.run(&mut recorder, &stop);
     recorder.progress.close();
@@ -114,7 +114,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(if outcome.finished {
         ExitCode::SUCCESS
     } else {
-        ExitCode::from(INTERRUPTED)
+        ExitCode::from(interrupt::STATUS)
     })
 }
 
@@ -201,53 +201,28 @@ fn text_of(path: &Path) -> Result<String> {
         .with_context(|| format!("`{}` is not a text file", path.display()))
 }
 
-/// The exit status of work that was stopped, 128 + SIGINT as a shell reports it: what follows in a script does not take it for done.
-pub(super) const INTERRUPTED: u8 = 130;
-
-/// Signals closer than this are one request: `timeout` and job managers signal the process and then its group.
-const SAME_SIGNAL: Duration = Duration::from_secs(1);
-
-/// A person who wants to stop.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Interrupt {
-    /// Set by the first Ctrl-C (or SIGTERM).
-    pub(super) requested: Arc<AtomicBool>,
-    /// Whether everything that was done is on the disk: the program then ends at once.
-    pub(super) at_once: Arc<AtomicBool>,
+/// What is said of a run that was stopped, before and after the number of its steps.
+fn parting(steps: usize, folder: &Path) -> [String; 2] {
+    [
+        "stopped and saved at step ".to_owned(),
+        format!(" of {steps}; {}", way_on(folder)),
+    ]
 }
 
-impl Interrupt {
-    /// Listens from now on; a second Ctrl-C ends the program whatever is saved.
-    pub(super) fn listen() -> Result<Self> {
-        let interrupt = Self::default();
-        let Self { requested, at_once } = interrupt.clone();
-        let mut first = None;
-        ctrlc::set_handler(move || {
-            let leave = || std::process::exit(i32::from(INTERRUPTED));
-            if at_once.load(Ordering::SeqCst) {
-                say("stopped; everything that was done is saved");
-                leave();
-            }
-            let first = *first.get_or_insert_with(|| {
-                say("stopping after this step, to save; Ctrl-C again, a second later, leaves at once");
-                Instant::now()
-            });
-            requested.store(true, Ordering::SeqCst);
-            if first.elapsed() > SAME_SIGNAL {
-                leave();
-            }
-        })
-        .context("cannot listen for Ctrl-C")?;
-        Ok(interrupt)
+/// What is said of a run that was stopped while it was opened.
+fn at_opening(begun: bool, folder: &Path) -> String {
+    if begun {
+        format!("stopped before the next step; {}", way_on(folder))
+    } else {
+        "stopped before the first step; nothing was written".to_owned()
     }
+}
 
-    /// Does what writes nothing that would be lost: a Ctrl-C ends the program in its midst.
-    pub(super) fn at_once_during<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.at_once.store(true, Ordering::SeqCst);
-        let done = work();
-        self.at_once.store(false, Ordering::SeqCst);
-        done
-    }
+fn way_on(folder: &Path) -> String {
+    format!(
+        "continue with: sadm train --resume --out {}",
+        names::typed(folder)
+    )
 }
 
 /// What was done, and how to go on where something is left.
@@ -259,18 +234,16 @@ fn summary(outcome: &Outcome, steps: usize, folder: &Path) -> String {
             "shadow check: worst error/bound {ratio:.3} ({quantity}), {share:.1} % of the time"
         ));
     }
-    let folder = names::typed(folder);
     lines.push(if outcome.finished {
         format!(
-            "finished after {} steps, {} in this call; images: sadm sample --run {folder} --out samples.png",
+            "finished after {} steps, {} in this call; images: sadm sample --run {} --out samples.png",
             outcome.step,
-            duration(outcome.seconds)
+            duration(outcome.seconds),
+            names::typed(folder)
         )
     } else {
-        format!(
-            "stopped and saved at step {} of {steps}; continue with: sadm train --resume --out {folder}",
-            outcome.step
-        )
+        let [before, after] = parting(steps, folder);
+        format!("{before}{}{after}", outcome.step)
     });
     lines.join("\n") + "\n"
 }

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use layers::Images;
 use networks::{ENCODER, NETWORK};
+use room::ABSURD;
 pub use room::{Room, gibibytes, peak_of_process};
 use sketch::{Id, Peak, Sketch, WIDE};
 
@@ -103,7 +104,10 @@ impl Estimate {
             return Ok(());
         }
         let layer = match &self.layer {
-            Some((name, bytes)) => format!(", {} of it for `{name}`", gibibytes(*bytes)),
+            Some((name, bytes)) if *bytes < self.bytes && self.bytes < ABSURD => {
+                format!(", {} of it for `{name}`", gibibytes(*bytes))
+            }
+            Some((name, _)) => format!(", the most of it for `{name}`"),
             None => String::new(),
         };
         Err(Error::invalid(

@@ -148,10 +148,13 @@ pub fn peak_of_process() -> Option<[f64; 2]> {
     Some([kilobytes(&text, "VmHWM")?, kilobytes(&text, "VmRSS")?])
 }
 
+/// Bytes that no machine has.
+pub(super) const ABSURD: f64 = 1e18;
+
 /// Bytes as a person reads them.
 pub fn gibibytes(bytes: f64) -> String {
     let units = [("TiB", 40), ("GiB", 30), ("MiB", 20)];
-    if !(bytes < 1e18) {
+    if bytes.is_nan() || bytes >= ABSURD {
         return "more than any machine has".to_owned();
     }
     let (unit, value) = units

@@ -4,7 +4,7 @@ use super::Trainer;
 use super::checkpoint::State;
 use super::step::Batch;
 use crate::config::{Config, DatasetKind, LimitBy, TimeLaw, TimeSharing};
-use crate::data::{Dataset, Found};
+use crate::data::{Classes, Dataset, Found};
 use crate::random::{Streams, standard_normals};
 use crate::{Error, Result};
 use candle_core::DType;

@@ -45,8 +45,9 @@ pub trait Hooks {
     }
     /// A checkpoint was written.
     fn checkpoint(&mut self, _folder: &Path) {}
-    /// Whether all that was done is on the disk from now on: while it is, the process may end at any moment and nothing is lost.
-    fn all_is_saved(&mut self, _is: bool) {}
+    /// All that was done, so many steps, is on the disk from now on, or without a number no longer: while it is, the process may
+    /// end at any moment and nothing is lost.
+    fn all_is_saved(&mut self, _step: Option<usize>) {}
     /// Something worth a line.
     fn note(&mut self, _line: &str) {}
 }

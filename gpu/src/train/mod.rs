@@ -186,7 +186,12 @@ impl Trainer {
         let (train, holdout) = split(&all, config.data.holdout, streams, law)?;
         let classes = Classes::of(&train, &holdout);
         let conditions = Conditions::new(classes.clone(), config.objective.label_dropout);
-        hooks.note(&batches::images_line(&train, &holdout, &classes));
+        let line = batches::images_line(&train, &holdout, &classes);
+        hooks.note(&if train.found.is_nothing() {
+            line
+        } else {
+            format!("{line}; {}", train.found)
+        });
         conditions.check(&conditions.in_order(1), config.sample.guidance)?;
         let around = Circumstances {
             images,
@@ -341,10 +346,10 @@ impl Trainer {
         }
         if !self.audited {
             // A phase begins where a checkpoint is: at its predecessor's end, or where the run was opened.
-            hooks.all_is_saved(true);
-            let audited = self.audit(span.phase);
-            hooks.all_is_saved(false);
             let steps = self.state.step;
+            hooks.all_is_saved(Some(steps));
+            let audited = self.audit(span.phase);
+            hooks.all_is_saved(None);
             audited.map_err(|error| {
                 let diverged = "; after training they may have diverged: a smaller train.learning_rate may help";
                 if steps > 0 {

@@ -1,7 +1,6 @@
 //! Training one run, from the latest point that another run has already come to.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
@@ -12,8 +11,8 @@ use sadm_gpu::train::phases::{Phase, phases};
 use sadm_gpu::train::{Hooks, StepReport, Trainer, branch, checkpoint, common_steps};
 use serde_json::Value;
 
-use super::super::train::Interrupt;
 use super::plan::{Plan, Trial};
+use crate::interrupt::Interrupt;
 use crate::progress::{Progress, say};
 use crate::recorder::Recorder;
 use crate::tensorboard::Events;
@@ -74,13 +73,19 @@ impl<'a> Trials<'a> {
         });
         let steps = config.train.steps;
         let open = || Trainer::new(config.clone(), folder, &self.device, shadow, true);
-        let mut trainer = (self.interrupt.at_once_during(open))
+        let way_on = super::way_on(&self.folder);
+        let words = format!("stopped and saved; {way_on}");
+        let mut trainer = (self.interrupt.leaving_during(words, open))
             .context("an ablation keeps the configurations of its runs; choose another --out")?;
         let mut recorder = Recorder {
             progress: Progress::new(steps, trainer.step()),
             events: (config.train.tensorboard)
                 .then(|| Events::new(folder, trainer.step(), config.to_toml())),
-            all_is_saved: Arc::clone(&self.interrupt.at_once),
+            interrupt: self.interrupt.clone(),
+            parting: [
+                "stopped and saved at step ".to_owned(),
+                format!(" of {}; {way_on}", folder.display()),
+            ],
         };
         while !trainer.finished() {
             if self.interrupt.requested.load(Ordering::SeqCst) {
@@ -170,8 +175,8 @@ impl Hooks for Watched<'_> {
         self.recorder.samples(folder, step, images)
     }
 
-    fn all_is_saved(&mut self, is: bool) {
-        self.recorder.all_is_saved(is);
+    fn all_is_saved(&mut self, step: Option<usize>) {
+        self.recorder.all_is_saved(step);
     }
 
     fn note(&mut self, line: &str) {
