@@ -34,6 +34,7 @@ pub const ROWS: [Row; 15] = [
     ("averaged parameters, SHA-256", averaged),
     ("checkpoints kept", checkpoints),
     ("version of sadm", version),
+    ("changed after its beginning", changed),
 ];
 
 const UNKNOWN: &str = "not known";
@@ -164,6 +165,25 @@ fn version(run: &Run) -> String {
         Some(version) => version.to_owned(),
         None => UNKNOWN.to_owned(),
     }
+}
+
+/// What the history tells: where the first weights are from, and which keys had which values until when.
+fn changed(run: &Run) -> String {
+    let events = run.history.iter().flat_map(|event| {
+        let step = event.step;
+        let from = event.from.iter().map(|origin| {
+            format!(
+                "began with the weights of {} at step {}",
+                origin.run.display(),
+                origin.step
+            )
+        });
+        let changes = event.changes.iter();
+        let changes = changes
+            .map(move |change| format!("{} = {} until step {step}", change.key, change.from));
+        from.chain(changes).collect::<Vec<_>>()
+    });
+    joined(events.collect())
 }
 
 fn joined(parts: Vec<String>) -> String {
