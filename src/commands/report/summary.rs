@@ -18,7 +18,7 @@ const RECENT: Duration = Duration::from_secs(120);
 type Row = (&'static str, fn(&Run) -> String);
 
 /// The rows of the table.
-pub const ROWS: [Row; 15] = [
+pub const ROWS: [Row; 16] = [
     ("state", state),
     ("time in training steps", time),
     ("images per second, median", speed),
