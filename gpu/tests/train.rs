@@ -826,7 +826,7 @@ fn what_changes_no_number_may_change_and_images_may_lie_elsewhere() {
             std::fs::create_dir_all(&within).expect("a folder");
             for i in 0..6_u8 {
                 image::GrayImage::from_fn(8, 8, |x, y| {
-                    image::Luma([grey + 20 * class + i + (x * y) as u8])
+                    image::Luma([grey + 20 * class + i + u8::try_from(x * y).unwrap_or(0)])
                 })
                 .save(within.join(format!("{i}.png")))
                 .expect("a picture");
