@@ -5,3 +5,4 @@ mod inception;
 mod layers;
 mod real;
 mod weights;
+mod weights_kinds;
