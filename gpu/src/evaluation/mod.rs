@@ -11,6 +11,7 @@
 //! | [`Lpips`] | how different two images look |
 //! | [`Resnet`] | classifiers of CIFAR-10, as features |
 
+mod field;
 mod inception;
 pub mod layers;
 mod lpips;

@@ -1,5 +1,6 @@
 //! Frozen networks against the published tools' own classes, and weights from files.
 
+mod channels_last;
 mod hashed;
 mod inception;
 mod layers;
