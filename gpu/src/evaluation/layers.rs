@@ -155,10 +155,10 @@ impl Convolution {
     /// Shapes that do not fit.
     pub fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
         match Held::of(x) {
-            Held::F32 => one_by_one(x, |map| self.frozen()?.of(&map, false)),
+            Held::F32 => image_by_image(x, |map| self.frozen()?.of(&map, false)),
             Held::F64 => {
                 let frozen = self.laid_out::<f64>()?;
-                one_by_one(x, |map| frozen.of(&map, false))
+                image_by_image(x, |map| frozen.of(&map, false))
             }
             Held::Batch => self.batch(x),
         }
@@ -210,7 +210,7 @@ impl Held {
 }
 
 /// What a layer makes of each image of a batch on the CPU.
-fn one_by_one<R: Real + WithDType>(
+fn image_by_image<R: Real + WithDType>(
     x: &Tensor,
     of: impl Fn(Map<R>) -> CandleResult<Map<R>> + Sync,
 ) -> CandleResult<Tensor> {
@@ -254,10 +254,10 @@ pub fn max_pool(x: &Tensor, window: Window) -> Result<Tensor> {
     let (_, _, height, width) = x.dims4()?;
     let (rows, columns) = (window.spans(height)?, window.spans(width)?);
     match Held::of(x) {
-        Held::F32 => Ok(one_by_one::<f32>(x, |map| {
+        Held::F32 => Ok(image_by_image::<f32>(x, |map| {
             Ok(greatest(&map, &rows, &columns))
         })?),
-        Held::F64 => Ok(one_by_one::<f64>(x, |map| {
+        Held::F64 => Ok(image_by_image::<f64>(x, |map| {
             Ok(greatest(&map, &rows, &columns))
         })?),
         Held::Batch => max_pool_batch(x, window),
@@ -356,8 +356,8 @@ impl Window {
 /// Another number of axes.
 pub fn avg_pool3(x: &Tensor) -> Result<Tensor> {
     match Held::of(x) {
-        Held::F32 => Ok(one_by_one::<f32>(x, |map| Ok(mean3(&map)))?),
-        Held::F64 => Ok(one_by_one::<f64>(x, |map| Ok(mean3(&map)))?),
+        Held::F32 => Ok(image_by_image::<f32>(x, |map| Ok(mean3(&map)))?),
+        Held::F64 => Ok(image_by_image::<f64>(x, |map| Ok(mean3(&map)))?),
         Held::Batch => avg_pool3_batch(x),
     }
 }

@@ -104,7 +104,11 @@ impl Members {
                  torch.save(torch.jit.load(FILE).state_dict(), NEW)",
             ),
             Some(folder) => Ok(folder),
-            None if self.0.keys().any(|name| name.ends_with(".npy")) => {
+            None if self
+                .0
+                .keys()
+                .any(|name| name.rsplit('.').next() == Some("npy")) =>
+            {
                 unread("it holds NumPy arrays (.npz), not tensors of PyTorch")
             }
             None => {

@@ -37,7 +37,7 @@ impl<R: Real> Map<R> {
                     &mut map.values,
                     channels,
                     |p| p,
-                )
+                );
             },
         );
         map

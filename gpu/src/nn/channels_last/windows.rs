@@ -60,7 +60,9 @@ pub(crate) fn mean3<R: Real>(x: &Map<R>) -> Map<R> {
                     {
                         to.iter_mut().zip(sums).for_each(|(to, &x)| *to += x);
                     }
-                    to.iter_mut().for_each(|to| *to = *to * weight);
+                    for to in to {
+                        *to = *to * weight;
+                    }
                 }
             }
         },
