@@ -64,10 +64,8 @@ impl Weights {
         let ending = path.extension().and_then(|ending| ending.to_str());
         let ending = ending.unwrap_or_default().to_ascii_lowercase();
         let named = file::read(&bytes, &ending).map_err(|problem| Error::file(path, problem))?;
-        if named.tensors.is_empty() {
-            let problem =
-                "it holds no tensor by name: a state dictionary is wanted, not a whole model";
-            return Err(Error::file(path, problem));
+        if !named.tensors.values().any(Entry::is_tensor) {
+            return Err(Error::file(path, without_tensors(&named)));
         }
         Ok(Self {
             named: Arc::new(named),
@@ -195,4 +193,16 @@ impl Weights {
         };
         format!("{} tensors: {}{more}", names.len(), first.join(", "))
     }
+}
+
+/// What is said of a file that holds no tensor.
+fn without_tensors(named: &Named) -> String {
+    let unread = named.tensors.iter().find_map(|(name, entry)| match entry {
+        Entry::Unread(reason) => Some(format!("; of `{name}`: {reason}")),
+        _ => None,
+    });
+    format!(
+        "it holds no tensor by name: a state dictionary is wanted (torch.save(model.state_dict(), FILE)), not a whole model{}",
+        unread.unwrap_or_default()
+    )
 }

@@ -164,6 +164,11 @@ fn what_is_not_read_is_named_when_it_is_asked_for() {
         model.contains("`torch.nn.modules.linear.Linear`") && model.contains("state_dict()"),
         "{model}"
     );
+    let inside = refusal("model-object.pt");
+    assert!(
+        inside.contains("of `model`: it is an object of `torch.nn.modules.linear.Linear`"),
+        "{inside}"
+    );
     let python = refusal("python.pkl");
     assert!(
         python.contains("Python pickle (protocol 4) of a dictionary"),
