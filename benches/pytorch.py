@@ -406,8 +406,87 @@ class Products:
             a @ b
 
 
+class ConvNorm(nn.Module):
+    """Convolution, batch norm and ReLU of the Inception network."""
+
+    def __init__(self, inputs, outputs, kernel, stride=1, padding=0):
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
+        self.norm = nn.BatchNorm2d(outputs, eps=1e-3)
+
+    def forward(self, x):
+        return F.relu(self.norm(self.conv(x)), inplace=True)
+
+
+class Side(nn.Module):
+    """Branches side by side; a branch may begin with a pooling."""
+
+    def __init__(self, *branches):
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x):
+        return torch.cat([branch(x) for branch in self.branches], 1)
+
+
+def inception_network():
+    """Inception-V3 as FID uses it: means do not count the padding, the last block takes a maximum."""
+    def same(inputs, *plan):
+        layers = []
+        for outputs, kernel in plan:
+            layers.append(ConvNorm(inputs, outputs, kernel, padding=tuple(k // 2 for k in kernel)))
+            inputs = outputs
+        return nn.Sequential(*layers)
+
+    def pooled(inputs, outputs, pool):
+        return nn.Sequential(pool, ConvNorm(inputs, outputs, 1))
+
+    def mean():
+        return nn.AvgPool2d(3, 1, 1, count_include_pad=False)
+
+    def a(inputs, outputs):
+        return Side(same(inputs, (64, (1, 1))), same(inputs, (48, (1, 1)), (64, (5, 5))),
+                    same(inputs, (64, (1, 1)), (96, (3, 3)), (96, (3, 3))), pooled(inputs, outputs, mean()))
+
+    def c(w):
+        tall, wide = (7, 1), (1, 7)
+        return Side(same(768, (192, (1, 1))), same(768, (w, (1, 1)), (w, wide), (192, tall)),
+                    same(768, (w, (1, 1)), (w, tall), (w, wide), (w, tall), (192, wide)), pooled(768, 192, mean()))
+
+    def e(inputs, pool):
+        def fork():
+            return Side(same(384, (384, (1, 3))), same(384, (384, (3, 1))))
+        return Side(same(inputs, (320, (1, 1))), nn.Sequential(same(inputs, (384, (1, 1))), fork()),
+                    nn.Sequential(same(inputs, (448, (1, 1)), (384, (3, 3))), fork()), pooled(inputs, 192, pool))
+
+    halve = nn.MaxPool2d(3, 2)
+    return nn.Sequential(
+        ConvNorm(3, 32, 3, 2), ConvNorm(32, 32, 3), ConvNorm(32, 64, 3, padding=1), halve,
+        ConvNorm(64, 80, 1), ConvNorm(80, 192, 3), halve, a(192, 32), a(256, 64), a(288, 64),
+        Side(ConvNorm(288, 384, 3, 2), nn.Sequential(same(288, (64, (1, 1)), (96, (3, 3))), ConvNorm(96, 96, 3, 2)), halve),
+        c(128), c(160), c(160), c(192),
+        Side(nn.Sequential(same(768, (192, (1, 1))), ConvNorm(192, 320, 3, 2)),
+             nn.Sequential(same(768, (192, (1, 1)), (192, (1, 7)), (192, (7, 1))), ConvNorm(192, 192, 3, 2)), halve),
+        e(1280, mean()), e(2048, nn.MaxPool2d(3, 1, 1)), nn.AdaptiveAvgPool2d(1))
+
+
+class Inception:
+    """Features without gradients, as pytorch-fid computes them."""
+
+    def __init__(self, batch, compiled):
+        net = inception_network().eval()
+        self.parameters = sum(m.weight.numel() for m in net.modules() if isinstance(m, nn.Conv2d))
+        self.net = torch.compile(net) if compiled else net
+        self.x = torch.rand(batch, 3, 299, 299) * 2 - 1
+
+    def __call__(self):
+        with torch.inference_mode():
+            return self.net(self.x)
+
+
 def make(what, compiled):
     return {
+        "inception": lambda: Inception(what["batch"], compiled),
         "step": lambda: Step(what, compiled),
         "layer": lambda: layer(what, compiled),
         "optimizer": lambda: Optimizer(what["sizes"]),

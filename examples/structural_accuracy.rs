@@ -213,7 +213,9 @@ fn draw(path: &str, rows: &[(f64, [f64; 8])]) -> Outcome<()> {
         ][i % 4];
         // bf16 is the thinner line.
         let style = color.stroke_width(if i < 4 { 3 } else { 1 });
-        let points = rows.iter().map(|(x, errors)| (*x, errors[i].max(1e-9)));
+        // An error of 0 has no logarithm; one that is no number is left out of the curve.
+        let points = rows.iter().filter(|(_, errors)| !errors[i].is_nan());
+        let points = points.map(|(x, errors)| (*x, errors[i].max(1e-9)));
         chart
             .draw_series(LineSeries::new(points, style))?
             .label(*name)

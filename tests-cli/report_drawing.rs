@@ -97,10 +97,10 @@ fn curves(chart: ElementRef) -> BTreeMap<String, Vec<(f64, f64)>> {
         let drawn = pairs(&attribute(*raw.unwrap_or(&lines[0]), "points"));
         assert_eq!(drawn.len(), points.len(), "{title}");
         for ((a, b), (left, top)) in points.iter().zip(drawn) {
-            let apart = (x(*a) - left).abs().max((y(*b) - top).abs());
+            let apart = [x(*a) - left, y(*b) - top];
             assert!(
-                apart < 1.0,
-                "{title}: ({a}, {b}) is drawn {apart} away from its place"
+                apart.iter().all(|d| d.abs() < 1.0),
+                "{title}: ({a}, {b}) is drawn {apart:?} away from its place"
             );
         }
         found.insert(attribute(series, "data-name"), points);

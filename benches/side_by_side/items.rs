@@ -43,10 +43,25 @@ pub fn items(device: &Device) -> Outcome<Vec<Item>> {
     };
     items.extend(layers());
     items.push(optimizer());
+    items.extend(INCEPTION_BATCHES.map(inception));
     for (batch, dim) in STRUCTURE_SHAPES {
         items.extend(structure(batch, dim));
     }
     Ok(items)
+}
+
+/// Images that go through the Inception network together.
+const INCEPTION_BATCHES: [usize; 2] = [2, 16];
+
+/// Pooled features of the Inception network of FID, of images that are 299×299 already: folded and forward only on our side, in
+/// evaluation mode without gradients on PyTorch's, both with the same numbers of channels and weights of the same size.
+fn inception(batch: usize) -> Item {
+    Item {
+        name: format!("features/inception-v3 299×299, batch {batch}"),
+        what: json!({"type": "inception", "batch": batch}),
+        make: Box::new(move |device| ours::inception(batch, device)),
+        compilable: true,
+    }
 }
 
 /// |B| and d of the structural loss.

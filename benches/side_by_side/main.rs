@@ -236,7 +236,7 @@ fn median(values: &[f64]) -> f64 {
 }
 
 fn least(values: impl Iterator<Item = f64>) -> f64 {
-    values.fold(f64::INFINITY, f64::min)
+    values.min_by(f64::total_cmp).unwrap_or(f64::NAN)
 }
 
 fn line(row: &Row) -> String {
@@ -277,7 +277,11 @@ fn ratio(ours: &[Vec<f64>], theirs: &[Vec<f64>]) -> String {
         .zip(theirs)
         .map(|(ours, theirs)| median(ours) / median(theirs))
         .collect();
-    let largest = ratios.iter().copied().fold(0.0, f64::max);
+    let largest = ratios
+        .iter()
+        .copied()
+        .max_by(f64::total_cmp)
+        .unwrap_or(f64::NAN);
     format!(
         "{:.2} [{:.2} – {:.2}]",
         median(&ratios),

@@ -1,8 +1,11 @@
 //! Our side of every line.
 
+use std::collections::BTreeMap;
+
 use candle_core::{DType, Device, Tensor, Var};
 use sadm::gpu::config::Config;
 use sadm::gpu::ema::Ema;
+use sadm::gpu::evaluation::Inception;
 use sadm::gpu::nn;
 use sadm::gpu::optim::{AdamW, clip_grad_norm_later};
 use sadm::gpu::params::{Init, Params};
@@ -12,6 +15,7 @@ use sadm::gpu::train::draw_times;
 use sadm::gpu::train::phases::Phase;
 use sadm::gpu::train::players::{ImageKind, Players};
 use sadm::gpu::train::step::{Batch, Objective, StructureTerm, theta_losses};
+use sadm::gpu::weights::Weights;
 use serde_json::Value;
 
 use super::Outcome;
@@ -180,6 +184,47 @@ pub fn layer(what: &Value, device: &Device) -> Outcome<Work> {
         "avg_pool" => differentiated(vec![x], |t| nn::avg_pool2x(&t[0])),
         other => Err(format!("no layer called {other}").into()),
     }
+}
+
+/// Name and shape of each convolution of the Inception network.
+const INCEPTION: &str = include_str!("../../fixtures/inception-layout.txt");
+
+/// Features of the Inception network, of random weights and images of its own size.
+pub fn inception(batch: usize, device: &Device) -> Outcome<Work> {
+    let (mut tensors, mut parameters) = (BTreeMap::new(), 0);
+    for line in INCEPTION.lines() {
+        let (name, shape) = line.split_once(' ').ok_or("a line has no shape")?;
+        let shape: Vec<usize> = shape.split('x').map(str::parse).collect::<Result<_, _>>()?;
+        let count: usize = shape.iter().product();
+        parameters += count;
+        let scale = (2.0 * shape[0] as f64 / count as f64).sqrt();
+        let weight = (normal(name, &shape, &Device::Cpu)? * scale)?;
+        tensors.insert(format!("{name}.conv.weight"), weight);
+        for (part, value) in [
+            ("weight", 1.0_f32),
+            ("bias", 0.0),
+            ("running_mean", 0.0),
+            ("running_var", 1.0),
+        ] {
+            tensors.insert(
+                format!("{name}.bn.{part}"),
+                Tensor::full(value, shape[0], &Device::Cpu)?,
+            );
+        }
+    }
+    tensors.insert(
+        "fc.weight".to_owned(),
+        Tensor::zeros((1008, 2048), DType::F32, &Device::Cpu)?,
+    );
+    let net = Inception::load(&Weights::from_tensors("random", tensors), device)?;
+    let x = normal("x", &[batch, 3, 299, 299], device)?.tanh()?;
+    Ok(Work {
+        parameters: Some(parameters),
+        call: Box::new(move || {
+            net.features_of_input(&x)?;
+            Ok(())
+        }),
+    })
 }
 
 /// AdamW and EMA of parameters of given sizes.

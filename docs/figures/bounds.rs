@@ -95,7 +95,7 @@ pub fn weak_for_sharp() -> Result<Figure> {
         steps
             .iter()
             .map(|&u| difference(u, u + d, gamma))
-            .fold(0.0, f64::max)
+            .fold(0.0, |m: f64, v| if v > m || v.is_nan() { v } else { m })
     };
     let trivial = 1.0 / (std::f64::consts::TAU * gamma * gamma);
     let panel = Panel {

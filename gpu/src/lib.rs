@@ -27,5 +27,6 @@ pub mod statistics;
 pub mod structure;
 pub mod train;
 pub mod transfer;
+pub mod weights;
 
 pub use error::{Error, Result};

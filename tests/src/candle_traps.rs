@@ -55,10 +55,12 @@ fn difference(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Vec<f64> {
         .collect()
 }
 
-/// Largest difference between two gradients over the largest number of the second.
+/// Largest difference between two gradients over the largest number of the second; NaN where there is one.
 fn distance(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len(), "gradients of different length");
-    let largest = |it: &mut dyn Iterator<Item = f64>| it.fold(0.0_f64, f64::max);
+    let largest = |it: &mut dyn Iterator<Item = f64>| {
+        it.fold(0.0_f64, |m, v| if v > m || v.is_nan() { v } else { m })
+    };
     largest(&mut a.iter().zip(b).map(|(a, b)| (a - b).abs()))
         / largest(&mut b.iter().map(|b| b.abs()))
 }

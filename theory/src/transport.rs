@@ -266,9 +266,19 @@ pub fn dual_bound(
     base + Rounded::sum((0..cost.nrows()).map(slack))
 }
 
-/// min(a, b): its error is at most the larger of both.
+/// min(a, b): its error is at most the larger of both. NaN if one is.
 fn least(a: Rounded, b: Rounded) -> Rounded {
-    Rounded::within(a.value.min(b.value), a.error.max(b.error))
+    let lesser = if b.value < a.value || b.value.is_nan() {
+        b.value
+    } else {
+        a.value
+    };
+    let larger = if b.error > a.error || b.error.is_nan() {
+        b.error
+    } else {
+        a.error
+    };
+    Rounded::within(lesser, larger)
 }
 
 /// The least cost over all permutations, by trying them; `allowed` as in [`dual_bound`].

@@ -2,7 +2,8 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::layers::{Convolution, Window, avg_pool3, max_pool};
+use super::field::{Field, each, map, one_by_one, stacked};
+use super::layers::{Convolution, Window};
 use super::{Resize, Weights};
 use crate::nn::{global_avg_pool, softmax_last};
 use crate::{Error, Result};
@@ -60,25 +61,29 @@ enum Layer {
 }
 
 impl Layer {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward<F: Field>(&self, x: &F) -> Result<F> {
         match self {
-            Self::Convolution(convolution) => Ok(convolution.forward(x)?.relu()?),
-            Self::Maximum(window) => max_pool(x, *window),
-            Self::Mean => avg_pool3(x),
+            Self::Convolution(convolution) => x.convolved(convolution, true),
+            Self::Maximum(window) => x.greatest(*window),
+            Self::Mean => x.mean3(),
             Self::Branches(branches) => joined(branches, x),
         }
     }
 }
 
-fn through(layers: &[Layer], x: &Tensor) -> Result<Tensor> {
-    layers
-        .iter()
-        .try_fold(x.clone(), |x, layer| layer.forward(&x))
+fn through<F: Field>(layers: &[Layer], x: &F) -> Result<F> {
+    match layers {
+        [] => Ok(x.copied()),
+        [first, rest @ ..] => {
+            let first = first.forward(x)?;
+            rest.iter().try_fold(first, |x, layer| layer.forward(&x))
+        }
+    }
 }
 
-fn joined(branches: &[Vec<Layer>], x: &Tensor) -> Result<Tensor> {
+fn joined<F: Field>(branches: &[Vec<Layer>], x: &F) -> Result<F> {
     let parts = branches.iter().map(|branch| through(branch, x));
-    Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 1)?)
+    F::joined(parts.collect::<Result<Vec<_>>>()?)
 }
 
 impl Inception {
@@ -114,7 +119,35 @@ impl Inception {
     /// # Errors
     /// As [`Resize::input`].
     pub fn features(&self, images: &Tensor, resize: Resize) -> Result<Features> {
-        self.features_of_input(&resize.input(&images.to_device(&self.device)?)?)
+        let images = images.to_device(&self.device)?;
+        if one_by_one(&self.device) {
+            let input = |image: &Tensor| resize.input(image);
+            return self.features_one_by_one(&images, input);
+        }
+        self.features_of_input(&resize.input(&images)?)
+    }
+
+    /// Features of images of which `input` makes what the network reads, each on one thread.
+    fn features_one_by_one(
+        &self,
+        images: &Tensor,
+        input: impl Fn(&Tensor) -> Result<Tensor> + Sync,
+    ) -> Result<Features> {
+        let features = each(images, |image| {
+            let x = through(&self.trunk, &map(&input(image)?)?)?;
+            let x = joined(&self.sixth, &x)?;
+            let spatial: Vec<f32> = x
+                .pixels()
+                .flat_map(|x| &x[..SPATIAL_CHANNELS])
+                .copied()
+                .collect();
+            Ok((through(&self.head, &x)?.means(), spatial))
+        })?;
+        let (pooled, spatial) = features.into_iter().unzip();
+        Ok(Features {
+            pooled: stacked(pooled, POOLED)?,
+            spatial: stacked(spatial, SPATIAL)?,
+        })
     }
 
     /// Features of what the network reads, `[N, 3, 299, 299]`.
@@ -128,6 +161,9 @@ impl Inception {
                 "[N, 3, 299, 299]",
                 x.dims(),
             ));
+        }
+        if one_by_one(&self.device) {
+            return self.features_one_by_one(x, |x| Ok(x.clone()));
         }
         let x = joined(&self.sixth, &through(&self.trunk, x)?)?;
         let spatial = x.narrow(1, 0, SPATIAL_CHANNELS)?.permute((0, 2, 3, 1))?;

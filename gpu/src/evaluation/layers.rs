@@ -1,9 +1,13 @@
 //! What frozen networks are made of, forward only.
 
-use candle_core::{DType, Device, Result as CandleResult, Tensor};
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{DType, Device, Result as CandleResult, Tensor, WithDType};
+use rayon::prelude::*;
 
 use super::Weights;
-use crate::nn::{conv2d_strided, from_f64};
+use crate::nn::channels_last::{Frozen, Map, greatest, mean3};
+use crate::nn::{Real, conv2d_strided, from_f64, with};
 use crate::{Error, Result};
 
 /// The parameters of a batch norm, per channel.
@@ -34,6 +38,8 @@ pub struct Convolution {
     bias: Tensor,
     stride: usize,
     padding: (usize, usize),
+    /// The weights as the CPU reads them, laid out at their first use.
+    frozen: Arc<OnceLock<Frozen<f32>>>,
 }
 
 impl Convolution {
@@ -78,6 +84,7 @@ impl Convolution {
             bias: place(bias)?,
             stride,
             padding,
+            frozen: Arc::default(),
         })
     }
 
@@ -128,6 +135,7 @@ impl Convolution {
             bias: weights.get(&format!("{name}.bias"), &[outputs])?,
             stride,
             padding,
+            frozen: Arc::default(),
         };
         convolution.placed(device)
     }
@@ -146,8 +154,88 @@ impl Convolution {
     /// # Errors
     /// Shapes that do not fit.
     pub fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
+        match Held::of(x) {
+            Held::F32 => image_by_image(x, |map| self.frozen()?.of(&map, false)),
+            Held::F64 => {
+                let frozen = self.laid_out::<f64>()?;
+                image_by_image(x, |map| frozen.of(&map, false))
+            }
+            Held::Batch => self.batch(x),
+        }
+    }
+
+    /// The convolution of a whole batch by the device's own.
+    pub(super) fn batch(&self, x: &Tensor) -> CandleResult<Tensor> {
         conv2d_strided(x, &self.weight, Some(&self.bias), self.stride, self.padding)
     }
+
+    /// The convolution for single images on the CPU.
+    pub(super) fn frozen(&self) -> CandleResult<&Frozen<f32>> {
+        if let Some(frozen) = self.frozen.get() {
+            return Ok(frozen);
+        }
+        let frozen = self.laid_out()?;
+        Ok(self.frozen.get_or_init(|| frozen))
+    }
+
+    fn laid_out<R: Real>(&self) -> CandleResult<Frozen<R>> {
+        let (outputs, channels, height, width) = self.weight.dims4()?;
+        let sizes = [outputs, channels, height, width];
+        with::<R, _>(&self.weight, |weight| {
+            with(&self.bias, |bias| {
+                Ok(Frozen::new(weight, bias, sizes, self.stride, self.padding))
+            })
+        })
+    }
+}
+
+/// How the images of a layer are held.
+enum Held {
+    /// One by one on the CPU, in f32.
+    F32,
+    /// In f64.
+    F64,
+    /// As a batch, by the device's operations.
+    Batch,
+}
+
+impl Held {
+    fn of(x: &Tensor) -> Self {
+        match (x.device(), x.dtype()) {
+            (Device::Cpu, DType::F32) => Self::F32,
+            (Device::Cpu, DType::F64) => Self::F64,
+            _ => Self::Batch,
+        }
+    }
+}
+
+/// What a layer makes of each image of a batch on the CPU.
+fn image_by_image<R: Real + WithDType>(
+    x: &Tensor,
+    of: impl Fn(Map<R>) -> CandleResult<Map<R>> + Sync,
+) -> CandleResult<Tensor> {
+    let (count, channels, height, width) = x.dims4()?;
+    let size = channels * height * width;
+    if size == 0 {
+        return Err(Error::shape(
+            "images of a frozen network",
+            "[N, C ≥ 1, H ≥ 1, W ≥ 1]",
+            x.dims(),
+        )
+        .into());
+    }
+    let images = with::<R, _>(x, |x| {
+        let images = x.par_chunks_exact(size);
+        let image = |planes| of(Map::of_planes(planes, (height, width)));
+        images.map(image).collect::<CandleResult<Vec<_>>>()
+    })?;
+    let shape = images.first().map(|image| (image.channels(), image.side()));
+    let (channels, (height, width)) = shape.unwrap_or_default();
+    let planes: Vec<R> = images
+        .iter()
+        .flat_map(|image| image.planes(|_, x| x))
+        .collect();
+    Tensor::from_vec(planes, (count, channels, height, width), x.device())
 }
 
 /// The greatest of each window of `side × side` pixels; a window that reaches over the edge has fewer.
@@ -163,6 +251,21 @@ impl Convolution {
 /// # Errors
 /// A window that does not fit.
 pub fn max_pool(x: &Tensor, window: Window) -> Result<Tensor> {
+    let (_, _, height, width) = x.dims4()?;
+    let (rows, columns) = (window.spans(height)?, window.spans(width)?);
+    match Held::of(x) {
+        Held::F32 => Ok(image_by_image::<f32>(x, |map| {
+            Ok(greatest(&map, &rows, &columns))
+        })?),
+        Held::F64 => Ok(image_by_image::<f64>(x, |map| {
+            Ok(greatest(&map, &rows, &columns))
+        })?),
+        Held::Batch => max_pool_batch(x, window),
+    }
+}
+
+/// [`max_pool`] of a whole batch by the device's operations.
+pub(super) fn max_pool_batch(x: &Tensor, window: Window) -> Result<Tensor> {
     let mut y = x.contiguous()?;
     for axis in [2, 3] {
         let side = x.dim(axis)?;
@@ -207,6 +310,18 @@ pub struct Window {
 }
 
 impl Window {
+    /// The first pixel of each window along `side` pixels, and the first behind it.
+    pub(super) fn spans(self, side: usize) -> Result<Vec<(usize, usize)>> {
+        let span = |i: usize| {
+            let start = i * self.stride;
+            let first = start.saturating_sub(self.padding);
+            let end = (start + self.side).saturating_sub(self.padding).min(side);
+            // A window that begins beyond the edge: the edge's own pixel.
+            (first.min(side - 1), end.max(first.min(side - 1) + 1))
+        };
+        Ok((0..self.outputs(side)?).map(span).collect())
+    }
+
     /// Windows along `side` pixels.
     fn outputs(self, side: usize) -> Result<usize> {
         let room = (side + 2 * self.padding).checked_sub(self.side);
@@ -232,7 +347,7 @@ impl Window {
 /// y[n,c,i,j] = mean { x[n,c,i+k,j+l] : −1 ≤ k, l ≤ 1, inside the image }
 /// ```
 /// TensorFlow's average: the zeros of the padding are not counted. The number of pixels inside is a product over the two
-/// directions, so this is [`resample`] with means of two or three.
+/// directions, so that elsewhere than on the CPU this is [`resample`] with means of two or three.
 ///
 /// # Shapes
 /// `x: [N, C, H, W]` → the same.
@@ -240,6 +355,15 @@ impl Window {
 /// # Errors
 /// Another number of axes.
 pub fn avg_pool3(x: &Tensor) -> Result<Tensor> {
+    match Held::of(x) {
+        Held::F32 => Ok(image_by_image::<f32>(x, |map| Ok(mean3(&map)))?),
+        Held::F64 => Ok(image_by_image::<f64>(x, |map| Ok(mean3(&map)))?),
+        Held::Batch => avg_pool3_batch(x),
+    }
+}
+
+/// [`avg_pool3`] of a whole batch by the device's operations.
+pub(super) fn avg_pool3_batch(x: &Tensor) -> Result<Tensor> {
     let (_, _, height, width) = x.dims4()?;
     let means = |side: usize| -> Vec<Vec<(usize, f64)>> {
         let around = |i: usize| i.saturating_sub(1)..(i + 2).min(side);
@@ -269,6 +393,11 @@ pub fn resample(
     rows: &[Vec<(usize, f64)>],
     columns: &[Vec<(usize, f64)>],
 ) -> Result<Tensor> {
+    match Held::of(x) {
+        Held::F32 => return resample_planes::<f32>(x, rows, columns),
+        Held::F64 => return resample_planes::<f64>(x, rows, columns),
+        Held::Batch => {}
+    }
     let (n, c, height, width) = x.dims4()?;
     let across = |x: Tensor, combined: &[Vec<(usize, f64)>]| -> Result<Tensor> {
         let side = x.dim(3)?;
@@ -281,6 +410,75 @@ pub fn resample(
     debug_assert_eq!(width, x.dim(3)?);
     let y = y.reshape((n, c, columns.len(), rows.len()))?;
     Ok(y.transpose(2, 3)?.contiguous()?)
+}
+
+/// [`resample`] on the CPU: only the pixels that have a weight, plane by plane, on all threads.
+fn resample_planes<R: Real + WithDType>(
+    x: &Tensor,
+    rows: &[Vec<(usize, f64)>],
+    columns: &[Vec<(usize, f64)>],
+) -> Result<Tensor> {
+    let (n, c, height, width) = x.dims4()?;
+    let rounded = |combined: &[Vec<(usize, f64)>], side: usize| -> Result<Vec<Vec<(usize, R)>>> {
+        let beyond = combined
+            .iter()
+            .flatten()
+            .find(|(source, _)| *source >= side);
+        if let Some((source, _)) = beyond {
+            let must = format!("be below {side}");
+            return Err(Error::invalid("source of a resampled pixel", must, source));
+        }
+        let term = |(source, weight): &(usize, f64)| (*source, R::of(*weight));
+        Ok(combined
+            .iter()
+            .map(|terms| terms.iter().map(term).collect())
+            .collect())
+    };
+    let (by_row, by_column) = (rounded(rows, height)?, rounded(columns, width)?);
+    let plane = |x: &[R]| -> Vec<R> {
+        let across: Vec<R> = x
+            .chunks_exact(width)
+            .flat_map(|row| {
+                by_column
+                    .iter()
+                    .map(|terms| combined(terms.iter().map(|(j, w)| (row[*j], *w))))
+            })
+            .collect();
+        let mut y = vec![R::default(); rows.len() * columns.len()];
+        for (to, terms) in y.chunks_exact_mut(columns.len()).zip(&by_row) {
+            for (i, weight) in terms {
+                let from = &across[i * columns.len()..][..columns.len()];
+                to.iter_mut()
+                    .zip(from)
+                    .for_each(|(to, x)| *to += *x * *weight);
+            }
+        }
+        y
+    };
+    let size = height * width;
+    if size == 0 || columns.is_empty() {
+        return Err(Error::shape(
+            "images to resample",
+            "[N, C, H ≥ 1, W ≥ 1]",
+            x.dims(),
+        ));
+    }
+    let planes: Vec<Vec<R>> =
+        with::<R, _>(x, |x| Ok(x.par_chunks_exact(size).map(plane).collect()))?;
+    Ok(Tensor::from_vec(
+        planes.concat(),
+        (n, c, rows.len(), columns.len()),
+        x.device(),
+    )?)
+}
+
+/// A weighted sum, in order.
+fn combined<R: Real>(terms: impl Iterator<Item = (R, R)>) -> R {
+    let mut sum = R::default();
+    for (x, weight) in terms {
+        sum += x * weight;
+    }
+    sum
 }
 
 /// The weights as a matrix `[sources, outputs]`.

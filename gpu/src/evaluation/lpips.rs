@@ -3,7 +3,9 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::Weights;
-use super::layers::{Convolution, Window, max_pool};
+use super::field::{Field, each, map, one_by_one};
+use super::layers::{Convolution, Window};
+use crate::nn::channels_last::Map;
 use crate::{Error, Result};
 
 /// What is added to the norm of a pixel's channels.
@@ -54,24 +56,20 @@ struct Fire {
 }
 
 impl Fire {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = if self.pooled {
+    fn forward<F: Field>(&self, x: &F) -> Result<F> {
+        let squeezed = if self.pooled {
             let window = Window {
                 side: 3,
                 stride: 2,
                 padding: 0,
                 ceil: true,
             };
-            max_pool(x, window)?
+            x.greatest(window)?.convolved(&self.squeeze, true)?
         } else {
-            x.clone()
+            x.convolved(&self.squeeze, true)?
         };
-        let squeezed = self.squeeze.forward(&x)?.relu()?;
-        let parts = [
-            self.expand[0].forward(&squeezed)?,
-            self.expand[1].forward(&squeezed)?,
-        ];
-        Ok(Tensor::cat(&parts, 1)?.relu()?)
+        let expand = |layer: &Convolution| squeezed.convolved(layer, true);
+        F::joined(self.expand.iter().map(expand).collect::<Result<_>>()?)
     }
 }
 
@@ -155,18 +153,60 @@ impl Lpips {
         let x = x.to_device(&self.device)?.to_dtype(DType::F32)?;
         let x = x.broadcast_as((n, 3, height, width))?;
         let x = x.broadcast_sub(&self.shift)?.broadcast_div(&self.scale)?;
-        let mut y = self.stem.forward(&x)?.relu()?;
-        let mut layers = vec![y.clone()];
-        for (i, fire) in self.fires.iter().enumerate() {
-            y = fire.forward(&y)?;
-            if COMPARED.contains(&i) {
-                layers.push(y.clone());
-            }
+        if one_by_one(&self.device) {
+            let heads: Vec<Vec<f32>> = self
+                .heads
+                .iter()
+                .map(|head| Ok(head.flatten_all()?.to_vec1()?))
+                .collect::<Result<_>>()?;
+            let parts = each(&x, |x| {
+                let layers = self.compared(&map(x)?)?;
+                let parts = layers.iter().zip(&heads);
+                Ok(parts
+                    .flat_map(|(layer, head)| weighted_map(layer, head))
+                    .collect::<Vec<f32>>())
+            })?;
+            let width = parts.first().map_or(0, Vec::len);
+            return Ok(Tensor::from_vec(parts.concat(), (n, width), &Device::Cpu)?);
         }
+        let layers = self.compared(&x)?;
         let parts = layers.iter().zip(&self.heads);
         let parts = parts.map(|(layer, head)| weighted(layer, head));
         Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 1)?)
     }
+
+    /// The layers that are compared.
+    fn compared<F: Field>(&self, x: &F) -> Result<Vec<F>> {
+        let mut y = x.convolved(&self.stem, true)?;
+        let mut layers = vec![y.copied()];
+        for (i, fire) in self.fires.iter().enumerate() {
+            y = fire.forward(&y)?;
+            if COMPARED.contains(&i) {
+                layers.push(y.copied());
+            }
+        }
+        Ok(layers)
+    }
+}
+
+/// `√(w/(H W)) x/(‖x‖ + ε)` of one image, channel by channel.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "ε is a number of f32, and rounding to it is meant"
+)]
+fn weighted_map(x: &Map<f32>, head: &[f32]) -> Vec<f32> {
+    let (height, width) = x.side();
+    let pixels = (height * width) as f32;
+    let norms: Vec<f32> = x
+        .pixels()
+        .map(|x| x.iter().map(|x| x * x).sum::<f32>().sqrt() + EPS as f32)
+        .collect();
+    let mut weighted = Vec::with_capacity(x.values().len());
+    for (c, w) in head.iter().enumerate() {
+        let root = (w / pixels).sqrt();
+        weighted.extend(x.pixels().zip(&norms).map(|(x, norm)| x[c] / norm * root));
+    }
+    weighted
 }
 
 /// `√(w/(H W)) x/(‖x‖ + ε)`, flattened: `[N, C, H, W]` → `[N, C·H·W]`.

@@ -11,16 +11,15 @@
 //! | [`Lpips`] | how different two images look |
 //! | [`Resnet`] | classifiers of CIFAR-10, as features |
 
+mod field;
 mod inception;
 pub mod layers;
 mod lpips;
-mod old_pickle;
 pub mod resize;
 mod resnet;
-mod weights;
 
+pub use crate::weights::Weights;
 pub use inception::{Features, Inception, POOLED, SPATIAL};
 pub use lpips::Lpips;
 pub use resize::Resize;
 pub use resnet::Resnet;
-pub use weights::Weights;

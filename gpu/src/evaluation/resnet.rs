@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::Weights;
+use super::field::{Field, each, map, one_by_one, stacked};
 use super::layers::Convolution;
 use crate::nn::{global_avg_pool, linear};
 use crate::{Error, Result};
@@ -36,23 +37,15 @@ struct Block {
 }
 
 impl Block {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.second.forward(&self.first.forward(x)?.relu()?)?;
-        let shortcut = if self.widens { halved(x)? } else { x.clone() };
-        Ok((y + shortcut)?.relu()?)
+    fn forward<F: Field>(&self, x: &F) -> Result<F> {
+        let y = x.convolved(&self.first, true)?;
+        let y = y.convolved(&self.second, false)?;
+        if self.widens {
+            y.add_relu(&x.halved()?)
+        } else {
+            y.add_relu(x)
+        }
     }
-}
-
-/// Every second pixel, with as many channels of zeros again, half of them before and half behind.
-fn halved(x: &Tensor) -> Result<Tensor> {
-    let (_, channels, height, width) = x.dims4()?;
-    let every_second = |side: usize| -> Result<Tensor> {
-        let at: Vec<u32> = (0..).step_by(2).take(side.div_ceil(2)).collect();
-        Ok(Tensor::from_vec(at, side.div_ceil(2), x.device())?)
-    };
-    let x = x.index_select(&every_second(height)?, 2)?;
-    let x = x.index_select(&every_second(width)?, 3)?;
-    Ok(x.pad_with_zeros(1, channels / 2, channels / 2)?)
 }
 
 impl Resnet {
@@ -121,15 +114,18 @@ impl Resnet {
         let channels = |values: [f32; 3]| Tensor::new(&values, &self.device)?.reshape((1, 3, 1, 1));
         let x = x.to_device(&self.device)?.to_dtype(DType::F32)?;
         let x = ((x + 1.0)? * 0.5)?.broadcast_sub(&channels(MEAN)?)?;
-        let x = self
-            .stem
-            .forward(&x.broadcast_div(&channels(STD)?)?)?
-            .relu()?;
-        let x = self
-            .blocks
-            .iter()
-            .try_fold(x, |x, block| block.forward(&x))?;
-        Ok(global_avg_pool(&x)?)
+        let x = x.broadcast_div(&channels(STD)?)?;
+        if one_by_one(&self.device) {
+            let features = each(&x, |x| Ok(self.through(&map(x)?)?.means()))?;
+            return stacked(features, WIDTHS[2]);
+        }
+        Ok(global_avg_pool(&self.through(&x)?)?)
+    }
+
+    /// From the scaled image to the last map.
+    fn through<F: Field>(&self, x: &F) -> Result<F> {
+        let x = x.convolved(&self.stem, true)?;
+        self.blocks.iter().try_fold(x, |x, block| block.forward(&x))
     }
 
     /// The classifier's logits of features: `[N, 64]` → `[N, 10]`.

@@ -1,8 +1,11 @@
 //! Images with a border of zeros, channels last.
 
+use std::ops::Deref;
+
 use super::conv2d::Geometry;
 use super::panels::turn;
 use super::real::{Real, vectorised};
+use super::scratch::Scratch;
 
 /// An image in the middle of zeros, `[padded H, padded W, C]`: a patch is then one contiguous run for each row of the
 /// kernel, and no patch matrix is needed.
@@ -37,6 +40,21 @@ impl Frame {
             .collect()
     }
 
+    /// The frame of an image that has its channels last already; of one without a border, itself.
+    pub(super) fn around<'a, R: Real>(&self, image: &'a [R]) -> Framed<'a, R> {
+        if self.side == self.padded {
+            return Framed::Itself(image);
+        }
+        let mut frame = Scratch::new(self.len());
+        self.clear_border(&mut frame);
+        let (row, left) = (self.side.1 * self.channels, self.corner.1 * self.channels);
+        let rows = frame.chunks_exact_mut(self.pitch()).skip(self.corner.0);
+        for (to, from) in rows.zip(image.chunks_exact(row)) {
+            to[left..left + row].copy_from_slice(from);
+        }
+        Framed::Copied(frame)
+    }
+
     /// Copies images `[C, H, W]` into as many frames; `inside` are the frame's own.
     #[inline(always)]
     pub(super) fn fill<R: Real>(&self, frames: &mut [R], images: &[R], inside: &[usize]) {
@@ -67,6 +85,25 @@ impl Frame {
             } else {
                 row.fill(R::default());
             }
+        }
+    }
+}
+
+/// An image in its frame.
+pub(super) enum Framed<'a, R: Real> {
+    /// One that needs none.
+    Itself(&'a [R]),
+    /// A copy.
+    Copied(Scratch<R>),
+}
+
+impl<R: Real> Deref for Framed<'_, R> {
+    type Target = [R];
+
+    fn deref(&self) -> &[R] {
+        match self {
+            Self::Itself(image) => image,
+            Self::Copied(frame) => frame,
         }
     }
 }

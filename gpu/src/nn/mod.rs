@@ -17,6 +17,7 @@
 mod activation;
 mod attention;
 mod buffer;
+pub(crate) mod channels_last;
 pub mod composed;
 mod conv2d;
 mod convolution;

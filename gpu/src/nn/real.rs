@@ -51,6 +51,8 @@ pub(crate) trait Real:
         b: Self::Vector<S>,
         c: Self::Vector<S>,
     ) -> Self::Vector<S>;
+    /// max(x, 0); NaN stays.
+    fn relu<S: Simd>(simd: S, x: Self::Vector<S>) -> Self::Vector<S>;
     /// The transpose of a square.
     #[inline(always)]
     fn turned(rows: [[Self; 4]; 4]) -> [[Self; 4]; 4] {
@@ -67,6 +69,8 @@ pub(crate) trait Real:
     fn sqrt(self) -> Self;
     /// |x|.
     fn abs(self) -> Self;
+    /// Whether it is no number.
+    fn is_nan(self) -> bool;
     /// eˣ for x ≤ 0 (or NaN); relative error at most 2 ulp.
     fn exp_nonpositive(self) -> Self;
     /// The elements of `storage` if they are of this type.
@@ -126,6 +130,11 @@ impl Real for f64 {
     fn times<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S> {
         simd.mul_f64s(a, b)
     }
+    #[inline(always)]
+    fn relu<S: Simd>(simd: S, x: Self::Vector<S>) -> Self::Vector<S> {
+        let zero = simd.splat_f64s(0.0);
+        simd.select_f64s(simd.less_than_f64s(x, zero), zero, x)
+    }
 
     #[inline(always)]
     fn of(x: f64) -> Self {
@@ -142,6 +151,10 @@ impl Real for f64 {
     #[inline(always)]
     fn abs(self) -> Self {
         f64::abs(self)
+    }
+    #[inline(always)]
+    fn is_nan(self) -> bool {
+        f64::is_nan(self)
     }
     #[inline(always)]
     fn exp_nonpositive(self) -> Self {
@@ -236,6 +249,11 @@ impl Real for f32 {
     fn times<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S> {
         simd.mul_f32s(a, b)
     }
+    #[inline(always)]
+    fn relu<S: Simd>(simd: S, x: Self::Vector<S>) -> Self::Vector<S> {
+        let zero = simd.splat_f32s(0.0);
+        simd.select_f32s(simd.less_than_f32s(x, zero), zero, x)
+    }
 
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "rounding is the purpose")]
@@ -253,6 +271,10 @@ impl Real for f32 {
     #[inline(always)]
     fn abs(self) -> Self {
         f32::abs(self)
+    }
+    #[inline(always)]
+    fn is_nan(self) -> bool {
+        f32::is_nan(self)
     }
     #[inline(always)]
     fn exp_nonpositive(self) -> Self {

@@ -469,10 +469,11 @@ impl Tracked {
         self.map(|(v, e)| (v.clamp(low, high), e.min(high - low)))
     }
 
-    /// `max(a, b)`, broadcasting, exact.
+    /// `max(a, b)`, broadcasting, exact; NaN where one of them is, in the value and in the error.
     #[must_use]
     pub fn maximum(&self, other: &Self) -> Self {
-        self.zip(other, |(a, ea), (b, eb)| (a.max(b), ea.max(eb)))
+        let larger = |a: f64, b: f64| if b > a || b.is_nan() { b } else { a };
+        self.zip(other, |(a, ea), (b, eb)| (larger(a, b), larger(ea, eb)))
     }
 
     /// `on_true` where `mask` holds, else `on_false`; the mask is the same in every precision.

@@ -178,7 +178,9 @@ mod tests {
                         low <= distance && distance <= high,
                         "{low} {distance} {high}"
                     );
-                    worst = worst.max((2.0 * distance - low - high).abs() / (high - low));
+                    let off = (2.0 * distance - low - high).abs() / (high - low);
+                    assert!(!off.is_nan(), "{low} {distance} {high}");
+                    worst = worst.max(off);
                 }
             }
         });

@@ -60,7 +60,9 @@ pub fn max_pool(
     options: Conv2dOptions,
 ) -> Result<ArrayD<f64>, NnError> {
     pooled("max_pool", x, side, options, |pixels| {
-        pixels.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+        // Of a number and NaN, NaN: f64::max would take the number.
+        let greatest = |m: f64, &x: &f64| if x > m || x.is_nan() { x } else { m };
+        pixels.iter().fold(f64::NEG_INFINITY, greatest)
     })
 }
 

@@ -46,12 +46,13 @@ fn keeps_scalar(bound: &Tracked, got: f32, what: &str) {
 /// The bound must be able to fail: it stays below `units` roundings of numbers of size `scale`.
 #[track_caller]
 fn is_tight(bound: &Tracked, scale: f64, units: f64) {
-    let error = bound.error.iter().fold(0.0_f64, |m, &e| m.max(e));
     let allowed = units * P.unit * scale;
-    assert!(
-        error <= allowed,
-        "error {error}, allowed {allowed}: {bound:?}"
-    );
+    for error in &bound.error {
+        assert!(
+            *error <= allowed,
+            "error {error}, allowed {allowed}: {bound:?}"
+        );
+    }
 }
 
 /// Orders of summation.

@@ -107,7 +107,7 @@ fn measured_spread(
             let moved = run(parameters, x, g, Some(&rounding)).output;
             inner(&g.mapv(f64::abs), &(moved - &exact).mapv(f64::abs))
         })
-        .fold(0.0, f64::max);
+        .fold(0.0, |m: f64, v| if v > m || v.is_nan() { v } else { m });
     8.0 * worst / COARSE * f64::EPSILON
 }
 

@@ -36,7 +36,8 @@ pub fn lines(
     let looks = Looks {
         lpips: Lpips::load(&weights, device)?,
         images,
-        batch: args.batch.get(),
+        // Each image goes through on one thread.
+        batch: args.batch.get().max(rayon::current_num_threads()),
         device,
     };
     let digest: String = weights.digest().chars().take(8).collect();

@@ -66,6 +66,9 @@ pub struct Provenance {
     pub weights: String,
     /// Its SHA-256.
     pub sha256: String,
+    /// Where in the file the weights were found, and what was left out of their names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read: Option<String>,
     /// Whether it is the published file; unknown where there is none to compare with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub published: Option<bool>,
@@ -85,7 +88,9 @@ impl Provenance {
         };
         let resize = self.resize.map(|resize| format!("; resize {resize}"));
         let resize = resize.unwrap_or_default();
-        format!("{}, sha256 {digest}…{whose}{resize}", self.weights)
+        let read = self.read.as_ref().map(|read| format!(", {read}"));
+        let read = read.unwrap_or_default();
+        format!("{}, sha256 {digest}…{whose}{read}{resize}", self.weights)
     }
 
     /// What a reader must know.
@@ -163,11 +168,13 @@ impl NetworkFeatures {
             provenance: Provenance {
                 weights: weights.path().display().to_string(),
                 sha256: weights.digest().to_owned(),
+                read: weights.reading(),
                 published: None,
                 resize: None,
             },
             name: INCEPTION.to_owned(),
-            batch: args.batch.get(),
+            // Each image goes through on one thread: with fewer images than threads some would stand idle.
+            batch: args.batch.get().max(rayon::current_num_threads()),
             device: device.clone(),
             spatial: metrics.contains(&Metric::Sfid),
             probabilities: metrics.contains(&Metric::Is),

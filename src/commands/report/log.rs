@@ -125,8 +125,9 @@ impl Log {
             let quantity = line.shadow_quantity.as_deref().unwrap_or("?");
             Some((*line.numbers.get("shadow")?, quantity, line.step))
         });
-        // The first of equal ones: a ratio is repeated until the next check.
-        ratios.reduce(|worst, next| if next.0 > worst.0 { next } else { worst })
+        // The first of equal ones: a ratio is repeated until the next check. None is worse than one that is no number.
+        let worse = |next: f64, worst: f64| next > worst || next.is_nan() && !worst.is_nan();
+        ratios.reduce(|worst, next| if worse(next.0, worst.0) { next } else { worst })
     }
 
     /// The phases in the order in which they occur, with their first and last logged step.

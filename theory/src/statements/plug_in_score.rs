@@ -46,10 +46,11 @@ struct Smoothness {
     size: Rounded,
 }
 
-/// The largest of these numbers: its error is at most the largest error.
+/// The largest of these numbers: its error is at most the largest error. NaN if one is.
 fn largest(numbers: impl Iterator<Item = Rounded>) -> Rounded {
+    let larger = |a: f64, b: f64| if b > a || b.is_nan() { b } else { a };
     numbers.fold(Rounded::exact(0.0), |m, x| {
-        Rounded::within(m.value.max(x.value), m.error.max(x.error))
+        Rounded::within(larger(m.value, x.value), larger(m.error, x.error))
     })
 }
 

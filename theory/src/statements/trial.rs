@@ -157,7 +157,15 @@ impl Trial {
                 }
                 Comparison::AtMost => continue,
             };
-            *largest = Some(largest.map_or(ratio, |l| l.max(ratio)));
+            // NaN is the worst there is: it is kept and shown.
+            let worse = |l: f64| {
+                if ratio > l || ratio.is_nan() {
+                    ratio
+                } else {
+                    l
+                }
+            };
+            *largest = Some(largest.map_or(ratio, worse));
         }
     }
 }

@@ -21,6 +21,30 @@ impl<R: Real> Tile<'_, R> {
             .map(|row| &row[..self.width])
     }
 
+    /// Copies the tile, with its elements of `bias` added and cut off below 0 if `relu`, into rows of `to` that begin `pitch`
+    /// elements apart.
+    pub(in crate::nn) fn finish_into(&self, to: &mut [R], pitch: usize, bias: &[R], relu: bool) {
+        vectorised(
+            #[inline(always)]
+            || {
+                let bias = &bias[self.column..][..self.width];
+                let rows = to[self.row * pitch..].chunks_mut(pitch);
+                for (to, from) in rows.zip(self.values.chunks_exact(self.pitch)) {
+                    let sums = from.iter().zip(bias).map(|(x, bias)| *x + *bias);
+                    let to = to[self.column..][..self.width].iter_mut();
+                    if relu {
+                        // NaN stays.
+                        let zero = R::default();
+                        to.zip(sums)
+                            .for_each(|(to, x)| *to = if x < zero { zero } else { x });
+                    } else {
+                        to.zip(sums).for_each(|(to, x)| *to = x);
+                    }
+                }
+            },
+        );
+    }
+
     /// Copies the tile, turned, into rows that begin `pitch` elements apart in `to`, from element `at` on; to each of
     /// them its element of `bias` is added.
     pub(in crate::nn) fn turn_into(

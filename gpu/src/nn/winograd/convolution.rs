@@ -12,10 +12,10 @@ use crate::nn::real::{Real, vectorised};
 use crate::nn::scratch::Scratch;
 
 /// Tiles that are worked on together: what they become stays in the second-level cache.
-const TILES: usize = 72;
+pub(in crate::nn) const TILES: usize = 72;
 
 /// Places of a 3 × 3 kernel.
-const TAPS: usize = 9;
+pub(in crate::nn) const TAPS: usize = 9;
 
 /// A convolution with its transformed weights.
 pub(in crate::nn) struct Winograd<'a, R: Real> {
@@ -65,19 +65,7 @@ impl<'a, R: Real> Winograd<'a, R> {
         weights: impl Fn(&mut [R], usize, usize, usize) + Sync,
     ) -> Self {
         let grid = Grid::of(geometry);
-        let panels = pack(
-            PLACES * geometry.channels,
-            geometry.outputs,
-            #[inline(always)]
-            |panel, first, count, width| {
-                let mut taps = Scratch::new(geometry.channels * TAPS * width);
-                weights(&mut taps, first, count, width);
-                Arch::new().dispatch(KernelTransform {
-                    taps: &taps,
-                    to: panel,
-                });
-            },
-        );
+        let panels = kernel_panels([geometry.outputs, geometry.channels], weights);
         let frame = grid.frame(geometry);
         Self {
             geometry,
@@ -116,7 +104,7 @@ impl<'a, R: Real> Winograd<'a, R> {
             let panels = self.panels.chunks_exact(PLACES * channels * width);
             let results = all.chunks_exact_mut(images * grid.pixels() * width);
             for (p, (panel, to)) in panels.zip(results).enumerate() {
-                self.multiply(&data, starts.len(), panel, products);
+                multiply_places(&data, starts.len(), channels, panel, products);
                 Arch::new().dispatch(OutputTransform {
                     products,
                     places,
@@ -127,25 +115,6 @@ impl<'a, R: Real> Winograd<'a, R> {
             }
         }
         all
-    }
-
-    /// For each place the product of tiles × channels with a panel.
-    fn multiply(&self, data: &[R], tiles: usize, panel: &[R], products: &mut [R]) {
-        let channels = self.geometry.channels;
-        let starts: [usize; TILES] = std::array::from_fn(|t| t * channels);
-        let rows = Left::Rows {
-            starts: &starts[..tiles],
-            segment: usize::MAX,
-        };
-        let size = products.len() / PLACES;
-        for (place, to) in products.chunks_exact_mut(size).enumerate() {
-            let run = Run {
-                left: place * tiles * channels,
-                right: place * channels,
-                len: channels,
-            };
-            multiply_panel(data, rows, panel, run, to, false);
-        }
     }
 
     /// From panels of outputs to images `[O, H, W]`.
@@ -172,6 +141,51 @@ impl<'a, R: Real> Winograd<'a, R> {
                 }
             },
         );
+    }
+}
+
+/// `G w Gᵀ` of all weights: a matrix of places and channels by outputs. `weights(to, first, count, width)` writes the kernels of some
+/// outputs, channels and taps by outputs.
+pub(in crate::nn) fn kernel_panels<R: Real>(
+    [outputs, channels]: [usize; 2],
+    weights: impl Fn(&mut [R], usize, usize, usize) + Sync,
+) -> Scratch<R> {
+    pack(
+        PLACES * channels,
+        outputs,
+        #[inline(always)]
+        |panel, first, count, width| {
+            let mut taps = Scratch::new(channels * TAPS * width);
+            weights(&mut taps, first, count, width);
+            Arch::new().dispatch(KernelTransform {
+                taps: &taps,
+                to: panel,
+            });
+        },
+    )
+}
+
+/// For each place the product of its tiles × channels with a panel of the weights.
+pub(in crate::nn) fn multiply_places<R: Real>(
+    data: &[R],
+    tiles: usize,
+    channels: usize,
+    panel: &[R],
+    products: &mut [R],
+) {
+    let starts: [usize; TILES] = std::array::from_fn(|t| t * channels);
+    let rows = Left::Rows {
+        starts: &starts[..tiles],
+        segment: usize::MAX,
+    };
+    let size = products.len() / PLACES;
+    for (place, to) in products.chunks_exact_mut(size).enumerate() {
+        let run = Run {
+            left: place * tiles * channels,
+            right: place * channels,
+            len: channels,
+        };
+        multiply_panel(data, rows, panel, run, to, false);
     }
 }
 
@@ -202,7 +216,7 @@ fn turn_block<R: Real>(from: &[R], count: usize, width: usize, to: &mut [R], pit
 
 /// `Bᵀ d B` of the tiles that begin at `starts` in frames of `channels`, for `count` channels from `first` on: `[PLACES,
 /// tiles, count]`.
-pub(super) fn data_tiles<R: Real>(
+pub(in crate::nn) fn data_tiles<R: Real>(
     frames: &[R],
     starts: &[usize],
     pitch: usize,

@@ -36,7 +36,7 @@ pub(super) fn kernel<R: Real, S: Simd>(simd: S, [a, b, c]: [Vector<R, S>; 3]) ->
 
 /// `Aᵀ m`.
 #[inline(always)]
-pub(super) fn output<R: Real, S: Simd>(
+pub(in crate::nn) fn output<R: Real, S: Simd>(
     simd: S,
     [a, b, c, d]: [Vector<R, S>; 4],
 ) -> [Vector<R, S>; 2] {
@@ -62,7 +62,7 @@ pub(super) fn kernel_gradient<R: Real, S: Simd>(
 ///
 /// Loops, since a closure in `map` or `from_fn` is a function of its own, compiled without the vector instructions.
 #[inline(always)]
-pub(super) fn both_ways<V: Copy, const N: usize, const M: usize>(
+pub(in crate::nn) fn both_ways<V: Copy, const N: usize, const M: usize>(
     x: [[V; N]; N],
     line: impl Fn([V; N]) -> [V; M],
 ) -> [[V; M]; M] {
@@ -90,7 +90,7 @@ pub(super) fn both_ways<V: Copy, const N: usize, const M: usize>(
     reason = "constant indices keep the vectors in registers"
 )]
 #[inline(always)]
-pub(super) fn square<R: Real, S: Simd, const N: usize>(
+pub(in crate::nn) fn square<R: Real, S: Simd, const N: usize>(
     simd: S,
     from: &[R],
     at: usize,

@@ -23,14 +23,15 @@ mod convolution;
 mod gradient;
 mod lines;
 
-pub(super) use convolution::Winograd;
+pub(super) use convolution::{TAPS, TILES, Winograd, data_tiles, kernel_panels, multiply_places};
 pub(super) use gradient::weight_gradient;
+pub(super) use lines::{both_ways, output, square};
 
 use super::conv2d::Geometry;
 use super::frame::Frame;
 
 /// Places of a transformed tile.
-const PLACES: usize = 16;
+pub(super) const PLACES: usize = 16;
 
 /// Channels and outputs come in multiples of this: whole panels on every machine.
 const CHANNELS: usize = 32;

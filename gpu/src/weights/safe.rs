@@ -1,0 +1,43 @@
+//! The format safetensors: a header in JSON, and the elements.
+
+use std::collections::BTreeMap;
+
+use safetensors::SafeTensors;
+
+use super::elements::Elements;
+use super::file::Entry;
+use super::naming::Named;
+use super::refusal::{Outcome, Refusal};
+use super::storage::Storage;
+use super::view::View;
+
+/// Bytes before the header: its length.
+const BEFORE: usize = 8;
+
+/// Whether a file begins as this format does.
+pub(super) fn is_one(bytes: &[u8]) -> bool {
+    bytes.get(BEFORE) == Some(&b'{')
+}
+
+/// The tensors of a file.
+pub(super) fn read(bytes: &[u8]) -> Outcome<Named> {
+    let broken = |reason| Refusal::Damaged(format!("{reason}"));
+    let (length, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
+    let mut tensors = BTreeMap::new();
+    for (name, info) in header.tensors() {
+        let entry = match Elements::of_safetensors(info.dtype) {
+            None => Entry::Unread(format!(
+                "its elements are of the type {:?}, which is not read",
+                info.dtype
+            )),
+            Some(elements) => {
+                let (start, end) = info.data_offsets;
+                let range = BEFORE + length + start..BEFORE + length + end;
+                let storage = Storage::new(range, &name, None);
+                Entry::Tensor(View::whole(elements, info.shape.clone()), storage)
+            }
+        };
+        tensors.insert(name, entry);
+    }
+    Ok(Named::flat(tensors))
+}
