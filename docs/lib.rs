@@ -9,77 +9,77 @@ pub mod links;
 pub mod tables;
 
 #[cfg(doctest)]
-#[doc = include_str!("src/01-structure.md")]
+#[doc = include_str!("src/structure.md")]
 mod structure {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/03-statements.md")]
+#[doc = include_str!("src/statements.md")]
 mod statements {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/06-bounds.md")]
+#[doc = include_str!("src/bounds.md")]
 mod bounds {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/07-diffusion-gan.md")]
+#[doc = include_str!("src/diffusion-gan.md")]
 mod diffusion_gan {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/07-symmetry.md")]
+#[doc = include_str!("src/symmetry.md")]
 mod symmetry {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/07-transport.md")]
+#[doc = include_str!("src/transport.md")]
 mod transport {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/10-idea.md")]
+#[doc = include_str!("src/idea.md")]
 mod idea {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/11-denoiser.md")]
-mod denoiser {}
+#[doc = include_str!("src/forward.md")]
+mod forward {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/12-gradients.md")]
+#[doc = include_str!("src/gradients.md")]
 mod gradients {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/13-game.md")]
+#[doc = include_str!("src/game.md")]
 mod game {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/14-floating-point.md")]
+#[doc = include_str!("src/floating-point.md")]
 mod floating_point {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/15-joint.md")]
+#[doc = include_str!("src/joint.md")]
 mod joint {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/16-reading-the-bound.md")]
+#[doc = include_str!("src/reading-the-bound.md")]
 mod reading_the_bound {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/17-errata.md")]
+#[doc = include_str!("src/errata.md")]
 mod errata {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/18-cross-check.md")]
+#[doc = include_str!("src/cross-check.md")]
 mod cross_check {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/19-exercises.md")]
+#[doc = include_str!("src/exercises.md")]
 mod exercises {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/20-metrics.md")]
+#[doc = include_str!("src/metrics.md")]
 mod metrics {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/21-trajectories.md")]
-mod trajectories {}
+#[doc = include_str!("src/samplers.md")]
+mod samplers {}
 
 #[cfg(doctest)]
-#[doc = include_str!("src/25-own-images.md")]
+#[doc = include_str!("src/own-images.md")]
 mod own_images {}
