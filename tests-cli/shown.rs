@@ -1,6 +1,6 @@
 //! Every command that the book and the README show is run as it is typed.
 //!
-//! Blocks of `sh` are run line by line, in a folder of their own for each page, in which the files lie that the page speaks of: a
+//! Blocks of `sh` and first cells of tables are run line by line, in a folder of their own for each page, in which the files lie that the page speaks of: a
 //! run, pictures, features. What trains or measures for minutes is run at a small size: [`SMALLER`] and [`MORE`] are all
 //! that is changed. Commands in the text, such as `sadm theory check tweedie`, are run too where they are whole; of what is
 //! only mentioned the options must exist.
@@ -42,7 +42,7 @@ const SMALLER: [(&str, &str); 11] = [
 fn more(command: &[String]) -> Vec<String> {
     let tiny = || TINY.iter().map(|setting| format!("--set={setting}"));
     let fixed = |args: &[&str]| args.iter().map(|&a| a.to_owned()).collect::<Vec<_>>();
-    let has = |option: &str| command.iter().any(|a| a == option);
+    let has = |word: &str| command.iter().any(|a| a == word);
     match command[0].as_str() {
         "train" => {
             let mut args = fixed(&["--threads=1"]);
@@ -73,6 +73,7 @@ fn more(command: &[String]) -> Vec<String> {
             fixed(&["--threads=1", "--resamples=0", "--splits=1"])
         }
         "evaluate" => fixed(&["--threads=1", "--resamples=2"]),
+        "sweep" if has("sampler") && !has("--count") => fixed(&["--count=8", "--fine=16"]),
         "verify" if !has("--cases") => fixed(&["--cases=2"]),
         _ => Vec::new(),
     }
@@ -83,6 +84,9 @@ fn commands(page: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (k, piece) in page.split("```").enumerate() {
         if k % 2 == 0 {
+            let rows = piece.lines().filter_map(|l| l.strip_prefix("| `sadm "));
+            let cells = rows.filter_map(|row| row.split('`').next());
+            found.extend(cells.map(|cell| format!("sadm {cell}")));
             let prose = piece.replace('\n', " ");
             let code = prose.split('`').skip(1).step_by(2);
             let whole = |c: &&str| {
@@ -140,7 +144,7 @@ impl Files {
         pictures(&folder.path("pictures"));
         for name in ["samples", "real"] {
             copied(&folder.path("pictures/above"), &folder.path(name));
-            for extra in fs::read_dir(folder.path(name)).expect("a folder").skip(3) {
+            for extra in fs::read_dir(folder.path(name)).expect("a folder").skip(5) {
                 fs::remove_file(extra.expect("an entry").path()).expect("a file");
             }
         }
@@ -152,10 +156,9 @@ impl Files {
                 .expect("the same size")
                 .into_dyn()
         };
-        let eta = ndarray::array![1.0].into_dyn();
         write_f64(
             &folder.path("features.safetensors"),
-            &[("real", part(0)), ("generated", part(1)), ("eta", eta)],
+            &[("real", part(0)), ("generated", part(1))],
         );
         Self(folder)
     }
@@ -201,7 +204,7 @@ fn run(command: &str, folder: &Folder) -> Output {
         .map(|k| args[k + 1].clone());
     if let (Some(out), true) = (out, matches!(args[0].as_str(), "train" | "ablate")) {
         let path = folder.path(&out);
-        if path.exists() && !args.iter().any(|a| a == "--resume") {
+        if path.exists() {
             fs::remove_dir_all(path).expect("a folder");
         }
     }
@@ -296,10 +299,14 @@ fn what_is_only_mentioned_exists() {
 
 #[test]
 fn commands_are_found_and_parted() {
-    let page = "a `sadm theory check e1` b `sadm train` c\n\n```sh\nmake x\nsadm a --b \\\n    'c d=[1, 2]'   # e\n```\n\n```text\nsadm no\n```\n";
+    let page = "a `sadm theory check e1` b `sadm train` c\n\n| `sadm f --g` | `sadm h` |\n\n```sh\nmake x\nsadm a --b \\\n    'c d=[1, 2]'   # e\n```\n\n```text\nsadm no\n```\n";
     assert_eq!(
         commands(page),
-        ["sadm theory check e1", "sadm a --b      'c d=[1, 2]'"]
+        [
+            "sadm f --g",
+            "sadm theory check e1",
+            "sadm a --b      'c d=[1, 2]'"
+        ]
     );
     assert_eq!(
         words("sadm a --b 'c d=[1, 2]'"),
