@@ -24,18 +24,23 @@ pub struct Reality {
 }
 
 impl Reality {
-    /// The images of the configuration's data set, at most `most` of them, chosen without regard to any run.
+    /// The images of the configuration's data set, of `class` alone if one is given, at most `most` of them, chosen without regard to
+    /// any run.
     ///
     /// # Errors
     /// A data set that cannot be read; an encoder for images of another shape.
     pub fn new(
         config: &Config,
         encoder: Option<Features>,
+        class: Option<u32>,
         most: usize,
         device: &Device,
     ) -> Result<Self> {
         let all = dataset(config)?;
         let mut indices = Streams::new(CHOICE).permutation("reality", 0, all.len());
+        if let Some(class) = class {
+            indices.retain(|index| all.labels[*index] == class);
+        }
         indices.truncate(most);
         let (images, _) = all.batch(&indices, device, DType::F32)?;
         let features = encoder

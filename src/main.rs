@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod axis;
-mod classes;
 mod commands;
 mod failure;
 mod feature_space;

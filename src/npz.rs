@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use ndarray::ArrayD;
-use npyz::{WriterBuilder, npz};
+use npyz::{DType, TypeStr, WriterBuilder, npz};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -19,6 +19,8 @@ pub enum Array<'a> {
     Integers(&'a ArrayD<i64>),
     /// `float64`.
     Reals(&'a ArrayD<f64>),
+    /// One axis of `str`.
+    Texts(&'a [String]),
 }
 
 /// Writes arrays by name as `.npz`, uncompressed, whole or not at all.
@@ -37,6 +39,7 @@ pub fn write_npz(path: &Path, arrays: &[(&str, Array<'_>)]) -> Result<()> {
             Array::Bytes(array) => add(&mut archive, array)?,
             Array::Integers(array) => add(&mut archive, array)?,
             Array::Reals(array) => add(&mut archive, array)?,
+            Array::Texts(texts) => add_texts(&mut archive, texts)?,
         }
     }
     let bytes = archive.finish()?.into_inner();
@@ -51,6 +54,20 @@ fn add<T: npyz::AutoSerialize + Copy>(out: &mut impl Write, array: &ArrayD<T>) -
         .writer(out)
         .begin_nd()?;
     writer.extend(array.iter().copied())?;
+    writer.finish()?;
+    Ok(())
+}
+
+/// An array of NumPy's type `<U…`, as wide as its longest text.
+fn add_texts(out: &mut impl Write, texts: &[String]) -> Result<()> {
+    let width = texts.iter().map(|text| text.chars().count()).max();
+    let kind: TypeStr = format!("<U{}", width.unwrap_or(0).max(1)).parse()?;
+    let mut writer = npyz::WriteOptions::new()
+        .dtype(DType::Plain(kind))
+        .shape(&[texts.len() as u64])
+        .writer(out)
+        .begin_nd()?;
+    writer.extend(texts.iter().map(String::as_str))?;
     writer.finish()?;
     Ok(())
 }

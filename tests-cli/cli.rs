@@ -1,6 +1,7 @@
 //! The program as a person runs it: its answers, its files, its error messages, its exit codes.
 
 mod ablate;
+mod classes;
 mod evaluate;
 #[path = "../gpu/tests/evaluation/hashed.rs"]
 #[expect(dead_code, reason = "images are the other test's")]
@@ -13,6 +14,7 @@ mod oracle_metrics;
 mod oracle_polarised;
 mod oracle_values;
 mod own_images;
+mod reading;
 mod report;
 mod report_drawing;
 mod runs;

@@ -35,7 +35,7 @@ fn a_folder_of_pictures_is_trained_on_and_held_against() {
     command.args(tiny(&run, 12)).args(settings(&data));
     let output = command.assert().success();
     let said = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
-    let line = "32 images of 1×8×8 in 2 classes (0 above, 1 left), 3 of them held out";
+    let line = "32 images of 1×8×8 in 2 classes (0 above: 16, 1 left: 16), 3 of them held out";
     assert!(said.contains(line), "{said}");
 
     let evaluate = || {

@@ -317,7 +317,7 @@ fn several_runs_share_their_charts_and_show_their_differences() {
     let count = titles.iter().filter(|t| *t == "fd-pixels against steps");
     assert_eq!(count.count(), 4, "{titles:?}");
     let text = page.root_element().text().collect::<String>();
-    for classes in ["at random", "in equal shares"] {
+    for classes in ["in the data's shares", "in equal shares"] {
         let part = format!("against digits, 30 samples, classes {classes}; covariance over N−1");
         assert!(text.contains(&part), "no `{part}` in {text}");
     }

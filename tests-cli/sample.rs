@@ -264,10 +264,6 @@ fn what_cannot_be_drawn_is_named() {
         (&["--guidance=nan"], "must be a finite number"),
         (&["--guidance=inf"], "must be a finite number"),
         (&["--churn=inf"], "must be a finite number"),
-        (
-            &["--class", "-1"],
-            "must be a class number, `all`, `random` or `none`",
-        ),
         (&["--count=0"], "must be a whole number from 1"),
         (&["--steps", "0"], "must be a whole number from 1"),
         (&["--threads=0"], "must be a whole number from 1"),

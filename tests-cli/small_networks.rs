@@ -134,7 +134,8 @@ fn pictures(folder: &Folder, name: &str, colours: &[Colour]) -> PathBuf {
 fn evaluate([generated, reference]: [&Path; 2]) -> assert_cmd::Command {
     let mut command = sadm();
     command
-        .args(["evaluate", "--threads=1", "--resamples=0", "--generated"])
+        .args(["evaluate", "--threads=1", "--resamples=0", "--as=reals"])
+        .arg("--generated")
         .arg(generated)
         .arg("--reference")
         .arg(reference);

@@ -1,5 +1,7 @@
 //! `sadm sample`: images from a run, as a picture or as tensors.
 
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -9,12 +11,16 @@ use std::str::FromStr;
 use anyhow::{Context, Result, anyhow, bail};
 use candle_core::{DType, Device, Tensor};
 use ndarray::{Array1, ArrayD};
+use sadm_gpu::data::Classes;
+use sadm_gpu::random::Streams;
 use sadm_gpu::sampler::{SamplerKind, SamplerOptions};
 use sadm_gpu::train::{Run, SampleRequest};
+use serde_json::Value;
 
+use super::evaluate::SAMPLES_MARK;
 use crate::npz::{self, Array};
 use crate::recorder::not_finite;
-use crate::{classes, files, image_grid, numbers, place, progress, threads};
+use crate::{files, image_grid, numbers, place, progress, threads};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -62,7 +68,8 @@ pub struct Args {
     /// Classifier-free guidance: 1 conditional, 0 unconditional
     #[arg(long, value_name = "G", allow_negative_numbers = true, value_parser = numbers::finite)]
     guidance: Option<f64>,
-    /// A class, `all` for all in order, `random` for each at random, or `none`
+    /// A class by its name or number; `all` for equal shares of all (in order; mixed in a .npz file), `random` for each
+    /// equally likely, `data` for the shares of the run's images, or `none`
     #[arg(
         long,
         default_value = "all",
@@ -86,42 +93,55 @@ pub struct Args {
 }
 
 /// Which class the images have.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Class {
     All,
     Random,
+    Data,
     None,
-    One(u32),
+    /// By name or number.
+    One(String),
 }
 
 impl FromStr for Class {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "all" => Ok(Self::All),
-            "random" => Ok(Self::Random),
-            "none" => Ok(Self::None),
-            number => number
-                .parse()
-                .map(Self::One)
-                .map_err(|_| "must be a class number, `all`, `random` or `none`".to_owned()),
-        }
+    type Err = Infallible;
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "all" => Self::All,
+            "random" => Self::Random,
+            "data" => Self::Data,
+            "none" => Self::None,
+            other => Self::One(other.to_owned()),
+        })
     }
 }
 
 impl Class {
-    /// The class of each of `count` images; `all` gives equal shares, in order.
-    fn labels(self, count: usize, classes: usize, seed: u64) -> Result<Vec<Option<u32>>> {
+    /// The class of each of `count` images; `all` gives equal shares, in order, but mixed in a `.npz` file, as published samples
+    /// are: a part of such a file has samples of all classes.
+    fn labels(
+        &self,
+        count: usize,
+        run: &Run,
+        seed: u64,
+        format: Format,
+    ) -> Result<Vec<Option<u32>>> {
+        let conditions = run.conditions();
         Ok(match self {
-            Self::All => (0..count)
-                .map(|i| Ok(Some(u32::try_from(i * classes / count)?)))
-                .collect::<Result<_>>()?,
-            Self::Random => {
-                let drawn = classes::at_random(count, classes, seed)?;
-                drawn.into_iter().map(Some).collect()
+            Self::All => {
+                let labels = conditions.in_order(count);
+                match format {
+                    Format::Png | Format::Safetensors => labels,
+                    Format::Npz => {
+                        let order = Streams::new(seed).permutation("sample-order", 0, count);
+                        order.into_iter().map(|place| labels[place]).collect()
+                    }
+                }
             }
+            Self::Random => conditions.at_random(count, seed),
+            Self::Data => run.counted_conditions()?.in_shares(count, seed),
             Self::None => vec![None; count],
-            Self::One(class) => vec![Some(class); count],
+            Self::One(class) => vec![Some(conditions.classes().find(class)?); count],
         })
     }
 }
@@ -156,19 +176,21 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     files::refuse_unwritable(&args.out)?;
     let device = place::open(&args.device, "f32")?.device;
     let run = Run::open(&args.run, &device)?;
-    let request = request(args, &run)?;
+    let request = request(args, &run, format)?;
     refuse_contradictions(&request.options)?;
+    let classes = run.conditions().classes();
     let images = drawn(&run, &request)?;
     refuse_non_finite(&images, args, &request)?;
     match format {
         Format::Png => image_grid::write(&args.out, &images)?,
-        Format::Safetensors => write_tensors(&args.out, &images, &request.labels)?,
-        Format::Npz => write_npz(&args.out, &images, &request.labels)?,
+        Format::Safetensors => write_tensors(&args.out, &images, &request.labels, classes)?,
+        Format::Npz => write_npz(&args.out, &images, &request.labels, classes)?,
     }
     files::print(&format!(
-        "{} images after {} steps of training: {}\n",
+        "{} images after {} steps of training, {}: {}\n",
         request.labels.len(),
         run.step(),
+        shares(&request.labels, classes),
         args.out.display()
     ))?;
     Ok(ExitCode::SUCCESS)
@@ -186,7 +208,7 @@ fn drawn(run: &Run, request: &SampleRequest) -> Result<Tensor> {
 }
 
 /// The run's own sampler with what the command line says otherwise.
-fn request(args: &Args, run: &Run) -> Result<SampleRequest> {
+fn request(args: &Args, run: &Run, format: Format) -> Result<SampleRequest> {
     let mut request = SampleRequest::from_config(run.config());
     let count = args
         .count
@@ -200,9 +222,9 @@ fn request(args: &Args, run: &Run) -> Result<SampleRequest> {
     set(&mut options.churn.noise, args.churn_noise);
     set(&mut request.guidance, args.guidance);
     set(&mut request.seed, args.seed);
-    request.labels = args
-        .class
-        .labels(count, run.images().classes, request.seed)?;
+    request.labels = args.class.labels(count, run, request.seed, format)?;
+    // Before the sampler starts: what was never learnt gives pictures that mean nothing.
+    run.conditions().check(&request.labels, request.guidance)?;
     Ok(request)
 }
 
@@ -259,14 +281,32 @@ fn set<T>(slot: &mut T, value: Option<T>) {
     }
 }
 
+/// How many images there are of each class: ``8 of class 0 `dark`, 8 of class 1 `light` ``.
+fn shares(labels: &[Option<u32>], classes: &Classes) -> String {
+    let mut counts: BTreeMap<Option<u32>, usize> = BTreeMap::new();
+    for label in labels {
+        *counts.entry(*label).or_default() += 1;
+    }
+    let share = |(label, count): (&Option<u32>, &usize)| match label {
+        Some(class) => format!("{count} of class {}", classes.label(*class)),
+        None => format!("{count} without class"),
+    };
+    counts.iter().map(share).collect::<Vec<_>>().join(", ")
+}
+
 /// The labels, −1 where there is no class.
 fn numbered(labels: &[Option<u32>]) -> Vec<i64> {
     let number = |label: &Option<u32>| label.map_or(-1, i64::from);
     labels.iter().map(number).collect()
 }
 
-/// `arr_0` [N, H, W, C] u8, rounded as in a picture, and `arr_1` [N] i64.
-fn write_npz(path: &Path, images: &Tensor, labels: &[Option<u32>]) -> Result<()> {
+/// `arr_0` [N, H, W, C] u8, rounded as in a picture, `arr_1` [N] i64, and `classes`, their names, where they have any.
+fn write_npz(
+    path: &Path,
+    images: &Tensor,
+    labels: &[Option<u32>],
+    classes: &Classes,
+) -> Result<()> {
     let images = images.to_device(&Device::Cpu)?.permute((0, 2, 3, 1))?;
     let values = images
         .to_dtype(DType::F32)?
@@ -275,20 +315,78 @@ fn write_npz(path: &Path, images: &Tensor, labels: &[Option<u32>]) -> Result<()>
     let bytes = values.into_iter().map(image_grid::grey).collect();
     let images = ArrayD::from_shape_vec(images.dims(), bytes)?;
     let labels = Array1::from(numbered(labels)).into_dyn();
-    let arrays = [
+    let mut arrays = vec![
         ("arr_0", Array::Bytes(&images)),
         ("arr_1", Array::Integers(&labels)),
     ];
+    if !classes.names.is_empty() {
+        arrays.push(("classes", Array::Texts(&classes.names)));
+    }
     npz::write_npz(path, &arrays).context("samples")
 }
 
-/// `images` [N, C, H, W] f32 and `labels` [N] i64.
-fn write_tensors(path: &Path, images: &Tensor, labels: &[Option<u32>]) -> Result<()> {
+/// `images` [N, C, H, W] f32 and `labels` [N] i64; the metadata's `classes` is the list of their names as JSON.
+fn write_tensors(
+    path: &Path,
+    images: &Tensor,
+    labels: &[Option<u32>],
+    classes: &Classes,
+) -> Result<()> {
     let labels = numbered(labels);
     let count = labels.len();
     let labels = Tensor::from_vec(labels, count, &Device::Cpu)?;
     let images = images.to_device(&Device::Cpu)?.contiguous()?;
-    let bytes = safetensors::serialize([("images", &images), ("labels", &labels)], None)
+    let (key, mark) = SAMPLES_MARK;
+    let mut said = HashMap::from([(key.to_owned(), mark.to_owned())]);
+    if !classes.names.is_empty() {
+        said.insert("classes".to_owned(), serde_json::to_string(&classes.names)?);
+    }
+    let bytes = safetensors::serialize([("images", &images), ("labels", &labels)], Some(said))
         .map_err(|reason| anyhow!("cannot lay out the samples: {reason}"))?;
+    let bytes = with_sorted_header(bytes)?;
     files::write_atomically(path, |out| Ok(out.write_all(&bytes)?)).context("samples")
+}
+
+/// A safetensors file with the keys of its header in order: the library writes metadata in the order of a hash map, another one in
+/// each process, and the same images would have another digest each time.
+fn with_sorted_header(mut file: Vec<u8>) -> Result<Vec<u8>> {
+    /// Bytes of the header's length.
+    const LENGTH: usize = 8;
+    let (length, _) = file
+        .split_first_chunk::<LENGTH>()
+        .context("a safetensors file")?;
+    let end = LENGTH + usize::try_from(u64::from_le_bytes(*length))?;
+    let header = file.get_mut(LENGTH..end).context("a safetensors header")?;
+    // An object's keys are kept sorted.
+    let sorted = serde_json::from_slice::<Value>(header)?.to_string();
+    let room = header.len();
+    header.copy_from_slice(format!("{sorted:<room$}").as_bytes());
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+    #[test]
+    fn the_same_content_gives_the_same_bytes() -> Result<()> {
+        let file = || {
+            let metadata = (0..8).map(|i| (format!("key{i}"), "a \"value\"".to_owned()));
+            let view = TensorView::new(Dtype::U8, vec![3], &[1, 2, 3])?;
+            with_sorted_header(safetensors::serialize(
+                [("x", view)],
+                Some(metadata.collect()),
+            )?)
+        };
+        let first = file()?;
+        for _ in 0..20 {
+            assert_eq!(file()?, first);
+        }
+        assert_eq!(
+            SafeTensors::deserialize(&first)?.tensor("x")?.data(),
+            [1, 2, 3]
+        );
+        Ok(())
+    }
 }

@@ -77,7 +77,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let shadow = (config.shadow.every > 0).then(|| shadow(&folder));
     let steps = config.train.steps;
     let mut trainer = Trainer::new(config, &folder, &device, shadow, args.resume)?;
-    say(&trainer.images_line());
+    say(&first_line(&trainer));
     let mut recorder = Recorder {
         progress: Progress::new(steps, trainer.step()),
         events: (trainer.config().train.tensorboard)
@@ -92,6 +92,16 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     } else {
         ExitCode::from(INTERRUPTED)
     })
+}
+
+/// What is trained on, and what reading it did.
+fn first_line(trainer: &Trainer) -> String {
+    let (line, found) = (trainer.images_line(), trainer.found());
+    if found.is_nothing() {
+        line
+    } else {
+        format!("{line}; {found}")
+    }
 }
 
 /// The reference beside the run; a step that fails leaves its case in the run's folder.
@@ -131,7 +141,7 @@ fn configuration(args: &Args, folder: &Path) -> Result<Config> {
     let base = match (&args.preset, &args.config) {
         (Some(name), _) => Config::preset(name)?,
         (None, Some(file)) => from_file(file)?,
-        (None, None) if args.resume => from_file(&own)?,
+        (None, None) if args.resume => Config::of_run(&text_of(&own)?, &own.display().to_string())?,
         (None, None) => {
             bail!("name what to train: --preset NAME, --config FILE, or --resume --out DIR")
         }
@@ -140,10 +150,16 @@ fn configuration(args: &Args, folder: &Path) -> Result<Config> {
 }
 
 pub(super) fn from_file(path: &Path) -> Result<Config> {
-    let text = String::from_utf8(files::read(path)?)
+    Ok(Config::from_toml(
+        &text_of(path)?,
+        &path.display().to_string(),
+    )?)
+}
+
+fn text_of(path: &Path) -> Result<String> {
+    String::from_utf8(files::read(path)?)
         .ok()
-        .with_context(|| format!("`{}` is not a text file", path.display()))?;
-    Ok(Config::from_toml(&text, &path.display().to_string())?)
+        .with_context(|| format!("`{}` is not a text file", path.display()))
 }
 
 /// The exit status of work that was stopped, 128 + SIGINT as a shell reports it: what follows in a script does not take it for done.

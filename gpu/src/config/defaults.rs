@@ -2,9 +2,10 @@
 
 use super::{
     AdversarialConfig, AdversarialEnd, CheckpointConfig, DataConfig, DatasetKind, Decay,
-    EncoderTraining, GuidedEta, ObjectiveConfig, OnFailure, PhaseConfig, SampleConfig,
+    EncoderTraining, GuidedEta, LimitBy, ObjectiveConfig, OnFailure, PhaseConfig, SampleConfig,
     ShadowConfig, StructureConfig, StructureMethod, TimeLaw, TimeSharing, TrainConfig, UpdateOrder,
 };
+use crate::data::{Depth, PixelRange, Unread};
 use crate::denoise::Weight;
 use crate::network::{Compute, DitConfig, UNetConfig};
 use crate::parametrisation::Parametrisation;
@@ -17,9 +18,13 @@ impl Default for DataConfig {
         Self {
             dataset: DatasetKind::Digits,
             dir: String::new(),
+            range: PixelRange::default(),
+            depth: Depth::default(),
+            unread: Unread::default(),
             holdout: 0.1,
             flip: false,
             limit: 0,
+            limit_by: LimitBy::Random,
         }
     }
 }

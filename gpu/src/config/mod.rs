@@ -4,6 +4,7 @@ mod defaults;
 mod parse;
 mod presets;
 
+use crate::data::{Depth, PixelRange, Rules, Unread};
 use crate::denoise::Weight;
 use crate::network::{Compute, DitConfig, EncoderConfig, UNetConfig};
 use crate::parametrisation::Parametrisation;
@@ -54,12 +55,42 @@ pub struct DataConfig {
     /// Folder with the files of `mnist` or `cifar10`, where empty means `$SADM_DATA_DIR/<dataset>`; for `images` a folder of
     /// PNG pictures, one subfolder for each class or none, or a `.npz` file.
     pub dir: String,
+    /// Of `images`, where real numbers of an array lie: `signed`, `-1..1`, `0..1`, `0..255` or `cut`.
+    pub range: PixelRange,
+    /// Of `images`, what becomes of 16 bits a channel: `refuse`, `high-byte`, or `0..N`, where white is N.
+    pub depth: Depth,
+    /// Of `images`, what becomes of files, folders and labels that are not read: `refuse` or `skip`.
+    pub unread: Unread,
     /// Mirror each training image, left for right, with probability 1/2.
     pub flip: bool,
     /// Fraction of the images kept out of training, for the accuracy of Ψ.
     pub holdout: f64,
-    /// Use only the first `limit` images (0: all).
+    /// Use only so many images (0: all).
     pub limit: usize,
+    /// Which ones: `random` (by the seed) or `first`.
+    pub limit_by: LimitBy,
+}
+
+/// Which images of a data set remain where `data.limit` takes fewer than there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitBy {
+    /// A random subset, drawn by the seed.
+    #[default]
+    Random,
+    /// Those that come first; of a file sorted by class these are of few classes.
+    First,
+}
+
+impl DataConfig {
+    /// How files of `images` are read.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            range: self.range,
+            depth: self.depth,
+            unread: self.unread,
+        }
+    }
 }
 
 /// The data sets with a loader.

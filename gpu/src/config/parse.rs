@@ -1,7 +1,7 @@
 //! Reading, overriding, checking and writing a [`Config`].
 
 use super::{
-    AdversarialConfig, Config, DatasetKind, EncoderTraining, ObjectiveConfig, PhaseConfig,
+    AdversarialConfig, Config, DatasetKind, EncoderTraining, LimitBy, ObjectiveConfig, PhaseConfig,
     SampleConfig, StructureConfig, StructureMethod, TimeLaw, TrainConfig,
 };
 use crate::config::presets::preset_text;
@@ -231,6 +231,20 @@ impl Config {
             Ok(Value::Table(table)) => table,
             other => unreachable!("a Config serialises to a table, got {other:?}"),
         }
+    }
+
+    /// The configuration that a run's folder holds. A key that its version did not know has the meaning of that time.
+    ///
+    /// # Errors
+    /// As [`Config::from_toml`].
+    pub fn of_run(text: &str, origin: &str) -> Result<Self, ConfigError> {
+        let mut config = Self::from_toml(text, origin)?;
+        let written = text.parse::<Table>().ok();
+        let data = written.as_ref().and_then(|table| table.get("data"));
+        if data.is_none_or(|data| data.get("limit_by").is_none()) {
+            config.data.limit_by = LimitBy::First;
+        }
+        Ok(config)
     }
 
     /// The whole configuration as TOML, every key present.

@@ -1,6 +1,6 @@
 //! CIFAR-10 in its official binary batches.
 
-use super::{Dataset, pixel, read};
+use super::{BYTES, Dataset, pixel, read};
 use crate::error::{Error, Result};
 use std::path::Path;
 
@@ -8,7 +8,19 @@ use std::path::Path;
 const PIXELS: usize = 3 * 32 * 32;
 /// Bytes of a record: the label and the image.
 const RECORD: usize = 1 + PIXELS;
-const CLASSES: u8 = 10;
+/// The classes in the order of their numbers, from `batches.meta.txt` of the official archive.
+pub(super) const NAMES: [&str; 10] = [
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+];
 const BATCHES: usize = 5;
 const REMEDY: &str = "get https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz and unpack its \
     five data_batch_N.bin files there";
@@ -28,7 +40,7 @@ pub(super) fn load(dir: &Path) -> Result<Dataset> {
             return Err(Error::file(path, problem));
         }
         for (index, [label, pixels @ ..]) in records.iter().enumerate() {
-            if *label >= CLASSES {
+            if usize::from(*label) >= NAMES.len() {
                 let problem = format!("not CIFAR-10: record {index} has label {label}, above 9");
                 return Err(Error::file(path, problem));
             }
@@ -36,5 +48,9 @@ pub(super) fn load(dir: &Path) -> Result<Dataset> {
             images.extend(pixels.iter().copied().map(pixel));
         }
     }
-    Dataset::new("cifar10", [3, 32, 32], images, labels, usize::from(CLASSES))
+    let data = Dataset::new("cifar10", [3, 32, 32], images, labels, NAMES.len())?;
+    Ok(Dataset {
+        class_names: NAMES.map(str::to_owned).to_vec(),
+        ..data.with_spacing(BYTES)
+    })
 }

@@ -25,7 +25,8 @@ pub(super) fn load() -> Result<Dataset> {
         images.extend(pixels);
         labels.push(label);
     }
-    Dataset::new("digits", [1, 8, 8], images, labels, 10)
+    let data = Dataset::new("digits", [1, 8, 8], images, labels, 10)?;
+    Ok(data.with_spacing(2.0 / 16.0))
 }
 
 /// The pixels v/8 − 1 and the label of one line.

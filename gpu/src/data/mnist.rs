@@ -1,6 +1,6 @@
 //! MNIST in its idx files.
 
-use super::{Dataset, pixel, read};
+use super::{BYTES, Dataset, pixel, read};
 use crate::error::{Error, Result};
 use flate2::read::GzDecoder;
 use std::io::Read;
@@ -38,13 +38,14 @@ pub(super) fn load(dir: &Path, split: Split) -> Result<Dataset> {
         );
         return Err(Error::file(labels_path, problem));
     }
-    Dataset::new(
+    let data = Dataset::new(
         "mnist",
         [1, sizes[1], sizes[2]],
         pixels.into_iter().map(pixel).collect(),
         labels.into_iter().map(u32::from).collect(),
         10,
-    )
+    )?;
+    Ok(data.with_spacing(BYTES))
 }
 
 /// Sizes, bytes and path of one idx file; the low byte of `magic` is its number of dimensions.

@@ -1,10 +1,15 @@
 //! Training images: the embedded digits, MNIST, CIFAR-10, and images of one's own.
 
+mod arrays;
 mod cifar10;
+mod classes;
 mod digits;
+mod folder;
 mod images;
 mod mnist;
 pub mod npz;
+mod picture;
+mod rules;
 
 use crate::digest::sha256_of;
 use crate::error::{Error, Result};
@@ -12,8 +17,10 @@ use crate::transfer::to_device;
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
 
+pub use classes::Classes;
 pub use images::{BYTES, Images, Pixels};
 pub use mnist::Split;
+pub use rules::{Depth, Found, LeftOut, PixelRange, Rules, Unread};
 
 /// Images in [−1, 1] with their classes, in host memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +37,10 @@ pub struct Dataset {
     pub classes: usize,
     /// What they are called; none where they are numbers.
     pub class_names: Vec<String>,
+    /// Distance of neighbouring values of a pixel, where they are discrete.
+    pub spacing: Option<f64>,
+    /// What reading the files did.
+    pub found: Found,
 }
 
 impl Dataset {
@@ -70,6 +81,8 @@ impl Dataset {
             labels,
             classes,
             class_names: Vec::new(),
+            spacing: None,
+            found: Found::default(),
         })
     }
 
@@ -110,21 +123,22 @@ impl Dataset {
     /// Images of one's own: a folder of PNG pictures, one subfolder for each class or none, or a `.npz` file.
     ///
     /// # Errors
-    /// Those of [`Images::of_folder`], [`Images::of_npz`] and [`Images::into_dataset`]; a path that is neither.
-    pub fn images(path: &Path) -> Result<Self> {
-        let name = path.display().to_string();
-        if path.is_dir() {
-            return Images::of_folder(path)?.into_dataset(&name);
+    /// Those of [`Images::read`] and [`Images::into_dataset`].
+    pub fn images(path: &Path, rules: &Rules) -> Result<Self> {
+        Images::read(path, rules)?.into_dataset(&path.display().to_string())
+    }
+
+    /// With discrete pixels that lie this far apart.
+    fn with_spacing(self, spacing: f64) -> Self {
+        Self {
+            spacing: Some(spacing),
+            ..self
         }
-        if path.extension().is_some_and(|ending| ending == "npz") {
-            return Images::of_npz(path)?.into_dataset(&name);
-        }
-        let problem = if path.exists() {
-            "must be a folder of PNG pictures or a .npz file"
-        } else {
-            "there is no such folder or file; data.dir names a folder of PNG pictures or a .npz file"
-        };
-        Err(Error::file(path, problem))
+    }
+
+    /// Names of CIFAR-10's classes.
+    pub fn cifar10_classes() -> [&'static str; 10] {
+        cifar10::NAMES
     }
 
     /// Number of images.
@@ -155,6 +169,8 @@ impl Dataset {
             labels: indices.iter().map(|&i| self.labels[i]).collect(),
             classes: self.classes,
             class_names: self.class_names.clone(),
+            spacing: self.spacing,
+            found: self.found.clone(),
         }
     }
 

@@ -1,9 +1,10 @@
 //! The data set of a run and the batches drawn from it: functions of (seed, player, number) alone.
 
 use super::Trainer;
+use super::checkpoint::State;
 use super::step::Batch;
-use crate::config::{Config, DatasetKind, TimeLaw, TimeSharing};
-use crate::data::Dataset;
+use crate::config::{Config, DatasetKind, LimitBy, TimeLaw, TimeSharing};
+use crate::data::{Dataset, Found};
 use crate::random::{Streams, standard_normals};
 use crate::{Error, Result};
 use candle_core::DType;
@@ -32,42 +33,44 @@ pub fn dataset(config: &Config) -> Result<Dataset> {
         DatasetKind::Digits => Dataset::digits()?,
         DatasetKind::Mnist => Dataset::mnist(&folder("mnist")?)?,
         DatasetKind::Cifar10 => Dataset::cifar10(&folder("cifar10")?)?,
-        DatasetKind::Images => Dataset::images(Path::new(&data.dir))?,
+        DatasetKind::Images => Dataset::images(Path::new(&data.dir), &data.rules())?,
     };
-    Ok(if data.limit > 0 && data.limit < dataset.len() {
-        dataset.subset(&(0..data.limit).collect::<Vec<_>>())
-    } else {
-        dataset
-    })
+    if data.limit == 0 || data.limit >= dataset.len() {
+        return Ok(dataset);
+    }
+    let mut chosen = match data.limit_by {
+        LimitBy::Random => Streams::new(config.seed).permutation("limit", 0, dataset.len()),
+        LimitBy::First => (0..dataset.len()).collect(),
+    };
+    chosen.truncate(data.limit);
+    // In the order of the file, whatever was drawn.
+    chosen.sort_unstable();
+    Ok(dataset.subset(&chosen))
 }
 
-/// Names of classes that a line has room for.
-const NAMED: usize = 10;
-
 impl Trainer {
-    /// How many images there are, of which classes, how many of them are kept out of training, and how far the others' pixels
-    /// scatter (`objective.sigma_data` supposes to know).
+    /// How many images there are, of which classes, how many of them are kept out of training, and the standard deviation of
+    /// the others' pixels (`objective.sigma_data` should be near it).
     pub fn images_line(&self) -> String {
         let [c, h, w] = self.train.shape;
-        let (classes, names) = (self.train.classes, &self.train.class_names);
-        let mut named: Vec<String> = (names.iter().enumerate().take(NAMED))
-            .map(|(number, name)| format!("{number} {name}"))
-            .collect();
-        if names.len() > NAMED {
-            named.push("…".to_owned());
-        }
-        let named = if named.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", named.join(", "))
-        };
+        let classes = self.conditions.classes();
         format!(
-            "{} images of {c}×{h}×{w} in {classes} {}{named}, {} of them held out; standard deviation {:.2}",
+            "{} images of {c}×{h}×{w} in {} {} ({classes}), {} of them held out; standard deviation {:.2}",
             self.train.len() + self.holdout.len(),
-            if classes == 1 { "class" } else { "classes" },
+            classes.count(),
+            if classes.count() == 1 {
+                "class"
+            } else {
+                "classes"
+            },
             self.holdout.len(),
             self.train.standard_deviation()
         )
+    }
+
+    /// What reading the images did to their files.
+    pub fn found(&self) -> &Found {
+        &self.train.found
     }
 
     pub(super) fn theta_batch(&mut self) -> Result<Batch> {
@@ -165,16 +168,53 @@ pub fn draw_times(config: &Config, streams: Streams, who: &str, number: u64, n: 
     t
 }
 
+/// How held-out images are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldOut {
+    /// From each class in its share, at least one and never the only one.
+    ByClass,
+    /// Without regard to classes: runs of versions whose checkpoints do not name their classes.
+    ByImage,
+}
+
+impl HoldOut {
+    /// The law of the run whose newest checkpoint has this state; a run without one begins by classes.
+    pub(super) fn of(state: Option<&State>) -> Self {
+        match state {
+            Some(state) if state.classes.is_none() => Self::ByImage,
+            _ => Self::ByClass,
+        }
+    }
+}
+
 /// Training and held-out images, by a random permutation of the seed.
-pub fn split(all: &Dataset, holdout: f64, streams: Streams) -> Result<(Dataset, Dataset)> {
+///
+/// # Errors
+/// Fewer than 2 images left to train on.
+pub fn split(
+    all: &Dataset,
+    holdout: f64,
+    streams: Streams,
+    law: HoldOut,
+) -> Result<(Dataset, Dataset)> {
     let order = streams.permutation("holdout", 0, all.len());
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "0 ≤ holdout < 1"
-    )]
-    let held = (holdout * all.len() as f64).floor() as usize;
-    let (held, kept) = order.split_at(held);
+    let mut quota = match law {
+        HoldOut::ByClass => quotas(&all.class_counts(), holdout),
+        HoldOut::ByImage => vec![share(holdout, all.len())],
+    };
+    let (mut held, mut kept) = (Vec::new(), Vec::new());
+    for index in order {
+        let class = match law {
+            HoldOut::ByClass => all.labels[index] as usize,
+            HoldOut::ByImage => 0,
+        };
+        if quota[class] > 0 {
+            quota[class] -= 1;
+            held.push(index);
+        } else {
+            kept.push(index);
+        }
+    }
     if kept.len() < 2 {
         return Err(Error::invalid(
             "the training data",
@@ -182,5 +222,90 @@ pub fn split(all: &Dataset, holdout: f64, streams: Streams) -> Result<(Dataset, 
             kept.len(),
         ));
     }
-    Ok((all.subset(kept), all.subset(held)))
+    Ok((all.subset(&kept), all.subset(&held)))
+}
+
+/// ⌊share · n⌋ for a share in [0, 1).
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "0 ≤ holdout < 1"
+)]
+fn share(holdout: f64, n: usize) -> usize {
+    (holdout * n as f64).floor() as usize
+}
+
+/// How many images of each class are held out: ⌊holdout · N⌋ in all by largest remainders, but at least one of a class that
+/// has two or more, and never all of a class.
+fn quotas(counts: &[usize], holdout: f64) -> Vec<usize> {
+    if holdout <= 0.0 {
+        return vec![0; counts.len()];
+    }
+    let most = |n: usize| n.saturating_sub(1);
+    let mut quota: Vec<usize> = (counts.iter())
+        .map(|&n| share(holdout, n).max(1).min(most(n)))
+        .collect();
+    let remainder = |class: usize| holdout * counts[class] as f64 - quota[class] as f64;
+    let mut by_remainder: Vec<(f64, usize)> = (0..counts.len())
+        .filter(|&class| remainder(class) > 0.0 && quota[class] < most(counts[class]))
+        .map(|class| (remainder(class), class))
+        .collect();
+    by_remainder.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    let wanted = share(holdout, counts.iter().sum());
+    let missing = wanted.saturating_sub(quota.iter().sum());
+    for (_, class) in by_remainder.into_iter().take(missing) {
+        quota[class] += 1;
+    }
+    quota
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dataset(counts: &[usize]) -> Dataset {
+        let labels: Vec<u32> = (0..)
+            .zip(counts)
+            .flat_map(|(class, n)| vec![class; *n])
+            .collect();
+        let pixels = (0..labels.len()).map(|i| i as f32 / 1e4).collect();
+        Dataset::new("test", [1, 1, 1], pixels, labels, counts.len()).expect("a data set")
+    }
+
+    #[test]
+    fn each_class_gives_its_share_and_never_its_only_image() -> Result<()> {
+        let all = dataset(&[60, 4, 1, 2, 0]);
+        let (kept, held) = split(&all, 0.1, Streams::new(3), HoldOut::ByClass)?;
+        assert_eq!(held.class_counts(), [6, 1, 0, 1, 0]);
+        assert_eq!(kept.class_counts(), [54, 3, 1, 1, 0]);
+        let mut pixels: Vec<f32> = kept.images.iter().chain(&held.images).copied().collect();
+        pixels.sort_by(f32::total_cmp);
+        assert_eq!(pixels, all.images, "each image is in one of the two parts");
+        let (_, other) = split(&all, 0.1, Streams::new(4), HoldOut::ByClass)?;
+        assert_ne!(other.images, held.images, "another seed holds out others");
+        Ok(())
+    }
+
+    #[test]
+    fn shares_add_up_as_without_classes() {
+        for (counts, holdout) in [
+            (vec![178, 182, 177, 183, 181, 182, 181, 179, 174, 180], 0.1),
+            (vec![7; 9], 0.3),
+        ] {
+            let total: usize = quotas(&counts, holdout).iter().sum();
+            assert_eq!(total, share(holdout, counts.iter().sum()));
+        }
+        assert_eq!(quotas(&[5, 5], 0.0), [0, 0]);
+        assert_eq!(quotas(&[3, 3], 0.99), [2, 2]);
+    }
+
+    #[test]
+    fn the_old_law_is_a_permutation_cut_in_two() -> Result<()> {
+        let all = dataset(&[10, 10]);
+        let (kept, held) = split(&all, 0.25, Streams::new(5), HoldOut::ByImage)?;
+        let order = Streams::new(5).permutation("holdout", 0, 20);
+        assert_eq!(held.images, all.subset(&order[..5]).images);
+        assert_eq!(kept.images, all.subset(&order[5..]).images);
+        Ok(())
+    }
 }

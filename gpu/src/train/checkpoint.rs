@@ -6,7 +6,7 @@
 //! complete one.
 
 use super::players::ImageKind;
-use crate::data::Dataset;
+use crate::data::{Classes, Dataset};
 pub use crate::digest::sha256;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
@@ -40,6 +40,9 @@ pub struct State {
     pub format: u32,
     /// Shape of the images and number of classes.
     pub images: ImageKind,
+    /// The classes of the images; none for versions that did not say, which chose held-out images without regard to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Classes>,
     /// Steps done.
     pub step: usize,
     /// θ-updates done (the EMA's images seen are this times the batch).
@@ -169,8 +172,29 @@ pub fn read_newest(root: &Path, device: &Device) -> Result<Option<(Contents, Sta
     }
 }
 
+/// The state of the newest checkpoint under `root`, without its tensors, or `None` when there is none.
+///
+/// # Errors
+/// As [`read_newest`], but for the tensor files.
+pub fn newest_state(root: &Path) -> Result<Option<State>> {
+    match steps(root)?.last() {
+        None => Ok(None),
+        Some(step) => read_state(&root.join(folder_name(*step))).map(Some),
+    }
+}
+
 /// The checkpoint in `folder`.
 pub fn read(folder: &Path, device: &Device) -> Result<(Contents, State)> {
+    let state = read_state(folder)?;
+    let mut contents = Contents::default();
+    for (name, slot) in FILES.into_iter().zip(contents.files_mut()) {
+        *slot = read_checked(&folder.join(name), state.sha256.get(name), device)?;
+    }
+    Ok((contents, state))
+}
+
+/// The state of the checkpoint in `folder`.
+fn read_state(folder: &Path) -> Result<State> {
     let path = folder.join(STATE);
     let text = fs::read_to_string(&path).map_err(|e| unreadable(&path, e))?;
     let state: State = serde_json::from_str(&text).map_err(|e| {
@@ -201,11 +225,7 @@ pub fn read(folder: &Path, device: &Device) -> Result<(Contents, State)> {
         );
         return Err(Error::file(&path, problem));
     }
-    let mut contents = Contents::default();
-    for (name, slot) in FILES.into_iter().zip(contents.files_mut()) {
-        *slot = read_checked(&folder.join(name), state.sha256.get(name), device)?;
-    }
-    Ok((contents, state))
+    Ok(state)
 }
 
 const ADVICE: &str =

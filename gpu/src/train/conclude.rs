@@ -60,9 +60,7 @@ impl Trainer {
             players::denoiser(&self.config.model, self.images, self.ema.params().frozen())?;
         let count = self.config.sample.count;
         let request = SampleRequest {
-            labels: (0..count)
-                .map(|i| u32::try_from(i * self.images.classes / count).ok())
-                .collect(),
+            labels: self.conditions.in_order(count),
             seed: self.config.seed,
             ..SampleRequest::from_config(&self.config)
         };

@@ -6,6 +6,7 @@ mod batches;
 mod branch;
 pub mod checkpoint;
 mod conclude;
+mod conditions;
 mod features;
 mod hooks;
 mod metrics;
@@ -22,7 +23,7 @@ mod updates;
 mod watch;
 
 use crate::config::{Config, TrainConfig};
-use crate::data::Dataset;
+use crate::data::{Classes, Dataset};
 use crate::ema::Ema;
 use crate::optim::AdamW;
 use crate::random::Streams;
@@ -43,8 +44,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use step::{Objective, StructureTerm};
 
-pub use batches::{dataset, draw_times, split};
+pub use batches::{HoldOut, dataset, draw_times, split};
 pub use branch::{branch, common_steps};
+pub use conditions::Conditions;
 pub use features::Features;
 pub use hooks::{Hooks, Silent, StepReport};
 pub use run::{Along, Run, SampleRequest};
@@ -77,6 +79,7 @@ pub struct Trainer {
     train: Dataset,
     holdout: Dataset,
     images: ImageKind,
+    conditions: Conditions,
     players: Players,
     ema: Ema,
     theta_optimizer: AdamW,
@@ -141,7 +144,12 @@ impl Trainer {
         let images = ImageKind::of(&all)?;
         refuse_one_class(&config, images)?;
         let streams = Streams::new(config.seed);
-        let (train, holdout) = split(&all, config.data.holdout, streams)?;
+        let before = checkpoint::newest_state(&folder.join("checkpoints"))?;
+        let law = HoldOut::of(before.as_ref());
+        let (train, holdout) = split(&all, config.data.holdout, streams, law)?;
+        let classes = Classes::of(&train, &holdout);
+        let conditions = Conditions::new(classes.clone(), config.objective.label_dropout);
+        conditions.check(&conditions.in_order(1), config.sample.guidance)?;
         let players = Players::new(&config, images, device)?;
         let t = &config.train;
         let mut trainer = Self {
@@ -153,7 +161,12 @@ impl Trainer {
             encoder_order: Order::new(streams, "encoder-order", train.len()),
             theta_order: Order::new(streams, "theta-order", train.len()),
             phi_order: Order::new(streams, "phi-order", train.len()),
-            state: State::new(&text, images, all.sha256()),
+            state: State::new(
+                &text,
+                images,
+                (law == HoldOut::ByClass).then_some(classes),
+                all.sha256(),
+            ),
             device: device.clone(),
             folder: folder.to_owned(),
             config,
@@ -161,6 +174,7 @@ impl Trainer {
             train,
             holdout,
             images,
+            conditions,
             players,
             observer,
             verdict: None,
@@ -187,6 +201,11 @@ impl Trainer {
     /// Steps done so far.
     pub fn step(&self) -> usize {
         self.state.step
+    }
+
+    /// The classes, and what of them is learnt.
+    pub fn conditions(&self) -> &Conditions {
+        &self.conditions
     }
 
     /// The players, for inspection.

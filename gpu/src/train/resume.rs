@@ -5,7 +5,7 @@ use super::checkpoint::{self, Contents, State};
 use super::phases::Phase;
 use super::players::ImageKind;
 use crate::config::Config;
-use crate::data::Dataset;
+use crate::data::{Classes, Dataset};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -107,10 +107,16 @@ pub(super) fn lock(folder: &Path) -> Result<File> {
 }
 
 impl State {
-    pub(super) fn new(config: &str, images: ImageKind, data_sha256: String) -> Self {
+    pub(super) fn new(
+        config: &str,
+        images: ImageKind,
+        classes: Option<Classes>,
+        data_sha256: String,
+    ) -> Self {
         Self {
             format: checkpoint::FORMAT,
             images,
+            classes,
             step: 0,
             theta_updates: 0,
             theta_optimizer_steps: 0,
@@ -131,8 +137,8 @@ impl State {
 /// exist then has its default.
 pub(super) fn resumed(path: &Path, config: &Config) -> Result<String> {
     let text = fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
-    let there = Config::from_toml(&text, "the configuration")
-        .map_err(|e| Error::file(path, e.to_string()))?;
+    let there =
+        Config::of_run(&text, "the configuration").map_err(|e| Error::file(path, e.to_string()))?;
     if there == *config {
         return Ok(text);
     }

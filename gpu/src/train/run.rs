@@ -1,11 +1,12 @@
 //! A finished or unfinished run, opened to draw samples and to look at its networks.
 
-use super::batches::{dataset, split};
+use super::batches::{HoldOut, dataset, split};
 use super::checkpoint::{self, Contents, State, refuse_other_images};
+use super::conditions::Conditions;
 use super::players::{self, ImageKind};
 use super::step::{Objective, answer};
-use crate::config::Config;
-use crate::data::Dataset;
+use crate::config::{Config, DatasetKind};
+use crate::data::{Classes, Dataset};
 use crate::likelihood::{Trace, probability_flow, terminal_log_density};
 use crate::network::{Denoiser, Encoder};
 use crate::params::Params;
@@ -62,6 +63,8 @@ pub struct Run {
     encoder: Encoder,
     encoder_accuracy: Option<f64>,
     data_sha256: String,
+    law: HoldOut,
+    conditions: Conditions,
 }
 
 impl std::fmt::Debug for Run {
@@ -82,7 +85,7 @@ pub(super) fn configuration(folder: &Path) -> Result<Config> {
         }
         _ => Error::io("read", &path, e),
     })?;
-    Config::from_toml(&text, "the configuration").map_err(|e| Error::file(&path, e.to_string()))
+    Config::of_run(&text, "the configuration").map_err(|e| Error::file(&path, e.to_string()))
 }
 
 /// Refuses a configuration that was changed after the checkpoint was written.
@@ -151,7 +154,22 @@ impl Run {
         let params = Params::new(device, dtype, config.seed);
         let denoiser = players::denoiser(&config.model, images, params.frozen())?;
         params.load(&contents.ema)?;
+        let law = HoldOut::of(Some(&state));
+        let classes = match state.classes {
+            Some(classes) if classes.count() == images.classes => classes,
+            Some(classes) => {
+                let must = format!("be {}, as many as the network has", images.classes);
+                return Err(Error::invalid(
+                    "the checkpoint's classes",
+                    must,
+                    classes.count(),
+                ));
+            }
+            None => unstated(images.classes, config.data.dataset),
+        };
         Ok(Self {
+            conditions: Conditions::new(classes, config.objective.label_dropout),
+            law,
             step: state.step,
             config,
             images,
@@ -185,7 +203,29 @@ impl Run {
             &all,
             self.config.data.holdout,
             Streams::new(self.config.seed),
+            self.law,
         )
+    }
+
+    /// What the denoiser has learnt to be asked for.
+    pub fn conditions(&self) -> &Conditions {
+        &self.conditions
+    }
+
+    /// As [`Run::conditions`] with the numbers of images counted where the checkpoint, one of an older version, does not have them.
+    ///
+    /// # Errors
+    /// As [`Run::parts`].
+    pub fn counted_conditions(&self) -> Result<Conditions> {
+        if self.law == HoldOut::ByClass {
+            return Ok(self.conditions.clone());
+        }
+        let (training, held_out) = self.parts()?;
+        let classes = Classes::of(&training, &held_out);
+        Ok(Conditions::new(
+            classes,
+            self.config.objective.label_dropout,
+        ))
     }
 
     /// Steps the opened checkpoint has behind it.
@@ -210,6 +250,15 @@ impl Run {
         Ok(answer.x_hat)
     }
 
+    /// Labels with "no class" in place of classes that were never learnt.
+    pub fn known(&self, labels: &[u32]) -> Vec<u32> {
+        let null = self.images.no_class();
+        labels
+            .iter()
+            .map(|label| self.conditions.or_none(*label).unwrap_or(null))
+            .collect()
+    }
+
     /// ln p of images `[N, C, S, S]` given their classes, by the probability flow between the schedule's (or EDM's) ends.
     ///
     /// # Errors
@@ -221,6 +270,11 @@ impl Run {
         steps: usize,
         trace: &Trace,
     ) -> Result<Vec<f64>> {
+        let null = self.images.no_class();
+        let asked: Vec<Option<u32>> = (labels.iter())
+            .map(|l| (*l != null).then_some(*l))
+            .collect();
+        self.conditions.check(&asked, 1.0)?;
         let objective = Objective::of(&self.config);
         let sample = &self.config.sample;
         let (lowest, highest) = objective.schedule.sigma_ratio_range();
@@ -249,6 +303,7 @@ impl Run {
         request: &SampleRequest,
         visit: &mut dyn FnMut(Along<'_>) -> Result<()>,
     ) -> Result<Tensor> {
+        self.conditions.check(&request.labels, request.guidance)?;
         sample_along(
             self.denoiser.as_ref(),
             &Objective::of(&self.config),
@@ -257,6 +312,18 @@ impl Run {
             request,
             visit,
         )
+    }
+}
+
+/// The classes of a checkpoint that does not state them, each with images as far as is known.
+fn unstated(count: usize, dataset: DatasetKind) -> Classes {
+    Classes {
+        names: match dataset {
+            DatasetKind::Cifar10 => Dataset::cifar10_classes().map(str::to_owned).to_vec(),
+            _ => Vec::new(),
+        },
+        training: vec![1; count],
+        held_out: vec![0; count],
     }
 }
 

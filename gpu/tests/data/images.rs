@@ -1,26 +1,15 @@
 //! Images of one's own: folders of pictures, NumPy arrays, mirrored batches.
 
+use crate::files::{Values, Written, byte, png, save_npz};
 use crate::{folder, message};
 use candle_core::{DType, Device};
-use sadm_gpu::data::Dataset;
+use sadm_gpu::data::{Dataset, Rules};
 use std::fs;
 use std::path::Path;
 
-/// A PNG of `side`² pixels whose values are `first`, `first` + 1, …
-fn png(path: &Path, colours: image::ColorType, side: u32, first: u8) {
-    let count = side * side * u32::from(colours.bytes_per_pixel());
-    let bytes: Vec<u8> = (first..).take(count as usize).collect();
-    fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-    image::save_buffer(path, &bytes, side, side, colours).expect("a picture");
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "pixels are in [−1, 1]"
-)]
-fn byte(pixel: f32) -> u8 {
-    ((pixel + 1.0) * 127.5).round() as u8
+/// Images of one's own under the rules that hold where nothing is said.
+fn images(path: &Path) -> sadm_gpu::Result<Dataset> {
+    Dataset::images(path, &Rules::default())
 }
 
 #[test]
@@ -37,9 +26,8 @@ fn a_folder_for_each_class_gives_classes_by_name_in_turn() {
         png(&at(name), image::ColorType::Rgb8, 2, first);
     }
     fs::write(at("cat/notes.txt"), "not a picture").expect("a file");
-    fs::create_dir(at("nothing")).expect("a folder");
     fs::create_dir(at(".hidden")).expect("a folder");
-    let data = Dataset::images(folder.path()).expect("pictures");
+    let data = images(folder.path()).expect("pictures");
     assert_eq!((data.shape, data.classes), ([3, 2, 2], 2));
     assert_eq!(data.class_names, ["ant", "cat"]);
     assert_eq!(data.labels, [0, 1, 0, 1, 1]);
@@ -57,7 +45,7 @@ fn a_folder_of_pictures_is_one_class() {
     for (name, first) in [("b.png", 7), ("a.png", 3)] {
         png(&folder.path().join(name), image::ColorType::L8, 3, first);
     }
-    let data = Dataset::images(folder.path()).expect("pictures");
+    let data = images(folder.path()).expect("pictures");
     assert_eq!((data.shape, data.classes, data.len()), ([1, 3, 3], 1, 2));
     assert_eq!(byte(data.images[0]), 3, "in the order of their names");
 }
@@ -68,7 +56,7 @@ fn pictures_that_do_not_fit_together_are_refused() {
         let folder = folder();
         png(&folder.path().join("a/0.png"), image::ColorType::Rgb8, 2, 0);
         make(folder.path());
-        let message = message(Dataset::images(folder.path()));
+        let message = message(images(folder.path()));
         for part in parts {
             assert!(message.contains(part), "`{part}` is not in: {message}");
         }
@@ -97,16 +85,16 @@ fn pictures_that_do_not_fit_together_are_refused() {
     };
     refused(
         &write("a/photo.JPG", b"x"),
-        &["photo.JPG", "convert it to PNG"],
+        &["1 .jpg", "photo.JPG", "convert pictures to PNG"],
     );
     refused(
         &write("a/cut.png", b"\x89PNG"),
         &["cut.png", "not a whole PNG"],
     );
-    let nowhere = message(Dataset::images(Path::new("nowhere")));
+    let nowhere = message(images(Path::new("nowhere")));
     assert!(nowhere.contains("no such folder or file"), "{nowhere}");
     let empty = folder();
-    let none = message(Dataset::images(empty.path()));
+    let none = message(images(empty.path()));
     assert!(none.contains("holds no .png picture"), "{none}");
 }
 
@@ -116,47 +104,9 @@ fn opaque_pictures_with_an_alpha_channel_are_read() {
     let bytes = [[9_u8, 8, 7, 255]; 4].concat();
     let path = folder.path().join("a.png");
     image::save_buffer(path, &bytes, 2, 2, image::ColorType::Rgba8).expect("a picture");
-    let data = Dataset::images(folder.path()).expect("a picture");
+    let data = images(folder.path()).expect("a picture");
     assert_eq!(data.shape, [3, 2, 2]);
     assert_eq!(byte(data.images[4]), 8);
-}
-
-/// An array for a `.npz` file.
-type Written<'a> = (&'a str, Vec<u64>, Values<'a>);
-
-enum Values<'a> {
-    Bytes(&'a [u8]),
-    Integers(&'a [i64]),
-    Reals(&'a [f32]),
-}
-
-fn save_npz(path: &Path, arrays: &[Written<'_>]) {
-    use npyz::WriterBuilder;
-    let mut zip = zip::ZipWriter::new(fs::File::create(path).expect("a file"));
-    let options =
-        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::STORE);
-    for (name, shape, values) in arrays {
-        zip.start_file(format!("{name}.npy"), options)
-            .expect("an entry");
-        macro_rules! write {
-            ($values:expr) => {{
-                let mut out = npyz::WriteOptions::new()
-                    .default_dtype()
-                    .shape(shape)
-                    .writer(&mut zip)
-                    .begin_nd()
-                    .expect("a header");
-                out.extend($values.iter().copied()).expect("elements");
-                out.finish().expect("an array");
-            }};
-        }
-        match values {
-            Values::Bytes(values) => write!(values),
-            Values::Integers(values) => write!(values),
-            Values::Reals(values) => write!(values),
-        }
-    }
-    zip.finish().expect("an archive");
 }
 
 #[test]
@@ -165,12 +115,12 @@ fn arrays_of_images_and_labels_are_read() {
     let path = folder.path().join("a.npz");
     // Two images of 2×3 pixels and three channels, channels last.
     let bytes: Vec<u8> = (0..36).collect();
-    let images = ("arr_0", vec![2, 2, 3, 3], Values::Bytes(&bytes));
+    let array = ("arr_0", vec![2, 2, 3, 3], Values::Bytes(&bytes));
     save_npz(
         &path,
-        &[images, ("arr_1", vec![2, 1], Values::Integers(&[4, 1]))],
+        &[array, ("arr_1", vec![2, 1], Values::Integers(&[4, 1]))],
     );
-    let data = Dataset::images(&path).expect("images");
+    let data = images(&path).expect("images");
     assert_eq!((data.shape, data.classes), ([3, 2, 3], 5));
     assert_eq!(data.labels, [4, 1]);
     let read: Vec<u8> = data.images[..12].iter().map(|v| byte(*v)).collect();
@@ -180,7 +130,7 @@ fn arrays_of_images_and_labels_are_read() {
         &path,
         &[("images", vec![3, 2, 2], Values::Bytes(&bytes[..12]))],
     );
-    let data = Dataset::images(&path).expect("images");
+    let data = images(&path).expect("images");
     assert_eq!((data.shape, data.classes, data.len()), ([1, 2, 2], 1, 3));
     // Reals are in [−1, 1], channels first.
     let reals: Vec<f32> = (0..12_u8).map(|i| f32::from(i) / 12.0 - 0.5).collect();
@@ -188,7 +138,7 @@ fn arrays_of_images_and_labels_are_read() {
         &path,
         &[("images", vec![1, 3, 2, 2], Values::Reals(&reals))],
     );
-    assert_eq!(Dataset::images(&path).expect("images").images, reals);
+    assert_eq!(images(&path).expect("images").images, reals);
 }
 
 #[test]
@@ -198,7 +148,7 @@ fn arrays_that_are_no_images_are_refused() {
     let bytes = [0_u8; 24];
     let refused = |arrays: &[Written<'_>], parts: &[&str]| {
         save_npz(&path, arrays);
-        let message = message(Dataset::images(&path));
+        let message = message(images(&path));
         for part in parts.iter().chain(&["a.npz"]) {
             assert!(message.contains(part), "`{part}` is not in: {message}");
         }
@@ -220,7 +170,7 @@ fn arrays_that_are_no_images_are_refused() {
         &[two(), ("labels", vec![3], Values::Integers(&[0, 1, 2]))],
         &["[2], one number", "[3]"],
     );
-    for bad in [-1, 1_000_000] {
+    for bad in [-2, 1_000_000] {
         refused(
             &[two(), ("labels", vec![2], Values::Integers(&[0, bad]))],
             &["whole numbers from 0", &bad.to_string()],
@@ -236,10 +186,10 @@ fn arrays_that_are_no_images_are_refused() {
     );
     refused(
         &[("images", vec![1, 1, 1, 2], Values::Reals(&[0.0, 1.5]))],
-        &["[−1, 1]", "1.5"],
+        &["from −1 to 1", "0 to 1.5"],
     );
     fs::write(&path, b"PK\x03\x04").expect("a file");
-    let cut = message(Dataset::images(&path));
+    let cut = message(images(&path));
     assert!(cut.contains("not a whole .npz"), "{cut}");
 }
 

@@ -1,7 +1,9 @@
 //! Data sets: those the program knows, and images of one's own.
 
 mod builtin;
+mod files;
 mod images;
+mod reading;
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")

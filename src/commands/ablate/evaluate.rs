@@ -138,7 +138,7 @@ impl Evaluator {
         let space = encoder(&folder, device)?;
         let accuracy = space.accuracy();
         let most = args.reference_count.get();
-        let reality = Reality::new(base, Some(space), most, device)?;
+        let reality = Reality::new(base, Some(space), None, most, device)?;
         Ok(Some(Self {
             settings: Settings {
                 samples: args.samples.get(),
@@ -164,11 +164,9 @@ impl Evaluator {
     /// A run without a checkpoint; too few images for a metric.
     pub fn evaluate(&self, folder: &Path, trial: &Trial) -> Result<Evaluation> {
         let run = Run::open(folder, &self.device)?;
-        let (count, classes) = (self.settings.samples, run.images().classes);
+        let count = self.settings.samples;
         let request = SampleRequest {
-            labels: (0..count)
-                .map(|i| u32::try_from(i * classes / count).ok())
-                .collect(),
+            labels: run.conditions().in_order(count),
             seed: trial.config.seed.wrapping_add(NOISE),
             ..SampleRequest::from_config(run.config())
         };

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use super::input::Stored;
 use super::networks::NetworkArgs;
-use super::nll;
+use super::subset::ReferenceBy;
+use super::{nll, reading};
 use crate::numbers;
 
 const EXAMPLE: &str = "\
@@ -20,7 +21,7 @@ Examples:
       --name inception --metrics fd,kid,pr,dc --json scores.json
 
 A source is a folder of PNG pictures, or of such a folder for each class; a .npy or .npz file with images (uint8, [N, H, W, C]) or features
-([N, d]); a .safetensors file with `images` (as `sadm sample` writes) or `features`; as a reference also a
+([N, d]); a .safetensors file with `images` (as `sadm sample` writes) or `features`; `labels` beside images are their classes; as a reference also a
 data set (digits, mnist, cifar10), run:train or run:holdout for the images that --run was trained on or kept out, or a .npz
 file with `mu` and `sigma`, as pytorch-fid and ADM write; the images beside them serve the metrics that need samples.
 A Fréchet distance is named by its features: it is FID in those of the Inception network alone. nll is a number of the
@@ -96,6 +97,8 @@ pub(super) enum Kind {
 /// How the classes of a run's samples are chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Classes {
+    /// Each drawn at random in the shares of the images that the run learnt from: the mixture that the data has
+    Data,
     /// Each drawn at random, all equally likely, as for ADM, EDM and DiT: samples are then independent, as estimates and intervals suppose
     Random,
     /// In turn, so that all have equal shares: what is compared with it scatters less, and kid is too low
@@ -105,10 +108,20 @@ pub enum Classes {
 impl Classes {
     pub(super) fn name(self) -> &'static str {
         match self {
+            Self::Data => "classes in the data's shares",
             Self::Random => "classes at random",
             Self::Equal => "classes in equal shares",
         }
     }
+}
+
+/// In what order the inception score's splits are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum SplitOrder {
+    /// After a shuffle: that of torch-fidelity, which gives its number to the last digits, or --shuffle SEED
+    Shuffled,
+    /// As the samples come, ADM's way: of a file sorted by class each split holds few classes
+    Consecutive,
 }
 
 /// Divisor of a covariance.
@@ -145,14 +158,30 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value = "1000", value_parser = numbers::from_one)]
     pub(super) count: NonZeroUsize,
     /// Of which classes they are
-    #[arg(long, value_enum, default_value = "random")]
+    #[arg(long, value_enum, default_value = "data")]
     pub(super) classes: Classes,
+    /// One class, by its name or number: samples of it, held against the reference's images of it
+    #[arg(
+        long,
+        value_name = "K",
+        requires = "run",
+        conflicts_with_all = ["classes", "generated"]
+    )]
+    pub(super) class: Option<String>,
     /// What it is held against: a folder, a file or a data set
     #[arg(long, value_name = "SOURCE")]
     pub(super) reference: Option<String>,
-    /// Samples of the reference that are used, the first ones [default: all]
+    /// Samples of the reference that are used [default: all]
     #[arg(long, value_name = "N", value_parser = numbers::from_one)]
     pub(super) reference_count: Option<NonZeroUsize>,
+    /// Which of them
+    #[arg(
+        long,
+        value_enum,
+        default_value = "random",
+        requires = "reference_count"
+    )]
+    pub(super) reference_by: ReferenceBy,
     /// A run whose encoder gives the features of --features encoder [default: that of --run]
     #[arg(long, value_name = "DIR")]
     pub(super) encoder: Option<PathBuf>,
@@ -170,6 +199,8 @@ pub struct Args {
     /// The features they compare
     #[arg(long, value_enum, default_value = "pixels")]
     pub(super) features: Kind,
+    #[command(flatten)]
+    pub(super) reading: reading::ReadingArgs,
     #[command(flatten)]
     pub(super) network: NetworkArgs,
     /// Name of given features in the answer
@@ -193,10 +224,13 @@ pub struct Args {
     /// Splits of is
     #[arg(long, default_value_t = 10)]
     pub(super) splits: usize,
-    /// Shuffle the samples with this seed before is splits them
+    /// In what order is splits the samples
+    #[arg(long, value_enum, default_value = "shuffled")]
+    pub(super) split_order: SplitOrder,
+    /// Shuffle the samples for is with this seed, instead of torch-fidelity's 2020
     #[arg(long, value_name = "SEED")]
     pub(super) shuffle: Option<u64>,
-    /// Shuffle for is, and draw the subsets of kid, exactly as torch-fidelity does with its seed 2020
+    /// Draw the subsets of kid exactly as torch-fidelity does with its seed 2020, which is shuffles with anyway
     #[arg(long, conflicts_with = "shuffle")]
     pub(super) torch_fidelity_draws: bool,
     /// Also average kid over subsets of this many samples, as torch-fidelity (1000)

@@ -10,14 +10,16 @@ use super::features::Whose;
 use super::input::{self, Content, Stored};
 use super::matrix::Matrix;
 use super::networks::{INCEPTION_SPATIAL, NetworkFeatures};
-use super::report::{Compared, Line, Report};
+use super::report::{Compared, Line, Report, Side};
 use super::{Judged, Metric, Set, Source};
+use crate::progress::say;
 
 /// The reference in every kind of feature that is asked for.
 struct Real {
     features: Reference,
     spatial: Option<Reference>,
     nll: Option<Line>,
+    side: Side,
 }
 
 impl Source<'_> {
@@ -41,6 +43,7 @@ impl Source<'_> {
             held_out: held_out.as_ref().map(Matrix::view),
             features: self.features_name(),
             shares: OnceCell::new(),
+            class_by_class: judged.class_by_class,
         };
         let spatial = generated.spatial.as_ref().zip(real.spatial.as_ref());
         let spatial = spatial.map(|(x, reference)| Sets {
@@ -50,6 +53,7 @@ impl Source<'_> {
             held_out: None,
             features: INCEPTION_SPATIAL,
             shares: OnceCell::new(),
+            class_by_class: judged.class_by_class,
         });
         let provenance = self.network.as_ref().map(NetworkFeatures::provenance);
         let resize = provenance.as_ref().and_then(|network| network.resize);
@@ -58,7 +62,8 @@ impl Source<'_> {
             .encoder
             .as_ref()
             .map(|psi| format!("; Ψ {}", psi.digest()));
-        let beside = resize.or(psi).unwrap_or_default();
+        let reading = args.reading.said(args.features);
+        let beside = reading.to_owned() + &resize.or(psi).unwrap_or_default();
         let mut lines = Vec::new();
         for metric in &args.metrics {
             let sets = match (metric, &spatial) {
@@ -87,8 +92,11 @@ impl Source<'_> {
             network: provenance,
             encoder: self.encoder_line(),
         };
-        let samples = real.features.count();
-        Ok(self.report(Some(compared), reference, samples, lines))
+        let side = Side {
+            samples: real.features.count(),
+            ..real.side
+        };
+        Ok(self.report(Some(compared), side, lines))
     }
 
     fn features_name(&self) -> &str {
@@ -101,10 +109,7 @@ impl Source<'_> {
     }
 
     fn real(&self, reference: &str) -> Result<Real> {
-        let mut content = self.read(reference)?;
-        if let Some(most) = self.args.reference_count {
-            content = content.first(most.get())?;
-        }
+        let (mut content, side) = self.reference(reference)?;
         let asked = self.args.metrics.contains(&Metric::Nll);
         let nll = asked.then(|| self.nll(&content)).transpose()?;
         if let Content::Statistics { samples, .. } = &mut content
@@ -136,6 +141,7 @@ impl Source<'_> {
             features,
             spatial,
             nll,
+            side,
         })
     }
 
@@ -144,7 +150,7 @@ impl Source<'_> {
         if self.args.features != Kind::Inception || !self.args.metrics.contains(&Metric::Sfid) {
             return Ok(None);
         }
-        match input::read(reference, Stored::Spatial)? {
+        match input::read(reference, Stored::Spatial, &self.args.reading.rules())? {
             Content::Statistics { moments, .. } => Ok(Some(Reference {
                 samples: None,
                 moments: Some(moments),
@@ -159,7 +165,11 @@ impl Source<'_> {
         let Some(source) = &self.args.held_out else {
             return Ok(None);
         };
-        match self.set(Whose::HeldOut, self.read(source)?)?.samples {
+        let content = self.read(source)?;
+        if let Some(found) = content.found() {
+            say(&format!("held-out {source}: {found}"));
+        }
+        match self.set(Whose::HeldOut, content)?.samples {
             Some(set) => Ok(Some(set.features)),
             None => bail!("--held-out must hold samples, not a mean and a covariance"),
         }

@@ -13,6 +13,7 @@ use sadm_reference::metrics::{
 };
 use sadm_reference::statistics;
 
+use super::args::SplitOrder;
 use super::draws::RandomState;
 use super::matrix::{Matrix, rounded};
 use super::report::{Line, NORMAL};
@@ -67,6 +68,8 @@ pub struct Sets<'a> {
     pub features: &'a str,
     /// The lines of precision, recall, density and coverage, once one of them was asked for: they come together.
     pub shares: OnceCell<Vec<Line>>,
+    /// Whether the generated samples come one class after the other.
+    pub class_by_class: bool,
 }
 
 impl<'a> Sets<'a> {
@@ -268,12 +271,17 @@ impl<'a> Sets<'a> {
 
     fn inception(&self, args: &Args) -> Result<Vec<Line>> {
         let p = self.probabilities.context(NO_PROBABILITIES)?;
-        let order: Vec<usize> = match args.shuffle {
-            Some(seed) => Streams::new(seed).permutation("is", 0, p.nrows()),
-            None if args.torch_fidelity_draws => {
-                RandomState::torch_fidelity().permutation(p.nrows())
+        let n = p.nrows();
+        let (order, named): (Vec<usize>, _) = match (args.split_order, args.shuffle) {
+            (SplitOrder::Consecutive, _) => ((0..n).collect(), "consecutive, as ADM".to_owned()),
+            (SplitOrder::Shuffled, Some(seed)) => {
+                let order = Streams::new(seed).permutation("is", 0, n);
+                (order, format!("shuffled with seed {seed}"))
             }
-            None => (0..p.nrows()).collect(),
+            (SplitOrder::Shuffled, None) => (
+                RandomState::torch_fidelity().permutation(n),
+                "shuffled as torch-fidelity".to_owned(),
+            ),
         };
         let answer = inception_score(p.select(Axis(0), &order).view(), args.splits)?;
         let mut replicates = Vec::new();
@@ -300,15 +308,17 @@ impl<'a> Sets<'a> {
             low: i.low.clamp(1.0, most),
             high: i.high.clamp(1.0, most),
         });
-        let shuffled = match args.shuffle {
-            Some(seed) => format!("shuffled with seed {seed}"),
-            None if args.torch_fidelity_draws => "shuffled as torch-fidelity".to_owned(),
-            None => "in order".to_owned(),
-        };
         let mut line = Line::new(format!("is-{}", self.features), answer.mean)
             .with_interval(interval)
-            .with_convention(format!("{} splits, {shuffled}; std over n", args.splits))
+            .with_convention(format!("{} splits, {named}; std over n", args.splits))
             .with_part("std", answer.std);
+        if args.split_order == SplitOrder::Consecutive && self.class_by_class {
+            line.note = Some(
+                "the samples come class by class: each split holds few classes, and the score is lower than of mixed samples \
+                 (--split-order shuffled)"
+                    .to_owned(),
+            );
+        }
         line.note_bias();
         Ok(vec![line])
     }
@@ -576,6 +586,7 @@ mod tests {
                 held_out: None,
                 features: "toy",
                 shares: OnceCell::new(),
+                class_by_class: false,
             };
             let line = sets.fd_inf(&args)?.swap_remove(0);
             let [low, high] = line.interval.context("an interval")?;

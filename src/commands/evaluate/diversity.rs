@@ -11,11 +11,17 @@ use super::networks::NetworkArgs;
 use super::report::Line;
 use crate::progress;
 
-/// Mean LPIPS of the pairs of all images, and, where their classes are known, of the pairs of one class.
+/// Mean LPIPS of the pairs of all images, and, where their classes are known, of the pairs of one class; `pixels` is said of
+/// what they are.
 ///
 /// # Errors
 /// No `--lpips-weights` or a file that does not hold them; images that are too small or too few.
-pub fn lines(args: &NetworkArgs, images: &Images, device: &Device) -> Result<Vec<Line>> {
+pub fn lines(
+    args: &NetworkArgs,
+    images: &Images,
+    pixels: &str,
+    device: &Device,
+) -> Result<Vec<Line>> {
     let file = args.lpips_weights.as_ref().context(
         "lpips needs --lpips-weights FILE: SqueezeNet 1.1 with the heads of LPIPS 0.1, .safetensors or .pth with the \
          names of the package `lpips`",
@@ -34,7 +40,7 @@ pub fn lines(args: &NetworkArgs, images: &Images, device: &Device) -> Result<Vec
         device,
     };
     let digest: String = weights.digest().chars().take(8).collect();
-    let said = format!("LPIPS 0.1, SqueezeNet, weights sha256 {digest}…; jackknife");
+    let said = format!("LPIPS 0.1, SqueezeNet, weights sha256 {digest}…; jackknife{pixels}");
     let together = vec![0; images.count()];
     let (value, error) = looks.mean_distances(&together)?[0];
     let mut lines =

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use ndarray::{Array1, Array2, ArrayD, Axis, Ix1, Ix2, Slice};
+use ndarray::{Array1, Array2, ArrayD, Ix1, Ix2};
 use sadm_gpu::config::{Config, DatasetKind};
-use sadm_gpu::data::npz::{self, Numbers};
-use sadm_gpu::data::{BYTES, Dataset, Images, Pixels};
+use sadm_gpu::data::npz::{self, Archive, Numbers};
+use sadm_gpu::data::{Dataset, Images, PixelRange, Pixels, Rules};
 use sadm_gpu::train::{self, Run};
 use sadm_reference::metrics::Moments;
 use safetensors::tensor::{Dtype, SafeTensors};
@@ -52,44 +52,16 @@ pub enum Content {
 }
 
 impl Content {
-    /// The first `most` samples; stored moments stay what they are.
-    ///
-    /// # Errors
-    /// Moments without samples.
-    pub fn first(self, most: usize) -> Result<Self> {
-        Ok(match self {
-            Self::Images(mut images) => {
-                images.pixels.truncate(most * images.size());
-                if let Some(labels) = &mut images.labels {
-                    labels.truncate(most);
-                }
-                Self::Images(images)
-            }
-            Self::Features {
-                features,
-                probabilities,
-            } => {
-                let first = |mut x: Array2<f64>| {
-                    let rows = most.min(x.nrows());
-                    x.slice_axis_inplace(Axis(0), Slice::from(..rows));
-                    x
-                };
-                Self::Features {
-                    features: features.first(most),
-                    probabilities: probabilities.map(first),
-                }
-            }
+    /// What reading its images did, where it did something.
+    pub fn found(&self) -> Option<String> {
+        match self {
+            Self::Images(images) if !images.found.is_nothing() => Some(images.found.to_string()),
             Self::Statistics {
-                moments,
                 samples: Some(samples),
-            } => Self::Statistics {
-                moments,
-                samples: Some(Box::new(samples.first(most)?)),
-            },
-            Self::Statistics { samples: None, .. } => {
-                bail!("--reference-count takes samples, and the reference holds none")
-            }
-        })
+                ..
+            } => samples.found(),
+            _ => None,
+        }
     }
 }
 
@@ -122,14 +94,14 @@ const DATASETS: [(&str, DatasetKind); 3] = [
 /// Reads a folder, a file, or a data set by name.
 ///
 /// # Errors
-/// Neither a path nor a name; an empty folder; a file that holds nothing of use.
-pub fn read(source: &str, stored: Stored) -> Result<Content> {
+/// Neither a path nor a name; an empty folder; a file that holds nothing of use; what the rules refuse.
+pub fn read(source: &str, stored: Stored, rules: &Rules) -> Result<Content> {
     let path = Path::new(source);
     if path.is_dir() {
-        return Ok(Content::Images(Images::of_folder(path)?));
+        return Ok(Content::Images(Images::of_folder(path, rules)?));
     }
     if path.exists() {
-        return file(path, stored);
+        return file(path, stored, rules);
     }
     if let Some((_, kind)) = DATASETS.iter().find(|(name, _)| *name == source) {
         return dataset(*kind);
@@ -144,7 +116,7 @@ pub fn read(source: &str, stored: Stored) -> Result<Content> {
 fn dataset(kind: DatasetKind) -> Result<Content> {
     let mut config = Config::default();
     config.data.dataset = kind;
-    Ok(Content::Images(of_dataset(train::dataset(&config)?, kind)))
+    Ok(Content::Images(of_dataset(train::dataset(&config)?)))
 }
 
 /// Names of the two parts of a run's data.
@@ -169,31 +141,51 @@ pub fn part_of_run(source: &str, run: &Run) -> Result<Content> {
             config.data.holdout
         );
     }
-    Ok(Content::Images(of_dataset(part, config.data.dataset)))
+    Ok(Content::Images(of_dataset(part)))
 }
 
-fn of_dataset(data: Dataset, kind: DatasetKind) -> Images {
-    let spacing = match kind {
-        DatasetKind::Digits => 2.0 / 16.0,
-        _ => BYTES,
-    };
+fn of_dataset(data: Dataset) -> Images {
     Images {
         shape: data.shape,
         pixels: Pixels::Reals(data.images),
-        spacing: Some(spacing),
+        spacing: data.spacing,
         labels: Some(data.labels),
-        classes: Vec::new(),
+        classes: data.class_names,
+        found: data.found,
     }
 }
 
-fn file(path: &Path, stored: Stored) -> Result<Content> {
+fn file(path: &Path, stored: Stored, rules: &Rules) -> Result<Content> {
     match path.extension().and_then(|ending| ending.to_str()) {
         Some("npy") => {
             let arrays = BTreeMap::from([("arr_0".to_owned(), npz::read_npy(path)?)]);
-            content(arrays, stored)
+            content(
+                path,
+                Archive {
+                    arrays,
+                    ..Archive::default()
+                },
+                stored,
+                rules,
+            )
         }
-        Some("npz") => content(npz::read_npz(path)?, stored),
-        Some("safetensors") => content(safetensors(path)?, stored),
+        Some("npz") => content(path, npz::read_some(path, &NAMES)?, stored, rules),
+        Some("safetensors") => {
+            let (arrays, samples) = safetensors(path)?;
+            let mut rules = *rules;
+            if samples && rules.range == PixelRange::Signed {
+                rules.range = PixelRange::Cut;
+            }
+            content(
+                path,
+                Archive {
+                    arrays,
+                    ..Archive::default()
+                },
+                stored,
+                &rules,
+            )
+        }
         _ => Err(anyhow!(
             "it must end in .npy, .npz or .safetensors, or be a folder of PNG pictures"
         )),
@@ -201,13 +193,22 @@ fn file(path: &Path, stored: Stored) -> Result<Content> {
     .with_context(|| format!("in `{}`", path.display()))
 }
 
-/// The tensors of a safetensors file that have a meaning here.
-fn safetensors(path: &Path) -> Result<BTreeMap<String, Numbers>> {
+/// What `sadm sample` says in its files: their images are a model's, and may lie beyond the range of pictures.
+pub const SAMPLES_MARK: (&str, &str) = ("sadm", "samples");
+
+/// The tensors of a safetensors file that have a meaning here, and whether they are a model's samples.
+fn safetensors(path: &Path) -> Result<(BTreeMap<String, Numbers>, bool)> {
     let mut arrays = BTreeMap::new();
     let mut wide = Vec::new();
+    let mut samples = false;
     {
         // Closed before the file is read again: it may be large.
         let bytes = files::read(path)?;
+        if let Ok((_, head)) = SafeTensors::read_metadata(&bytes) {
+            let (key, mark) = SAMPLES_MARK;
+            let said = head.metadata().as_ref().and_then(|said| said.get(key));
+            samples = said.is_some_and(|said| said == mark);
+        }
         let file = SafeTensors::deserialize(&bytes).map_err(|reason| {
             anyhow!(
                 "`{}` is not a whole safetensors file: {reason}",
@@ -224,72 +225,109 @@ fn safetensors(path: &Path) -> Result<BTreeMap<String, Numbers>> {
                     view.data().to_vec(),
                 )?),
                 Dtype::F32 => Numbers::Singles(tensors::singles(name, &view)?),
-                _ => {
-                    wide.push(name);
-                    continue;
-                }
+                dtype => match whole(dtype, view.data()) {
+                    Some(values) => {
+                        Numbers::Whole(ArrayD::from_shape_vec(view.shape().to_vec(), values)?)
+                    }
+                    None => {
+                        wide.push(name);
+                        continue;
+                    }
+                },
             };
             arrays.insert(name.to_owned(), numbers);
         }
     }
     let read = tensors::read(path, wide)?;
     arrays.extend(read.into_iter().map(|(name, x)| (name, Numbers::Reals(x))));
-    Ok(arrays)
+    Ok((arrays, samples))
+}
+
+/// Little-endian whole numbers, such as labels; nothing of another type.
+fn whole(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
+    macro_rules! each {
+        ($kind:ty) => {{
+            let chunks = bytes.as_chunks::<{ size_of::<$kind>() }>().0.iter();
+            chunks.map(|b| <$kind>::from_le_bytes(*b) as f64).collect()
+        }};
+    }
+    #[expect(clippy::cast_lossless, reason = "one macro for all widths")]
+    Some(match dtype {
+        Dtype::BOOL => each!(u8),
+        Dtype::I8 => each!(i8),
+        Dtype::I16 => each!(i16),
+        Dtype::U16 => each!(u16),
+        Dtype::I32 => each!(i32),
+        Dtype::U32 => each!(u32),
+        Dtype::I64 => each!(i64),
+        Dtype::U64 => each!(u64),
+        _ => return None,
+    })
 }
 
 /// Names of arrays that are looked at; `arr_0` is what numpy calls an array without name.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 10] = [
     "images",
     "features",
     "probabilities",
     "arr_0",
+    "labels",
+    "arr_1",
     "mu",
     "sigma",
     "mu_s",
     "sigma_s",
 ];
 
-fn content(mut arrays: BTreeMap<String, Numbers>, stored: Stored) -> Result<Content> {
+fn content(path: &Path, mut file: Archive, stored: Stored, rules: &Rules) -> Result<Content> {
     let [mu, sigma] = stored.names();
+    let arrays = &mut file.arrays;
     if arrays.contains_key(mu) && arrays.contains_key(sigma) {
-        let mut take = |name: &str| take_reals(&mut arrays, name);
+        let mut take = |name: &str| take_reals(arrays, name);
         let (mean, covariance) = (take(mu)?, take(sigma)?);
         let moments = Moments {
             mean: into_vector(mean, mu)?,
             covariance: into_matrix(covariance, sigma)?,
         };
         let beside = SAMPLES.iter().any(|name| arrays.contains_key(*name));
-        let samples = beside.then(|| samples(arrays, [mu, sigma])).transpose()?;
+        let samples = beside
+            .then(|| samples(path, file, [mu, sigma], rules))
+            .transpose()?;
         return Ok(Content::Statistics {
             moments,
             samples: samples.map(Box::new),
         });
     }
-    samples(arrays, [mu, sigma])
+    samples(path, file, [mu, sigma], rules)
 }
 
 /// Names of arrays of samples.
 const SAMPLES: [&str; 3] = ["images", "arr_0", "features"];
 
-fn samples(mut arrays: BTreeMap<String, Numbers>, [mu, sigma]: [&str; 2]) -> Result<Content> {
-    for name in SAMPLES {
-        let Some(array) = arrays.remove(name) else {
-            continue;
-        };
-        return match array.shape().len() {
-            4 => Ok(Content::Images(Images::of_array(name, array)?)),
-            2 => Ok(Content::Features {
-                features: features(name, array)?,
-                probabilities: match arrays.remove("probabilities") {
-                    Some(p) => Some(into_matrix(p.into_reals(), "probabilities")?),
-                    None => None,
-                },
-            }),
-            _ => bail!(
-                "array `{name}` must be images of four axes or features of two, got shape {:?}",
-                array.shape()
-            ),
-        };
+fn samples(path: &Path, file: Archive, [mu, sigma]: [&str; 2], rules: &Rules) -> Result<Content> {
+    let Archive {
+        mut arrays,
+        classes,
+        others,
+    } = file;
+    if let Some(name) = SAMPLES.into_iter().find(|name| arrays.contains_key(*name)) {
+        let axes = arrays[name].shape().len();
+        if axes != 2 && name != "features" {
+            let images = Images::of_arrays(&mut arrays, rules)?;
+            let images = images.context("it holds no images")?;
+            let images = images.with_classes(path, classes)?;
+            return Ok(Content::Images(
+                images.without_unread(path, &others, rules)?,
+            ));
+        }
+        let array = arrays.remove(name).context("it holds no features")?;
+        return Ok(Content::Features {
+            features: features(name, array)?,
+            probabilities: match arrays.remove("probabilities") {
+                Some(p) => Some(into_matrix(p.into_reals(), "probabilities")?),
+                None => None,
+            },
+        });
     }
     if let Some(p) = arrays.remove("probabilities") {
         return Ok(Content::Features {
@@ -297,7 +335,8 @@ fn samples(mut arrays: BTreeMap<String, Numbers>, [mu, sigma]: [&str; 2]) -> Res
             probabilities: Some(into_matrix(p.into_reals(), "probabilities")?),
         });
     }
-    let there: Vec<_> = arrays.keys().map(String::as_str).collect();
+    let there = arrays.keys().chain(others.keys());
+    let there: Vec<_> = there.map(String::as_str).collect();
     bail!(
         "there must be `images`, `features`, `probabilities`, `arr_0`, or `{mu}` and `{sigma}`; the file holds {}",
         if there.is_empty() {

@@ -24,7 +24,7 @@ pub fn append(folder: &Path, report: &Report) -> Result<()> {
     line.insert("step".to_owned(), json!(model.step));
     line.insert("reference".to_owned(), json!(report.reference.source));
     if let Some(Compared { generated, .. }) = &report.compared
-        && let (Some(samples), Some(classes)) = (generated.samples, generated.classes)
+        && let (Some(samples), Some(classes)) = (generated.samples, &generated.chosen)
     {
         // Those of earlier versions, in equal shares, do not say so.
         let of = format!("{samples} samples, {classes}");

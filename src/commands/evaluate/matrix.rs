@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use candle_core::{Device, Tensor, WithDType};
-use ndarray::{Array2, ArrayView1, Axis, Slice};
+use ndarray::{Array2, ArrayView1, Axis};
 use sadm_reference::metrics::FeatureView;
 
 /// Rows that are worked on at a time.
@@ -27,14 +27,12 @@ impl Matrix {
         }
     }
 
-    /// The first `most` rows, or all if there are fewer.
-    pub fn first(mut self, most: usize) -> Self {
-        let rows = Slice::from(..most.min(self.view().nrows()));
-        match &mut self {
-            Self::F32(x) => x.slice_axis_inplace(Axis(0), rows),
-            Self::F64(x) => x.slice_axis_inplace(Axis(0), rows),
+    /// The given rows, in that order.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        match self {
+            Self::F32(x) => Self::F32(x.select(Axis(0), rows)),
+            Self::F64(x) => Self::F64(x.select(Axis(0), rows)),
         }
-        self
     }
 }
 

@@ -1,5 +1,6 @@
 //! `sadm evaluate`: how far samples are from the data, in the metrics of the field.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -16,10 +17,12 @@ pub use args::{Args, Divisor, Metric};
 use compute::LEVEL;
 use features::{Extracted, Whose};
 use input::Content;
+pub use input::SAMPLES_MARK;
 use networks::NetworkFeatures;
 use report::{Compared, Line, Model, Report, Side};
 
 mod args;
+mod classes;
 mod compare;
 mod compute;
 mod diversity;
@@ -30,10 +33,12 @@ mod log;
 mod matrix;
 mod networks;
 mod nll;
+mod reading;
 mod report;
 mod request;
 mod sampled;
 mod statistics;
+mod subset;
 
 /// Computes the metrics and prints them.
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -46,8 +51,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let of_model = args.metrics.iter().all(|metric| *metric == Metric::Nll);
     if of_model && args.save_statistics.is_none() {
         if let Some(reference) = &args.reference {
-            let line = source.nll(&source.read(reference)?)?;
-            source.answer(&source.report(None, reference, None, vec![line]))?;
+            let (content, side) = source.reference(reference)?;
+            let line = source.nll(&content)?;
+            source.answer(&source.report(None, side, vec![line]))?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -68,6 +74,8 @@ struct Source<'a> {
     network: Option<NetworkFeatures>,
     encoder: Option<Features>,
     model: Option<(Run, Model)>,
+    /// The one class that is judged.
+    class: Option<u32>,
 }
 
 /// What is judged.
@@ -78,6 +86,8 @@ struct Judged {
     side: Side,
     /// How different its images look, where that was asked for.
     diversity: Vec<Line>,
+    /// Whether its samples come one class after the other.
+    class_by_class: bool,
 }
 
 /// What a source holds: at least one of the two.
@@ -87,6 +97,13 @@ struct Set {
     samples: Option<Extracted>,
     /// A stored mean and covariance.
     moments: Option<Moments>,
+}
+
+/// Whether labels of several classes come one class after the other.
+fn come_class_by_class(labels: &[u32]) -> bool {
+    let changes = labels.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    let classes: BTreeSet<_> = labels.iter().collect();
+    changes > 0 && changes + 1 == classes.len()
 }
 
 impl<'a> Source<'a> {
@@ -117,12 +134,17 @@ impl<'a> Source<'a> {
             }
             None => None,
         };
+        let class = match (&args.class, &model) {
+            (Some(class), Some((run, _))) => Some(run.conditions().classes().find(class)?),
+            _ => None,
+        };
         Ok(Self {
             args,
             device,
             network,
             encoder,
             model,
+            class,
         })
     }
 
@@ -131,7 +153,34 @@ impl<'a> Source<'a> {
         if input::is_part(source) {
             return input::part_of_run(source, &self.model()?.0);
         }
-        input::read(source, self.args.moments)
+        input::read(source, self.args.moments, &self.args.reading.rules())
+    }
+
+    /// The reference, as far as it is used, and what is said of it.
+    fn reference(&self, source: &str) -> Result<(Content, Side)> {
+        let mut content = self.read(source)?;
+        let reading = content.found();
+        let mut chosen = Vec::new();
+        if let (Some(class), Some((run, _))) = (self.class, &self.model) {
+            content = classes::only(content, run.conditions(), class)?;
+            chosen.push(format!(
+                "of class {}",
+                run.conditions().classes().label(class)
+            ));
+        }
+        if let Some(most) = self.args.reference_count {
+            let (by, seed) = (self.args.reference_by, self.args.seed);
+            let (part, how) = subset::of(content, most.get(), by, seed)?;
+            content = part;
+            chosen.extend(how);
+        }
+        let side = Side {
+            source: source.to_owned(),
+            samples: None,
+            chosen: (!chosen.is_empty()).then(|| chosen.join(", ")),
+            reading,
+        };
+        Ok((content, side))
     }
 
     /// Whose encoder gives the features.
@@ -144,6 +193,16 @@ impl<'a> Source<'a> {
             folder.display(),
             psi.step()
         ))
+    }
+
+    /// How the classes of drawn samples were chosen.
+    fn drawn_classes(&self) -> String {
+        match (self.class, &self.model) {
+            (Some(class), Some((run, _))) => {
+                format!("all of class {}", run.conditions().classes().label(class))
+            }
+            _ => self.args.classes.name().to_owned(),
+        }
     }
 
     fn model(&self) -> Result<&(Run, Model)> {
@@ -173,15 +232,30 @@ impl<'a> Source<'a> {
                 seed,
                 ..
             } = *self.args;
+            let classes = match self.class {
+                Some(class) => sampled::Wanted::One(class),
+                None => sampled::Wanted::Of(classes),
+            };
             let images = sampled::images(run, count.get(), classes, seed)?;
             let source = format!("{}, step {}", model.run, model.step);
             (Content::Images(images), source)
         };
+        let reading = &self.args.reading;
+        let found = content.found();
+        let content = match content {
+            Content::Images(images) => Content::Images(reading.taken(images)),
+            other => other,
+        };
         let diversity = match &content {
             Content::Images(images) if self.args.metrics.contains(&Metric::Lpips) => {
-                diversity::lines(&self.args.network, images, &self.device)?
+                let said = reading.said(Kind::Pixels);
+                diversity::lines(&self.args.network, images, said, &self.device)?
             }
             _ => Vec::new(),
+        };
+        let class_by_class = match &content {
+            Content::Images(images) => images.labels.as_deref().is_some_and(come_class_by_class),
+            _ => false,
         };
         let Some(set) = self.set(Whose::Generated, content)?.samples else {
             bail!(
@@ -191,12 +265,14 @@ impl<'a> Source<'a> {
         let side = Side {
             source,
             samples: Some(set.features.view().nrows()),
-            classes: drawn.then(|| self.args.classes.name()),
+            chosen: drawn.then(|| self.drawn_classes()),
+            reading: found,
         };
         Ok(Judged {
             set,
             side,
             diversity,
+            class_by_class,
         })
     }
 
@@ -241,6 +317,7 @@ impl<'a> Source<'a> {
     }
 
     fn features_of(&self, whose: Whose, images: Images) -> Result<Extracted> {
+        let images = self.args.reading.taken(images);
         match (&self.network, &self.encoder) {
             (Some(network), _) => network.of(whose, &images),
             (None, Some(encoder)) => features::encoded(encoder, whose, &images, &self.device),
@@ -248,21 +325,11 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn report(
-        &self,
-        compared: Option<Compared>,
-        reference: &str,
-        samples: Option<usize>,
-        metrics: Vec<Line>,
-    ) -> Report {
+    fn report(&self, compared: Option<Compared>, reference: Side, metrics: Vec<Line>) -> Report {
         Report {
             compared,
             model: self.model.as_ref().map(|(_, model)| model.clone()),
-            reference: Side {
-                source: reference.to_owned(),
-                samples,
-                classes: None,
-            },
+            reference,
             level: LEVEL,
             metrics,
         }
@@ -284,5 +351,17 @@ impl<'a> Source<'a> {
             ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::come_class_by_class;
+
+    #[test]
+    fn samples_that_come_class_by_class_are_noticed() {
+        assert!(come_class_by_class(&[2, 2, 0, 0, 0, 1]));
+        assert!(!come_class_by_class(&[0, 1, 0, 1]));
+        assert!(!come_class_by_class(&[3, 3, 3]), "one class has no order");
     }
 }

@@ -9,6 +9,7 @@ use sadm_gpu::random::Streams;
 use sadm_gpu::train::Run;
 use sadm_reference::likelihood::bits_per_dimension;
 
+use super::classes;
 use super::features::Whose;
 use super::input::must_be;
 use super::report::Line;
@@ -36,6 +37,8 @@ struct Drawn<'a> {
     images: &'a Images,
     spacing: f64,
     labels: Vec<u32>,
+    /// Whether they name classes.
+    given: bool,
     chosen: Vec<usize>,
     streams: Streams,
 }
@@ -85,7 +88,7 @@ pub fn bits(
     let variance =
         each.iter().map(|b| (b - value).powi(2)).sum::<f64>() / (each.len() as f64 - 1.0);
     let error = (variance / each.len() as f64).sqrt();
-    let given = if images.labels.is_some() {
+    let given = if drawn.given {
         "given the class"
     } else {
         "without class"
@@ -122,23 +125,12 @@ impl<'a> Drawn<'a> {
         if options.samples == 0 || options.steps == 0 {
             bail!("--nll-samples and --nll-steps must be at least 1");
         }
-        let labels = match &images.labels {
-            Some(labels) => {
-                if let Some(label) = labels.iter().find(|label| **label as usize >= kind.classes) {
-                    bail!(
-                        "the reference has class {label}, the run {} classes, from 0",
-                        kind.classes
-                    );
-                }
-                labels.clone()
-            }
-            None if run.config().objective.label_dropout > 0.0 => {
-                vec![kind.no_class(); images.count()]
-            }
-            None => bail!(
-                "the reference has no labels, and the run never learnt without them (objective.label_dropout = 0)"
-            ),
-        };
+        let conditions = run.conditions();
+        let labels = classes::of_run(conditions, images).context("the reference")?;
+        conditions.check(&labels, 1.0).context("the reference")?;
+        let given = labels.iter().any(Option::is_some);
+        let no_class = kind.no_class();
+        let labels = labels.into_iter().map(|l| l.unwrap_or(no_class)).collect();
         let streams = Streams::new(seed);
         let mut chosen = streams.permutation("nll", 0, images.count());
         chosen.truncate(options.samples);
@@ -146,6 +138,7 @@ impl<'a> Drawn<'a> {
             images,
             spacing,
             labels,
+            given,
             chosen,
             streams,
         })

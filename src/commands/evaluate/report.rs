@@ -98,9 +98,12 @@ pub struct Side {
     pub source: String,
     /// How many samples; unknown for stored statistics.
     pub samples: Option<usize>,
-    /// How the classes of a run's samples were chosen.
+    /// How they were chosen: the classes of a run's samples, the part of a reference.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub classes: Option<&'static str>,
+    pub chosen: Option<String>,
+    /// What reading did to its files, where it did something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reading: Option<String>,
 }
 
 /// What is compared with the reference.
@@ -176,7 +179,10 @@ impl Report {
             (None, None) => Vec::new(),
         };
         let reference = match (&self.compared, self.reference.samples) {
-            (None, None) => self.reference.source.clone(),
+            (None, None) => match &self.reference.reading {
+                Some(reading) => format!("{} ({reading})", self.reference.source),
+                None => self.reference.source.clone(),
+            },
             _ => self.reference.to_string(),
         };
         lines.extend([
@@ -221,8 +227,13 @@ impl fmt::Display for Side {
         match self.samples {
             Some(n) => {
                 write!(f, "{n} samples of {}", self.source)?;
-                self.classes
-                    .map_or(Ok(()), |classes| write!(f, ", {classes}"))
+                if let Some(chosen) = &self.chosen {
+                    write!(f, ", {chosen}")?;
+                }
+                match &self.reading {
+                    Some(reading) => write!(f, " ({reading})"),
+                    None => Ok(()),
+                }
             }
             None => write!(f, "stored mean and covariance in {}", self.source),
         }

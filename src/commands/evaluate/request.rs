@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use super::args::Kind;
+use super::args::{Kind, SplitOrder};
 use super::networks::{INCEPTION, INCEPTION_SPATIAL};
 use super::{Args, Metric};
 
@@ -64,6 +64,20 @@ fn refuse_idle_options(args: &Args) -> Result<()> {
                 users.join(" and ")
             );
         }
+    }
+    if args.split_order == SplitOrder::Consecutive {
+        if args.shuffle.is_some() {
+            bail!("--shuffle and --split-order consecutive exclude each other");
+        }
+        if !args.metrics.contains(&Is) {
+            bail!("--split-order changes is alone, which --metrics does not ask for");
+        }
+    }
+    if args.reading.idle(args.features, &args.metrics) {
+        bail!(
+            "--as reals serves --features pixels, encoder and resnet, and lpips: the Inception network is given bytes, as in every \
+             published tool"
+        );
     }
     if args.encoder.is_some() && args.features != Kind::Encoder {
         bail!("--encoder serves --features encoder alone");

@@ -3,26 +3,39 @@
 use anyhow::Result;
 use candle_core::Device;
 use rand::Rng;
-use sadm_gpu::data::{Images, Pixels};
+use sadm_gpu::data::{Found, Images, Pixels};
 use sadm_gpu::random::Streams;
 use sadm_gpu::train::{Run, SampleRequest};
 
 use super::args::Classes;
-use crate::{classes, progress};
+use crate::progress;
 
 /// Samples drawn at a time, so that there is progress to show.
 const PART: usize = 256;
 
+/// Of which classes samples are.
+#[derive(Debug, Clone, Copy)]
+pub enum Wanted {
+    /// Of all that were learnt, so chosen.
+    Of(Classes),
+    /// Of one.
+    One(u32),
+}
+
 /// `count` samples with the run's own sampler.
-pub fn images(run: &Run, count: usize, classes: Classes, seed: u64) -> Result<Images> {
+pub fn images(run: &Run, count: usize, wanted: Wanted, seed: u64) -> Result<Images> {
     let kind = run.images();
     let mut request = SampleRequest::from_config(run.config());
-    let labels = classes.labels(count, kind.classes, seed)?;
+    let labels = match wanted {
+        Wanted::Of(classes) => classes.labels(count, run, seed)?,
+        Wanted::One(class) => vec![Some(class); count],
+    };
+    run.conditions().check(&labels, request.guidance)?;
     let bar = progress::count_bar(count, "samples");
     let mut pixels = Vec::new();
     let parts = Streams::new(seed);
     for (part, labels) in labels.chunks(PART).enumerate() {
-        request.labels = labels.iter().copied().map(Some).collect();
+        request.labels = labels.to_vec();
         request.seed = parts.rng("evaluate", part as u64).next_u64();
         let images = run.sample(&request)?.to_device(&Device::Cpu)?;
         pixels.extend(images.flatten_all()?.to_vec1::<f32>()?);
@@ -33,17 +46,20 @@ pub fn images(run: &Run, count: usize, classes: Classes, seed: u64) -> Result<Im
         shape: kind.shape(),
         pixels: Pixels::Reals(pixels),
         spacing: None,
-        labels: Some(labels),
-        classes: Vec::new(),
+        labels: labels.into_iter().collect(),
+        classes: run.conditions().classes().names.clone(),
+        found: Found::default(),
     })
 }
 
 impl Classes {
     /// The class of each of `count` samples. In turn any stretch of them has all in equal shares, as the splits of an inception score need.
-    fn labels(self, count: usize, of: usize, seed: u64) -> Result<Vec<u32>> {
-        match self {
-            Self::Equal => (0..count).map(|i| Ok(u32::try_from(i % of)?)).collect(),
-            Self::Random => classes::at_random(count, of, seed),
-        }
+    fn labels(self, count: usize, run: &Run, seed: u64) -> Result<Vec<Option<u32>>> {
+        let conditions = run.conditions();
+        Ok(match self {
+            Self::Data => run.counted_conditions()?.in_shares(count, seed),
+            Self::Equal => conditions.in_turn(count),
+            Self::Random => conditions.at_random(count, seed),
+        })
     }
 }

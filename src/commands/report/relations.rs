@@ -8,8 +8,8 @@ use sadm_gpu::data::Dataset;
 use sadm_gpu::forward::diffuse;
 use sadm_gpu::random::Streams;
 use sadm_gpu::structure::{Relation, affinity};
+use sadm_gpu::train::Run as Opened;
 use sadm_gpu::train::phases::{Phase, span};
-use sadm_gpu::train::{Run as Opened, dataset, split};
 
 use super::run::Run;
 use crate::image_grid;
@@ -135,7 +135,7 @@ fn draw(
         .collect::<sadm_gpu::Result<Vec<_>>>()?;
     // φ moves in the adversarial phase: the base's Ψ, frozen since the encoder's phase, is one measure for all.
     let psi = opened[0].encoder();
-    let (chosen, held_out) = images(config)?;
+    let (chosen, held_out) = images(&opened[0])?;
     let indices: Vec<usize> = (0..chosen.len()).collect();
     let (x0, labels) = chosen.batch(&indices, device, DType::F32)?;
     let cosine = |x: &Tensor| -> anyhow::Result<Vec<Vec<f32>>> {
@@ -170,7 +170,7 @@ fn draw(
         let mut rows = vec![x0.clone(), x_t.clone()];
         let mut maps = Vec::new();
         for (run, (_, name)) in opened.iter().zip(players) {
-            let x_hat = run.denoised(&x_t, &vec![t; n], &labels)?;
+            let x_hat = run.denoised(&x_t, &vec![t; n], &run.known(&labels))?;
             maps.push(measured(name, cosine(&x_hat)?));
             rows.push(x_hat);
         }
@@ -204,9 +204,8 @@ fn draw(
 }
 
 /// [`EACH`] images of the first [`CLASSES`] classes, of those kept out of training where there are any.
-fn images(config: &Config) -> anyhow::Result<(Dataset, bool)> {
-    let all = dataset(config)?;
-    let (train, holdout) = split(&all, config.data.holdout, Streams::new(config.seed))?;
+fn images(run: &Opened) -> anyhow::Result<(Dataset, bool)> {
+    let (train, holdout) = run.parts()?;
     let held_out = !holdout.is_empty();
     let from = if held_out { holdout } else { train };
     let (_, labels) = from.batch(

@@ -72,7 +72,7 @@ impl Run {
         let text = fs::read_to_string(&path)
             .with_context(|| format!("cannot read `{}`", path.display()))?;
         let mut problems = Vec::new();
-        let config = Config::from_toml(&text, "config.toml")
+        let config = Config::of_run(&text, "config.toml")
             .map_err(|reason| {
                 problems.push(format!(
                     "{reason}; what needs the configuration is left out"

@@ -40,6 +40,9 @@ pub struct Args {
     /// Steps of heun for the solution that errors are measured from
     #[arg(long, default_value = "4096", value_name = "N", value_parser = numbers::from_one)]
     fine: NonZeroUsize,
+    /// One class of the run, by its name or number [default: all in turn]
+    #[arg(long, value_name = "K", requires = "run")]
+    class: Option<String>,
     /// Images, with --run
     #[arg(long, default_value = "4", value_name = "N", value_parser = numbers::from_one)]
     count: NonZeroUsize,
@@ -74,7 +77,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
                 run.step(),
                 args.count
             );
-            let solve = |kind, steps| solve_run(&run, args.count.get(), kind, steps);
+            let count = args.count.get();
+            let labels = match &args.class {
+                Some(class) => vec![Some(run.conditions().classes().find(class)?); count],
+                None => run.conditions().in_turn(count),
+            };
+            run.conditions().check(&labels, 1.0)?;
+            let solve = |kind, steps| solve_run(&run, &labels, kind, steps);
             let solve: &Solve<'_> = &solve;
             (
                 name,
@@ -91,10 +100,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// End points of `count` trajectories of a run, classes in order, without guidance.
+/// End points of the trajectories of a run, one for each label, without guidance.
 fn solve_run(
     run: &Run,
-    count: usize,
+    labels: &[Option<u32>],
     kind: SamplerKind,
     steps: usize,
 ) -> sadm_crosscheck::Result<Vec<f64>> {
@@ -102,10 +111,7 @@ fn solve_run(
     request.guidance = 1.0;
     request.options.kind = kind;
     request.options.steps = steps;
-    let classes = run.images().classes;
-    request.labels = (0..count)
-        .map(|i| u32::try_from(i % classes).ok())
-        .collect();
+    request.labels = labels.to_vec();
     let images = run.sample(&request)?;
     Ok(images.flatten_all()?.to_vec1::<f64>()?)
 }

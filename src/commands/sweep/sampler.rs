@@ -44,6 +44,9 @@ pub struct Args {
     /// Images for each point of the curves
     #[arg(long, default_value = "512", value_name = "N", value_parser = numbers::from_one)]
     count: NonZeroUsize,
+    /// One class, by its name or number, held against the real images of it [default: equal shares of all]
+    #[arg(long, value_name = "K", conflicts_with = "reference")]
+    class: Option<String>,
     /// A preset whose data are the real images [default: the run's own data]
     #[arg(long, value_name = "PRESET")]
     reference: Option<String>,
@@ -102,6 +105,9 @@ struct Report {
     real_images: usize,
     seed: u64,
     guidance: f64,
+    /// The class of all images; none where all classes have equal shares.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<String>,
     /// heun with very many steps: the reference solution.
     fine: Cell,
     cells: Vec<Cell>,
@@ -122,12 +128,17 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 fn measure(args: &Args, run: &Run, device: &Device) -> Result<Report> {
     let mut request = SampleRequest::from_config(run.config());
-    let (count, classes) = (args.count.get(), run.images().classes);
-    request.labels = (0..count)
-        .map(|i| u32::try_from(i * classes / count).ok())
-        .collect();
+    let count = args.count.get();
+    let class = (args.class.as_ref()).map(|class| run.conditions().classes().find(class));
+    let class = class.transpose()?;
+    request.labels = match class {
+        Some(class) => vec![Some(class); count],
+        None => run.conditions().in_order(count),
+    };
+    // Before real images are read and measured.
+    run.conditions().check(&request.labels, request.guidance)?;
     request.seed = args.seed.unwrap_or(request.seed);
-    let reality = reality(args, run, device)?;
+    let reality = reality(args, run, class, device)?;
     let mut bench = Bench {
         run,
         reality,
@@ -153,13 +164,14 @@ fn measure(args: &Args, run: &Run, device: &Device) -> Result<Report> {
         real_images: bench.reality.len(),
         seed: bench.request.seed,
         guidance: bench.request.guidance,
+        class: class.map(|class| run.conditions().classes().label(class)),
         fine,
         cells,
     })
 }
 
 /// The real images, and the encoder that measures; without one asked for, the run's own if it has one.
-fn reality(args: &Args, run: &Run, device: &Device) -> Result<Reality> {
+fn reality(args: &Args, run: &Run, class: Option<u32>, device: &Device) -> Result<Reality> {
     let config = match &args.reference {
         Some(preset) => Config::preset(preset)?,
         None => run.config().clone(),
@@ -168,7 +180,7 @@ fn reality(args: &Args, run: &Run, device: &Device) -> Result<Reality> {
         Some(folder) => Some(encoder(folder, device)?),
         None => encoder(&args.run, device).ok(),
     };
-    let reality = Reality::new(&config, space, args.reference_count.get(), device)?;
+    let reality = Reality::new(&config, space, class, args.reference_count.get(), device)?;
     let images = run.images();
     let pixels = images.channels * images.size * images.size;
     if reality.pixels.ncols() != pixels {

@@ -1,0 +1,363 @@
+//! Classes are names: what a run remembers of them, and what it refuses to be asked for.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use npyz::NpyFile;
+use safetensors::tensor::SafeTensors;
+use serde_json::Value;
+use zip::ZipArchive;
+
+use crate::runs::{tiny, train};
+use crate::support::{Folder, answered, error_of, metric, sadm};
+
+/// Pictures of 8×8 pixels, a folder for each class, whose brightness tells the classes apart.
+fn pictures(folder: &Path, classes: &[(&str, u8)]) {
+    for (number, (name, count)) in (0_u8..).zip(classes) {
+        let inside = folder.join(name);
+        std::fs::create_dir_all(&inside).expect("a folder");
+        for i in 0..*count {
+            let pixel = |at: u8| {
+                40 * number
+                    + at / 2
+                    + u8::try_from((u32::from(i) * 37 + u32::from(at) * 11) % 29).expect("below 29")
+            };
+            let bytes: Vec<u8> = (0..64).map(pixel).collect();
+            let path = inside.join(format!("{i:02}.png"));
+            image::save_buffer(path, &bytes, 8, 8, image::ColorType::L8).expect("a picture");
+        }
+    }
+}
+
+/// Trains a tiny run on the pictures of a folder; what it said on standard error.
+fn trained(data: &Path, run: &Path, more: &[&str]) -> String {
+    let mut command = sadm();
+    command.args(tiny(run, 6)).arg("--set=data.dataset=images");
+    command.arg(format!("--set=data.dir={}", data.display()));
+    let output = command.args(more).assert().success();
+    String::from_utf8_lossy(&output.get_output().stderr).into_owned()
+}
+
+fn sample(run: &Path, out: &Path) -> assert_cmd::Command {
+    let mut command = sadm();
+    command.args(["sample", "--steps=2", "--run"]).arg(run);
+    command.arg("--out").arg(out);
+    command
+}
+
+fn said(command: &mut assert_cmd::Command) -> String {
+    let output = command.assert().success();
+    String::from_utf8_lossy(&output.get_output().stdout).into_owned()
+}
+
+/// The newest state of a run.
+fn state(run: &Path, step: usize) -> (std::path::PathBuf, Value) {
+    let path = run.join(format!("checkpoints/{step:08}/state.json"));
+    let text = std::fs::read_to_string(&path).expect("a state");
+    (path, serde_json::from_str(&text).expect("JSON"))
+}
+
+#[test]
+fn names_go_into_the_checkpoint_the_first_line_and_the_samples() {
+    let folder = Folder::new();
+    let (data, run) = (folder.path("data"), folder.path("run"));
+    pictures(&data, &[("cat", 20), ("cow", 6), ("dog", 10)]);
+    let line = trained(
+        &data,
+        &run,
+        &["--set=data.holdout=0.1", "--set=data.limit=0"],
+    );
+    let classes =
+        "36 images of 1×8×8 in 3 classes (0 cat: 20, 1 cow: 6, 2 dog: 10), 4 of them held out";
+    assert!(line.contains(classes), "{line}");
+    let (_, state) = state(&run, 6);
+    assert_eq!(
+        state["classes"]["names"],
+        serde_json::json!(["cat", "cow", "dog"])
+    );
+    assert_eq!(state["classes"]["training"], serde_json::json!([18, 5, 9]));
+    assert_eq!(state["classes"]["held_out"], serde_json::json!([2, 1, 1]));
+
+    let out = folder.path("dogs.safetensors");
+    let by_name = said(sample(&run, &out).args(["--class=dog", "--count=6"]));
+    assert!(by_name.contains("6 of class 2 `dog`"), "{by_name}");
+    let bytes = std::fs::read(&out).expect("samples");
+    let by_number = said(sample(&run, &out).args(["--class=2", "--count=6"]));
+    assert!(by_number.contains("6 of class 2 `dog`"), "{by_number}");
+    assert_eq!(
+        std::fs::read(&out).expect("samples"),
+        bytes,
+        "the same class, the same images"
+    );
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("a safetensors file");
+    let names = metadata.metadata().as_ref().expect("metadata")["classes"].clone();
+    assert_eq!(names, r#"["cat","cow","dog"]"#);
+
+    let all = said(sample(&run, &folder.path("all.png")).arg("--count=6"));
+    assert!(
+        all.contains("2 of class 0 `cat`, 2 of class 1 `cow`, 2 of class 2 `dog`"),
+        "{all}"
+    );
+    let unknown = error_of(sample(&run, &out).arg("--class=cats"));
+    assert!(unknown.contains("did you mean `cat`"), "{unknown}");
+}
+
+#[test]
+fn a_file_of_samples_holds_names_and_mixed_classes() {
+    let folder = Folder::new();
+    let (data, run, out) = (
+        folder.path("data"),
+        folder.path("run"),
+        folder.path("a.npz"),
+    );
+    pictures(&data, &[("cat", 12), ("cow", 12)]);
+    trained(&data, &run, &[]);
+    sample(&run, &out).arg("--count=40").assert().success();
+    let mut archive = ZipArchive::new(File::open(&out).expect("a file")).expect("an archive");
+    let labels = NpyFile::new(archive.by_name("arr_1.npy").expect("labels")).expect("an array");
+    let labels: Vec<i64> = labels.into_vec().expect("integers");
+    assert_eq!(
+        labels.iter().filter(|l| **l == 0).count(),
+        20,
+        "equal shares"
+    );
+    let changes = labels.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    // Of 39 neighbours of a random order 20 differ on average, with a standard deviation of about 3.
+    assert!((8..=32).contains(&changes), "{labels:?}");
+    let names = NpyFile::new(archive.by_name("classes.npy").expect("names")).expect("an array");
+    let names: Vec<String> = names.into_vec().expect("texts");
+    assert_eq!(names, ["cat", "cow"]);
+    // What it wrote trains another run, which knows the names.
+    let line = trained(&out, &folder.path("second"), &[]);
+    assert!(
+        line.contains("in 2 classes (0 cat: 20, 1 cow: 20)"),
+        "{line}"
+    );
+    // And it can be evaluated.
+    let mut evaluate = sadm();
+    evaluate
+        .args(["evaluate", "--metrics=kid", "--generated"])
+        .arg(&out);
+    evaluate.arg("--reference").arg(&data).assert().success();
+}
+
+fn nll(folder: &Folder, run: &Path, reference: &Path) -> assert_cmd::Command {
+    let _ = folder;
+    let mut command = sadm();
+    command.args([
+        "evaluate",
+        "--metrics=nll",
+        "--nll-steps=4",
+        "--nll-samples=6",
+        "--run",
+    ]);
+    command.arg(run).arg("--reference").arg(reference);
+    command
+}
+
+#[test]
+fn a_references_folders_are_matched_by_name() {
+    let folder = Folder::new();
+    let (data, run) = (folder.path("data"), folder.path("run"));
+    pictures(&data, &[("dark", 12), ("light", 12)]);
+    trained(&data, &run, &[]);
+    let whole = answered(&folder, nll(&folder, &run, &data).arg("--class=light")).0;
+    assert!(
+        whole["reference"]["chosen"]
+            .as_str()
+            .is_some_and(|c| c.contains("of class 1 `light`"))
+    );
+    // The same pictures alone in a folder: the class fewer moves no label.
+    let light = folder.path("test");
+    std::fs::create_dir_all(&light).expect("a folder");
+    std::fs::rename(data.join("light"), light.join("light")).expect("movable");
+    let alone = answered(&folder, &mut nll(&folder, &run, &light)).0;
+    let values =
+        [&whole, &alone].map(|answer| metric(answer, "nll")["value"].as_f64().expect("a number"));
+    assert_eq!(values[0].to_bits(), values[1].to_bits(), "{values:?}");
+    std::fs::rename(light.join("light"), light.join("lights")).expect("movable");
+    let renamed = error_of(&mut nll(&folder, &run, &light));
+    assert!(
+        renamed.contains("`lights`") && renamed.contains("0 dark: 12, 1 light: 12"),
+        "{renamed}"
+    );
+}
+
+#[test]
+fn what_never_learnt_is_refused_with_the_reason() {
+    let folder = Folder::new();
+    let (data, run) = (folder.path("data"), folder.path("run"));
+    pictures(&data, &[("dark", 10), ("grey", 10), ("light", 1)]);
+    // Classes come in turn: the first two pictures are of dark and grey, light is cut off.
+    let cut = ["--set=data.limit=2", "--set=data.limit_by=first"];
+    let line = trained(
+        &data,
+        &run,
+        &[&cut[..], &["--set=objective.label_dropout=0"]].concat(),
+    );
+    let counts = "(0 dark: 1, 1 grey: 1, 2 light: none; nothing to learn from for 2 `light`)";
+    assert!(line.contains(counts), "{line}");
+    let out = folder.path("a.png");
+    let class = error_of(sample(&run, &out).arg("--class=light"));
+    assert!(
+        class.contains("2 `light`, of which no image was left"),
+        "{class}"
+    );
+    let free = error_of(sample(&run, &out).arg("--class=none"));
+    assert!(free.contains("objective.label_dropout = 0"), "{free}");
+    let guided = error_of(sample(&run, &out).arg("--guidance=2"));
+    assert!(guided.contains("guidance must be 1, got 2"), "{guided}");
+    let mut order = sadm();
+    order
+        .args([
+            "sweep",
+            "order",
+            "--class=light",
+            "--steps=2,4",
+            "--fine=8",
+            "--run",
+        ])
+        .arg(&run);
+    assert!(error_of(&mut order).contains("no image was left"));
+    let mut sweep = sadm();
+    sweep
+        .args(["sweep", "sampler", "--class=light", "--run"])
+        .arg(&run);
+    sweep.arg("--out").arg(folder.path("sweep"));
+    assert!(error_of(&mut sweep).contains("no image was left"));
+    let likelihood = error_of(nll(&folder, &run, &data).arg("--class=light"));
+    assert!(likelihood.contains("no image was left"), "{likelihood}");
+    assert!(!out.exists());
+    let all = said(sample(&run, &out).arg("--count=4"));
+    assert!(
+        all.contains("2 of class 0 `dark`, 2 of class 1 `grey`:"),
+        "{all}"
+    );
+}
+
+#[test]
+fn a_run_without_classes_draws_without() {
+    let folder = Folder::new();
+    let (data, run, out) = (
+        folder.path("data"),
+        folder.path("run"),
+        folder.path("a.png"),
+    );
+    pictures(&data, &[("dark", 10), ("light", 10)]);
+    trained(&data, &run, &["--set=objective.label_dropout=1"]);
+    assert!(said(sample(&run, &out).arg("--count=6")).contains("6 without class"));
+    let class = error_of(sample(&run, &out).arg("--class=dark"));
+    assert!(class.contains("objective.label_dropout = 1"), "{class}");
+    let mut evaluate = sadm();
+    evaluate.args([
+        "evaluate",
+        "--metrics=kid",
+        "--count=8",
+        "--reference=run:train",
+        "--run",
+    ]);
+    evaluate.arg(&run).assert().success();
+    let guided = ["--set=objective.label_dropout=0", "--set=sample.guidance=2"];
+    let mut command = sadm();
+    command.args(tiny(&folder.path("other"), 6)).args(guided);
+    let message = error_of(&mut command);
+    assert!(message.contains("guidance must be 1"), "{message}");
+}
+
+#[test]
+fn samples_are_drawn_in_the_datas_shares() {
+    let folder = Folder::new();
+    let (data, run) = (folder.path("data"), folder.path("run"));
+    pictures(&data, &[("dark", 60), ("light", 4)]);
+    trained(&data, &run, &["--set=data.limit=0", "--set=data.holdout=0"]);
+    let out = folder.path("a.safetensors");
+    let shares = said(sample(&run, &out).args(["--count=200", "--class=data"]));
+    let light = shares
+        .split(" of class 1 `light`")
+        .next()
+        .and_then(|s| s.rsplit(' ').next());
+    let light: f64 = light.and_then(|n| n.parse().ok()).unwrap_or(0.0);
+    // 12.5 of 200 are expected, with a standard deviation of 3.4; equal shares would be 100.
+    assert!((1.0..27.0).contains(&light), "{shares}");
+    let mut evaluate = sadm();
+    evaluate.args([
+        "evaluate",
+        "--metrics=kid",
+        "--count=16",
+        "--reference=run:train",
+        "--run",
+    ]);
+    let (answer, table) = answered(&folder, evaluate.arg(&run));
+    assert!(
+        table.contains("16 samples of ") && table.contains("classes in the data's shares"),
+        "{table}"
+    );
+    assert_eq!(
+        answer["generated"]["chosen"],
+        "classes in the data's shares"
+    );
+}
+
+/// A checkpoint of a version that did not know its classes: it goes on with the hold-out of that time.
+#[test]
+fn a_checkpoint_that_does_not_name_its_classes_is_still_read() {
+    let folder = Folder::new();
+    let run = folder.path("run");
+    train(&run, 6, &[]);
+    for step in [3, 6] {
+        let (path, mut state) = state(&run, step);
+        let fields = state.as_object_mut().expect("an object");
+        assert!(fields.remove("classes").is_some());
+        fields.insert("own_sha256".to_owned(), Value::String(String::new()));
+        std::fs::write(path, state.to_string()).expect("writable");
+    }
+    let drawn = said(sample(&run, &folder.path("a.png")).args(["--class=7", "--count=6"]));
+    assert!(drawn.contains("6 of class 7:"), "{drawn}");
+    let mut evaluate = sadm();
+    evaluate.args([
+        "evaluate",
+        "--metrics=kid",
+        "--count=8",
+        "--reference=run:train",
+        "--run",
+    ]);
+    let (answer, _) = answered(&folder, evaluate.arg(&run));
+    let samples = answer["reference"]["samples"].as_u64();
+    assert_eq!(
+        samples,
+        Some(58),
+        "⌊0.1 · 64⌋ of 64 were held out without regard to classes"
+    );
+    sadm()
+        .args(tiny(&run, 6))
+        .arg("--resume")
+        .assert()
+        .success();
+}
+
+#[test]
+fn a_limit_takes_a_random_subset_of_the_seed() {
+    let folder = Folder::new();
+    let digest = |name: &str, more: &[&str]| {
+        let run = folder.path(name);
+        train(&run, 2, more);
+        let (_, state) = state(&run, 2);
+        state["data_sha256"].as_str().expect("a digest").to_owned()
+    };
+    let cases = [
+        ("one", &["--set=seed=1"][..]),
+        ("again", &["--set=seed=1"]),
+        ("other", &["--set=seed=2"]),
+        ("first", &["--set=seed=1", "--set=data.limit_by=first"]),
+        (
+            "first-other",
+            &["--set=seed=2", "--set=data.limit_by=first"],
+        ),
+    ];
+    let found: BTreeMap<&str, String> = cases.map(|(name, more)| (name, digest(name, more))).into();
+    assert_eq!(found["one"], found["again"]);
+    assert_ne!(found["one"], found["other"]);
+    assert_ne!(found["one"], found["first"]);
+    assert_eq!(found["first"], found["first-other"]);
+}
