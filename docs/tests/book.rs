@@ -630,15 +630,25 @@ fn a_function_that_does_not_exist_is_noticed() {
 
 #[test]
 fn relative_links_lead_somewhere() {
-    for file in ["README.md", "CONTRIBUTING.md", "fixtures/README.md"] {
-        let path = root().join(file);
-        let text = read(&path);
+    let mut paths = files(&root().join("docs/measurements"), "md");
+    paths.extend(
+        [
+            "README.md",
+            "CONTRIBUTING.md",
+            "CHANGELOG.md",
+            "fixtures/README.md",
+        ]
+        .map(|f| root().join(f)),
+    );
+    for path in paths {
+        let (file, text) = (path.display(), read(&path));
         for piece in text.split("](").skip(1) {
             let Some((link, _)) = piece.split_once(')') else {
                 continue;
             };
             if !link.contains("://") && !link.starts_with('#') {
-                let target = path.parent().expect("a directory").join(link);
+                let page = link.split('#').next().unwrap_or(link);
+                let target = path.parent().expect("a directory").join(page);
                 assert!(
                     target.exists(),
                     "{file} links to {link}, which does not exist"
