@@ -556,6 +556,25 @@ fn has_anchor(text: &str, label: &str) -> bool {
 }
 
 #[test]
+fn old_names_of_pages_lead_somewhere() {
+    let settings = read(&root().join("docs/book.toml"));
+    let lines = settings.lines().filter_map(|l| l.strip_prefix("\"/"));
+    let mut count = 0;
+    for (old, new) in lines.filter_map(|l| l.split_once("\" = \"")) {
+        let new = new.trim_end_matches('"');
+        let (page, label) = new.split_once('#').unwrap_or((new, ""));
+        let source = root().join("docs/src").join(page.replace(".html", ".md"));
+        assert!(source.exists(), "{old} leads to {new}, which is no page");
+        assert!(
+            label.is_empty() || has_anchor(&read(&source), label),
+            "{old} leads to {new}, which is no label"
+        );
+        count += 1;
+    }
+    assert!(count > 26, "every page had another name: {count}");
+}
+
+#[test]
 fn an_anchor_is_a_label_or_a_heading() {
     let text = "# A\n\n## The cost, and why\n\n<a id=\"eq:b\"></a>\n";
     assert!(has_anchor(text, "the-cost-and-why") && has_anchor(text, "eq:b"));
