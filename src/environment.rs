@@ -10,15 +10,15 @@ pub const THREADS: &str = "RAYON_NUM_THREADS";
 /// - candle's own pool for element-wise operations waits by spinning, on the calling side without end; where another
 ///   process wants the same core that was up to a third of a step. One thread means no pool; what is worth several
 ///   threads here is our own operations, which use rayon's.
+/// - OpenBLAS starts its threads before `main`. The reference gives it one (`sadm_reference::linalg`): more would wait for nothing.
 /// - An error of candle's carries a backtrace in its text where `RUST_BACKTRACE` is set; a panic's own is not touched.
 /// - glibc gives freed memory back to the system and asks for it again: with 250,000 page faults in 40 steps that was
 ///   a tenth of the time. Blocks of up to 32 MiB are kept, and all threads take them from one heap: the others, of 64 MiB
 ///   each, are given back whole whenever they are empty. Other systems ignore these three.
 pub fn variables(threads: usize) -> [(&'static str, String); 7] {
-    let threads = threads.to_string();
     [
-        (THREADS, threads.clone()),
-        ("OPENBLAS_NUM_THREADS", threads),
+        (THREADS, threads.to_string()),
+        ("OPENBLAS_NUM_THREADS", "1".to_owned()),
         ("CANDLE_NUM_THREADS", "1".to_owned()),
         ("RUST_LIB_BACKTRACE", "0".to_owned()),
         ("MALLOC_ARENA_MAX", "1".to_owned()),

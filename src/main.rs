@@ -10,6 +10,7 @@ mod failure;
 mod feature_space;
 mod files;
 mod image_grid;
+mod interrupt;
 mod names;
 mod npz;
 mod numbers;

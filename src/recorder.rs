@@ -7,6 +7,7 @@ use candle_core::{DType, Tensor};
 use sadm_gpu::train::{Hooks, StepReport, phases::Phase};
 use serde_json::Value;
 
+use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::tensorboard::Events;
 use crate::{files, image_grid};
@@ -18,6 +19,10 @@ pub struct Recorder {
     pub progress: Progress,
     /// TensorBoard's view, where it is wanted.
     pub events: Option<Events>,
+    /// Who may end the program while everything that was done is on the disk.
+    pub interrupt: Interrupt,
+    /// What is said then, before and after the number of steps that are done.
+    pub parting: [String; 2],
 }
 
 impl Recorder {
@@ -66,6 +71,12 @@ impl Hooks for Recorder {
             ));
         }
         Ok(())
+    }
+
+    fn all_is_saved(&mut self, step: Option<usize>) {
+        let [before, after] = &self.parting;
+        let words = step.map(|step| format!("{before}{step}{after}"));
+        self.interrupt.may_leave(words);
     }
 
     fn note(&mut self, line: &str) {

@@ -13,8 +13,8 @@ const FOR_EACH_PROCESSOR: usize = 16;
 /// Starts this program again with `threads` threads, in the environment of [`environment::variables`], unless it
 /// runs in it already. Without a number it is all of the machine's.
 ///
-/// The libraries count their threads from the environment, and OpenBLAS does so before `main`: only a new
-/// process sees another number. Nothing may have been done before this call.
+/// The libraries count their threads from the environment, glibc and OpenBLAS read theirs before `main`: only a new
+/// process sees another value. Nothing may have been done before this call.
 ///
 /// # Errors
 /// More than [`FOR_EACH_PROCESSOR`] threads for each processor; if the program cannot be started again.

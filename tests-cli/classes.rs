@@ -361,3 +361,136 @@ fn a_limit_takes_a_random_subset_of_the_seed() {
     assert_ne!(found["one"], found["first"]);
     assert_eq!(found["first"], found["first-other"]);
 }
+
+#[test]
+fn what_needs_no_reference_takes_none_and_small_sets_are_named() {
+    let folder = Folder::new();
+    let (data, run) = (folder.path("data"), folder.path("run"));
+    pictures(&data, &[("dark", 10), ("light", 2)]);
+    trained(&data, &run, &["--set=data.limit=0"]);
+    let evaluate = |more: &[&str]| {
+        let mut command = sadm();
+        command.args(["evaluate", "--resamples=0"]).args(more);
+        command
+    };
+    let place = run.display().to_string();
+    let alone = [
+        "--metrics=is",
+        "--features=encoder",
+        "--count=20",
+        "--run",
+        &place,
+    ];
+    let (answer, table) = answered(&folder, &mut evaluate(&alone));
+    assert!(
+        metric(&answer, "is-encoder")["value"]
+            .as_f64()
+            .is_some_and(|is| is >= 1.0)
+    );
+    assert!(
+        answer.get("reference").is_none() && !table.contains("reference"),
+        "{table}"
+    );
+    let fd = error_of(&mut evaluate(&[
+        "--metrics=is,fd",
+        "--features=encoder",
+        "--run",
+        &place,
+    ]));
+    assert!(
+        fd.contains("fd compares with real samples: give --reference"),
+        "{fd}"
+    );
+    let (few, many) = (
+        data.join("light").display().to_string(),
+        data.display().to_string(),
+    );
+    let kid = error_of(&mut evaluate(&[
+        "--metrics=kid",
+        "--generated",
+        &many,
+        "--reference",
+        &few,
+    ]));
+    let named = kid.contains(&format!("reference `{few}`"));
+    assert!(named && kid.contains("the reference one holds 2"), "{kid}");
+    // Equal pictures: each lies on the edge of the others' balls.
+    let equal = folder.path("equal");
+    std::fs::create_dir_all(&equal).expect("a folder");
+    for i in 0..8 {
+        let path = equal.join(format!("{i}.png"));
+        image::save_buffer(path, &[9; 64], 8, 8, image::ColorType::L8).expect("a picture");
+    }
+    let equal = equal.display().to_string();
+    let collapsed = [
+        "--metrics=pr,dc",
+        "--generated",
+        &equal,
+        "--reference",
+        &equal,
+    ];
+    let (_, table) = answered(&folder, &mut evaluate(&collapsed));
+    assert!(
+        table.contains("open balls count ties as outside"),
+        "{table}"
+    );
+    let apart = [
+        "--metrics=pr,dc",
+        "--generated",
+        &many,
+        "--reference",
+        &many,
+    ];
+    let (_, table) = answered(&folder, &mut evaluate(&apart));
+    assert!(!table.contains("ties"), "{table}");
+}
+
+#[test]
+fn a_folder_may_be_called_2024() {
+    let folder = Folder::new();
+    for name in ["2024", "true"] {
+        pictures(&folder.path(name), &[("dark", 10), ("light", 10)]);
+        let run = folder.path("runs").join(name);
+        let mut command = sadm();
+        command.current_dir(folder.path("")).args(tiny(&run, 6));
+        command.args([
+            "--set=data.dataset=images",
+            &format!("--set=data.dir={name}"),
+        ]);
+        command.assert().success();
+    }
+}
+
+#[test]
+fn splits_of_samples_in_order_of_class_are_said() {
+    let folder = Folder::new();
+    let (data, run) = (folder.path("data"), folder.path("run"));
+    pictures(&data, &[("dark", 10), ("light", 10)]);
+    trained(&data, &run, &[]);
+    let drawn = folder.path("a.safetensors");
+    sample(&run, &drawn).arg("--count=40").assert().success();
+    let score = |more: &[&str]| {
+        let mut command = sadm();
+        command.args([
+            "evaluate",
+            "--metrics=is",
+            "--features=encoder",
+            "--splits=2",
+            "--resamples=0",
+        ]);
+        command
+            .arg("--run")
+            .arg(&run)
+            .arg("--generated")
+            .arg(&drawn)
+            .args(more);
+        answered(&folder, &mut command).1
+    };
+    let note = "the samples come class by class";
+    assert!(score(&["--split-order=consecutive"]).contains(note));
+    let mixed = score(&[]);
+    assert!(
+        !mixed.contains(note) && mixed.contains("2 splits, shuffled as torch-fidelity"),
+        "{mixed}"
+    );
+}

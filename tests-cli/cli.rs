@@ -7,6 +7,7 @@ mod evaluate;
 #[expect(dead_code, reason = "images are the other test's")]
 mod hashed;
 mod help;
+mod memory;
 mod networks;
 mod oracle_errors;
 mod oracle_joint;
@@ -25,4 +26,5 @@ mod support;
 mod sweep;
 mod theory;
 mod train;
+mod train_on;
 mod verify;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use ndarray::Array4;
+use ndarray::{Array4, ArrayD};
 
 use crate::support::{Folder, answered, error_of, metric, sadm, write_f32};
 
@@ -206,6 +206,32 @@ fn lpips_diversity_comes_from_its_file() {
         said.starts_with("all pairs; LPIPS 0.1, SqueezeNet, weights sha256 "),
         "{said}"
     );
+}
+
+/// Classes of images are those of their file.
+#[test]
+fn lpips_within_classes_reads_the_labels_of_a_file() {
+    let folder = Folder::new();
+    let weights = folder.path("squeeze.safetensors");
+    lpips(&weights);
+    let colours = [RED, GREY, GREEN, [0.5, 0.0, 0.0], BLUE, [-0.25, 0.0, 0.0]];
+    let path = folder.path("a.safetensors");
+    let images = Array4::from_shape_fn((6, 3, 32, 32), |(i, c, _, _)| colours[i][c]);
+    let labels = ArrayD::from_shape_fn(vec![6], |at| f64::from(u8::from(at[0] % 2 == 0)));
+    write_f32(&path, &[("images", images.into_dyn()), ("labels", labels)]);
+    let mut command = evaluate([&path, &path]);
+    let command = command.args(["--metrics=lpips", "--batch=4", "--lpips-weights"]);
+    let (answer, _) = answered(&folder, command.arg(&weights));
+    let within = |first: usize| {
+        let [a, b, c] = [0, 2, 4].map(|i| colours[first + i]);
+        (distance(a, b) + distance(b, c) + distance(a, c)) / 3.0
+    };
+    let want = f64::midpoint(within(0), within(1));
+    let line = metric(&answer, "lpips-diversity-class");
+    let got = line["value"].as_f64().expect("a number");
+    assert!((got / want - 1.0).abs() < 1e-5, "{got}, not {want}");
+    let said = line["convention"].as_str().expect("text");
+    assert!(said.ends_with("; pixels as reals"), "{said}");
 }
 
 /// Writes a network's file; the options that read it; what another's lacks.

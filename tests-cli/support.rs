@@ -90,15 +90,24 @@ impl Folder {
     }
 }
 
-/// Runs a command that must fail with exit code 1 and one line `error: …`; that line.
+/// Runs a command that must fail with exit code 1 and one line `error: …`, after those on the images and the memory of a run
+/// that got as far; that line.
 pub fn error_of(command: &mut assert_cmd::Command) -> String {
     let output = command.assert().code(1).get_output().clone();
     assert!(
         output.stdout.is_empty(),
         "an error must print nothing on standard output"
     );
-    let text = String::from_utf8(output.stderr).expect("UTF-8");
-    assert_eq!(text.lines().count(), 1, "one line, got: {text}");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    let of_opening = |line: &&str| {
+        line.contains(" held out; standard deviation ") || line.starts_with("memory: about ")
+    };
+    let text = said
+        .lines()
+        .skip_while(of_opening)
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert_eq!(text.lines().count(), 1, "one line, got: {said}");
     assert!(text.starts_with("error: "), "got: {text}");
     assert!(!text.contains("panicked"), "got: {text}");
     text.trim_end().to_owned()

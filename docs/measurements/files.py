@@ -1,19 +1,22 @@
 """What each tool makes of the same file: the numbers of docs/src/files.md.
 
     pip install -r docs/measurements/requirements-files.txt
-    python docs/measurements/files.py                # without the line of the `image` crate
+    python docs/measurements/files.py                # without the lines of the `image` crate and of a browser
     python docs/measurements/files.py --image-crate  # compiles it in a temporary folder; needs cargo
+    python docs/measurements/files.py --chromium     # asks an installed Chromium too
 
 Every file is made here, by hand where a library would not write it, and read by each tool as its users read pictures: the
 call is named in the output. Nothing of this project is run.
 """
 
-import io
+import base64
 import os
+import re
 import struct
 import subprocess
 import sys
 import tempfile
+import warnings
 import zlib
 from pathlib import Path
 
@@ -49,6 +52,27 @@ fn main() {
     std::fs::write(&args[3], out.into_bytes()).expect("writable");
 }
 """
+
+
+PAGE = """<body>{}<pre id="said"></pre><script>onload = () => {{
+  const picture = document.images[0], canvas = document.createElement("canvas");
+  canvas.width = picture.naturalWidth; canvas.height = picture.naturalHeight;
+  const context = canvas.getContext("2d"); context.drawImage(picture, 0, 0);
+  const data = context.getImageData(0, 0, canvas.width, canvas.height).data;
+  document.getElementById("said").textContent = [canvas.width, canvas.height, ...data].join(" ");
+}}</script>"""
+
+
+def browser(path):
+    """What headless Chromium paints."""
+    kind = "jpeg" if path.suffix == ".jpg" else "png"
+    source = base64.b64encode(path.read_bytes()).decode()
+    page = path.with_suffix(".html")
+    page.write_text(PAGE.format(f'<img src="data:image/{kind};base64,{source}">'))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000", "--dump-dom"]
+    said = subprocess.run(["chromium", *options, page.as_uri()], capture_output=True, text=True, timeout=120).stdout
+    width, height, *values = map(int, re.search(r'<pre id="said">([^<]*)', said)[1].split())
+    return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
 
 
 class Crate:
@@ -93,7 +117,7 @@ def orientation(value):
     return b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0" + bytes([value]) + bytes(6)
 
 
-def tools(crate):
+def tools(crate, chromium):
     """Each tool's usual way to three channels of bytes."""
     found = {
         "Pillow, open + convert('RGB') (torchvision's ImageFolder)": lambda p: np.asarray(Image.open(p).convert("RGB")),
@@ -102,6 +126,8 @@ def tools(crate):
     }
     if crate:
         found["image crate, open + into_rgb8"] = crate.read
+    if chromium:
+        found["Chromium, as painted"] = browser
     return found
 
 
@@ -117,7 +143,9 @@ def as_they_are():
 
 def tried(read, path):
     try:
-        return read(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return read(path)
     except Exception as reason:  # a tool that refuses is an answer too
         return f"{type(reason).__name__}: {str(reason).splitlines()[0][:90]}"
 
@@ -145,7 +173,10 @@ def main():
     if crate:
         print(crate.version)
     path = lambda name: folder / name
-    every = tools(crate)
+    chromium = "--chromium" in sys.argv
+    if chromium:
+        print(subprocess.run(["chromium", "--version"], capture_output=True, text=True, check=True).stdout.strip())
+    every = tools(crate, chromium)
 
     values = [0, 255, 256, 4095, 32768, 65535]
     row = b"".join(struct.pack(">H", v) for v in values)

@@ -238,7 +238,54 @@ fn formulas(text: &str) -> Vec<String> {
     found
 }
 
+/// Commands of which pulldown-latex 0.8 takes the argument as it stands: what TeX would do with it does not happen.
+const VERBATIM: [&str; 8] = [
+    "operatorname",
+    "mathop",
+    "text",
+    "textrm",
+    "textbf",
+    "textit",
+    "textsf",
+    "texttt",
+];
+
+/// What pulldown-latex reads otherwise than TeX, without an error: it sets such an argument as text, and takes one of a single
+/// character, as the star of `\operatorname*` is to it, for all that follows.
+fn misread(tex: &str) -> Option<String> {
+    let mut rest = tex;
+    while let Some((_, behind)) = rest.split_once('\\') {
+        let end = behind.find(|c: char| !c.is_ascii_alphabetic());
+        let (name, behind) = behind.split_at(end.unwrap_or(behind.len()));
+        if name.is_empty() {
+            // A symbol, such as the second backslash of a line's end.
+            let mut symbols = behind.chars();
+            symbols.next();
+            rest = symbols.as_str();
+            continue;
+        }
+        rest = behind;
+        if VERBATIM.contains(&name) {
+            let group = behind.strip_prefix('{').and_then(|b| b.split_once('}'));
+            let bad: &[char] = if name.starts_with("text") {
+                &['\\', '{', '$']
+            } else {
+                &['\\', '{', '$', '_', '^']
+            };
+            if group.is_none_or(|(argument, _)| argument.contains(bad)) {
+                return Some(format!("`\\{name}`: an argument other than a plain {{…}}"));
+            }
+        }
+    }
+    None
+}
+
 fn parses(tex: &str) -> Result<(), String> {
+    if let Some(what) = misread(tex) {
+        return Err(format!(
+            "pulldown-latex misreads {what}; write it without, as in `\\min_x`"
+        ));
+    }
     let storage = pulldown_latex::Storage::new();
     let parsed: Result<Vec<_>, _> = pulldown_latex::Parser::new(tex, &storage).collect();
     parsed.map(drop).map_err(|e| e.to_string())
@@ -262,6 +309,28 @@ fn a_broken_formula_is_noticed() {
     assert_eq!(formulas("a $x$ `$` ```text\n$\n``` $$y$$").len(), 2);
     assert!(parses(r"\frac{1}{").is_err());
     assert!(parses(r"\nosuchcommand").is_err());
+    // Without an error in pulldown-latex 0.8: "*{argmin}_x f" as the name, the rest once more behind it.
+    for silent in [
+        r"\operatorname*{argmin}_x f",
+        r"\operatorname{arg\,min}_x f",
+        r"\operatorname{K_x}",
+        r"\operatorname tr A",
+        r"\text*{a}",
+        r"\text a",
+        r"\mathop{arg\,min}_x",
+        r"a \\ \operatorname{a^b}",
+    ] {
+        assert!(parses(silent).is_err(), "{silent}");
+    }
+    for good in [
+        r"\operatorname{tr} A",
+        r"x^* + \Psi^{*}",
+        r"\text{if } x_1",
+        r"\begin{align*} a &= b \\ c &= \text{a rest} \end{align*}",
+        r"\min_{\text{all } W} f",
+    ] {
+        assert_eq!(parses(good), Ok(()), "{good}");
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub mod error;
 pub mod evaluation;
 pub mod forward;
 pub mod likelihood;
+pub mod memory;
 mod names;
 pub mod network;
 pub mod nn;

@@ -6,7 +6,9 @@ use sadm_gpu::structure::{Eta, Relation};
 use sadm_gpu::train::observer::{Observation, Observer, Player, Verdict};
 use sadm_gpu::train::phases::Phase::{self, Adversarial, Denoise, Encoder, Guided};
 use sadm_gpu::train::step::{StructureTerm, bad_features};
-use sadm_gpu::train::{Hooks, Outcome, Run, Silent, StepReport, Trainer, checkpoint};
+use sadm_gpu::train::{
+    Hooks, Opening, Outcome, Run, Silent, StepReport, Trainer, checkpoint, history,
+};
 use sadm_gpu::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -674,4 +676,377 @@ fn a_diverging_run_stops_with_the_loss_and_the_step() {
         .expect_err("must stop");
     assert!(matches!(error, Error::Invalid { .. }), "{error}");
     assert!(error.to_string().contains("step"), "{error}");
+}
+
+/// Notes of the opening and of the run.
+fn open(
+    config: &Config,
+    folder: &Path,
+    resume: bool,
+    from: Option<&Path>,
+) -> (Result<Trainer>, Vec<String>) {
+    let mut notes = Notes::default();
+    let opening = Opening {
+        config: config.clone(),
+        folder,
+        device: &Device::Cpu,
+        observer: None,
+        resume,
+        from,
+    };
+    (Trainer::open(opening, &mut notes), notes.0)
+}
+
+#[test]
+fn the_images_come_before_the_memory_and_both_before_the_work() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (trainer, notes) = open(&tiny(), folder.path(), false, None);
+    trainer.expect("a run");
+    assert!(notes[0].starts_with("64 images of 1×8×8"), "{notes:?}");
+    assert!(notes[1].starts_with("memory: about "), "{notes:?}");
+}
+
+#[test]
+fn what_needs_more_memory_than_there_is_is_refused_before_anything_is_made() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let run = folder.path().join("run");
+    let huge = tiny()
+        .with_set("model.unet.channels=[1000000000, 8]")
+        .expect("a width");
+    let (refused, notes) = open(&huge, &run, false, None);
+    let message = refused.expect_err("too large").to_string();
+    for part in [
+        "model.unet.channels = [1000000000, 8]",
+        "train.check_memory = false",
+        "`model.",
+    ] {
+        assert!(message.contains(part), "`{part}` is not in: {message}");
+    }
+    assert!(notes[0].contains("64 images"), "{notes:?}");
+    assert!(!run.exists(), "something was written");
+    // Who knows better is not asked; parameters have a limit of their own.
+    let message = trainer(
+        &huge.with_set("train.check_memory=false").expect("a key"),
+        &run,
+        false,
+    )
+    .expect_err("too large")
+    .to_string();
+    assert!(message.contains("parameter `"), "{message}");
+}
+
+/// A run of 16 steps at a constant rate after its warm-up.
+fn steady() -> Config {
+    tiny()
+        .with_sets(["train.decay=none", "train.warmup=0.3"])
+        .expect("known keys")
+}
+
+#[test]
+fn a_run_that_is_trained_on_is_as_one_that_was_longer_from_the_beginning() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| folder.path().join(name);
+    let longer = steady().with_set("train.steps=24").expect("more steps");
+    let planned = longer.with_set("train.planned=16").expect("a plan");
+    run(&planned, &at("whole"), false);
+    // Finished, in the encoder's phase, and in the last.
+    for stop in [16, 3, 14] {
+        let part = at(&format!("part-{stop}"));
+        let flag = AtomicBool::new(false);
+        let first = trainer(&steady(), &part, false)
+            .expect("a run")
+            .run(&mut StopAt(stop, &flag), &flag)
+            .expect("a run");
+        assert_eq!(first.step, stop);
+        let (trainer, notes) = open(&longer, &part, true, None);
+        let note = format!("from step {stop} on: train.steps = 24, was 16");
+        assert!(notes.contains(&note), "{notes:?}");
+        let outcome = trainer
+            .expect("a longer run")
+            .run(&mut Silent, &AtomicBool::new(false))
+            .expect("a run");
+        assert_eq!((outcome.step, outcome.finished), (24, true));
+        assert!(
+            newest(&at("whole")) == newest(&part),
+            "trained on after step {stop}"
+        );
+        let config = std::fs::read_to_string(part.join("config.toml")).expect("a text");
+        assert_eq!(config, planned.to_toml());
+        // A checkpoint from before the change is still this run's.
+        let phase = Run::open_at(&part, 4, &Device::Cpu).expect("the end of a phase");
+        assert_eq!(phase.step(), 4);
+        let events = history::read(&part).expect("a history");
+        assert_eq!(events.len(), 1);
+        let change = events[0]
+            .changes
+            .iter()
+            .find(|change| change.key == "train.steps");
+        let change = change.map(|change| (change.from.as_str(), change.to.as_str()));
+        assert_eq!((events[0].step, change), (stop, Some(("16", "24"))));
+        // The same again is no change.
+        assert!(run(&planned, &part, true).finished);
+        assert_eq!(history::read(&part).expect("a history").len(), 1);
+    }
+    // A configuration that no history tells of is still refused.
+    let part = at("part-3");
+    let other = planned.with_set("seed=5").expect("a seed").to_toml();
+    std::fs::write(part.join("config.toml"), other).expect("writable");
+    let message = Run::open(&part, &Device::Cpu)
+        .expect_err("another run")
+        .to_string();
+    assert!(message.contains("trained with"), "{message}");
+}
+
+#[test]
+fn a_rate_that_falls_is_not_stretched_over_what_was_done() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    run(&tiny(), folder.path(), false);
+    let before = newest(folder.path());
+    let longer = tiny().with_set("train.steps=24").expect("more steps");
+    let message = trainer(&longer, folder.path(), true)
+        .expect_err("cosine")
+        .to_string();
+    for part in ["at most the 16", "train.decay = \"cosine\"", "--from RUN"] {
+        assert!(message.contains(part), "`{part}` is not in: {message}");
+    }
+    assert!(newest(folder.path()) == before, "something was written");
+    assert!(
+        !folder.path().join("history.jsonl").exists(),
+        "a history of nothing"
+    );
+}
+
+#[test]
+fn what_changes_no_number_may_change_and_images_may_lie_elsewhere() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| folder.path().join(name);
+    let data = |name: &str, grey: u8| {
+        for class in 0..2_u8 {
+            let within = at(name).join(class.to_string());
+            std::fs::create_dir_all(&within).expect("a folder");
+            for i in 0..6_u8 {
+                image::GrayImage::from_fn(8, 8, |x, y| {
+                    image::Luma([grey + 20 * class + i + (x * y) as u8])
+                })
+                .save(within.join(format!("{i}.png")))
+                .expect("a picture");
+            }
+        }
+        format!("data.dir={}", at(name).display())
+    };
+    let [here, moved, other] = [data("here", 3), data("moved", 3), data("other", 90)];
+    let config = tiny()
+        .with_sets(["data.dataset=images", &here, "data.limit=0"])
+        .expect("known keys");
+    run(&config, &at("whole"), false);
+    let flag = AtomicBool::new(false);
+    trainer(&config, &at("part"), false)
+        .expect("a run")
+        .run(&mut StopAt(7, &flag), &flag)
+        .expect("a run");
+    let with = |dir: &str| {
+        let sets = [
+            dir,
+            "checkpoint.every=5",
+            "train.log_every=4",
+            "train.tensorboard=false",
+            "shadow.every=3",
+        ];
+        config.with_sets(sets).expect("known keys")
+    };
+    let message = trainer(&with(&other), &at("part"), true)
+        .expect_err("other images")
+        .to_string();
+    assert!(
+        message.contains("those that the run was trained on"),
+        "{message}"
+    );
+    std::fs::remove_dir_all(at("here")).expect("a folder");
+    assert!(run(&with(&moved), &at("part"), true).finished);
+    let parameters = |run: &str| {
+        let mut files = newest(&at(run));
+        files.remove("state");
+        files
+    };
+    assert!(
+        parameters("whole") == parameters("part"),
+        "what changes no number did"
+    );
+    let (train, holdout) = Run::open(&at("part"), &Device::Cpu)
+        .expect("a run")
+        .parts()
+        .expect("its images");
+    assert_eq!(train.len() + holdout.len(), 12);
+    let events = history::read(&at("part")).expect("a history");
+    let keys: Vec<_> = events[0]
+        .changes
+        .iter()
+        .map(|change| change.key.as_str())
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "checkpoint.every",
+            "data.dir",
+            "shadow.every",
+            "train.log_every",
+            "train.tensorboard"
+        ]
+    );
+}
+
+#[test]
+fn a_new_run_begins_with_the_weights_of_another() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| folder.path().join(name);
+    run(&tiny(), &at("first"), false);
+    let config = tiny()
+        .with_sets(["phases.encoder=0.0", "train.steps=6", "seed=9"])
+        .expect("known keys");
+    let (trainer_, _) = open(&config, &at("second"), false, Some(&at("first")));
+    let mut trainer_ = trainer_.expect("a run");
+    let (first, second) = (newest(&at("first")), newest(&at("second")));
+    for name in ["model", "ema", "encoder"] {
+        assert!(first[name] == second[name], "{name} is another");
+    }
+    assert!(
+        first["optimizer"] != second["optimizer"],
+        "the optimiser is no new one"
+    );
+    let state: serde_json::Value = serde_json::from_slice(&second["state"]).expect("JSON");
+    assert_eq!(state["step"], 0);
+    assert_eq!(state["theta_optimizer_steps"], 0);
+    let events = history::read(&at("second")).expect("a history");
+    let origin = events[0].from.clone().expect("where it is from");
+    assert_eq!((origin.step, origin.run), (16, at("first")));
+    let outcome = trainer_
+        .run(&mut Silent, &AtomicBool::new(false))
+        .expect("a run");
+    assert_eq!((outcome.step, outcome.finished), (6, true));
+    drop(trainer_);
+    // A run that was killed before its first checkpoint goes on from the same weights.
+    let (killed, _) = open(&config, &at("third"), false, Some(&at("first")));
+    drop(killed.expect("a run"));
+    assert!(run(&config, &at("third"), true).finished);
+    assert!(
+        newest(&at("second")) == newest(&at("third")),
+        "resumed otherwise"
+    );
+    // It does not begin as a run without those weights does.
+    run(&config, &at("without"), false);
+    assert!(newest(&at("second"))["model"] != newest(&at("without"))["model"]);
+    for (set, part) in [
+        ("model.unet.channels=[8, 16]", "its networks are others"),
+        ("encoder.dim=4", "its networks are others"),
+    ] {
+        let other = config.with_set(set).expect("a key");
+        let message = open(&other, &at("no"), false, Some(&at("first")))
+            .0
+            .expect_err(set)
+            .to_string();
+        assert!(message.contains(part), "{set}: {message}");
+        assert!(!at("no").exists(), "{set}: something was written");
+    }
+    let message = open(&config, &at("second"), false, Some(&at("first")))
+        .0
+        .expect_err("a run is there");
+    assert!(
+        message.to_string().contains("already holds a run"),
+        "{message}"
+    );
+    let message = open(&config, &at("no"), false, Some(&at("nowhere")))
+        .0
+        .expect_err("no run");
+    assert!(message.to_string().contains("no run's folder"), "{message}");
+}
+
+/// Sets the flag at the first metrics line of a φ that moves many times, from another thread's point of view in mid-step.
+struct StopIn<'a> {
+    flag: &'a AtomicBool,
+    at: usize,
+    seen: usize,
+}
+
+impl Observer for StopIn<'static> {
+    fn observe(&mut self, observation: &Observation<'_>) -> Result<Verdict> {
+        if matches!(observation.player, Player::Phi) && observation.step == self.at {
+            self.seen += 1;
+            self.flag.store(true, Ordering::SeqCst);
+        }
+        Ok(Verdict {
+            ratio: 0.0,
+            quantity: "nothing".to_owned(),
+            ratios: Vec::new(),
+            failure: None,
+        })
+    }
+}
+
+#[test]
+fn a_step_of_many_ascents_is_given_up_between_them() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| folder.path().join(name);
+    for order in ["theta-first", "phi-first"] {
+        let config = tiny()
+            .with_sets([
+                "adversarial.phi_steps=5",
+                "shadow.every=1",
+                &format!("adversarial.update_order={order}"),
+            ])
+            .expect("known keys");
+        let (whole, part) = (at(&format!("whole-{order}")), at(&format!("part-{order}")));
+        run(&config, &whole, false);
+        // The first round, and a later one.
+        for step in [12, 14] {
+            let _ = std::fs::remove_dir_all(&part);
+            let flag: &'static AtomicBool = Box::leak(Box::default());
+            let observer = StopIn {
+                flag,
+                at: step,
+                seen: 0,
+            };
+            let outcome = Trainer::new(
+                config.clone(),
+                &part,
+                &Device::Cpu,
+                Some(Box::new(observer)),
+                false,
+            )
+            .expect("a run")
+            .run(&mut Silent, flag)
+            .expect("a run");
+            assert_eq!((outcome.step, outcome.finished), (step, false), "{order}");
+            assert!(run(&config, &part, true).finished);
+            assert!(
+                newest(&whole) == newest(&part),
+                "{order}: given up in step {step}"
+            );
+        }
+    }
+}
+
+/// Counts what is said of the disk.
+#[derive(Default)]
+struct Saved(Vec<Option<usize>>);
+impl Hooks for Saved {
+    fn all_is_saved(&mut self, step: Option<usize>) {
+        self.0.push(step);
+    }
+}
+
+#[test]
+fn an_audit_in_the_midst_of_a_run_has_everything_before_it_on_the_disk() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut saved = Saved::default();
+    trainer(&tiny(), folder.path(), false)
+        .expect("a run")
+        .run(&mut saved, &AtomicBool::new(false))
+        .expect("a run");
+    // The first phase was audited when the run was opened; the three others at the checkpoint before them.
+    assert_eq!(saved.0, [Some(4), None, Some(8), None, Some(12), None]);
+    let saved = checkpoint::steps(&folder.path().join("checkpoints")).expect("checkpoints");
+    assert!(
+        [4, 8, 12].iter().all(|step| saved.contains(step)),
+        "{saved:?}"
+    );
 }

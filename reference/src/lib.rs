@@ -13,7 +13,7 @@
 //! | intervals and fits for what was measured | [`statistics`] |
 //! | rounding-error bounds for all of them | [`bound`] |
 //!
-//! Only [`linalg`] sees LAPACK.
+//! Only [`linalg`] sees LAPACK, to which it gives one thread.
 
 pub mod bound;
 mod check;

@@ -1,6 +1,11 @@
 //! Small-sample statistics: a line through points, the mean of a few differences.
 
-use statrs::distribution::{ContinuousCDF, StudentsT};
+use std::f64::consts::{FRAC_2_PI, FRAC_PI_2, SQRT_2};
+
+use statrs::function::erf::erf_inv;
+
+/// Most degrees of freedom for which Student's law is summed. Above, three terms of its expansion leave less than 10⁻¹².
+const SUMMED: usize = 10_000;
 
 /// Why a statistic was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -40,6 +45,9 @@ pub enum StatisticsError {
     /// A confidence level outside (0, 1).
     #[error("a confidence level must lie between 0 and 1, got {0}")]
     Level(f64),
+    /// No degrees of freedom.
+    #[error("Student's law must have at least 1 degree of freedom, got 0")]
+    Freedom,
 }
 
 /// A mean with Student's interval.
@@ -71,9 +79,9 @@ pub struct MeanInterval {
 /// # Example
 /// ```
 /// # use sadm_reference::statistics::{StatisticsError, mean_interval};
-/// // t_{2, 0.975} = 4.302652729911275 and s = 1.
+/// // t_{2, 0.975} = 4.302652729749462 and s = 1.
 /// let interval = mean_interval(&[1.0, 2.0, 3.0], 0.95)?;
-/// assert!((interval.high - (2.0 + 4.302_652_729_911_275 / 3f64.sqrt())).abs() < 1e-9);
+/// assert!((interval.high - (2.0 + 4.302_652_729_749_462 / 3f64.sqrt())).abs() < 1e-14);
 /// # Ok::<(), StatisticsError>(())
 /// ```
 pub fn mean_interval(values: &[f64], level: f64) -> Result<MeanInterval, StatisticsError> {
@@ -82,7 +90,7 @@ pub fn mean_interval(values: &[f64], level: f64) -> Result<MeanInterval, Statist
     let mean = values.iter().sum::<f64>() / n;
     let square = values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>();
     let std = (square / (n - 1.0)).sqrt();
-    let half = student(n - 1.0, level)? * std / n.sqrt();
+    let half = student_quantile(values.len() - 1, level)? * std / n.sqrt();
     Ok(MeanInterval {
         mean,
         std,
@@ -143,17 +151,80 @@ pub fn fit_line(x: &[f64], y: &[f64], level: f64) -> Result<LineFit, StatisticsE
     Ok(LineFit {
         slope,
         intercept,
-        half_width: student(n - 2.0, level)? * error,
+        half_width: student_quantile(x.len() - 2, level)? * error,
     })
 }
 
-/// The quantile (1 + level)/2 of Student's law.
-fn student(freedom: f64, level: f64) -> Result<f64, StatisticsError> {
+/// The t between whose negative and itself Student's law has the probability `level`: its quantile at (1 + level)/2.
+/// `[eq:student-quantile]`
+/// ```text
+/// t = √ν tan θ,   A(θ) = level
+/// A = sin θ (1 + 1/2 cos²θ + 1·3/(2·4) cos⁴θ + … + 1·3⋯(ν−3)/(2·4⋯(ν−2)) cos^{ν−2}θ)                even ν
+/// A = 2/π (θ + sin θ (cos θ + 2/3 cos³θ + … + 2·4⋯(ν−3)/(3·5⋯(ν−2)) cos^{ν−2}θ))                   odd ν, 2θ/π for ν = 1
+/// ```
+/// by bisection to the last bit, for ν up to 10,000. Above, with the normal z = √2 erf⁻¹(level), Cornish and Fisher's
+/// ```text
+/// t = z + (z³ + z)/(4ν) + (5z⁵ + 16z³ + 3z)/(96ν²) + (3z⁷ + 19z⁵ + 17z³ − 15z)/(384ν³)
+/// ```
+///
+/// # Error
+/// Relative: up to ν = 10⁴ below (ν + 8/(1 − level)) · 2⁻⁵², for each power of cos²θ carries the rounding of the first, and of a
+/// level near 1 only the digits count that 1 − A has; above below 10⁻¹². statrs 0.19 has 3e-8 at ν = 3001 and level 0.5, 7 % at
+/// 10⁷ and 0.95.
+///
+/// # Errors
+/// [`StatisticsError::Level`] outside (0, 1), [`StatisticsError::Freedom`].
+///
+/// # Source
+/// Abramowitz and Stegun 1964, 26.7.3 to 26.7.5; Cornish and Fisher 1938.
+pub fn student_quantile(freedom: usize, level: f64) -> Result<f64, StatisticsError> {
     if !(level > 0.0 && level < 1.0) {
         return Err(StatisticsError::Level(level));
     }
-    let law = StudentsT::new(0.0, 1.0, freedom).map_err(|_| StatisticsError::Level(level))?;
-    Ok(law.inverse_cdf(0.5 + level / 2.0))
+    if freedom == 0 {
+        return Err(StatisticsError::Freedom);
+    }
+    if freedom > SUMMED {
+        return Ok(expanded_quantile(freedom as f64, level));
+    }
+    let (mut low, mut high) = (0.0, FRAC_PI_2);
+    loop {
+        let middle = f64::midpoint(low, high);
+        if middle <= low || middle >= high {
+            return Ok((freedom as f64).sqrt() * high.tan());
+        }
+        if inside(middle, freedom) < level {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+}
+
+/// A: the probability that |T| ≤ √ν tan θ.
+fn inside(theta: f64, freedom: usize) -> f64 {
+    let (sin, cos) = theta.sin_cos();
+    let square = cos * cos;
+    let odd = freedom % 2;
+    let factors = (1 + odd..freedom.saturating_sub(2)).step_by(2).rev();
+    let sum = factors.fold(1.0, |sum, k| {
+        1.0 + k as f64 / (k as f64 + 1.0) * square * sum
+    });
+    match freedom {
+        1 => FRAC_2_PI * theta,
+        _ if odd == 1 => FRAC_2_PI * (theta + sin * cos * sum),
+        _ => sin * sum,
+    }
+}
+
+/// The normal quantile and three terms of Cornish and Fisher.
+fn expanded_quantile(nu: f64, level: f64) -> f64 {
+    let z = SQRT_2 * erf_inv(level);
+    let s = z * z;
+    let first = (s + 1.0) / 4.0;
+    let second = ((5.0 * s + 16.0) * s + 3.0) / 96.0;
+    let third = (((3.0 * s + 19.0) * s + 17.0) * s - 15.0) / 384.0;
+    z + z * (first + (second + third / nu) / nu) / nu
 }
 
 fn check(

@@ -4,15 +4,15 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use sadm_crosscheck::{Shadow, ShadowOptions};
 use sadm_gpu::config::{Config, PRESETS};
+use sadm_gpu::memory::{gibibytes, peak_of_process};
 use sadm_gpu::train::observer::Observer;
-use sadm_gpu::train::{Outcome, Trainer};
+use sadm_gpu::train::{Hooks, Opening, Outcome, Trainer};
 
+use crate::interrupt::{self, Interrupt};
 use crate::progress::{Progress, duration, say};
 use crate::recorder::Recorder;
 use crate::tensorboard::Events;
@@ -24,13 +24,18 @@ Examples:
   sadm train --preset digits --set train.steps=60 --set structure.relation=euclidean --out runs/short
   sadm train --preset cifar10 --set data.dataset=images --set data.dir=pictures --out runs/own
   sadm train --resume --out runs/digits
+  sadm train --resume --set train.steps=2000 --out runs/steady
+  sadm train --from runs/digits --set train.steps=300 --out runs/further
 
 Images of your own: data.dir is a folder of PNG pictures, one subfolder for each class, or a .npz file with `images` and
-`labels`; square, all of one size.
+`labels`; square, all of one size. 16 bits a channel, reals in a doubtful range and files that are not read are refused;
+data.depth, data.range and data.unread say what to do with them.
 
 The folder receives config.toml, metrics.jsonl, samples/STEP.png, checkpoints/STEP and, unless
 train.tensorboard=false, event files for TensorBoard. Ctrl-C saves and stops, with exit status 130;
---resume continues as if the run had never stopped.";
+--resume continues as if the run had never stopped. With it may be set what changes no number (checkpoint.*, shadow.*,
+sample.every, train.log_every, train.tensorboard, train.check_memory), where the same images lie (data.dir), and, with
+train.decay=none, more steps; history.jsonl keeps what was changed.";
 
 /// The arguments of `sadm train`.
 #[derive(Debug, clap::Args)]
@@ -51,6 +56,10 @@ pub struct Args {
     /// Continue the run in the folder if there is one
     #[arg(long)]
     resume: bool,
+    /// Begin a new run with the parameters, averages and encoder of this run's newest checkpoint, and with its configuration
+    /// unless another is named
+    #[arg(long, value_name = "RUN", conflicts_with = "resume", requires = "out")]
+    from: Option<PathBuf>,
     /// Where to compute: cpu or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -73,34 +82,49 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     files::refuse_file(&folder)?;
     let config = configuration(args, &folder)?;
     let device = place::open(&args.device, "f32")?.device;
-    let stop = stop_on_interrupt()?;
+    let interrupt = Interrupt::listen()?;
     let shadow = (config.shadow.every > 0).then(|| shadow(&folder));
-    let steps = config.train.steps;
-    let mut trainer = Trainer::new(config, &folder, &device, shadow, args.resume)?;
-    say(&first_line(&trainer));
+    let opening = Opening {
+        config,
+        folder: &folder,
+        device: &device,
+        observer: shadow,
+        resume: args.resume,
+        from: args.from.as_deref(),
+    };
+    let begun = folder.join("config.toml").exists();
+    let mut trainer = interrupt.leaving_during(at_opening(begun, &folder), || {
+        Trainer::open(opening, &mut Say)
+    })?;
+    let steps = trainer.config().train.steps;
+    let stop = Arc::clone(&interrupt.requested);
     let mut recorder = Recorder {
         progress: Progress::new(steps, trainer.step()),
         events: (trainer.config().train.tensorboard)
             .then(|| Events::new(&folder, trainer.step(), trainer.config().to_toml())),
+        interrupt,
+        parting: parting(steps, &folder),
     };
     let outcome = trainer.run(&mut recorder, &stop);
     recorder.progress.close();
     let outcome = outcome?;
+    if let Some([most, _]) = peak_of_process() {
+        say(&format!("memory: {} at the most", gibibytes(most)));
+    }
     files::print(&summary(&outcome, steps, &folder))?;
     Ok(if outcome.finished {
         ExitCode::SUCCESS
     } else {
-        ExitCode::from(INTERRUPTED)
+        ExitCode::from(interrupt::STATUS)
     })
 }
 
-/// What is trained on, and what reading it did.
-fn first_line(trainer: &Trainer) -> String {
-    let (line, found) = (trainer.images_line(), trainer.found());
-    if found.is_nothing() {
-        line
-    } else {
-        format!("{line}; {found}")
+/// What a run says while it is opened.
+struct Say;
+
+impl Hooks for Say {
+    fn note(&mut self, line: &str) {
+        say(line);
     }
 }
 
@@ -138,19 +162,35 @@ fn folder(args: &Args) -> Result<PathBuf> {
 /// The preset or file, or the resumed run's own configuration, with the overrides applied.
 fn configuration(args: &Args, folder: &Path) -> Result<Config> {
     let own = folder.join("config.toml");
-    let base = match (&args.preset, &args.config) {
-        (Some(name), _) => Config::preset(name)?,
-        (None, Some(file)) => from_file(file)?,
-        (None, None) if args.resume => Config::of_run(&text_of(&own)?, &own.display().to_string())?,
-        (None, None) => {
+    let base = match (&args.preset, &args.config, &args.from) {
+        (Some(name), ..) => Config::preset(name)?,
+        (None, Some(file), _) => from_file(file)?,
+        (None, None, Some(run)) => planned_anew(of_run(&run.join("config.toml"))?),
+        (None, None, None) if args.resume => of_run(&own)?,
+        (None, None, None) => {
             bail!("name what to train: --preset NAME, --config FILE, or --resume --out DIR")
         }
     };
-    Ok(base.with_sets(args.settings.iter().map(String::as_str))?)
+    let config = base.with_sets(args.settings.iter().map(String::as_str))?;
+    Ok(config.with_absolute_paths()?)
+}
+
+/// A new run is laid out for its own steps.
+fn planned_anew(mut config: Config) -> Config {
+    config.train.planned = 0;
+    config
 }
 
 pub(super) fn from_file(path: &Path) -> Result<Config> {
     Ok(Config::from_toml(
+        &text_of(path)?,
+        &path.display().to_string(),
+    )?)
+}
+
+/// The configuration that a run's folder holds.
+fn of_run(path: &Path) -> Result<Config> {
+    Ok(Config::of_run(
         &text_of(path)?,
         &path.display().to_string(),
     )?)
@@ -162,29 +202,28 @@ fn text_of(path: &Path) -> Result<String> {
         .with_context(|| format!("`{}` is not a text file", path.display()))
 }
 
-/// The exit status of work that was stopped, 128 + SIGINT as a shell reports it: what follows in a script does not take it for done.
-pub(super) const INTERRUPTED: u8 = 130;
+/// What is said of a run that was stopped, before and after the number of its steps.
+fn parting(steps: usize, folder: &Path) -> [String; 2] {
+    [
+        "stopped and saved at step ".to_owned(),
+        format!(" of {steps}; {}", way_on(folder)),
+    ]
+}
 
-/// Signals closer than this are one request: `timeout` and job managers signal the process and then its group.
-const SAME_SIGNAL: Duration = Duration::from_secs(1);
+/// What is said of a run that was stopped while it was opened.
+fn at_opening(begun: bool, folder: &Path) -> String {
+    if begun {
+        format!("stopped before the next step; {}", way_on(folder))
+    } else {
+        "stopped before the first step; nothing was written".to_owned()
+    }
+}
 
-/// A flag that the first Ctrl-C (or SIGTERM) sets; a second one ends the program at once.
-pub(super) fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    let mut first = None;
-    ctrlc::set_handler(move || {
-        let first = *first.get_or_insert_with(|| {
-            say("stopping after this step, to save; Ctrl-C again, a second later, leaves at once");
-            Instant::now()
-        });
-        flag.store(true, Ordering::SeqCst);
-        if first.elapsed() > SAME_SIGNAL {
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-    })
-    .context("cannot listen for Ctrl-C")?;
-    Ok(stop)
+fn way_on(folder: &Path) -> String {
+    format!(
+        "continue with: sadm train --resume --out {}",
+        names::typed(folder)
+    )
 }
 
 /// What was done, and how to go on where something is left.
@@ -196,18 +235,16 @@ fn summary(outcome: &Outcome, steps: usize, folder: &Path) -> String {
             "shadow check: worst error/bound {ratio:.3} ({quantity}), {share:.1} % of the time"
         ));
     }
-    let folder = names::typed(folder);
     lines.push(if outcome.finished {
         format!(
-            "finished after {} steps, {} in this call; images: sadm sample --run {folder} --out samples.png",
+            "finished after {} steps, {} in this call; images: sadm sample --run {} --out samples.png",
             outcome.step,
-            duration(outcome.seconds)
+            duration(outcome.seconds),
+            names::typed(folder)
         )
     } else {
-        format!(
-            "stopped and saved at step {} of {steps}; continue with: sadm train --resume --out {folder}",
-            outcome.step
-        )
+        let [before, after] = parting(steps, folder);
+        format!("{before}{}{after}", outcome.step)
     });
     lines.join("\n") + "\n"
 }

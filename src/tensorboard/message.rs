@@ -1,4 +1,4 @@
-//! The part of TensorFlow's event protocol that is written: scalars, images, texts, restarts.
+//! The part of TensorFlow's event protocol that is written: scalars, images, texts, starts.
 //!
 //! Names and field numbers are those of `event.proto`, `summary.proto` and `tensor.proto`; what is left at its
 //! default is not encoded, as proto3 has it.
@@ -139,7 +139,7 @@ pub struct Plugin {
     pub name: String,
 }
 
-/// A start after a stop.
+/// A start of a run, the first or a later one.
 #[derive(Clone, PartialEq, Message)]
 pub struct SessionLog {
     /// `START`.
@@ -157,8 +157,8 @@ impl Event {
         }
     }
 
-    /// A run goes on: what was recorded at `step` and later is about to be recorded again.
-    pub fn restart(wall_time: f64, step: i64) -> Self {
+    /// A run begins with `step`, or goes on with it: what was recorded at `step` and later is about to be recorded again.
+    pub fn start(wall_time: f64, step: i64) -> Self {
         Self {
             wall_time,
             step,

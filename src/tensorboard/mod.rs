@@ -1,7 +1,7 @@
 //! A run as TensorBoard event files: every number of `metrics.jsonl`, sample grids, the configuration.
 //!
-//! A run that goes on writes a new file, which starts with the event that tells TensorBoard to forget what
-//! earlier files say about the steps that are done again.
+//! Every file starts with the event that says from which step on it speaks. In the file of a run that goes on, it
+//! makes TensorBoard forget what earlier files say about the steps that are done again.
 
 mod message;
 mod record;
@@ -91,12 +91,13 @@ impl Events {
             .append(true)
             .open(&path)
             .with_context(|| format!("cannot create `{}`", path.display()))?;
-        let mut events = vec![Event::version(now())];
-        // A run that was killed before its first checkpoint begins anew, after a file that says otherwise.
-        if self.done > 0 || earlier.is_some() {
-            events.push(Event::restart(now(), i64::try_from(self.done)? + 1));
-        }
-        if earlier.is_none() {
+        // Each file has a START: `tensorboard --load_fast=false` takes the first of a run for its beginning, at which it
+        // forgets nothing. A file that goes on has two, for the file before may be of a program that wrote none.
+        let start = Event::start(now(), i64::try_from(self.done)? + 1);
+        let mut events = vec![Event::version(now()), start.clone()];
+        if earlier.is_some() {
+            events.push(start);
+        } else {
             let config = format!("```toml\n{}```\n", self.config);
             events.push(Event::values(now(), 0, vec![Value::text("config", config)]));
             events.extend(self.replayed());
@@ -226,7 +227,7 @@ mod tests {
         let png = include_bytes!("../../fixtures/tfevents.png").to_vec();
         let events = [
             Event::version(1_700_000_000.25),
-            Event::restart(1_700_000_000.5, 301),
+            Event::start(1_700_000_000.5, 301),
             Event::values(
                 1_700_000_001.0,
                 0,
@@ -291,7 +292,7 @@ mod tests {
         let events = file(folder.path());
         assert_eq!(fs::read_dir(folder.path())?.count(), 2);
         let start = events.get(1).context("a second event")?;
-        assert_eq!((start.step, &start.what), (4, &Event::restart(0.0, 4).what));
+        assert_eq!((start.step, &start.what), (4, &Event::start(0.0, 4).what));
         assert_eq!(scalars(&events).len(), 2, "{events:?}");
 
         // Killed before its first checkpoint: everything is void.
@@ -299,7 +300,62 @@ mod tests {
         third.line(&line(1))?;
         let events = file(folder.path());
         let start = events.get(1).context("a second event")?;
-        assert_eq!((start.step, &start.what), (1, &Event::restart(0.0, 1).what));
+        assert_eq!((start.step, &start.what), (1, &Event::start(0.0, 1).what));
+        Ok(())
+    }
+
+    /// The steps of `run/loss` that TensorBoard shows of a folder. A START voids what was recorded at its step and later; of
+    /// its readers, that of `--load_fast=false` takes a run's first START for the beginning, which voids nothing.
+    fn shown(folder: &Path, first_start_voids: bool) -> Vec<i64> {
+        let entries = fs::read_dir(folder).expect("a folder");
+        let mut paths: Vec<PathBuf> = entries.map(|e| e.expect("an entry").path()).collect();
+        paths.sort();
+        let (mut steps, mut begun) = (Vec::new(), first_start_voids);
+        for event in paths
+            .iter()
+            .flat_map(|p| read(&fs::read(p).expect("readable")))
+        {
+            if let Some(What::SessionLog(_)) = event.what {
+                if begun {
+                    steps.retain(|step| *step < event.step);
+                }
+                begun = true;
+            }
+            let scalars = scalars(&[event]).into_iter();
+            steps.extend(scalars.filter_map(|(tag, step, _)| (tag == "run/loss").then_some(step)));
+        }
+        steps
+    }
+
+    #[test]
+    fn no_reader_shows_a_step_twice() -> Result<()> {
+        let line = |step| json!({"step": step, "loss": 1.0});
+        let call = |folder: &Path, done, steps: std::ops::RangeInclusive<i32>| -> Result<PathBuf> {
+            let mut events = Events::new(folder, done, String::new());
+            steps.into_iter().try_for_each(|s| events.line(&line(s)))?;
+            Ok(events.open.context("a file")?.0)
+        };
+        // Killed before the first checkpoint, then after that of step 40, then done; once with a first file as an earlier
+        // version wrote it, without a START.
+        for older in [false, true] {
+            let folder = tempfile::tempdir()?;
+            let first = call(folder.path(), 0, 1..=9)?;
+            if older {
+                let mut events = read(&fs::read(&first)?);
+                events.retain(|e| !matches!(e.what, Some(What::SessionLog(_))));
+                let bytes = events
+                    .iter()
+                    .flat_map(|e| record::framed(&e.encode_to_vec()));
+                fs::write(&first, bytes.collect::<Vec<u8>>())?;
+            }
+            call(folder.path(), 0, 1..=44)?;
+            call(folder.path(), 40, 41..=50)?;
+            let want: Vec<i64> = (1..=50).collect();
+            for first_start_voids in [true, false] {
+                let steps = shown(folder.path(), first_start_voids);
+                assert_eq!(steps, want, "{older} {first_start_voids}");
+            }
+        }
         Ok(())
     }
 

@@ -291,6 +291,48 @@ fn share_is(samples: &Array2<f64>, u: &Array1<f64>, line: f64, exact: f64) {
     assert!(high - low < 0.05, "{low} to {high}");
 }
 
+/// statrs against `fixtures/quantiles.py` (mpmath, 50 digits) over the range in which it is called here.
+#[test]
+fn the_laws_we_count_with_are_right() {
+    let suite: serde_json::Value =
+        serde_json::from_str(include_str!("../../fixtures/quantiles.json")).expect("JSON");
+    let tests = |name: &str| suite[name].as_array().expect("tests").clone();
+    let normal = Normal::standard();
+    let check = |what: &str, got: f64, want: f64, relative: f64| {
+        let error = (got - want).abs() / want.abs();
+        assert!(
+            got.to_bits() == want.to_bits() || error <= relative,
+            "{what}: got {got}, want {want}: {error:e}"
+        );
+    };
+    let (mut counted, number) = (0, |test: &serde_json::Value, key| {
+        test[key].as_f64().expect("a number")
+    });
+    for test in tests("normal") {
+        let (x, below) = (number(&test, "x"), number(&test, "below"));
+        // Its erfc has ten digits, which a count among 20,000 does not see.
+        check(&format!("Φ({x})"), normal.cdf(x), below, 1e-10);
+        counted += 1;
+    }
+    for test in tests("normal_quantile") {
+        let (below, x) = (number(&test, "below"), number(&test, "x"));
+        check(
+            &format!("Φ⁻¹({below})"),
+            normal.inverse_cdf(below),
+            x,
+            1e-14,
+        );
+        counted += 1;
+    }
+    for test in tests("beta_quantile") {
+        let [a, b, below, x] = ["a", "b", "below", "x"].map(|key| number(&test, key));
+        let got = Beta::new(a, b).expect("a beta law").inverse_cdf(below);
+        check(&format!("Beta({a}, {b}) at {below}"), got, x, 1e-12);
+        counted += 1;
+    }
+    assert_eq!(counted, 53);
+}
+
 /// The law of uᵀx_0.
 fn along(law: &GaussianLaw, u: &Array1<f64>) -> Normal {
     let spread = u.dot(&law.covariance().dot(u)).sqrt();

@@ -127,6 +127,7 @@ impl Default for TrainConfig {
     fn default() -> Self {
         Self {
             steps: 2000,
+            planned: 0,
             batch: 64,
             compute: Compute::F32,
             learning_rate: 1e-3,
@@ -141,6 +142,7 @@ impl Default for TrainConfig {
             ema_ramp: 0.05,
             log_every: 10,
             tensorboard: true,
+            check_memory: true,
         }
     }
 }

@@ -304,6 +304,9 @@ pub enum AdversarialEnd {
 pub struct TrainConfig {
     /// Steps of all phases together.
     pub steps: usize,
+    /// Steps that phases and learning rates are laid out for, where a run was made longer or shorter after it had begun; 0: as
+    /// many as `steps`.
+    pub planned: usize,
     /// Images in a batch, |B|.
     pub batch: usize,
     /// What the networks compute in: `f32`, or `bf16` with f32 parameters, losses and sums.
@@ -332,6 +335,19 @@ pub struct TrainConfig {
     pub log_every: usize,
     /// Whether `sadm train` writes TensorBoard event files beside `metrics.jsonl`.
     pub tensorboard: bool,
+    /// Whether a run is refused whose steps need more memory than there is.
+    pub check_memory: bool,
+}
+
+impl TrainConfig {
+    /// Steps that phases and learning rates are laid out for.
+    pub fn layout(&self) -> usize {
+        if self.planned == 0 {
+            self.steps
+        } else {
+            self.planned
+        }
+    }
 }
 
 /// Learning-rate decay.

@@ -1,10 +1,12 @@
 //! Reading, overriding, checking and writing a [`Config`].
 
 use super::{
-    AdversarialConfig, Config, DatasetKind, EncoderTraining, LimitBy, ObjectiveConfig, PhaseConfig,
-    SampleConfig, StructureConfig, StructureMethod, TimeLaw, TrainConfig,
+    AdversarialConfig, Config, DatasetKind, Decay, EncoderTraining, LimitBy, ModelConfig,
+    ObjectiveConfig, PhaseConfig, SampleConfig, StructureConfig, StructureMethod, TimeLaw,
+    TrainConfig,
 };
 use crate::config::presets::preset_text;
+use std::path::PathBuf;
 use toml::{Table, Value};
 
 /// Why a configuration was refused.
@@ -141,6 +143,24 @@ fn parsed(assignment: &str) -> Result<Table, ConfigError> {
     Ok(table)
 }
 
+/// Takes the value of an override as it was typed where the key holds a text: a folder may be called `2024` or `true`.
+fn texts_as_typed(known: &Table, over: &mut Table, assignment: &str) {
+    for (key, value) in over {
+        match (known.get(key), value) {
+            (Some(Value::Table(known)), Value::Table(over)) => {
+                texts_as_typed(known, over, assignment);
+            }
+            (Some(Value::String(_)), value) if !value.is_str() => {
+                let text = assignment
+                    .split_once('=')
+                    .map_or("", |(_, text)| text.trim());
+                *value = Value::String(text.to_owned());
+            }
+            _ => {}
+        }
+    }
+}
+
 impl Config {
     /// The configuration of the embedded preset `name`.
     pub fn preset(name: &str) -> Result<Self, ConfigError> {
@@ -180,7 +200,8 @@ impl Config {
         let (mut config, mut origins) = (self.clone(), Vec::<String>::new());
         for assignment in assignments {
             let origin = format!("--set {assignment}");
-            let over = parsed(assignment)?;
+            let mut over = parsed(assignment)?;
+            texts_as_typed(&config.to_table(), &mut over, assignment);
             config = config.overlaid(over, &origin)?;
             origins.push(origin);
         }
@@ -247,6 +268,21 @@ impl Config {
         Ok(config)
     }
 
+    /// This configuration with `data.dir` as a path that holds in every working directory: `~` is the user's home, and what is
+    /// relative begins where this process works.
+    ///
+    /// # Errors
+    /// A home or a working directory that is not known or is no text.
+    pub fn with_absolute_paths(mut self) -> Result<Self, ConfigError> {
+        self.data.dir = absolute(&self.data.dir, std::env::home_dir()).map_err(|problem| {
+            ConfigError::Value {
+                origin: "data.dir".to_owned(),
+                problem,
+            }
+        })?;
+        Ok(self)
+    }
+
     /// The whole configuration as TOML, every key present.
     pub fn to_toml(&self) -> String {
         self.to_table().to_string()
@@ -261,6 +297,7 @@ impl Config {
             format!("`{}`", self.data.dir),
             self.data.dataset != DatasetKind::Images || !self.data.dir.is_empty(),
         )?;
+        self.model.validate()?;
         self.objective.validate()?;
         self.structure.validate()?;
         self.encoder.validate()?;
@@ -275,6 +312,23 @@ impl Config {
         self.phases.validate()?;
         self.sample.validate()?;
         count("checkpoint.keep", self.checkpoint.keep)
+    }
+}
+
+/// Layers that follow each other: candle walks a graph recursively, and no network of this kind has as many.
+const DEEPEST: usize = 1024;
+
+impl ModelConfig {
+    fn validate(&self) -> Result<(), String> {
+        for (key, layers) in [
+            ("model.unet.blocks", self.unet.blocks),
+            ("number of model.unet.channels", self.unet.channels.len()),
+            ("model.dit.depth", self.dit.depth),
+        ] {
+            let must = format!("be at most {DEEPEST}");
+            check(key, &must, layers, layers <= DEEPEST)?;
+        }
+        Ok(())
     }
 }
 
@@ -359,6 +413,15 @@ impl AdversarialConfig {
 impl TrainConfig {
     fn validate(&self) -> Result<(), String> {
         count("train.steps", self.steps)?;
+        check(
+            "train.steps",
+            &format!(
+                "be at most train.planned = {} under a train.decay (a new run can begin from these weights: --from)",
+                self.planned
+            ),
+            self.steps,
+            self.steps <= self.layout() || self.decay == Decay::None,
+        )?;
         count_to("train.batch", self.batch, LARGEST)?;
         positive("train.learning_rate", self.learning_rate)?;
         fraction("train.warmup", self.warmup)?;
@@ -412,6 +475,27 @@ impl SampleConfig {
             self.guidance.is_finite(),
         )
     }
+}
+
+/// A path that holds in every working directory; an empty one stays so.
+fn absolute(path: &str, home: Option<PathBuf>) -> Result<String, String> {
+    if path.is_empty() {
+        return Ok(String::new());
+    }
+    let at_home = match path.strip_prefix('~') {
+        Some("") => Some(""),
+        Some(rest) => rest.strip_prefix('/'),
+        None => None,
+    };
+    let path = match (at_home, home) {
+        (Some(rest), Some(home)) => home.join(rest),
+        (Some(_), None) => return Err(format!("`{path}` begins at a home that is not known")),
+        (None, _) => PathBuf::from(path),
+    };
+    let whole = std::path::absolute(&path)
+        .map_err(|e| format!("`{}` has no absolute path: {e}", path.display()))?;
+    let text = whole.to_str().map(str::to_owned);
+    text.ok_or_else(|| format!("`{}` must be a path that is text", whole.display()))
 }
 
 fn positive(key: &str, v: f64) -> Result<(), String> {
@@ -492,4 +576,30 @@ fn room(default: &Value, given: &Value) -> String {
 fn article(kind: &str) -> String {
     let vowel = kind.starts_with(['a', 'e', 'i', 'o', 'u']);
     format!("{} {kind}", if vowel { "an" } else { "a" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_hold_everywhere() {
+        let home = || Some(PathBuf::from("/home/ada"));
+        let here = std::env::current_dir().expect("a working directory");
+        let here = |name: &str| here.join(name).display().to_string();
+        for (path, want) in [
+            ("", String::new()),
+            ("/data/mnist", "/data/mnist".to_owned()),
+            ("~", "/home/ada".to_owned()),
+            ("~/mnist", "/home/ada/mnist".to_owned()),
+            ("pictures", here("pictures")),
+            ("./~", here("~")),
+            ("~eve/mnist", here("~eve/mnist")),
+        ] {
+            let got = absolute(path, home()).expect("a path");
+            assert_eq!(PathBuf::from(got), PathBuf::from(want), "{path}");
+        }
+        let unknown = absolute("~/mnist", None).expect_err("no home");
+        assert!(unknown.contains("`~/mnist`"), "{unknown}");
+    }
 }

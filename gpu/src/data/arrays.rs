@@ -29,7 +29,7 @@ impl Images {
     /// # Errors
     /// Another number of axes, channels other than 1 or 3, NaN or infinite values, other kinds of whole numbers, and what
     /// the rules refuse.
-    pub fn of_array(name: &str, array: Numbers, rules: &Rules) -> Result<Self> {
+    pub fn of_array(name: &str, array: Numbers, rules: Rules) -> Result<Self> {
         let shape = array.shape().to_vec();
         let what = format!("array `{name}`");
         let refused = |must: &str| Error::shape(&what, must, &shape);
@@ -91,10 +91,7 @@ impl Images {
     ///
     /// # Errors
     /// Images as in [`Images::of_array`]; labels that are no whole numbers from 0, or not one for each image.
-    pub fn of_arrays(
-        arrays: &mut BTreeMap<String, Numbers>,
-        rules: &Rules,
-    ) -> Result<Option<Self>> {
+    pub fn of_arrays(arrays: &mut BTreeMap<String, Numbers>, rules: Rules) -> Result<Option<Self>> {
         let mut take = |names: [&'static str; 2]| {
             names
                 .into_iter()
@@ -115,7 +112,7 @@ impl Images {
     ///
     /// # Errors
     /// As there; no array of images; an array under another name that may hold labels, where the rules refuse that.
-    pub fn of_npz(path: &Path, rules: &Rules) -> Result<Self> {
+    pub fn of_npz(path: &Path, rules: Rules) -> Result<Self> {
         let mut file = npz::read_some(path, &[IMAGES, LABELS].concat())?;
         let inside = |error: Error| Error::file(path, error.to_string());
         let found = Self::of_arrays(&mut file.arrays, rules).map_err(inside)?;
@@ -156,7 +153,7 @@ impl Images {
         mut self,
         path: &Path,
         others: &BTreeMap<String, Vec<usize>>,
-        rules: &Rules,
+        rules: Rules,
     ) -> Result<Self> {
         let count = self.count();
         let one_each = |shape: &[usize]| shape == [count] || shape == [count, 1];
@@ -193,6 +190,7 @@ fn classes(name: &str, labels: Numbers, count: usize) -> Result<Option<Vec<u32>>
         return Err(Error::shape(what, must, &shape));
     }
     let labels = labels.into_reals().into_raw_vec_and_offset().0;
+    #[expect(clippy::float_cmp, reason = "−1 itself, as a whole number")]
     let none = labels.iter().filter(|label| **label == -1.0).count();
     if none == count && count > 0 {
         return Ok(None);

@@ -119,7 +119,7 @@ impl Images {
     /// # Errors
     /// No picture, pictures beside class folders, folders that are parts of a data set and no classes, pictures of several
     /// shapes, with transparent pixels, or one that cannot be read; whatever the rules refuse.
-    pub fn of_folder(folder: &Path, rules: &Rules) -> Result<Self> {
+    pub fn of_folder(folder: &Path, rules: Rules) -> Result<Self> {
         let mut found = Found::default();
         let top = Listed::of(folder)?;
         let inside: Vec<Listed> = (top.folders.iter())
@@ -205,7 +205,7 @@ fn read_all(
     classes: Vec<Class>,
     names: Vec<String>,
     with_classes: bool,
-    rules: &Rules,
+    rules: Rules,
     found: &mut Found,
 ) -> Result<Assembled> {
     let mut left = Vec::new();
@@ -238,7 +238,7 @@ fn read_all(
 /// Pictures that must be alike, one after the other.
 fn of_pictures(
     pictures: Vec<(PathBuf, Picture)>,
-    rules: &Rules,
+    rules: Rules,
     mut found: Found,
 ) -> Result<Images> {
     let shape = pictures.first().map_or([0; 3], |(_, first)| first.shape);

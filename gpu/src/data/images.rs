@@ -111,7 +111,7 @@ impl Images {
     ///
     /// # Errors
     /// Those of [`Images::of_folder`] and [`Images::of_npz`]; a path that is neither.
-    pub fn read(path: &Path, rules: &Rules) -> Result<Self> {
+    pub fn read(path: &Path, rules: Rules) -> Result<Self> {
         if path.is_dir() {
             return Self::of_folder(path, rules);
         }
@@ -148,7 +148,9 @@ impl Images {
             bytes @ Pixels::Bytes(_) => bytes.at(0..bytes.len()).into_owned(),
         };
         if self.found.beyond > 0 {
-            images.iter_mut().for_each(|v| *v = v.clamp(-1.0, 1.0));
+            for v in &mut images {
+                *v = v.clamp(-1.0, 1.0);
+            }
         }
         let classes = (most + 1).max(self.classes.len());
         Ok(Dataset {

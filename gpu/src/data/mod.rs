@@ -124,7 +124,7 @@ impl Dataset {
     ///
     /// # Errors
     /// Those of [`Images::read`] and [`Images::into_dataset`].
-    pub fn images(path: &Path, rules: &Rules) -> Result<Self> {
+    pub fn images(path: &Path, rules: Rules) -> Result<Self> {
         Images::read(path, rules)?.into_dataset(&path.display().to_string())
     }
 

@@ -193,11 +193,15 @@ impl PixelRange {
                 found.beyond += beyond.count();
             }
             Self::Unit => {
-                pixels.iter_mut().for_each(|v| *v = 2.0 * *v - 1.0);
+                for v in pixels {
+                    *v = 2.0 * *v - 1.0;
+                }
                 found.range = Some(self);
             }
             Self::Bytes => {
-                pixels.iter_mut().for_each(|v| *v = *v / 127.5 - 1.0);
+                for v in pixels {
+                    *v = *v / 127.5 - 1.0;
+                }
                 found.range = Some(self);
             }
         }

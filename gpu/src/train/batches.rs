@@ -4,7 +4,7 @@ use super::Trainer;
 use super::checkpoint::State;
 use super::step::Batch;
 use crate::config::{Config, DatasetKind, LimitBy, TimeLaw, TimeSharing};
-use crate::data::{Dataset, Found};
+use crate::data::{Classes, Dataset, Found};
 use crate::random::{Streams, standard_normals};
 use crate::{Error, Result};
 use candle_core::DType;
@@ -33,7 +33,7 @@ pub fn dataset(config: &Config) -> Result<Dataset> {
         DatasetKind::Digits => Dataset::digits()?,
         DatasetKind::Mnist => Dataset::mnist(&folder("mnist")?)?,
         DatasetKind::Cifar10 => Dataset::cifar10(&folder("cifar10")?)?,
-        DatasetKind::Images => Dataset::images(Path::new(&data.dir), &data.rules())?,
+        DatasetKind::Images => Dataset::images(Path::new(&data.dir), data.rules())?,
     };
     if data.limit == 0 || data.limit >= dataset.len() {
         return Ok(dataset);
@@ -48,24 +48,28 @@ pub fn dataset(config: &Config) -> Result<Dataset> {
     Ok(dataset.subset(&chosen))
 }
 
+/// How many images there are, of which classes, how many of them are kept out of training, and the standard deviation of
+/// the others' pixels (`objective.sigma_data` should be near it).
+pub(super) fn images_line(train: &Dataset, holdout: &Dataset, classes: &Classes) -> String {
+    let [c, h, w] = train.shape;
+    format!(
+        "{} images of {c}×{h}×{w} in {} {} ({classes}), {} of them held out; standard deviation {:.2}",
+        train.len() + holdout.len(),
+        classes.count(),
+        if classes.count() == 1 {
+            "class"
+        } else {
+            "classes"
+        },
+        holdout.len(),
+        train.standard_deviation()
+    )
+}
+
 impl Trainer {
-    /// How many images there are, of which classes, how many of them are kept out of training, and the standard deviation of
-    /// the others' pixels (`objective.sigma_data` should be near it).
+    /// The line on the images that a run begins with.
     pub fn images_line(&self) -> String {
-        let [c, h, w] = self.train.shape;
-        let classes = self.conditions.classes();
-        format!(
-            "{} images of {c}×{h}×{w} in {} {} ({classes}), {} of them held out; standard deviation {:.2}",
-            self.train.len() + self.holdout.len(),
-            classes.count(),
-            if classes.count() == 1 {
-                "class"
-            } else {
-                "classes"
-            },
-            self.holdout.len(),
-            self.train.standard_deviation()
-        )
+        images_line(&self.train, &self.holdout, self.conditions.classes())
     }
 
     /// What reading the images did to their files.

@@ -1,5 +1,6 @@
 //! Runs that begin alike: how far two configurations train the same, and a run that goes on from there.
 
+use super::changes::with_free_keys_of;
 use super::checkpoint;
 use super::phases::{Phase, Span, phases};
 use super::run::configuration;
@@ -12,16 +13,15 @@ use std::path::Path;
 ///
 /// Every batch, noise and learning rate of θ is a function of the seed, the update's number and the number of all
 /// updates. So two runs agree as long as their phases do, if everything that acts in these phases is equal:
-/// `[structure]` acts from the guided phase on, `[adversarial]` in its own; `[sample]`, `[shadow]` and
-/// `[checkpoint]` change no parameter.
+/// `[structure]` acts from the guided phase on, `[adversarial]` in its own; `[sample]`, `[shadow]`, `[checkpoint]` and what is
+/// logged change no parameter.
 pub fn common_steps(a: &Config, b: &Config) -> usize {
+    let b = &with_free_keys_of(a, b);
     let neutral = Config {
         structure: a.structure.clone(),
         adversarial: a.adversarial.clone(),
         phases: a.phases.clone(),
         sample: a.sample.clone(),
-        shadow: a.shadow.clone(),
-        checkpoint: a.checkpoint.clone(),
         ..b.clone()
     };
     let (spans, others) = (phases(a), phases(b));

@@ -108,9 +108,11 @@ pub const FORMAT: u32 = 1;
 
 /// The file of Ψ and φ.
 pub const ENCODER: &str = "encoder.safetensors";
+/// The file of θ's average.
+pub const AVERAGE: &str = "ema.safetensors";
 const FILES: [&str; 4] = [
     "model.safetensors",
-    "ema.safetensors",
+    AVERAGE,
     ENCODER,
     "optimizer.safetensors",
 ];
@@ -264,7 +266,7 @@ impl Contents {
         [&self.model, &self.ema, &self.encoder, &self.optimizer]
     }
 
-    fn files_mut(&mut self) -> [&mut Tensors; 4] {
+    pub(super) fn files_mut(&mut self) -> [&mut Tensors; 4] {
         [
             &mut self.model,
             &mut self.ema,

@@ -45,6 +45,9 @@ pub trait Hooks {
     }
     /// A checkpoint was written.
     fn checkpoint(&mut self, _folder: &Path) {}
+    /// All that was done, so many steps, is on the disk from now on, or without a number no longer: while it is, the process may
+    /// end at any moment and nothing is lost.
+    fn all_is_saved(&mut self, _step: Option<usize>) {}
     /// Something worth a line.
     fn note(&mut self, _line: &str) {}
 }

@@ -4,10 +4,12 @@
 pub mod audit;
 mod batches;
 mod branch;
+mod changes;
 pub mod checkpoint;
 mod conclude;
 mod conditions;
 mod features;
+pub mod history;
 mod hooks;
 mod metrics;
 pub mod observer;
@@ -25,6 +27,7 @@ mod watch;
 use crate::config::{Config, TrainConfig};
 use crate::data::{Classes, Dataset};
 use crate::ema::Ema;
+use crate::memory::{Circumstances, Room, estimate, gibibytes, peak_of_process};
 use crate::optim::AdamW;
 use crate::random::Streams;
 use crate::{Error, Result};
@@ -34,10 +37,10 @@ use checkpoint::State;
 use metrics::Metrics;
 use observer::{Observer, Verdict};
 use order::Order;
-use phases::{Phase, Span, phases};
+use phases::{Phase, Span, layout, phases};
 use players::{ImageKind, Players};
 use report::Pending;
-use resume::{lock, resumed};
+use resume::{Begun, lock};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -86,6 +89,8 @@ pub struct Trainer {
     phi_optimizer: AdamW,
     objective: Objective,
     spans: Vec<Span>,
+    /// The phases that learning rates follow.
+    layout: Vec<Span>,
     encoder_order: Order,
     theta_order: Order,
     phi_order: Order,
@@ -97,6 +102,8 @@ pub struct Trainer {
     shadow_seconds: f64,
     /// The step before, if its numbers have not been read yet.
     pending: Option<Pending>,
+    /// Whether the parameters are those that every phase was audited with.
+    audited: bool,
     /// Held while this run's folder is ours.
     lock: Option<File>,
 }
@@ -110,15 +117,27 @@ impl std::fmt::Debug for Trainer {
     }
 }
 
+/// How a run is opened.
+pub struct Opening<'a> {
+    /// What is to be trained.
+    pub config: Config,
+    /// Where.
+    pub folder: &'a Path,
+    /// On what.
+    pub device: &'a Device,
+    /// Who looks at its steps.
+    pub observer: Option<Box<dyn Observer>>,
+    /// Go on with the run in the folder if there is one.
+    pub resume: bool,
+    /// Begin with the parameters, averages and encoder of this run's newest checkpoint, at step 0.
+    pub from: Option<&'a Path>,
+}
+
 impl Trainer {
-    /// A run in `folder`, fresh or, with `resume`, from its newest checkpoint if there is one. Besides
-    /// the newest, the checkpoint at the end of each phase is kept: a report compares the players of
-    /// different phases.
+    /// A run in `folder`, fresh or, with `resume`, from its newest checkpoint if there is one; nobody listens to its opening.
     ///
     /// # Errors
-    /// A folder that already holds a run, without `resume`, or in which one is at work; a run with another configuration;
-    /// bad data; networks that do not fit the images, or in which a gradient does not arrive in some phase. Nothing has
-    /// been written then.
+    /// As [`Trainer::open`].
     pub fn new(
         config: Config,
         folder: &Path,
@@ -126,20 +145,38 @@ impl Trainer {
         observer: Option<Box<dyn Observer>>,
         resume: bool,
     ) -> Result<Self> {
-        let config_path = folder.join("config.toml");
-        let begun =
-            config_path.exists() || !checkpoint::steps(&folder.join("checkpoints"))?.is_empty();
-        let text = if begun {
-            if !resume {
-                return Err(Error::file(
-                    folder,
-                    "already holds a run; continue it with --resume or choose another --out",
-                ));
-            }
-            resumed(&config_path, &config)?
-        } else {
-            config.to_toml()
+        let opening = Opening {
+            config,
+            folder,
+            device,
+            observer,
+            resume,
+            from: None,
         };
+        Self::open(opening, &mut Silent)
+    }
+
+    /// A run in a folder. Besides the newest, the checkpoint at the end of each phase is kept: a report compares the players of
+    /// different phases.
+    ///
+    /// A run that goes on may have other values of the keys that change none of its numbers, its images elsewhere, and more steps where
+    /// its learning rate does not fall; what was changed is written into its [`history`].
+    ///
+    /// # Errors
+    /// A folder that already holds a run, without `resume`, or in which one is at work; a run with another configuration;
+    /// bad data; steps that need more memory than there is; networks that do not fit the images, or in which a gradient does not arrive in
+    /// some phase. Nothing has been written then.
+    pub fn open(opening: Opening<'_>, hooks: &mut dyn Hooks) -> Result<Self> {
+        let Opening {
+            config,
+            folder,
+            device,
+            observer,
+            resume,
+            from,
+        } = opening;
+        let begun = Begun::of(folder, config, resume)?;
+        let (config, text) = (begun.config.clone(), begun.text.clone());
         let all = dataset(&config)?;
         let images = ImageKind::of(&all)?;
         refuse_one_class(&config, images)?;
@@ -149,7 +186,21 @@ impl Trainer {
         let (train, holdout) = split(&all, config.data.holdout, streams, law)?;
         let classes = Classes::of(&train, &holdout);
         let conditions = Conditions::new(classes.clone(), config.objective.label_dropout);
+        let line = batches::images_line(&train, &holdout, &classes);
+        hooks.note(&if train.found.is_nothing() {
+            line
+        } else {
+            format!("{line}; {}", train.found)
+        });
         conditions.check(&conditions.in_order(1), config.sample.guidance)?;
+        let around = Circumstances {
+            images,
+            data: (all.images.len() * size_of::<f32>()) as f64,
+            held_out: holdout.len(),
+            threads: rayon::current_num_threads(),
+            resumed: begun.done.is_some(),
+        };
+        judge_memory(&config, &around, device, hooks)?;
         let players = Players::new(&config, images, device)?;
         let t = &config.train;
         let mut trainer = Self {
@@ -158,6 +209,7 @@ impl Trainer {
             phi_optimizer: adamw(t, config.encoder.learning_rate, config.encoder.weight_decay),
             objective: Objective::of(&config),
             spans: phases(&config),
+            layout: layout(&config),
             encoder_order: Order::new(streams, "encoder-order", train.len()),
             theta_order: Order::new(streams, "theta-order", train.len()),
             phi_order: Order::new(streams, "phi-order", train.len()),
@@ -181,15 +233,22 @@ impl Trainer {
             worst_shadow: None,
             shadow_seconds: 0.0,
             pending: None,
+            audited: false,
             lock: None,
         };
         for span in trainer.spans.clone() {
             trainer.audit(span.phase)?;
         }
+        trainer.audited = true;
+        let weights = from.map(|run| trainer.begin_from(run)).transpose()?;
         fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
         trainer.lock = Some(lock(folder)?);
-        trainer.restore(&all)?;
-        checkpoint::write_atomically(&config_path, text.as_bytes())?;
+        trainer.restore(&all, &begun)?;
+        if let Some(origin) = weights {
+            trainer.store_beginning(origin)?;
+        }
+        trainer.record(&begun, hooks)?;
+        checkpoint::write_atomically(&folder.join("config.toml"), text.as_bytes())?;
         Ok(trainer)
     }
 
@@ -250,7 +309,10 @@ impl Trainer {
                     interrupted = true;
                     break;
                 }
-                self.advance(span, &mut metrics, hooks)?;
+                if !self.advance(span, &mut metrics, hooks, stop)? {
+                    interrupted = true;
+                    break;
+                }
             }
             if interrupted {
                 break;
@@ -282,16 +344,21 @@ impl Trainer {
         if span.phase == Phase::Adversarial && self.state.step == span.start {
             self.phi_optimizer = self.discriminator_optimizer();
         }
-        let steps = self.state.step;
-        self.audit(span.phase).map_err(|error| {
-            let diverged =
-                "; after training they may have diverged: a smaller train.learning_rate may help";
-            if steps > 0 {
-                error.after(&format!(" after {steps} steps"), diverged)
-            } else {
-                error
-            }
-        })?;
+        if !self.audited {
+            // A phase begins where a checkpoint is: at its predecessor's end, or where the run was opened.
+            let steps = self.state.step;
+            hooks.all_is_saved(Some(steps));
+            let audited = self.audit(span.phase);
+            hooks.all_is_saved(None);
+            audited.map_err(|error| {
+                let diverged = "; after training they may have diverged: a smaller train.learning_rate may help";
+                if steps > 0 {
+                    error.after(&format!(" after {steps} steps"), diverged)
+                } else {
+                    error
+                }
+            })?;
+        }
         hooks.phase(span.phase, span.start, span.end);
         Ok(())
     }
@@ -330,6 +397,32 @@ fn adamw(train: &TrainConfig, learning_rate: f64, weight_decay: f64) -> AdamW {
         weight_decay,
         ..AdamW::default()
     }
+}
+
+/// Says how much memory the run will need, and refuses it where there is not as much.
+fn judge_memory(
+    config: &Config,
+    around: &Circumstances,
+    device: &Device,
+    hooks: &mut dyn Hooks,
+) -> Result<()> {
+    if !device.is_cpu() {
+        hooks.note("the memory that steps need is estimated for the CPU alone; a GPU says itself when it has no more");
+        return Ok(());
+    }
+    let need = estimate(config, around);
+    if config.train.check_memory
+        && let Some(room) = Room::here()
+    {
+        need.fits(&room, "train.check_memory = false trains all the same")?;
+    }
+    let now = peak_of_process().map_or(0.0, |[_, now]| now);
+    hooks.note(&format!(
+        "memory: about {} at the most, in {}",
+        gibibytes(need.bytes + now),
+        need.when
+    ));
+    Ok(())
 }
 
 /// A Ψ that is trained to tell classes apart needs some.

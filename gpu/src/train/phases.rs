@@ -52,11 +52,26 @@ pub fn span(config: &Config, phase: Phase) -> Option<Span> {
 
 /// The non-empty phases of a run, in order; they cover `0..train.steps` without gaps.
 ///
+/// They are those of the [`layout`], the last of them as long as `train.steps` says, or cut where it ends.
+pub fn phases(config: &Config) -> Vec<Span> {
+    let steps = config.train.steps;
+    let mut spans = layout(config);
+    spans.retain(|span| span.start < steps);
+    if let Some(last) = spans.last_mut()
+        && (steps > config.train.layout() || steps < last.end)
+    {
+        last.end = steps;
+    }
+    spans
+}
+
+/// The phases as they were planned: what learning rates follow.
+///
 /// Shares are those of `[phases]` after `structure.method` has had its say: without a structural loss
 /// there is no encoder and everything is denoising; without adversarial rounds their share is guided.
 /// Steps are given by largest remainder, and every phase with a share gets at least one step when
 /// there are enough.
-pub fn phases(config: &Config) -> Vec<Span> {
+pub fn layout(config: &Config) -> Vec<Span> {
     let p = &config.phases;
     let shares = match config.structure.method {
         StructureMethod::None => [0.0, 1.0, 0.0, 0.0],
@@ -72,7 +87,7 @@ pub fn phases(config: &Config) -> Vec<Span> {
     let mut start = 0;
     kinds
         .into_iter()
-        .zip(divide(config.train.steps, shares))
+        .zip(divide(config.train.layout(), shares))
         .filter(|(_, steps)| *steps > 0)
         .map(|(phase, steps)| {
             let span = Span {

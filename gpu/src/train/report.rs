@@ -7,6 +7,7 @@ use super::{Hooks, StepReport, Trainer};
 use crate::Result;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 /// What a step left for its report.
@@ -46,20 +47,25 @@ pub(super) struct Pending {
 }
 
 impl Trainer {
+    /// One step; false if it was given up because `stop` was set.
     pub(super) fn advance(
         &mut self,
         span: Span,
         metrics: &mut Metrics,
         hooks: &mut dyn Hooks,
-    ) -> Result<()> {
+        stop: &AtomicBool,
+    ) -> Result<bool> {
         let begun = Instant::now();
+        self.audited = false;
         let done = match span.phase {
-            Phase::Encoder => self.encoder_step(span),
-            _ => self.theta_phase_step(span, hooks),
+            Phase::Encoder => self.encoder_step(span).map(Some),
+            _ => self.theta_phase_step(span, hooks, stop),
         };
         // Before what went wrong here: it may have begun in the step before.
         self.settle_pending(metrics, hooks)?;
-        let done = done?;
+        let Some(done) = done? else {
+            return Ok(false);
+        };
         self.state.step += 1;
         let step = self.state.step;
         let last = step == span.end || self.finished();
@@ -97,7 +103,7 @@ impl Trainer {
         if sampled {
             self.draw_samples(hooks)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Reads the numbers of the step that was done last, and reports them.

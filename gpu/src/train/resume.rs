@@ -1,13 +1,16 @@
 //! A run's folder: whose it is, what was begun there, and the state that goes on.
 
-use super::Trainer;
+use super::changes::continued;
 use super::checkpoint::{self, Contents, State};
+use super::history::{self, Change, Event, Origin};
 use super::phases::Phase;
 use super::players::ImageKind;
+use super::run::{configuration, trained_with};
+use super::{Hooks, Trainer};
 use crate::config::Config;
 use crate::data::{Classes, Dataset};
 use crate::{Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -15,19 +18,107 @@ use std::path::{Path, PathBuf};
 /// What a checkpoint says wrote it.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// What there was in a run's folder before it was opened.
+pub(super) struct Begun {
+    /// The configuration to go on with.
+    pub(super) config: Config,
+    /// Its text.
+    pub(super) text: String,
+    /// Steps that are done; none in a folder without a run.
+    pub(super) done: Option<usize>,
+    /// The keys that are changed now.
+    changes: Vec<Change>,
+    /// Digests of the text that was there, and of those that the history knows.
+    known: BTreeSet<String>,
+    /// That of the text that was there.
+    before: String,
+    /// Whether there are to be more steps than there were.
+    longer: bool,
+}
+
+impl Begun {
+    /// Of a folder that is to hold a run with `config`.
+    pub(super) fn of(folder: &Path, config: Config, resume: bool) -> Result<Self> {
+        let path = folder.join("config.toml");
+        let steps = checkpoint::steps(&folder.join("checkpoints"))?;
+        if !path.exists() && steps.is_empty() {
+            return Ok(Self {
+                text: config.to_toml(),
+                config,
+                done: None,
+                changes: Vec::new(),
+                known: BTreeSet::new(),
+                before: String::new(),
+                longer: false,
+            });
+        }
+        if !resume {
+            return Err(Error::file(
+                folder,
+                "already holds a run; continue it with --resume or choose another --out",
+            ));
+        }
+        let there = fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
+        let before = checkpoint::sha256(there.as_bytes());
+        let own = Config::of_run(&there, "the configuration")
+            .map_err(|e| Error::file(&path, e.to_string()))?;
+        let done = steps.last().copied().unwrap_or(0);
+        let (config, changes) = continued(&path, &own, &config, done)?;
+        // Remarks, and keys that did not exist then, are left as they are where nothing is changed.
+        let text = if changes.is_empty() {
+            there
+        } else {
+            config.to_toml()
+        };
+        Ok(Self {
+            longer: config.train.steps > own.train.steps,
+            known: history::configurations(folder)?,
+            config,
+            text,
+            done: Some(done),
+            changes,
+            before,
+        })
+    }
+
+    /// Whether a checkpoint was made with the configuration that was there, or with one that became it.
+    fn is_of(&self, digest: &String) -> bool {
+        *digest == self.before || (self.known.contains(&self.before) && self.known.contains(digest))
+    }
+
+    fn changes(&self, key: &str) -> bool {
+        self.changes.iter().any(|change| change.key == key)
+    }
+}
+
 impl Trainer {
-    pub(super) fn restore(&mut self, all: &Dataset) -> Result<()> {
+    pub(super) fn restore(&mut self, all: &Dataset, begun: &Begun) -> Result<()> {
         let Some((contents, state)) = checkpoint::read_newest(&self.checkpoints(), &self.device)?
         else {
             return Ok(());
         };
-        if state.config_sha256 != self.state.config_sha256 {
+        if !begun.is_of(&state.config_sha256) {
             return Err(Error::file(
                 self.checkpoints(),
                 "the newest checkpoint belongs to another configuration",
             ));
         }
+        if begun.changes("data.dir") && state.data_sha256.is_empty() {
+            return Err(Error::file(
+                self.checkpoints(),
+                "the newest checkpoint does not say which images it was trained on; data.dir must stay as it was",
+            ));
+        }
         checkpoint::refuse_other_images(&state.data_sha256, all)?;
+        if let (Some(step), true) = (state.balanced_at, begun.longer) {
+            return Err(Error::invalid(
+                "train.steps of this run",
+                format!(
+                    "stay as they are: the players were in balance at step {step}, which ended the run (adversarial.until = balance);                      `sadm train --from RUN --out NEW` begins a new run from these weights"
+                ),
+                self.config.train.steps,
+            ));
+        }
         if state.step > self.config.train.steps {
             let problem = format!(
                 "the newest checkpoint is of step {}, beyond train.steps = {}",
@@ -35,6 +126,16 @@ impl Trainer {
             );
             return Err(Error::file(self.checkpoints(), problem));
         }
+        let state = State {
+            data_sha256: std::mem::take(&mut self.state.data_sha256),
+            config_sha256: std::mem::take(&mut self.state.config_sha256),
+            ..state
+        };
+        self.take_up(&contents, state)
+    }
+
+    /// Replaces everything that training changes by that of a checkpoint, whose state this is.
+    pub(super) fn take_up(&mut self, contents: &Contents, state: State) -> Result<()> {
         self.players.load(&contents.model, &contents.encoder)?;
         self.ema.params().load(&contents.ema)?;
         let part = |prefix: &str| {
@@ -51,14 +152,107 @@ impl Trainer {
         }
         self.phi_optimizer
             .load_state(state.phi_optimizer_steps, part("phi."))?;
-        self.state = State {
-            data_sha256: std::mem::take(&mut self.state.data_sha256),
-            ..state
-        };
+        self.audited = false;
+        self.state = state;
         Ok(())
     }
 
-    pub(super) fn save(&self) -> Result<PathBuf> {
+    /// Takes the parameters, the averages and the encoder of another run's newest checkpoint.
+    pub(super) fn begin_from(&mut self, run: &Path) -> Result<Origin> {
+        let config = configuration(run)?;
+        let root = run.join("checkpoints");
+        let (contents, state) = checkpoint::read_newest(&root, &self.device)?
+            .ok_or_else(|| Error::file(&root, "holds no checkpoint yet"))?;
+        trained_with(run, &config, &state)?;
+        if state.images != self.images {
+            let kind = |images: ImageKind| {
+                let [c, h, w] = images.shape();
+                format!("{c}×{h}×{w} in {} classes", images.classes)
+            };
+            return Err(Error::invalid(
+                "the images of a run that begins from another's weights",
+                format!("be as there: {}", kind(state.images)),
+                kind(self.images),
+            ));
+        }
+        let other = |error: Error| {
+            let problem = format!("its networks are others than the new run's: {error}");
+            Error::file(run, problem)
+        };
+        self.players
+            .load(&contents.model, &contents.encoder)
+            .map_err(other)?;
+        self.ema.params().load(&contents.ema)?;
+        self.audited = false;
+        // A classifier stays one until it is trained again.
+        self.state.encoder_accuracy = state.encoder_accuracy;
+        Ok(Origin {
+            run: std::path::absolute(run).unwrap_or_else(|_| run.to_owned()),
+            step: state.step,
+            ema_sha256: state
+                .sha256
+                .get(checkpoint::AVERAGE)
+                .cloned()
+                .unwrap_or_default(),
+        })
+    }
+
+    /// Writes what a run begins with, which no seed can make again, and where it is from.
+    pub(super) fn store_beginning(&self, origin: Origin) -> Result<()> {
+        self.save()?;
+        history::add(
+            &self.folder,
+            Event {
+                from: Some(origin),
+                ..self.event()
+            },
+        )
+    }
+
+    /// Writes into the history what is changed now, and says it.
+    pub(super) fn record(&self, begun: &Begun, hooks: &mut dyn Hooks) -> Result<()> {
+        if begun.changes.is_empty() {
+            return Ok(());
+        }
+        for Change { key, from, to } in &begun.changes {
+            hooks.note(&format!(
+                "from step {} on: {key} = {to}, was {from}",
+                self.state.step
+            ));
+        }
+        history::add(
+            &self.folder,
+            Event {
+                changes: begun.changes.clone(),
+                config_sha256: vec![begun.before.clone(), self.state.config_sha256.clone()],
+                ..self.event()
+            },
+        )
+    }
+
+    fn event(&self) -> Event {
+        Event {
+            at: String::new(),
+            step: self.state.step,
+            version: VERSION.to_owned(),
+            from: None,
+            changes: Vec::new(),
+            config_sha256: Vec::new(),
+        }
+    }
+
+    /// Everything that training changes, as it is now: copies, which further steps leave alone.
+    pub(super) fn snapshot(&self) -> Result<(Contents, State)> {
+        let mut contents = self.contents();
+        for tensors in contents.files_mut() {
+            for tensor in tensors.values_mut() {
+                *tensor = tensor.copy()?;
+            }
+        }
+        Ok((contents, self.current_state()))
+    }
+
+    fn contents(&self) -> Contents {
         let mut optimizer = BTreeMap::new();
         for (prefix, adam) in [
             ("theta.", &self.theta_optimizer),
@@ -68,22 +262,28 @@ impl Trainer {
                 optimizer.insert(format!("{prefix}{name}"), tensor);
             }
         }
-        let contents = Contents {
+        Contents {
             model: self.players.theta.tensors(),
             ema: self.ema.params().tensors(),
             encoder: self.players.phi.tensors(),
             optimizer,
-        };
-        let state = State {
+        }
+    }
+
+    fn current_state(&self) -> State {
+        State {
             theta_optimizer_steps: self.theta_optimizer.steps(),
             phi_optimizer_steps: self.phi_optimizer.steps(),
             version: VERSION.to_owned(),
             ..self.state.clone()
-        };
+        }
+    }
+
+    pub(super) fn save(&self) -> Result<PathBuf> {
         checkpoint::write(
             &self.checkpoints(),
-            &contents,
-            state,
+            &self.contents(),
+            self.current_state(),
             self.config.checkpoint.keep,
             &self.spans.iter().map(|s| s.end).collect::<Vec<_>>(),
         )
@@ -131,60 +331,4 @@ impl State {
             own_sha256: String::new(),
         }
     }
-}
-
-/// The text of the configuration a run was started with, which must mean `config`. A key that did not
-/// exist then has its default.
-pub(super) fn resumed(path: &Path, config: &Config) -> Result<String> {
-    let text = fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
-    let there =
-        Config::of_run(&text, "the configuration").map_err(|e| Error::file(path, e.to_string()))?;
-    if there == *config {
-        return Ok(text);
-    }
-    Err(Error::file(
-        path,
-        format!(
-            "the run was started with another configuration ({}); a resumed run must keep it, choose another --out",
-            differences(&there.to_toml(), &config.to_toml())
-        ),
-    ))
-}
-
-/// The keys in which two configurations differ, three of them at most, for a message.
-fn differences(there: &str, here: &str) -> String {
-    let (there, here) = (settings(there), settings(here));
-    let differ: Vec<_> = there
-        .iter()
-        .filter(|(key, value)| here.get(*key) != Some(value))
-        .chain(here.iter().filter(|(key, _)| !there.contains_key(*key)))
-        .map(|(key, _)| {
-            let of = |settings: &BTreeMap<String, String>| {
-                settings
-                    .get(key)
-                    .map_or("not set".to_owned(), |value| format!("`{value}`"))
-            };
-            format!("{key}: {} there, {} here", of(&there), of(&here))
-        })
-        .collect();
-    let (shown, rest) = differ.split_at(differ.len().min(3));
-    let more = match rest.len() {
-        0 => String::new(),
-        n => format!("; {n} more"),
-    };
-    shown.join("; ") + &more
-}
-
-/// The values of a configuration's text by their full keys.
-fn settings(text: &str) -> BTreeMap<String, String> {
-    let mut section = String::new();
-    let mut all = BTreeMap::new();
-    for line in text.lines() {
-        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
-            section = format!("{name}.");
-        } else if let Some((key, value)) = line.split_once('=') {
-            all.insert(format!("{section}{}", key.trim()), value.trim().to_owned());
-        }
-    }
-    all
 }

@@ -3,6 +3,7 @@
 use super::batches::{HoldOut, dataset, split};
 use super::checkpoint::{self, Contents, State, refuse_other_images};
 use super::conditions::Conditions;
+use super::history;
 use super::players::{self, ImageKind};
 use super::step::{Objective, answer};
 use crate::config::{Config, DatasetKind};
@@ -85,16 +86,38 @@ pub(super) fn configuration(folder: &Path) -> Result<Config> {
         }
         _ => Error::io("read", &path, e),
     })?;
-    Config::of_run(&text, "the configuration").map_err(|e| Error::file(&path, e.to_string()))
+    let mut config = Config::of_run(&text, "the configuration")
+        .map_err(|e| Error::file(&path, e.to_string()))?;
+    if let Some(dir) = found_above(folder, &config.data.dir) {
+        config.data.dir = dir;
+    }
+    Ok(config)
 }
 
-/// Refuses a configuration that was changed after the checkpoint was written.
-fn trained_with(folder: &Path, config: &Config, state: &State) -> Result<()> {
+/// Where a relative `data.dir`, as earlier versions kept it, leads from the folder of the run or from one above it: from the one
+/// that the run was started in, most often. None where it leads somewhere from here.
+fn found_above(folder: &Path, dir: &str) -> Option<String> {
+    let dir = Path::new(dir);
+    if dir.as_os_str().is_empty() || dir.is_absolute() || dir.exists() {
+        return None;
+    }
+    let folder = std::path::absolute(folder).ok()?;
+    let mut places = folder.ancestors().map(|above| above.join(dir));
+    let found = places.find(|place| place.exists())?;
+    found.to_str().map(str::to_owned)
+}
+
+/// Refuses a configuration that was changed after the checkpoint was written, other than as the run's history tells.
+pub(super) fn trained_with(folder: &Path, config: &Config, state: &State) -> Result<()> {
     let path = folder.join("config.toml");
     let text = fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
     // Remarks and another order are no other configuration.
     let own = [&text[..], config.to_toml().as_bytes()].map(checkpoint::sha256);
     if own.contains(&state.config_sha256) {
+        return Ok(());
+    }
+    let known = history::configurations(folder)?;
+    if known.contains(&state.config_sha256) && own.iter().any(|own| known.contains(own)) {
         return Ok(());
     }
     let problem = format!(
@@ -409,4 +432,31 @@ fn sample_along(
         )?);
     }
     Ok(Tensor::cat(&parts, 0)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Earlier versions kept a relative path as it was typed.
+    #[test]
+    fn a_relative_path_leads_from_where_the_run_was_started() {
+        let project = tempfile::tempdir().expect("a temporary folder");
+        let project = project.path();
+        let run = project.join("runs/old");
+        for folder in [&run, &project.join("some/pictures")] {
+            fs::create_dir_all(folder).expect("a folder");
+        }
+        let dir = |typed: &str| {
+            let sets = ["data.dataset=images", typed];
+            let config = Config::default().with_sets(sets).expect("known keys");
+            fs::write(run.join("config.toml"), config.to_toml()).expect("writable");
+            configuration(&run).expect("a configuration").data.dir
+        };
+        let found = project.join("some/pictures").display().to_string();
+        assert_eq!(dir("data.dir=some/pictures"), found);
+        for elsewhere in ["other/pictures", "/some/pictures"] {
+            assert_eq!(dir(&format!("data.dir={elsewhere}")), elsewhere);
+        }
+    }
 }

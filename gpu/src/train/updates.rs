@@ -12,6 +12,7 @@ use crate::optim::{clip_grad_norm_later, warm_up};
 use crate::params::Params;
 use candle_core::backprop::GradStore;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// What the φ-ascents of a round left.
@@ -32,7 +33,12 @@ impl Trainer {
         let losses = Reading::of_encoder(self.state.step, &loss)?;
         let mut grads = loss.backward()?;
         let norm = self.clipped(&self.players.phi, &mut grads)?;
-        let scale = self.rate(number, span.end - span.start);
+        let planned = self
+            .layout
+            .iter()
+            .find(|planned| planned.phase == span.phase);
+        let planned = planned.unwrap_or(&span);
+        let scale = self.rate(number, planned.end - planned.start);
         self.phi_optimizer.step(&self.players.phi, &grads, scale)?;
         Ok(Done {
             losses,
@@ -43,9 +49,16 @@ impl Trainer {
     }
 
     /// One θ-descent, with the φ-ascents that belong to it in the adversarial phase.
-    pub(super) fn theta_phase_step(&mut self, span: Span, hooks: &mut dyn Hooks) -> Result<Done> {
+    ///
+    /// Of several φ-ascents none begins once `stop` is set: everything is then as it was before the step, and there is no [`Done`].
+    pub(super) fn theta_phase_step(
+        &mut self,
+        span: Span,
+        hooks: &mut dyn Hooks,
+        stop: &AtomicBool,
+    ) -> Result<Option<Done>> {
         if span.phase != Phase::Adversarial {
-            return self.theta_step(span.phase, hooks);
+            return self.theta_step(span.phase, hooks).map(Some);
         }
         let adversarial = self.config.adversarial.clone();
         let in_round = (self.state.step - span.start) % adversarial.theta_steps;
@@ -56,21 +69,33 @@ impl Trainer {
             UpdateOrder::PhiFirst => in_round == 0,
             UpdateOrder::ThetaFirst => in_round + 1 == adversarial.theta_steps,
         };
-        let mut phi = PhiSteps::default();
+        let before = (phi_turn && adversarial.phi_steps > 1)
+            .then(|| self.snapshot())
+            .transpose()?;
+        let mut phi = Some(PhiSteps::default());
         if phi_turn && adversarial.update_order == UpdateOrder::PhiFirst {
-            phi = self.phi_steps(observed, hooks)?;
+            phi = self.phi_steps(observed, hooks, stop)?;
         }
-        let mut done = self.theta_step(span.phase, hooks)?;
+        let mut done = None;
+        if phi.is_some() {
+            done = Some(self.theta_step(span.phase, hooks)?);
+        }
         if phi_turn && adversarial.update_order == UpdateOrder::ThetaFirst {
-            phi = self.phi_steps(observed, hooks)?;
+            phi = self.phi_steps(observed, hooks, stop)?;
         }
+        let (Some(mut done), Some(phi)) = (done, phi) else {
+            if let Some((contents, state)) = before {
+                self.take_up(&contents, state)?;
+            }
+            return Ok(None);
+        };
         done.others = phi.readings;
         if adversarial.until == AdversarialEnd::Balance {
             let gain_theta = done.extra.get("gain_theta").copied().unwrap_or(0.0);
             done.extra.insert("gain_phi", phi.gain);
             self.weigh(phi.gain, gain_theta, in_round);
         }
-        Ok(done)
+        Ok(Some(done))
     }
 
     /// Adds a step's gains to the round's, and ends the phase when the window is balanced.
@@ -162,17 +187,25 @@ impl Trainer {
         )
     }
 
-    /// The φ-ascents of a round.
+    /// The φ-ascents of a round; none if `stop` was set before the last of several.
     ///
     /// φ moves once in a round, so it is `observed` when any step of its round is.
-    fn phi_steps(&mut self, observed: bool, hooks: &mut dyn Hooks) -> Result<PhiSteps> {
+    fn phi_steps(
+        &mut self,
+        observed: bool,
+        hooks: &mut dyn Hooks,
+        stop: &AtomicBool,
+    ) -> Result<Option<PhiSteps>> {
         let mut steps = PhiSteps::default();
         for inner in 0..self.config.adversarial.phi_steps {
+            if inner > 0 && stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             let (readings, gain) = self.phi_step(inner, observed && inner == 0, hooks)?;
             steps.readings.extend(readings);
             steps.gain += gain;
         }
-        Ok(steps)
+        Ok(Some(steps))
     }
 
     fn phi_step(
@@ -233,7 +266,7 @@ impl Trainer {
     /// Learning-rate factor of θ at its current update.
     fn theta_rate(&self) -> f64 {
         let total: usize = self
-            .spans
+            .layout
             .iter()
             .filter(|s| s.phase != Phase::Encoder)
             .map(|s| s.end - s.start)

@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// Images of one's own under the rules that hold where nothing is said.
 fn images(path: &Path) -> sadm_gpu::Result<Dataset> {
-    Dataset::images(path, &Rules::default())
+    Dataset::images(path, Rules::default())
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn with_range(range: PixelRange) -> Rules {
     }
 }
 
-fn read(path: &Path, rules: &Rules) -> Images {
+fn read(path: &Path, rules: Rules) -> Images {
     Images::read(path, rules).expect("images")
 }
 
@@ -72,7 +72,7 @@ fn pictures_are_turned_as_viewers_turn_them() {
             let path = folder.path().join("a.png");
             image::save_buffer(&path, &stored, 3, 2, ColorType::L8).expect("a picture");
             add_chunk(&path, *b"eXIf", &orientation(value), late);
-            let images = read(folder.path(), &Rules::default());
+            let images = read(folder.path(), Rules::default());
             assert_eq!(images.shape, [1, height, width], "orientation {value}");
             assert_eq!(bytes(&images), want, "orientation {value}");
             assert_eq!(images.found.turned, usize::from(value != 1));
@@ -96,7 +96,7 @@ fn pictures_are_turned_as_viewers_turn_them() {
             );
         }
     }
-    let images = read(folder.path(), &Rules::default());
+    let images = read(folder.path(), Rules::default());
     assert_eq!(images.found.to_string(), "2 turned upright");
     assert_eq!(bytes(&images)[..4], [0, 3, 6, 9]);
     assert_eq!(
@@ -116,7 +116,7 @@ fn sixteen_bits_are_refused_or_scaled_as_is_said() {
     };
     grey("a.png", &[0, 255, 256, 4095]);
     grey("b.png", &[0x1234, 0x00ff, 1, 4000]);
-    let refused = message(Images::read(folder.path(), &Rules::default()));
+    let refused = message(Images::read(folder.path(), Rules::default()));
     says(
         &refused,
         &[
@@ -129,12 +129,12 @@ fn sixteen_bits_are_refused_or_scaled_as_is_said() {
         ],
     );
 
-    let high = read(folder.path(), &with_depth(Depth::HighByte));
+    let high = read(folder.path(), with_depth(Depth::HighByte));
     assert_eq!(bytes(&high), [0, 0, 1, 15, 0x12, 0, 0, 15]);
     assert_eq!(high.spacing, Some(BYTES));
     assert_eq!(high.found.to_string(), "16 bits cut to their high byte");
 
-    let whole = read(folder.path(), &with_depth(Depth::To(65535)));
+    let whole = read(folder.path(), with_depth(Depth::To(65535)));
     let want = [0, 255, 256, 4095, 0x1234, 0x00ff, 1, 4000_u16];
     #[expect(clippy::cast_possible_truncation, reason = "pixels are f32")]
     let want = want.map(|v| (f64::from(v) / 32767.5 - 1.0) as f32);
@@ -142,10 +142,10 @@ fn sixteen_bits_are_refused_or_scaled_as_is_said() {
     assert_eq!(whole.spacing, Some(2.0 / 65535.0));
     assert_eq!(whole.found.to_string(), "16 bits of 0..65535");
 
-    let above = message(Images::read(folder.path(), &with_depth(Depth::To(4095))));
+    let above = message(Images::read(folder.path(), with_depth(Depth::To(4095))));
     says(&above, &["b.png", "up to 4095", "4660"]);
     fs::remove_file(folder.path().join("b.png")).expect("removable");
-    let twelve = read(folder.path(), &with_depth(Depth::To(4095)));
+    let twelve = read(folder.path(), with_depth(Depth::To(4095)));
     assert!(
         reals(&twelve)[0] <= -1.0 && reals(&twelve)[3] >= 1.0,
         "black and white"
@@ -153,9 +153,9 @@ fn sixteen_bits_are_refused_or_scaled_as_is_said() {
 
     // 8 bits beside 16 are of one kind where 16 become 8, and of two otherwise.
     png(&folder.path().join("c.png"), ColorType::L8, 2, 9);
-    let mixed = read(folder.path(), &with_depth(Depth::HighByte));
+    let mixed = read(folder.path(), with_depth(Depth::HighByte));
     assert_eq!(bytes(&mixed), [0, 0, 1, 15, 9, 10, 11, 12]);
-    let mixed = message(Images::read(folder.path(), &with_depth(Depth::To(65535))));
+    let mixed = message(Images::read(folder.path(), with_depth(Depth::To(65535))));
     says(&mixed, &["c.png", "bits a channel"]);
 }
 
@@ -166,7 +166,7 @@ fn planes_of_sixteen_bits_are_by_colour_and_alpha_is_exact() {
     let colours = vec![0x0100, 0x0200, 0x0300, 0x0400, 0x0500, 0x0600];
     let picture = ImageBuffer::<Rgb<u16>, _>::from_raw(2, 1, colours);
     picture.expect("two pixels").save(&path).expect("a picture");
-    let high = read(folder.path(), &with_depth(Depth::HighByte));
+    let high = read(folder.path(), with_depth(Depth::HighByte));
     assert_eq!(
         (high.shape, bytes(&high)),
         ([3, 1, 2], vec![1, 4, 2, 5, 3, 6])
@@ -174,7 +174,7 @@ fn planes_of_sixteen_bits_are_by_colour_and_alpha_is_exact() {
     for (alpha, fits) in [(65535, true), (65534, false)] {
         let picture = ImageBuffer::<LumaA<u16>, _>::from_raw(1, 1, vec![512, alpha]);
         picture.expect("a pixel").save(&path).expect("a picture");
-        let found = Images::read(folder.path(), &with_depth(Depth::HighByte));
+        let found = Images::read(folder.path(), with_depth(Depth::HighByte));
         if fits {
             assert_eq!(bytes(&found.expect("opaque")), [2]);
         } else {
@@ -192,14 +192,14 @@ fn arrays_of_sixteen_bits_follow_the_same_rule() {
         &path,
         &[("images", vec![1, 1, 2, 3], Values::Words(&words))],
     );
-    let refused = message(Images::read(&path, &Rules::default()));
+    let refused = message(Images::read(&path, Rules::default()));
     says(&refused, &["a.npz", "`images`", "8 bits", "data.depth"]);
-    let high = read(&path, &with_depth(Depth::HighByte));
+    let high = read(&path, with_depth(Depth::HighByte));
     assert_eq!(
         (high.shape, bytes(&high)),
         ([3, 1, 2], vec![0, 3, 1, 4, 2, 255])
     );
-    let whole = read(&path, &with_depth(Depth::To(65535)));
+    let whole = read(&path, with_depth(Depth::To(65535)));
     assert_eq!(reals(&whole)[5].to_bits(), 1.0_f32.to_bits());
     // Other whole numbers are no pixels: which is white?
     save_npz(
@@ -207,7 +207,7 @@ fn arrays_of_sixteen_bits_follow_the_same_rule() {
         &[("images", vec![1, 1, 2], Values::Integers(&[0, 255]))],
     );
     says(
-        &message(Images::read(&path, &Rules::default())),
+        &message(Images::read(&path, Rules::default())),
         &["uint8", "whole numbers"],
     );
 }
@@ -221,7 +221,7 @@ fn reals_are_refused_outside_their_range_and_where_it_is_in_doubt() {
         save_npz(&path, &[("images", shape, Values::Reals(values))]);
     };
     let refused = |rules: PixelRange, parts: &[&str]| {
-        says(&message(Images::read(&path, &with_range(rules))), parts);
+        says(&message(Images::read(&path, with_range(rules))), parts);
     };
     save(&[0.0, 0.25, 1.0]);
     refused(
@@ -229,10 +229,10 @@ fn reals_are_refused_outside_their_range_and_where_it_is_in_doubt() {
         &["a.npz", "below 0", "0 to 1", "\"0..1\"", "uint8", "--range"],
     );
     assert_eq!(
-        reals(&read(&path, &with_range(PixelRange::Symmetric))),
+        reals(&read(&path, with_range(PixelRange::Symmetric))),
         [0.0, 0.25, 1.0]
     );
-    let unit = read(&path, &with_range(PixelRange::Unit));
+    let unit = read(&path, with_range(PixelRange::Unit));
     assert_eq!(reals(&unit), [-1.0, -0.5, 1.0]);
     assert_eq!(
         (unit.found.to_string(), unit.spacing),
@@ -244,7 +244,7 @@ fn reals_are_refused_outside_their_range_and_where_it_is_in_doubt() {
         refused(range, &["0 to 255", "\"0..255\""]);
     }
     assert_eq!(
-        reals(&read(&path, &with_range(PixelRange::Bytes))),
+        reals(&read(&path, with_range(PixelRange::Bytes))),
         [-1.0, 51.0 / 127.5 - 1.0, 1.0]
     );
 
@@ -257,7 +257,7 @@ fn reals_are_refused_outside_their_range_and_where_it_is_in_doubt() {
     ] {
         refused(range, &["-1.25 to 1", "\"cut\""]);
     }
-    let cut = read(&path, &with_range(PixelRange::Cut));
+    let cut = read(&path, with_range(PixelRange::Cut));
     assert_eq!(cut.found.to_string(), "1 value beyond −1..1");
     assert_eq!(
         reals(&cut),
@@ -269,7 +269,7 @@ fn reals_are_refused_outside_their_range_and_where_it_is_in_doubt() {
     assert_eq!(data.images, [-1.0, 0.5, 1.0]);
 
     save(&[-0.5, 0.5]);
-    let plain = read(&path, &Rules::default());
+    let plain = read(&path, Rules::default());
     assert!(plain.found.is_nothing(), "{}", plain.found);
 }
 
@@ -324,7 +324,7 @@ fn cluttered(root: &Path) {
 fn what_is_not_read_is_refused_with_its_numbers_or_counted() {
     let folder = folder();
     cluttered(folder.path());
-    let refused = message(Images::read(folder.path(), &Rules::default()));
+    let refused = message(Images::read(folder.path(), Rules::default()));
     let parts = [
         "1 .avif",
         "2 .heic",
@@ -340,7 +340,7 @@ fn what_is_not_read_is_refused_with_its_numbers_or_counted() {
     says(&refused, &parts);
     assert!(!refused.contains("txt"), "{refused}");
 
-    let images = read(folder.path(), &SKIP);
+    let images = read(folder.path(), SKIP);
     assert_eq!(images.classes, ["cat", "dog"]);
     assert_eq!(images.labels, Some(vec![0, 1]));
     assert_eq!(
@@ -373,11 +373,11 @@ fn animations_are_no_pictures() {
     let moving = folder.path().join("a/0.png");
     add_chunk(&moving, *b"acTL", &[0, 0, 0, 3, 0, 0, 0, 0], false);
     says(
-        &message(Images::read(folder.path(), &Rules::default())),
+        &message(Images::read(folder.path(), Rules::default())),
         &["1 animated", "a/0.png"],
     );
     // A class whose only picture moves is no class.
-    let images = read(folder.path(), &SKIP);
+    let images = read(folder.path(), SKIP);
     assert_eq!(
         (images.classes, images.labels),
         (vec!["b".to_owned()], Some(vec![0]))
@@ -389,7 +389,7 @@ fn animations_are_no_pictures() {
     // One that would show a single picture is a picture.
     let still = folder.path().join("b/0.png");
     add_chunk(&still, *b"acTL", &[0, 0, 0, 1, 0, 0, 0, 0], false);
-    assert_eq!(read(folder.path(), &SKIP).count(), 1);
+    assert_eq!(read(folder.path(), SKIP).count(), 1);
 }
 
 #[test]
@@ -399,24 +399,24 @@ fn pictures_that_lie_deeper_and_parts_that_are_no_classes_are_named() {
         png(&root.path().join(name), ColorType::L8, 2, 1);
     }
     for rules in [Rules::default(), SKIP] {
-        let deeper = message(Images::read(root.path(), &rules));
+        let deeper = message(Images::read(root.path(), rules));
         let train = root.path().join("train").display().to_string();
         says(&deeper, &["lie deeper", &train]);
     }
     assert_eq!(
-        read(&root.path().join("train"), &Rules::default()).classes,
+        read(&root.path().join("train"), Rules::default()).classes,
         ["cat", "dog"]
     );
     let flat = folder();
     for name in ["test/0.png", "train/0.png"] {
         png(&flat.path().join(name), ColorType::L8, 2, 1);
     }
-    let parts = message(Images::read(flat.path(), &SKIP));
+    let parts = message(Images::read(flat.path(), SKIP));
     says(&parts, &["test, train", "no classes"]);
     let empty = folder();
     fs::create_dir(empty.path().join("a")).expect("a folder");
     says(
-        &message(Images::read(empty.path(), &Rules::default())),
+        &message(Images::read(empty.path(), Rules::default())),
         &["holds no .png picture"],
     );
 }
@@ -428,7 +428,7 @@ fn folders_of_numbers_are_in_the_order_of_the_numbers() {
         let name = format!("{class}/0.png");
         png(&folder.path().join(name), ColorType::L8, 1, 10 * class);
     }
-    let images = read(folder.path(), &Rules::default());
+    let images = read(folder.path(), Rules::default());
     let numbers: Vec<String> = (0..12).map(|class| class.to_string()).collect();
     assert_eq!(images.classes, numbers);
     assert_eq!(bytes(&images)[2], 20, "class 2 is the folder 2");
@@ -436,7 +436,7 @@ fn folders_of_numbers_are_in_the_order_of_the_numbers() {
     assert_eq!(data.class_names, numbers);
     // One name that is no number, and all are text.
     png(&folder.path().join("x/0.png"), ColorType::L8, 1, 1);
-    let images = read(folder.path(), &Rules::default());
+    let images = read(folder.path(), Rules::default());
     assert_eq!(images.classes[..4], ["0", "1", "10", "11"]);
 }
 
@@ -446,7 +446,7 @@ fn another_format_under_the_name_of_png_is_called_what_it_is() {
     let path = folder.path().join("a.png");
     fs::write(&path, b"\xff\xd8\xff\xe0\x00\x10JFIF\x00").expect("a file");
     says(
-        &message(Images::read(folder.path(), &SKIP)),
+        &message(Images::read(folder.path(), SKIP)),
         &["a.png", "Jpeg under another name"],
     );
 }
@@ -459,7 +459,7 @@ fn labels_of_every_kind_of_whole_numbers_are_read_and_minus_one_is_none() {
     let images = || ("images", vec![3, 1, 1], Values::Bytes(&pixels));
     let labels = |name, values| {
         save_npz(&path, &[images(), (name, vec![3], values)]);
-        read(&path, &Rules::default()).labels
+        read(&path, Rules::default()).labels
     };
     assert_eq!(
         labels("labels", Values::Unsigned(&[2, 0, 1])),
@@ -479,13 +479,13 @@ fn labels_of_every_kind_of_whole_numbers_are_read_and_minus_one_is_none() {
     );
     assert_eq!(labels("labels", Values::Integers(&[-1, -1, -1])), None);
     assert_eq!(
-        read(&path, &Rules::default()).found.to_string(),
+        read(&path, Rules::default()).found.to_string(),
         "no labels (all −1)"
     );
     let some: [Written<'_>; 2] = [images(), ("labels", vec![3], Values::Integers(&[0, -1, 1]))];
     save_npz(&path, &some);
     says(
-        &message(Images::read(&path, &Rules::default())),
+        &message(Images::read(&path, Rules::default())),
         &["`labels`", "−1", "1 of 3"],
     );
 }
@@ -501,11 +501,11 @@ fn labels_under_another_name_are_named_and_other_arrays_do_no_harm() {
         &[images(), ("y", vec![3], Values::Integers(&[0, 1, 0]))],
     );
     says(
-        &message(Images::read(&path, &Rules::default())),
+        &message(Images::read(&path, Rules::default())),
         &["a.npz", "array `y`", "`labels`", "\"skip\""],
     );
     assert_eq!(
-        read(&path, &SKIP).found.to_string(),
+        read(&path, SKIP).found.to_string(),
         "left out: the array `y`"
     );
     // With labels there is no doubt, nor is there of arrays that cannot be any.
@@ -516,7 +516,7 @@ fn labels_under_another_name_are_named_and_other_arrays_do_no_harm() {
     let more = ("weights", vec![3], Values::Reals(&[1.0, 2.0, 3.0]));
     let labels = ("labels", vec![3], Values::Integers(&[1, 1, 0]));
     save_npz(&path, &[images(), names, more, labels]);
-    let found = read(&path, &Rules::default());
+    let found = read(&path, Rules::default());
     assert_eq!(
         (found.labels, found.found.is_nothing()),
         (Some(vec![1, 1, 0]), true)

@@ -1,6 +1,6 @@
 //! The decompositions rebuild their matrix from factors of the kind they promise.
 
-use ndarray::{Array2, array};
+use ndarray::{Array2, ShapeBuilder, array};
 use proptest::prelude::*;
 use sadm_reference::linalg::{polar_factor, symmetric_eigen, symmetric_eigenvalues};
 
@@ -44,6 +44,24 @@ proptest! {
         prop_assert!(distance(&part, &part.t().to_owned()) <= units * norm(&a));
         let least = symmetric_eigenvalues(&part).expect("a symmetric matrix")[0];
         prop_assert!(least >= -units * norm(&a));
+    }
+}
+
+/// Whatever stands above the diagonal, and however the array lies in memory.
+#[test]
+fn only_the_lower_triangle_is_read() {
+    let n = 5;
+    let lower = |i: usize, j: usize| ((3 * i + 7 * j) % 11) as f64 - 4.5;
+    let whole = Array2::from_shape_fn((n, n), |(i, j)| lower(i.max(j), i.min(j)));
+    let (lambda, q) = symmetric_eigen(&whole).expect("a symmetric matrix");
+    for above in [f64::NAN, 1e9] {
+        let entry = |i: usize, j: usize| if i < j { above } else { lower(i, j) };
+        let by_row = Array2::from_shape_fn((n, n), |(i, j)| entry(i, j));
+        let by_column = Array2::from_shape_fn((n, n).f(), |(i, j)| entry(i, j));
+        for a in [by_row, by_column] {
+            assert_eq!(symmetric_eigenvalues(&a).expect("a matrix"), lambda);
+            assert_eq!(symmetric_eigen(&a).expect("a matrix").1, q);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
-//! Intervals and fits: values from scipy, laws of least squares, coverage.
+//! Intervals and fits: values from scipy, quantiles at 50 digits, laws of least squares.
 
 use proptest::prelude::*;
-use sadm_reference::statistics::{StatisticsError, fit_line, mean_interval};
+use sadm_reference::statistics::{StatisticsError, fit_line, mean_interval, student_quantile};
 
 use crate::support::house;
 
@@ -38,8 +38,55 @@ fn intervals_agree_with_scipy() {
     }
 }
 
+/// `fixtures/quantiles.py` (mpmath, 50 digits). What is allowed is what `student_quantile` states.
+#[test]
+fn student_s_quantiles_have_the_digits_they_claim() {
+    let suite: serde_json::Value =
+        serde_json::from_str(include_str!("../../../fixtures/quantiles.json")).expect("JSON");
+    let tests = suite["student"].as_array().expect("tests");
+    assert_eq!(tests.len(), 160);
+    for test in tests {
+        let freedom = test["freedom"].as_u64().expect("a whole number");
+        let level = test["level"].as_f64().expect("a level");
+        let want = test["quantile"].as_f64().expect("a quantile");
+        let freedom = usize::try_from(freedom).expect("a 64-bit machine");
+        let got = student_quantile(freedom, level).expect("good values");
+        let allowed = if freedom <= 10_000 {
+            (freedom as f64 + 8.0 / (1.0 - level)) * f64::EPSILON
+        } else {
+            1e-12
+        };
+        let error = (got / want - 1.0).abs();
+        assert!(
+            error <= allowed,
+            "ν {freedom} level {level}: got {got}, want {want}: {error:e}"
+        );
+    }
+}
+
+#[test]
+fn many_values_have_their_interval() {
+    // ±1 alternating, 100,002 of them: mean 0, s² = n/(n − 1), so half = t/√(n − 1).
+    let values: Vec<f64> = (0..100_002)
+        .map(|k| if k % 2 == 0 { 1.0 } else { -1.0 })
+        .collect();
+    let interval = mean_interval(&values, 0.95).expect("good values");
+    let t = student_quantile(100_001, 0.95).expect("good values");
+    // Between those of 10⁵ and of 10⁶ degrees of freedom, fixtures/quantiles.json.
+    assert!(1.959_966_357 < t && t < 1.959_987_707_534_609, "{t}");
+    let half = t / 100_001_f64.sqrt();
+    assert!((interval.high / half - 1.0).abs() < 1e-13, "{interval:?}");
+}
+
 #[test]
 fn nonsense_is_refused() {
+    assert_eq!(student_quantile(0, 0.95), Err(StatisticsError::Freedom));
+    for level in [0.0, 1.0, -0.5, f64::NAN] {
+        assert!(matches!(
+            student_quantile(3, level),
+            Err(StatisticsError::Level(_))
+        ));
+    }
     assert!(matches!(
         mean_interval(&[1.0], 0.95),
         Err(StatisticsError::TooFew { got: 1, .. })

@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use sadm_gpu::config::Config;
 
+use crate::interrupt::{self, Interrupt};
 use crate::progress::{duration, say};
 use crate::{files, numbers, place, threads};
 
@@ -114,7 +115,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         plan.trials().len()
     ));
     let device = place::open(&args.device, "f32")?.device;
-    let interrupt = super::train::stop_on_interrupt()?;
+    let interrupt = Interrupt::listen()?;
     let trials = Trials::new(&args.out, &plan, &device, interrupt);
     let Some(evaluator) = Evaluator::new(args, plan.base_config(), &trials, &device)? else {
         return stopped(&args.out);
@@ -153,12 +154,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn way_on(out: &Path) -> String {
+    format!("the same command continues in {}", out.display())
+}
+
 fn stopped(out: &Path) -> Result<ExitCode> {
-    files::print(&format!(
-        "stopped and saved; the same command continues in {}\n",
-        out.display()
-    ))?;
-    Ok(ExitCode::from(super::train::INTERRUPTED))
+    files::print(&format!("stopped and saved; {}\n", way_on(out)))?;
+    Ok(ExitCode::from(interrupt::STATUS))
 }
 
 /// The preset or file with the overrides applied.
@@ -169,5 +171,6 @@ fn configuration(args: &Args) -> Result<Config> {
         (None, None) => bail!("name what to train: --preset NAME or --config FILE"),
     };
     base.with_sets(args.settings.iter().map(String::as_str))
+        .and_then(Config::with_absolute_paths)
         .context("the configuration of the ablation")
 }

@@ -1,7 +1,6 @@
 //! Training one run, from the latest point that another run has already come to.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
@@ -13,6 +12,7 @@ use sadm_gpu::train::{Hooks, StepReport, Trainer, branch, checkpoint, common_ste
 use serde_json::Value;
 
 use super::plan::{Plan, Trial};
+use crate::interrupt::Interrupt;
 use crate::progress::{Progress, say};
 use crate::recorder::Recorder;
 use crate::tensorboard::Events;
@@ -22,12 +22,12 @@ pub struct Trials<'a> {
     folder: PathBuf,
     plan: &'a Plan,
     device: Device,
-    interrupt: Arc<AtomicBool>,
+    interrupt: Interrupt,
 }
 
 impl<'a> Trials<'a> {
-    /// In `folder`; `interrupt` is set when the person wants to stop.
-    pub fn new(folder: &Path, plan: &'a Plan, device: &Device, interrupt: Arc<AtomicBool>) -> Self {
+    /// In `folder`, until the person wants to stop.
+    pub fn new(folder: &Path, plan: &'a Plan, device: &Device, interrupt: Interrupt) -> Self {
         Self {
             folder: folder.to_owned(),
             plan,
@@ -72,15 +72,23 @@ impl<'a> Trials<'a> {
             Box::new(Shadow::new(options)) as Box<_>
         });
         let steps = config.train.steps;
-        let mut trainer = Trainer::new(config.clone(), folder, &self.device, shadow, true)
+        let open = || Trainer::new(config.clone(), folder, &self.device, shadow, true);
+        let way_on = super::way_on(&self.folder);
+        let words = format!("stopped and saved; {way_on}");
+        let mut trainer = (self.interrupt.leaving_during(words, open))
             .context("an ablation keeps the configurations of its runs; choose another --out")?;
         let mut recorder = Recorder {
             progress: Progress::new(steps, trainer.step()),
             events: (config.train.tensorboard)
                 .then(|| Events::new(folder, trainer.step(), config.to_toml())),
+            interrupt: self.interrupt.clone(),
+            parting: [
+                "stopped and saved at step ".to_owned(),
+                format!(" of {}; {way_on}", folder.display()),
+            ],
         };
         while !trainer.finished() {
-            if self.interrupt.load(Ordering::SeqCst) {
+            if self.interrupt.requested.load(Ordering::SeqCst) {
                 recorder.progress.close();
                 return Ok(false);
             }
@@ -90,7 +98,7 @@ impl<'a> Trials<'a> {
                 recorder: &mut recorder,
                 pause: next.unwrap_or(steps),
                 stop: &stop,
-                interrupt: &self.interrupt,
+                interrupt: &self.interrupt.requested,
             };
             trainer.run(&mut hooks, &stop)?;
         }
@@ -165,6 +173,10 @@ impl Hooks for Watched<'_> {
 
     fn samples(&mut self, folder: &Path, step: usize, images: &Tensor) -> sadm_gpu::Result<()> {
         self.recorder.samples(folder, step, images)
+    }
+
+    fn all_is_saved(&mut self, step: Option<usize>) {
+        self.recorder.all_is_saved(step);
     }
 
     fn note(&mut self, line: &str) {

@@ -56,6 +56,11 @@ pub enum Metric {
 }
 
 impl Metric {
+    /// Whether it says something of the generated set alone.
+    pub(super) fn needs_no_reference(self) -> bool {
+        matches!(self, Self::Is | Self::Lpips)
+    }
+
     /// Whether a stored mean and covariance of the reference are not enough.
     pub(super) fn needs_real_samples(self) -> bool {
         matches!(self, Self::Kid | Self::Pr | Self::Dc | Self::Nn | Self::Nll)

@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::args::Kind;
 use super::compute::{Reference, Sets, announce};
@@ -15,21 +15,34 @@ use super::{Judged, Metric, Set, Source};
 use crate::progress::say;
 
 /// The reference in every kind of feature that is asked for.
+#[derive(Default)]
 struct Real {
     features: Reference,
     spatial: Option<Reference>,
     nll: Option<Line>,
-    side: Side,
+    side: Option<Side>,
+}
+
+/// Which two sets an error speaks of.
+fn between(generated: &Side, reference: Option<&str>) -> String {
+    match reference {
+        Some(reference) => format!("generated `{}`, reference `{reference}`", generated.source),
+        None => format!("generated `{}`", generated.source),
+    }
 }
 
 impl Source<'_> {
     /// Computes the metrics.
-    pub(super) fn compare(&self, judged: Judged, reference: &str) -> Result<Report> {
+    pub(super) fn compare(&self, judged: Judged, reference: Option<&str>) -> Result<Report> {
         let args = self.args;
-        let real = self.real(reference)?;
+        let real = match reference {
+            Some(reference) => self.real(reference)?,
+            // What is asked for needs none: `request::check`.
+            None => Real::default(),
+        };
         let generated = &judged.set;
         let dimension = generated.features.view().ncols();
-        if real.features.columns() != dimension {
+        if reference.is_some() && real.features.columns() != dimension {
             bail!(
                 "the reference must have the generated set's {dimension} features, got {}: they are not the same features",
                 real.features.columns()
@@ -79,7 +92,9 @@ impl Source<'_> {
                 _ => &sets,
             };
             announce(*metric, sets, args);
-            let mut found = sets.compute(*metric, args)?;
+            let mut found = sets
+                .compute(*metric, args)
+                .with_context(|| between(&judged.side, reference))?;
             for line in &mut found {
                 line.convention += &beside;
             }
@@ -92,10 +107,10 @@ impl Source<'_> {
             network: provenance,
             encoder: self.encoder_line(),
         };
-        let side = Side {
+        let side = real.side.map(|side| Side {
             samples: real.features.count(),
-            ..real.side
-        };
+            ..side
+        });
         Ok(self.report(Some(compared), side, lines))
     }
 
@@ -141,7 +156,7 @@ impl Source<'_> {
             features,
             spatial,
             nll,
-            side,
+            side: Some(side),
         })
     }
 
@@ -150,7 +165,7 @@ impl Source<'_> {
         if self.args.features != Kind::Inception || !self.args.metrics.contains(&Metric::Sfid) {
             return Ok(None);
         }
-        match input::read(reference, Stored::Spatial, &self.args.reading.rules())? {
+        match input::read(reference, Stored::Spatial, self.args.reading.rules())? {
             Content::Statistics { moments, .. } => Ok(Some(Reference {
                 samples: None,
                 moments: Some(moments),

@@ -28,6 +28,8 @@ const INCEPTION_WIDTH: usize = 2048;
 const SPATIAL_WIDTH: usize = 2023;
 /// A nearest neighbour this much nearer than the second is suspicious (Yoon et al. 2023).
 const RATIO: f64 = 1.0 / 3.0;
+/// Samples that the kernel distance's jackknife needs of each set.
+const LEAST_OF_KID: usize = 3;
 
 /// What samples are held against: at least one of the two.
 #[derive(Debug, Default)]
@@ -50,6 +52,17 @@ impl Reference {
             (Some(x), _) => x.view().ncols(),
             (None, Some(moments)) => moments.mean.len(),
             (None, None) => 0,
+        }
+    }
+
+    /// Factor of its covariance, over the chosen divisor where it is of samples.
+    fn factor(&self, args: &Args) -> Result<Factor> {
+        match (&self.moments, &self.samples) {
+            (Some(moments), _) => Ok(Factor::of_moments("reference", moments, None)?),
+            (None, Some(x)) => factor("reference", x.view(), None, args),
+            (None, None) => {
+                bail!("the reference holds neither samples nor a mean and a covariance")
+            }
         }
     }
 }
@@ -119,19 +132,13 @@ impl<'a> Sets<'a> {
         Ok(())
     }
 
-    fn reference_factor(&self, args: &Args) -> Result<Factor> {
-        match (&self.reference.moments, &self.reference.samples) {
-            (Some(moments), _) => Ok(Factor::of_moments("reference", moments, None)?),
-            (None, Some(x)) => factor("reference", x.view(), None, args),
-            (None, None) => {
-                bail!("the reference holds neither samples nor a mean and a covariance")
-            }
-        }
-    }
-
     fn fd(&self, args: &Args, name: String) -> Result<Vec<Line>> {
-        let reference = self.reference_factor(args)?;
-        let own = factor("generated", self.generated, None, args)?;
+        let (generated, real) = (self.generated, self.reference);
+        let (reference, own) = rayon::join(
+            || real.factor(args),
+            || factor("generated", generated, None, args),
+        );
+        let (reference, own) = (reference?, own?);
         let answer = frechet_of_factors(&own, &reference)?;
         let bar = progress::count_bar(args.resamples, "resamples of fd");
         let mut replicates = Vec::new();
@@ -140,10 +147,13 @@ impl<'a> Sets<'a> {
                 let rows = draws(x.nrows(), args.seed, what, r);
                 factor(what, x, Some(&rows), args)
             };
-            let own = drawn("generated", self.generated)?;
-            let distance = match (&self.reference.moments, &self.reference.samples) {
-                (None, Some(x)) => frechet_of_factors(&own, &drawn("reference", x.view())?)?,
-                _ => frechet_of_factors(&own, &reference)?,
+            let own = || drawn("generated", generated);
+            let distance = match (&real.moments, &real.samples) {
+                (None, Some(x)) => {
+                    let (own, real) = rayon::join(own, || drawn("reference", x.view()));
+                    frechet_of_factors(&own?, &real?)?
+                }
+                _ => frechet_of_factors(&own()?, &reference)?,
             };
             replicates.push(distance.distance());
             bar.inc(1);
@@ -199,7 +209,7 @@ impl<'a> Sets<'a> {
                 d + 1 + POINTS
             );
         }
-        let reference = self.reference_factor(args)?;
+        let reference = self.reference.factor(args)?;
         let order = Streams::new(args.seed).permutation("fd-inf", 0, n);
         let limit = |rows: &[usize]| -> Result<Extrapolation> {
             let mut points = Vec::new();
@@ -241,6 +251,14 @@ impl<'a> Sets<'a> {
 
     fn kid(&self, args: &Args) -> Result<Vec<Line>> {
         let real = self.real("kid")?;
+        for (whose, set) in [("generated", self.generated), ("reference", real)] {
+            if set.nrows() < LEAST_OF_KID {
+                bail!(
+                    "kid needs at least {LEAST_OF_KID} samples of each set, and the {whose} one holds {}",
+                    set.nrows()
+                );
+            }
+        }
         let answer = kid_estimate(self.generated, real)?;
         let name = format!("kid-{}", self.features);
         let mut lines = vec![
@@ -365,7 +383,7 @@ impl<'a> Sets<'a> {
             .map(|n| *n as f64 / args.k as f64)
             .collect();
         let density = mean_interval(&each, args, "density")?;
-        Ok(vec![
+        let mut lines = vec![
             line(
                 "precision",
                 means.precision,
@@ -385,7 +403,16 @@ impl<'a> Sets<'a> {
                 share_interval(&samples.covered)?,
                 "open",
             ),
-        ])
+        ];
+        // Open balls of equal samples hold nothing, closed ones all of them.
+        if !args.open_balls && means.precision > 0.0 && means.density <= 0.0 {
+            lines[2].note = Some(
+                "density and coverage are 0 beside a precision above 0: samples tie (many are equal), and open balls count ties as \
+                 outside"
+                    .to_owned(),
+            );
+        }
+        Ok(lines)
     }
 
     fn neighbours(&self) -> Result<Vec<Line>> {

@@ -95,7 +95,7 @@ const DATASETS: [(&str, DatasetKind); 3] = [
 ///
 /// # Errors
 /// Neither a path nor a name; an empty folder; a file that holds nothing of use; what the rules refuse.
-pub fn read(source: &str, stored: Stored, rules: &Rules) -> Result<Content> {
+pub fn read(source: &str, stored: Stored, rules: Rules) -> Result<Content> {
     let path = Path::new(source);
     if path.is_dir() {
         return Ok(Content::Images(Images::of_folder(path, rules)?));
@@ -155,7 +155,7 @@ fn of_dataset(data: Dataset) -> Images {
     }
 }
 
-fn file(path: &Path, stored: Stored, rules: &Rules) -> Result<Content> {
+fn file(path: &Path, stored: Stored, rules: Rules) -> Result<Content> {
     match path.extension().and_then(|ending| ending.to_str()) {
         Some("npy") => {
             let arrays = BTreeMap::from([("arr_0".to_owned(), npz::read_npy(path)?)]);
@@ -172,7 +172,7 @@ fn file(path: &Path, stored: Stored, rules: &Rules) -> Result<Content> {
         Some("npz") => content(path, npz::read_some(path, &NAMES)?, stored, rules),
         Some("safetensors") => {
             let (arrays, samples) = safetensors(path)?;
-            let mut rules = *rules;
+            let mut rules = rules;
             if samples && rules.range == PixelRange::Signed {
                 rules.range = PixelRange::Cut;
             }
@@ -183,7 +183,7 @@ fn file(path: &Path, stored: Stored, rules: &Rules) -> Result<Content> {
                     ..Archive::default()
                 },
                 stored,
-                &rules,
+                rules,
             )
         }
         _ => Err(anyhow!(
@@ -225,15 +225,14 @@ fn safetensors(path: &Path) -> Result<(BTreeMap<String, Numbers>, bool)> {
                     view.data().to_vec(),
                 )?),
                 Dtype::F32 => Numbers::Singles(tensors::singles(name, &view)?),
-                dtype => match whole(dtype, view.data()) {
-                    Some(values) => {
+                dtype => {
+                    if let Some(values) = whole(dtype, view.data()) {
                         Numbers::Whole(ArrayD::from_shape_vec(view.shape().to_vec(), values)?)
-                    }
-                    None => {
+                    } else {
                         wide.push(name);
                         continue;
                     }
-                },
+                }
             };
             arrays.insert(name.to_owned(), numbers);
         }
@@ -279,7 +278,7 @@ const NAMES: [&str; 10] = [
     "sigma_s",
 ];
 
-fn content(path: &Path, mut file: Archive, stored: Stored, rules: &Rules) -> Result<Content> {
+fn content(path: &Path, mut file: Archive, stored: Stored, rules: Rules) -> Result<Content> {
     let [mu, sigma] = stored.names();
     let arrays = &mut file.arrays;
     if arrays.contains_key(mu) && arrays.contains_key(sigma) {
@@ -304,7 +303,7 @@ fn content(path: &Path, mut file: Archive, stored: Stored, rules: &Rules) -> Res
 /// Names of arrays of samples.
 const SAMPLES: [&str; 3] = ["images", "arr_0", "features"];
 
-fn samples(path: &Path, file: Archive, [mu, sigma]: [&str; 2], rules: &Rules) -> Result<Content> {
+fn samples(path: &Path, file: Archive, [mu, sigma]: [&str; 2], rules: Rules) -> Result<Content> {
     let Archive {
         mut arrays,
         classes,

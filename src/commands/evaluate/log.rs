@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-use super::report::{Compared, Report};
+use super::report::{Compared, Report, Side};
 use crate::files;
 
 /// Adds a report's numbers as a line of its step, each with its convention under `how`. Numbers of the same step, reference,
@@ -22,7 +22,17 @@ pub fn append(folder: &Path, report: &Report) -> Result<()> {
     let path = folder.join("evaluation.jsonl");
     let mut line = Map::new();
     line.insert("step".to_owned(), json!(model.step));
-    line.insert("reference".to_owned(), json!(report.reference.source));
+    // A part of a reference is another reference.
+    let reference = match &report.reference {
+        Some(Side {
+            source,
+            chosen: Some(chosen),
+            ..
+        }) => format!("{source}, {chosen}"),
+        Some(side) => side.source.clone(),
+        None => "none".to_owned(),
+    };
+    line.insert("reference".to_owned(), json!(reference));
     if let Some(Compared { generated, .. }) = &report.compared
         && let (Some(samples), Some(classes)) = (generated.samples, &generated.chosen)
     {

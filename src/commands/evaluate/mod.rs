@@ -42,9 +42,6 @@ mod subset;
 
 /// Computes the metrics and prints them.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    if args.reference.is_none() && args.save_statistics.is_none() {
-        bail!("there is nothing to do: give --reference SOURCE, or --save-statistics FILE.npz");
-    }
     threads::limit(args.threads)?;
     request::check(args)?;
     let source = Source::open(args)?;
@@ -53,7 +50,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         if let Some(reference) = &args.reference {
             let (content, side) = source.reference(reference)?;
             let line = source.nll(&content)?;
-            source.answer(&source.report(None, side, vec![line]))?;
+            source.answer(&source.report(None, Some(side), vec![line]))?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -61,8 +58,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if let Some(path) = &args.save_statistics {
         statistics::save(path, &judged.set, args.covariance)?;
     }
-    if let Some(reference) = &args.reference {
-        source.answer(&source.compare(judged, reference)?)?;
+    let alone = args.save_statistics.is_none();
+    if args.reference.is_some() || alone {
+        source.answer(&source.compare(judged, args.reference.as_deref())?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -153,7 +151,13 @@ impl<'a> Source<'a> {
         if input::is_part(source) {
             return input::part_of_run(source, &self.model()?.0);
         }
-        input::read(source, self.args.moments, &self.args.reading.rules())
+        let content = input::read(source, self.args.moments, self.args.reading.rules())?;
+        if let Content::Images(images) = &content
+            && images.count() == 0
+        {
+            bail!("`{source}` holds no images");
+        }
+        Ok(content)
     }
 
     /// The reference, as far as it is used, and what is said of it.
@@ -325,7 +329,12 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn report(&self, compared: Option<Compared>, reference: Side, metrics: Vec<Line>) -> Report {
+    fn report(
+        &self,
+        compared: Option<Compared>,
+        reference: Option<Side>,
+        metrics: Vec<Line>,
+    ) -> Report {
         Report {
             compared,
             model: self.model.as_ref().map(|(_, model)| model.clone()),

@@ -17,7 +17,7 @@ pub struct ReadingArgs {
     #[arg(long, default_value_t)]
     unread: Unread,
     /// What pixels are before features of them are taken
-    #[arg(long = "as", value_enum, default_value = "bytes")]
+    #[arg(long = "as", value_name = "KIND", value_enum, default_value = "bytes")]
     pub taken: As,
 }
 
@@ -32,7 +32,7 @@ pub enum As {
 
 impl ReadingArgs {
     /// How files are read.
-    pub fn rules(&self) -> Rules {
+    pub fn rules(self) -> Rules {
         Rules {
             range: self.range,
             depth: self.depth,
@@ -41,7 +41,7 @@ impl ReadingArgs {
     }
 
     /// Images as features of them are taken.
-    pub fn taken(&self, images: Images) -> Images {
+    pub fn taken(self, images: Images) -> Images {
         match self.taken {
             As::Bytes => images.into_bytes(),
             As::Reals => images,
@@ -49,7 +49,7 @@ impl ReadingArgs {
     }
 
     /// What the convention of a number says of it, where features are of `kind`.
-    pub fn said(&self, kind: Kind) -> &'static str {
+    pub fn said(self, kind: Kind) -> &'static str {
         match (kind, self.taken) {
             // Their resizing begins with bytes, and says so.
             (Kind::Inception | Kind::Given, _) => "",
@@ -59,7 +59,7 @@ impl ReadingArgs {
     }
 
     /// Whether `--as reals` would change nothing.
-    pub fn idle(&self, kind: Kind, metrics: &[Metric]) -> bool {
+    pub fn idle(self, kind: Kind, metrics: &[Metric]) -> bool {
         self.taken == As::Reals
             && matches!(kind, Kind::Inception | Kind::Given)
             && !metrics.contains(&Metric::Lpips)

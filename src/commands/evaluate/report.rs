@@ -159,8 +159,9 @@ pub struct Report {
     /// The run that was opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<Model>,
-    /// What it is held against.
-    pub reference: Side,
+    /// What it is held against, where a metric needs that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Side>,
     /// Confidence level of the intervals.
     pub level: f64,
     /// The numbers.
@@ -178,15 +179,20 @@ impl Report {
             (None, Some(model)) => vec![format!("model      {}, step {}", model.run, model.step)],
             (None, None) => Vec::new(),
         };
-        let reference = match (&self.compared, self.reference.samples) {
-            (None, None) => match &self.reference.reading {
-                Some(reading) => format!("{} ({reading})", self.reference.source),
-                None => self.reference.source.clone(),
-            },
-            _ => self.reference.to_string(),
-        };
+        lines.extend(self.reference.as_ref().map(|side| {
+            let said = match (&self.compared, side.samples) {
+                // Of a model alone: its images were not counted.
+                (None, None) => [Some(side.source.clone()), side.chosen.clone()]
+                    .into_iter()
+                    .chain([side.reading.as_ref().map(|reading| format!("({reading})"))])
+                    .flatten()
+                    .collect::<Vec<_>>()
+                    .join(" "),
+                _ => side.to_string(),
+            };
+            format!("reference  {said}")
+        }));
         lines.extend([
-            format!("reference  {reference}"),
             String::new(),
             format!(
                 "{:width$}  {:>12}  {level:>26}  convention",

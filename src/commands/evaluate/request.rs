@@ -23,6 +23,14 @@ pub fn check(args: &Args) -> Result<()> {
              (--features pixels, encoder or inception)"
         );
     }
+    let needs_reference = args.metrics.iter().find(|m| !m.needs_no_reference());
+    if let (None, None, Some(metric)) = (&args.reference, &args.save_statistics, needs_reference) {
+        bail!(
+            "{} compares with real samples: give --reference SOURCE (is and lpips need none, and --save-statistics FILE.npz \
+             compares nothing)",
+            metric.name()
+        );
+    }
     for metric in &args.metrics {
         metric_fits(*metric, args)?;
     }

@@ -224,7 +224,7 @@ fn affinities(runs: &[Run], relations: &[Result<Relations, String>]) -> Markup {
                         p.quiet {
                             "Cosine of Ψ (as the encoder's phase left it), averaged parameters, "
                             (relations.labels.len()) @if relations.held_out { " held-out" } @else { " training" }
-                            " images of the classes " (classes(&relations.labels))
+                            " images of the classes " (classes(&relations.labels, run))
                             ". The base has had fewer steps than what follows: this shows what changed, not what the structural loss alone did."
                         }
                         (heat::figures(relations))
@@ -235,13 +235,14 @@ fn affinities(runs: &[Run], relations: &[Result<Relations, String>]) -> Markup {
     }
 }
 
-/// `0, 1, 2`.
-fn classes(labels: &[u32]) -> String {
+/// ``0 `cat`, 1 `dog` ``, or `0, 1` where classes have no names.
+fn classes(labels: &[u32], run: &Run) -> String {
+    let known = run.state.as_ref().and_then(|state| state.classes.as_ref());
     let mut labels = labels.to_vec();
     labels.dedup();
     labels
         .iter()
-        .map(ToString::to_string)
+        .map(|label| known.map_or_else(|| label.to_string(), |known| known.label(*label)))
         .collect::<Vec<_>>()
         .join(", ")
 }

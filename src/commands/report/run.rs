@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use sadm_gpu::config::Config;
 use sadm_gpu::train::checkpoint::{self, State};
+use sadm_gpu::train::history::{self, Event};
 use sadm_gpu::train::phases::{Span, phases};
 
 use super::log::Log;
@@ -41,6 +42,8 @@ pub struct Run {
     pub state: Option<State>,
     /// Number of parameters of θ and φ.
     pub parameters: [Option<usize>; 2],
+    /// What was changed after its beginning.
+    pub history: Vec<Event>,
     /// Sample grids: step and PNG.
     pub samples: Vec<(u64, Vec<u8>)>,
     /// Grids that are there and not shown.
@@ -99,6 +102,7 @@ impl Run {
             checkpoints: Vec::new(),
             state: None,
             parameters: [None; 2],
+            history: Vec::new(),
             samples: Vec::new(),
             omitted: 0,
             problems,
@@ -107,6 +111,10 @@ impl Run {
         run.problems.append(&mut run.log.problems);
         if let Some(evaluation) = &mut run.evaluation {
             run.problems.append(&mut evaluation.problems);
+        }
+        match history::read(folder) {
+            Ok(events) => run.history = events,
+            Err(reason) => run.problems.push(format!("{reason}; it is left out")),
         }
         run.read_checkpoints();
         run.read_samples();

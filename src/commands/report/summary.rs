@@ -18,7 +18,7 @@ const RECENT: Duration = Duration::from_secs(120);
 type Row = (&'static str, fn(&Run) -> String);
 
 /// The rows of the table.
-pub const ROWS: [Row; 14] = [
+pub const ROWS: [Row; 15] = [
     ("state", state),
     ("time in training steps", time),
     ("images per second, median", speed),
@@ -28,11 +28,13 @@ pub const ROWS: [Row; 14] = [
     ("worst shadow ratio", shadow),
     ("parameters", parameters),
     ("data, model, method", method),
+    ("classes: images", classes),
     ("seed", |run| key(run, "seed")),
     ("configuration, SHA-256", |run| hash(&run.config_sha256)),
     ("averaged parameters, SHA-256", averaged),
     ("checkpoints kept", checkpoints),
     ("version of sadm", version),
+    ("changed after its beginning", changed),
 ];
 
 const UNKNOWN: &str = "not known";
@@ -135,6 +137,11 @@ fn method(run: &Run) -> String {
         .join(", ")
 }
 
+fn classes(run: &Run) -> String {
+    let known = run.state.as_ref().and_then(|state| state.classes.as_ref());
+    known.map_or_else(|| UNKNOWN.to_owned(), ToString::to_string)
+}
+
 fn hash(text: &str) -> String {
     text.chars().take(HASH).chain(['…']).collect()
 }
@@ -158,6 +165,25 @@ fn version(run: &Run) -> String {
         Some(version) => version.to_owned(),
         None => UNKNOWN.to_owned(),
     }
+}
+
+/// What the history tells: where the first weights are from, and which keys had which values until when.
+fn changed(run: &Run) -> String {
+    let events = run.history.iter().flat_map(|event| {
+        let step = event.step;
+        let from = event.from.iter().map(|origin| {
+            format!(
+                "began with the weights of {} at step {}",
+                origin.run.display(),
+                origin.step
+            )
+        });
+        let changes = event.changes.iter();
+        let changes = changes
+            .map(move |change| format!("{} = {} until step {step}", change.key, change.from));
+        from.chain(changes).collect::<Vec<_>>()
+    });
+    joined(events.collect())
 }
 
 fn joined(parts: Vec<String>) -> String {

@@ -1,0 +1,396 @@
+//! A pass through networks as sizes alone: what is kept on the way forward, and what lives at once on the way back.
+
+use std::collections::BTreeMap;
+
+/// A tensor of a [`Sketch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Id(usize);
+
+/// What a tensor is to candle's graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A parameter or an input: nothing leads to it. Its own bytes are counted by whoever holds it.
+    Leaf,
+    /// A view of the tensor that it is made from.
+    View,
+    /// An operation whose gradient in each input is a tensor of its own.
+    Operation,
+    /// A sum: its gradient is that of each of its inputs.
+    Sum,
+}
+
+#[derive(Debug)]
+struct Node {
+    kind: Kind,
+    layer: usize,
+    bytes: f64,
+    inputs: Vec<usize>,
+    /// Whether a gradient is wanted here; the graph then keeps the tensor and all that it was made from.
+    tracked: bool,
+    /// Bytes that the operation needs for itself, forward and back.
+    scratch: [f64; 2],
+}
+
+/// Tensors in the order in which a pass makes them.
+///
+/// Sizes are real numbers: what a mistyped width asks for is beyond every integer, and must be refused, not overflow.
+#[derive(Debug, Default)]
+pub(super) struct Sketch {
+    nodes: Vec<Node>,
+    layers: Vec<String>,
+    current: usize,
+    parameters: BTreeMap<String, f64>,
+    frozen: bool,
+    /// Bytes of an element of what the networks compute in.
+    pub(super) width: f64,
+    /// Threads that work, and need room, at the same time.
+    pub(super) threads: f64,
+}
+
+/// Bytes of a parameter's number, and of one that the CPU computes with.
+pub(super) const WIDE: f64 = 4.0;
+
+impl Sketch {
+    pub(super) fn new(width: f64, threads: f64) -> Self {
+        Self {
+            width,
+            threads,
+            layers: vec![String::new()],
+            ..Self::default()
+        }
+    }
+
+    /// From now on parameters get no gradients, or do again.
+    pub(super) fn freeze(&mut self, frozen: bool) {
+        self.frozen = frozen;
+    }
+
+    /// What follows belongs to the layer `name`.
+    pub(super) fn at(&mut self, name: impl Into<String>) {
+        self.current = self.layers.len();
+        self.layers.push(name.into());
+    }
+
+    /// Something that the pass is given.
+    pub(super) fn input(&mut self, elements: f64) -> Id {
+        let bytes = elements * WIDE;
+        self.push(Kind::Leaf, bytes, &[], false, [0.0; 2])
+    }
+
+    /// The parameter `name` of the current layer, in the type of what it meets.
+    pub(super) fn parameter(&mut self, name: &str, elements: f64) -> Id {
+        let name = format!("{}.{name}", self.layers[self.current]);
+        self.parameters.insert(name, elements);
+        let tracked = !self.frozen;
+        let own = self.push(Kind::Leaf, elements * WIDE, &[], tracked, [0.0; 2]);
+        if self.width < WIDE {
+            return self.operation(elements, &[own], [0.0; 2]);
+        }
+        own
+    }
+
+    /// What an operation makes; `scratch` is what it needs for itself, forward and back, in elements of f32.
+    pub(super) fn operation(&mut self, elements: f64, inputs: &[Id], scratch: [f64; 2]) -> Id {
+        let mut scratch = scratch.map(|elements| elements * WIDE);
+        if self.width < WIDE {
+            // Narrow numbers are widened before, and narrowed after.
+            let of_inputs: f64 = inputs.iter().map(|id| self.nodes[id.0].bytes).sum();
+            let widened = of_inputs / self.width * WIDE + elements * WIDE;
+            scratch = [scratch[0] + widened, scratch[1] + 2.0 * widened];
+        }
+        self.made(Kind::Operation, elements * self.width, inputs, scratch)
+    }
+
+    /// As [`operation`](Self::operation), in f32 whatever the networks compute in.
+    pub(super) fn wide_operation(&mut self, elements: f64, inputs: &[Id]) -> Id {
+        self.made(Kind::Operation, elements * WIDE, inputs, [0.0; 2])
+    }
+
+    /// Squares, in f32; on the way back the product is one tensor and its double another.
+    pub(super) fn squares(&mut self, x: Id) -> Id {
+        let bytes = self.nodes[x.0].bytes;
+        self.made(Kind::Operation, bytes, &[x], [0.0, bytes])
+    }
+
+    /// `a + b`.
+    pub(super) fn sum(&mut self, a: Id, b: Id) -> Id {
+        let bytes = self.nodes[a.0].bytes;
+        self.made(Kind::Sum, bytes, &[a, b], [0.0; 2])
+    }
+
+    /// The same numbers in another shape.
+    pub(super) fn view(&mut self, of: Id) -> Id {
+        let bytes = self.nodes[of.0].bytes;
+        self.made(Kind::View, bytes, &[of], [0.0; 2])
+    }
+
+    /// Some elements of a tensor, as a view.
+    pub(super) fn part(&mut self, of: Id, elements: f64) -> Id {
+        self.made(Kind::View, elements * self.width, &[of], [0.0; 2])
+    }
+
+    /// A tensor's numbers in f32, each shown several times.
+    pub(super) fn broadcast(&mut self, of: Id, elements: f64) -> Id {
+        self.made(Kind::View, elements * WIDE, &[of], [0.0; 2])
+    }
+
+    /// The same numbers in the networks' type, which may be narrower than that in which they come.
+    pub(super) fn narrowed(&mut self, x: Id) -> Id {
+        if self.width < WIDE {
+            let bytes = self.nodes[x.0].bytes / WIDE * self.width;
+            return self.made(Kind::Operation, bytes, &[x], [0.0; 2]);
+        }
+        x
+    }
+
+    /// The same numbers in f32.
+    pub(super) fn widened(&mut self, x: Id) -> Id {
+        if self.width < WIDE {
+            return self.wide_operation(self.elements(x), &[x]);
+        }
+        x
+    }
+
+    /// The same numbers, through which no gradient goes.
+    pub(super) fn detached(&mut self, of: Id) -> Id {
+        let bytes = self.nodes[of.0].bytes;
+        self.push(Kind::View, bytes, &[of], false, [0.0; 2])
+    }
+
+    /// Elements of a tensor in the networks' type.
+    pub(super) fn elements(&self, id: Id) -> f64 {
+        self.nodes[id.0].bytes / self.width
+    }
+
+    fn made(&mut self, kind: Kind, bytes: f64, inputs: &[Id], scratch: [f64; 2]) -> Id {
+        let tracked = inputs.iter().any(|id| self.nodes[id.0].tracked);
+        self.push(kind, bytes, inputs, tracked, scratch)
+    }
+
+    fn push(
+        &mut self,
+        kind: Kind,
+        bytes: f64,
+        inputs: &[Id],
+        tracked: bool,
+        scratch: [f64; 2],
+    ) -> Id {
+        self.nodes.push(Node {
+            kind,
+            layer: self.current,
+            bytes,
+            inputs: inputs.iter().map(|id| id.0).collect(),
+            tracked,
+            scratch,
+        });
+        Id(self.nodes.len() - 1)
+    }
+
+    /// Numbers of each parameter by its name.
+    pub(super) fn parameters(&self) -> &BTreeMap<String, f64> {
+        &self.parameters
+    }
+
+    /// The bytes that the pass holds at once.
+    pub(super) fn peak(&self) -> Peak {
+        let (kept, forward) = self.forward();
+        Peak {
+            kept,
+            most: forward.max(self.back(kept)),
+            scratch: self.scratch(),
+        }
+    }
+
+    /// What is left when the pass has gone forward, and the most on its way.
+    fn forward(&self) -> (f64, f64) {
+        let kept = self.kept();
+        let mut last_use: Vec<usize> = (0..self.nodes.len()).collect();
+        for (i, node) in self.nodes.iter().enumerate() {
+            for &input in &node.inputs {
+                last_use[input] = i;
+            }
+        }
+        // What a view shows lives as long as the view.
+        for i in (0..self.nodes.len()).rev() {
+            if self.nodes[i].kind == Kind::View {
+                let of = self.nodes[i].inputs[0];
+                last_use[of] = last_use[of].max(last_use[i]);
+            }
+        }
+        let mut freed_at = vec![0.0; self.nodes.len()];
+        let (mut now, mut most) = (0.0, 0.0_f64);
+        for (i, node) in self.nodes.iter().enumerate() {
+            if matches!(node.kind, Kind::Operation | Kind::Sum) {
+                now += node.bytes;
+                if !kept[i] {
+                    freed_at[last_use[i]] += node.bytes;
+                }
+            }
+            most = most.max(now);
+            now -= freed_at[i];
+        }
+        (now, most)
+    }
+
+    /// Which tensors the graph holds: those with gradients, and what they were made from.
+    fn kept(&self) -> Vec<bool> {
+        let mut kept: Vec<bool> = self.nodes.iter().map(|node| node.tracked).collect();
+        for i in (0..self.nodes.len()).rev() {
+            let node = &self.nodes[i];
+            let holds = node.tracked || (node.kind == Kind::View && kept[i]);
+            if holds {
+                for &input in &node.inputs {
+                    kept[input] = true;
+                }
+            }
+        }
+        kept
+    }
+
+    /// Bytes of the tensors that gradients go through, without parameters.
+    #[cfg(test)]
+    pub(super) fn tracked(&self) -> f64 {
+        let made = |node: &&Node| matches!(node.kind, Kind::Operation | Kind::Sum) && node.tracked;
+        self.nodes.iter().filter(made).map(|node| node.bytes).sum()
+    }
+
+    /// The most on the way back, where candle keeps the gradient of each tensor until it comes to it, and adds to one of zeros.
+    fn back(&self, kept: f64) -> f64 {
+        let Some(last) = self.nodes.len().checked_sub(1) else {
+            return 0.0;
+        };
+        let mut has_gradient = vec![false; self.nodes.len()];
+        has_gradient[last] = true;
+        let mut gradients = self.nodes[last].bytes;
+        let mut most = kept + gradients;
+        for (i, node) in self.nodes.iter().enumerate().rev() {
+            if !(node.tracked && has_gradient[i]) || node.kind == Kind::Leaf {
+                continue;
+            }
+            let inputs = node
+                .inputs
+                .iter()
+                .filter(|&&input| self.nodes[input].tracked);
+            let own: f64 = match node.kind {
+                Kind::Operation => inputs.clone().map(|&input| self.nodes[input].bytes).sum(),
+                _ => 0.0,
+            };
+            for &input in inputs {
+                let bytes = self.nodes[input].bytes;
+                if !has_gradient[input] {
+                    has_gradient[input] = true;
+                    gradients += bytes;
+                }
+                // The gradient so far, what is added, and the sum.
+                most = most.max(kept + gradients + own + bytes);
+            }
+            gradients -= node.bytes;
+        }
+        most
+    }
+
+    /// The most that one operation needs for itself. Threads keep these buffers, so that they are there from then on.
+    fn scratch(&self) -> f64 {
+        let forward_only = |node: &Node| !node.tracked;
+        self.nodes.iter().fold(0.0, |most: f64, node| {
+            let back = if forward_only(node) {
+                0.0
+            } else {
+                node.scratch[1]
+            };
+            most.max(node.scratch[0]).max(back)
+        })
+    }
+
+    /// What each layer keeps, or needs for itself, whichever is more; the largest first.
+    pub(super) fn layers(&self) -> Vec<(&str, f64)> {
+        let kept = self.kept();
+        let mut of_layers = vec![[0.0_f64; 2]; self.layers.len()];
+        for (node, kept) in self.nodes.iter().zip(kept) {
+            let [held, scratch] = &mut of_layers[node.layer];
+            if kept && matches!(node.kind, Kind::Operation | Kind::Sum) {
+                *held += node.bytes;
+            }
+            *scratch = scratch.max(node.scratch[0]);
+            if node.tracked {
+                *scratch = scratch.max(node.scratch[1]);
+            }
+        }
+        let names = self.layers.iter().map(String::as_str);
+        let mut layers: Vec<_> = names
+            .zip(of_layers.into_iter().map(|[held, scratch]| held + scratch))
+            .collect();
+        layers.sort_by(|a, b| b.1.total_cmp(&a.1));
+        layers
+    }
+}
+
+/// Bytes that a pass holds besides parameters and inputs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Peak {
+    /// Tensors kept for the way back.
+    pub(super) kept: f64,
+    /// The most tensors at once, with gradients and without scratch.
+    pub(super) most: f64,
+    /// Buffers of the operations.
+    pub(super) scratch: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sketch() -> Sketch {
+        Sketch::new(WIDE, 2.0)
+    }
+
+    #[test]
+    fn a_chain_with_gradients_is_kept_and_one_without_is_not() {
+        let pass = |frozen: bool| {
+            let mut s = sketch();
+            s.freeze(frozen);
+            let x = s.input(100.0);
+            let w = s.parameter("w", 10.0);
+            let mut h = s.operation(100.0, &[x, w], [7.0, 9.0]);
+            for _ in 0..4 {
+                h = s.operation(100.0, &[h], [0.0; 2]);
+            }
+            s.peak()
+        };
+        // Five tensors of 400 bytes; on the way back two gradients, a sum and what is added.
+        let trained = pass(false);
+        assert_eq!(trained.kept.to_bits(), 2000_f64.to_bits());
+        assert_eq!(trained.most.to_bits(), (2000.0 + 4.0 * 400.0_f64).to_bits());
+        assert_eq!(trained.scratch.to_bits(), 36_f64.to_bits());
+        // Two at a time, the last of which is left; and the way forward alone needs no more.
+        let drawn = pass(true);
+        assert_eq!(
+            [drawn.kept, drawn.most].map(f64::to_bits),
+            [0.0, 800.0_f64].map(f64::to_bits)
+        );
+        assert_eq!(drawn.scratch.to_bits(), 28_f64.to_bits());
+    }
+
+    #[test]
+    fn a_gradient_that_waits_is_counted_until_its_turn() {
+        // A tensor that is used again at the end: its gradient waits while the way back goes through all between.
+        let mut s = sketch();
+        let w = s.parameter("w", 100.0);
+        let first = s.operation(100.0, &[w], [0.0; 2]);
+        let between = s.operation(1.0, &[first], [0.0; 2]);
+        let between = s.operation(100.0, &[between], [0.0; 2]);
+        s.sum(between, first);
+        // Kept: 400 + 4 + 400 + 400. At the sum: its own gradient, those of both inputs, and a sum: 4 × 400.
+        let peak = s.peak();
+        assert_eq!(peak.kept.to_bits(), 1204_f64.to_bits());
+        assert_eq!(peak.most.to_bits(), (1204.0 + 1600.0_f64).to_bits());
+    }
+
+    #[test]
+    fn absurd_sizes_are_large_numbers() {
+        let mut s = sketch();
+        let w = s.parameter("w", 1e30);
+        s.operation(1e300, &[w], [1e300; 2]);
+        assert!(s.peak().most >= 1e300, "{:?}", s.peak());
+    }
+}

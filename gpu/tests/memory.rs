@@ -1,0 +1,241 @@
+//! The estimate of a run's memory against what the run asks of the allocator.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use candle_core::Device;
+use sadm_gpu::config::Config;
+use sadm_gpu::memory::{Circumstances, Estimate, estimate, gibibytes};
+use sadm_gpu::random::Streams;
+use sadm_gpu::train::players::ImageKind;
+use sadm_gpu::train::{HoldOut, Silent, Trainer, dataset, split};
+
+/// The system's allocator, counting.
+struct Counting;
+
+/// Bytes that are held, and the most that ever were.
+static NOW: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+fn more(bytes: usize) {
+    let now = NOW.fetch_add(bytes, Ordering::Relaxed) + bytes;
+    MOST.fetch_max(now, Ordering::Relaxed);
+}
+
+#[expect(
+    unsafe_code,
+    reason = "every call is the system's own; only sizes are counted beside it"
+)]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        more(layout.size());
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        more(layout.size());
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
+        more(size);
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// What is measured is the whole process: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// The estimate may be this much below what is measured, and this much above.
+const FACTORS: [f64; 2] = [0.9, 1.35];
+
+fn config(preset: &str, sets: &[&str]) -> Config {
+    let short = [
+        "train.steps=8",
+        "phases.encoder=0.25",
+        "phases.denoise=0.25",
+        "phases.guided=0.25",
+        "phases.adversarial=0.25",
+        // Without an observer there is no shadow check.
+        "shadow.every=0",
+        "sample.steps=2",
+        "sample.every=0",
+    ];
+    let config = Config::preset(preset).expect("a preset");
+    config
+        .with_sets(short.iter().chain(sets).copied())
+        .expect("known keys")
+}
+
+/// Estimated bytes, and those that the run held at its fullest, both beyond its images.
+fn judged(config: &Config) -> (Estimate, f64) {
+    let data = dataset(config).expect("images");
+    let images = ImageKind::of(&data).expect("square images");
+    let bytes = (data.images.len() * size_of::<f32>()) as f64;
+    let (_, held_out) = split(
+        &data,
+        config.data.holdout,
+        Streams::new(config.seed),
+        HoldOut::ByClass,
+    )
+    .expect("parts");
+    let held_out = held_out.len();
+    drop(data);
+    let threads = rayon::current_num_threads();
+    let around = Circumstances {
+        images,
+        data: bytes,
+        held_out,
+        threads,
+        resumed: false,
+    };
+    let estimated = estimate(config, &around);
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = NOW.load(Ordering::SeqCst);
+    MOST.store(before, Ordering::SeqCst);
+    Trainer::new(config.clone(), folder.path(), &Device::Cpu, None, false)
+        .expect("a run")
+        .run(&mut Silent, &AtomicBool::new(false))
+        .expect("a run without a fault");
+    let held = MOST.load(Ordering::SeqCst) - before;
+    (estimated, held as f64 - bytes)
+}
+
+#[track_caller]
+fn holds(name: &str, config: &Config) {
+    let _alone = ALONE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (estimated, held) = judged(config);
+    let ratio = estimated.bytes / held;
+    let said = format!(
+        "{name}: {} estimated in {} ({:?}), {} held, ratio {ratio:.3}",
+        gibibytes(estimated.bytes),
+        estimated.when,
+        estimated.layer,
+        gibibytes(held)
+    );
+    println!("{said}");
+    if std::env::var_os("SADM_LOOK").is_some() {
+        return;
+    }
+    assert!((FACTORS[0]..=FACTORS[1]).contains(&ratio), "{said}");
+}
+
+/// Two classes of coloured noise.
+fn pictures(folder: &Path, side: u32, count: u32) -> String {
+    for class in 0..2 {
+        let within = folder.join(class.to_string());
+        std::fs::create_dir_all(&within).expect("a folder");
+        for number in 0..count {
+            let pixel = |x: u32, y: u32| {
+                let noise =
+                    (x * 7919 + y * 104_729 + number * 31 + class * 17).wrapping_mul(2_654_435_761);
+                image::Rgb([(noise >> 24) as u8, (noise >> 16) as u8, (noise >> 8) as u8])
+            };
+            image::RgbImage::from_fn(side, side, pixel)
+                .save(within.join(format!("{number}.png")))
+                .expect("a picture");
+        }
+    }
+    format!("data.dir={}", folder.display())
+}
+
+#[test]
+fn the_digits() {
+    holds("digits", &config("digits", &[]));
+    holds("digits-dit", &config("digits-dit", &[]));
+}
+
+#[test]
+fn the_digits_in_every_phase_alone() {
+    for phase in ["encoder", "guided", "adversarial"] {
+        let only: Vec<String> = ["encoder", "denoise", "guided", "adversarial"]
+            .map(|other| {
+                // θ needs a phase: after that of the encoder one step of one image.
+                let share = f64::from(u8::from(other == phase));
+                format!("phases.{other}={share:.1}")
+            })
+            .into();
+        let mut sets: Vec<&str> = only.iter().map(String::as_str).collect();
+        if phase == "encoder" {
+            sets.extend(["phases.denoise=0.01", "encoder.batch=512"]);
+        }
+        holds(phase, &config("digits", &sets));
+    }
+    holds("none", &config("digits", &["structure.method=none"]));
+}
+
+#[test]
+fn what_rounds_ask_for_besides() {
+    let large = "train.batch=128";
+    for sets in [
+        &["adversarial.until=balance", large][..],
+        &[
+            "adversarial.phi_steps=2",
+            "model.unet.emb_dim=2048",
+            "train.batch=8",
+        ],
+        &["structure.relation=euclidean", "train.batch=160"],
+        &[
+            "structure.distance=absolute",
+            "encoder.dim=16",
+            "train.batch=512",
+        ],
+        &["train.compute=bf16"],
+        &["train.compute=bf16", "model.kind=dit", "model.dit.heads=2"],
+    ] {
+        holds(&sets.join(" "), &config("digits", sets));
+    }
+}
+
+#[test]
+fn a_few_large_pictures_and_many_small_samples() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = pictures(folder.path(), 64, 8);
+    let own = [
+        "data.dataset=images",
+        &dir,
+        "train.batch=4",
+        "encoder.batch=4",
+        "sample.count=2",
+    ];
+    let with = |more: &[&str]| config("digits", &[&own, more].concat());
+    holds("attention", &with(&[]));
+    holds(
+        "no attention",
+        &with(&[
+            "model.unet.channels=[32, 64, 64]",
+            "model.unet.attention=[]",
+        ]),
+    );
+    holds(
+        "patches",
+        &with(&["model.unet.channels=[24, 40]", "model.unet.attention=[]"]),
+    );
+    holds("dit", &with(&["model.kind=dit", "model.dit.patch=4"]));
+    holds(
+        "samples",
+        &with(&["sample.count=40", "train.batch=2", "encoder.batch=2"]),
+    );
+    holds(
+        "wide",
+        &with(&[
+            "model.unet.channels=[256]",
+            "model.unet.attention=[]",
+            "train.batch=2",
+            "data.limit=4",
+        ]),
+    );
+}
