@@ -107,6 +107,7 @@ def main():
     book = pathlib.Path(given.book).resolve()
     once = ("toc.html", "404.html", "print.html", "index.html")  # frames, and pages that repeat others
     pages = sorted(p for p in book.glob("*.html") if p.name not in once and given.only in p.name)
+    pages = [p for p in pages if 'http-equiv="refresh"' not in p.read_text(encoding="utf-8")]  # an old name of a page
     if not pages:
         sys.exit(f"no pages in {book} with {given.only!r} in their name: run `make book` first")
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") \

@@ -6,8 +6,9 @@ cd "$(dirname "$0")/.."
 command -v mdbook >/dev/null || cargo install --locked mdbook@0.5.4
 command -v mdbook-katex >/dev/null || cargo install --locked --version "^0.10" mdbook-katex
 
-# The figures first: the chapters include them.
+# The figures and listings first: the chapters include them.
 cargo run --quiet --package sadm-docs --example figures
+cargo run --quiet --package sadm-docs --example listings
 mdbook build docs
 
 # The rustdoc of these three crates alone, so that its search knows no page that the book lacks; what other `cargo doc`

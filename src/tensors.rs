@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use ndarray::ArrayD;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, View};
+use serde_json::Value;
 
 use crate::files;
 use crate::names::{nearest, quoted};
@@ -37,15 +38,80 @@ pub fn read_exactly(path: &Path, required: &[&str], optional: &[&str]) -> Result
         names.sort_unstable();
         match names.into_iter().find(|name| !tensors.contains_key(*name)) {
             None => Ok(tensors),
-            Some(other) => {
-                let known = [required, optional].concat();
-                let hint = nearest(other, known.iter().copied())
-                    .map(|name| format!("did you mean `{name}`? "))
-                    .unwrap_or_default();
-                bail!("unknown tensor `{other}`; {hint}known: {}", quoted(&known))
-            }
+            Some(other) => Err(unknown(other, required, optional)),
         }
     })
+}
+
+/// The tensors `required` and those of `optional` that are among `NAME=NUMBERS`, where the numbers are a list of equally
+/// long lists, as deep as the tensor has axes: `t=[0.5, 1]`, `atoms=[[1, 0], [0, 2]]`.
+///
+/// # Errors
+/// Text without `=`; what is no list of numbers, or one of unequal lists, or empty; a name given twice, missing or unknown.
+pub fn parse_exactly(given: &[String], required: &[&str], optional: &[&str]) -> Result<Tensors> {
+    let mut tensors = Tensors::new();
+    for text in given {
+        let (name, numbers) = text
+            .split_once('=')
+            .ok_or_else(|| anyhow!("a tensor must be NAME=NUMBERS, got `{text}`"))?;
+        let name = name.trim();
+        if !required.contains(&name) && !optional.contains(&name) {
+            return Err(unknown(name, required, optional));
+        }
+        let tensor = parsed(numbers).map_err(|reason| {
+            anyhow!("tensor `{name}` must be a list of numbers, or of equally long lists of them: {reason}")
+        })?;
+        if tensors.insert(name.to_owned(), tensor).is_some() {
+            bail!("tensor `{name}` is given twice");
+        }
+    }
+    match required.iter().find(|name| !tensors.contains_key(**name)) {
+        None => Ok(tensors),
+        Some(name) => bail!("there is no tensor `{name}`; needed: {}", quoted(required)),
+    }
+}
+
+/// A tensor from a list of lists, as JSON writes it.
+fn parsed(text: &str) -> Result<ArrayD<f64>> {
+    let value: Value = serde_json::from_str(text)?;
+    let (mut shape, mut level) = (Vec::new(), &value);
+    while let Value::Array(items) = level {
+        shape.push(items.len());
+        level = items.first().ok_or_else(|| anyhow!("an empty list"))?;
+    }
+    if shape.is_empty() {
+        bail!("`{text}` is no list");
+    }
+    let mut elements = Vec::new();
+    flatten(&value, &shape, &mut elements)?;
+    Ok(ArrayD::from_shape_vec(shape, elements)?)
+}
+
+/// Appends the numbers of a list that must have this shape.
+fn flatten(value: &Value, shape: &[usize], elements: &mut Vec<f64>) -> Result<()> {
+    match (value, shape) {
+        (Value::Number(number), []) => {
+            let number = number.as_f64().filter(|x| x.is_finite());
+            elements.push(number.ok_or_else(|| anyhow!("{value} is no finite number"))?);
+            Ok(())
+        }
+        (Value::Array(items), [length, inner @ ..]) if items.len() == *length => items
+            .iter()
+            .try_for_each(|item| flatten(item, inner, elements)),
+        (Value::Array(items), [length, ..]) => {
+            bail!("a list of {} stands beside one of {length}", items.len())
+        }
+        _ => bail!("{value} stands where its neighbours differ in depth or are no numbers"),
+    }
+}
+
+/// "unknown tensor …", with the nearest known one.
+fn unknown(other: &str, required: &[&str], optional: &[&str]) -> anyhow::Error {
+    let known = [required, optional].concat();
+    let hint = nearest(other, known.iter().copied())
+        .map(|name| format!("did you mean `{name}`? "))
+        .unwrap_or_default();
+    anyhow!("unknown tensor `{other}`; {hint}known: {}", quoted(&known))
 }
 
 /// What `f` makes of a file; errors name it.
@@ -190,6 +256,47 @@ impl View for LittleEndian {
 mod tests {
     use super::*;
     use ndarray::array;
+
+    #[test]
+    fn numbers_are_read_row_by_row() -> Result<()> {
+        let given = [
+            "a=[[1, 2.5, -3], [4e-1, 5, 6]]".to_owned(),
+            "b=[7]".to_owned(),
+        ];
+        let read = parse_exactly(&given, &["a"], &["b", "c"])?;
+        assert_eq!(
+            read["a"],
+            array![[1.0, 2.5, -3.0], [0.4, 5.0, 6.0]].into_dyn()
+        );
+        assert_eq!(read["b"], array![7.0].into_dyn());
+        assert_eq!(read.len(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn numbers_that_make_no_tensor_are_refused() {
+        let said = |given: &[&str]| {
+            let given: Vec<String> = given.iter().map(|&g| g.to_owned()).collect();
+            parse_exactly(&given, &["a"], &[])
+                .expect_err("refused")
+                .to_string()
+        };
+        for (given, why) in [
+            ("a", "NAME=NUMBERS"),
+            ("a=3", "no list"),
+            ("a=[]", "an empty list"),
+            ("a=[[1, 2], [3]]", "a list of 1 stands beside one of 2"),
+            ("a=[1, [2]]", "differ in depth"),
+            ("a=[1, \"x\"]", "differ in depth or are no numbers"),
+            ("a=[1, 1e999]", "must be a list of numbers"),
+            ("a=[1", "must be a list of numbers"),
+            ("b=[1]", "unknown tensor `b`"),
+        ] {
+            assert!(said(&[given]).contains(why), "{given}: {}", said(&[given]));
+        }
+        assert!(said(&["a=[1]", "a=[2]"]).contains("given twice"));
+        assert!(said(&[]).contains("there is no tensor `a`"));
+    }
 
     #[test]
     fn what_is_written_is_read_back_bit_for_bit() -> Result<()> {

@@ -20,6 +20,7 @@ mod report;
 mod report_drawing;
 mod runs;
 mod sample;
+mod shown;
 mod small_networks;
 mod support;
 mod sweep;

@@ -124,6 +124,41 @@ fn jensen_has_its_values() {
 }
 
 #[test]
+fn jensen_takes_numbers_and_prints_its_own() {
+    // The instance of the book's chapter on joint samples, with the four members of Eq. 14 that it prints.
+    let mut command = crate::support::sadm();
+    command.args([
+        "oracle",
+        "jensen",
+        "--set=schedule=cosine",
+        "--set=gamma=0.5",
+    ]);
+    for tensor in [
+        "atoms=[[1, 0], [0, 2], [-1, 0.5]]",
+        "prior=[0.5, 0.25, 0.25]",
+        "yi=[[0.9, 0.2]]",
+        "yj=[[-0.3, 1.1]]",
+        "t=[0.40966552939826695]",
+        "r=[0.25]",
+    ] {
+        command.args(["--tensor", tensor]);
+    }
+    let printed = command.assert().success().get_output().stdout.clone();
+    let answer: serde_json::Value = serde_json::from_slice(&printed).expect("one JSON object");
+    for (name, want) in [
+        ("q_r", 0.4411),
+        ("plug_in", 0.5033),
+        ("error2", 0.0039),
+        ("gap", 0.0995),
+        ("jensen", 0.1033),
+        ("bound", 0.4369),
+    ] {
+        let got = answer["values"][name][0].as_f64().expect("a number");
+        assert!((got - want).abs() < 5e-5, "{name}: {got}");
+    }
+}
+
+#[test]
 fn jensen_takes_the_predictions_it_is_given() {
     let folder = Folder::new();
     let mut given = inputs();

@@ -7,7 +7,7 @@ use crate::runs::{contents, tiny, train};
 use crate::support::{Folder, error_of, sadm};
 
 /// 16 pictures of 8×8 pixels in each of two classes: bright above, bright on the left.
-fn pictures(folder: &Path) {
+pub fn pictures(folder: &Path) {
     for (class, name) in ["above", "left"].into_iter().enumerate() {
         let inside = folder.join(name);
         std::fs::create_dir_all(&inside).expect("a folder");

@@ -54,10 +54,10 @@ pub fn homogeneity() -> Result<Figure> {
                 loss(Relation::Cosine)?,
             ),
             Series::new(
-                "its bound 4η(1 − 1/B)",
+                "its bound 2η",
                 Colour::Grey,
                 Stroke::Dotted,
-                graph(&factors, |_| 4.0 * (1.0 - 1.0 / 2.0)),
+                graph(&factors, |_| 2.0),
             ),
         ],
     };

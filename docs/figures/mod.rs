@@ -6,6 +6,8 @@
 mod affinity;
 mod bounds;
 mod chart;
+mod diagram;
+mod diagrams;
 mod errata;
 mod forward;
 mod game;
@@ -14,6 +16,7 @@ mod likelihood;
 mod neighbours;
 mod orders;
 mod precision;
+mod structure;
 mod svg;
 mod symmetry;
 mod table;
@@ -24,6 +27,7 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, Result};
 
 use chart::Panel;
+use diagram::Diagram;
 use svg::escaped;
 use table::Table;
 
@@ -86,6 +90,17 @@ impl Figure {
         Ok(self)
     }
 
+    /// With boxes and arrows.
+    fn diagram(mut self, title: &str, diagram: &Diagram, alt: &str) -> Result<Self> {
+        self.panels.push(Picture {
+            title: title.to_owned(),
+            svg: diagram.svg(alt).with_context(|| self.name)?,
+            key: String::new(),
+            small: false,
+        });
+        Ok(self)
+    }
+
     /// As a chapter includes it: HTML without an empty line, which would end the block.
     pub fn html(&self) -> String {
         let mut html = format!(
@@ -130,6 +145,12 @@ pub fn all() -> Result<Vec<Figure>> {
         affinity::two_models()?,
         forward::schedules()?,
         forward::two_atoms()?,
+        structure::tangent()?,
+        structure::small_noise()?,
+        diagrams::training_step()?,
+        diagrams::joint_graph()?,
+        orders::trajectories()?,
+        neighbours::controller()?,
         precision::three_forms()?,
         joint::chain_of_eq_14()?,
         joint::relation_score()?,

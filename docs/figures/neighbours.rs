@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use sadm_reference::schedule::{Schedule, VpLinear};
-use sadm_theory::statements::jensen_shannon;
+use sadm_theory::statements::{Controller, jensen_shannon};
 
 use super::chart::{Axis, Panel, Series, number};
 use super::svg::{Colour, Stroke};
@@ -69,4 +69,68 @@ pub fn divergence() -> Result<Figure> {
     Figure::new("noised-divergence", caption)
         .panel(&over_shift, "without noise a horizontal line with one point at zero, with noise smooth valleys that widen")?
         .panel(&over_time, "each divergence falls from ln 2 to zero as noise grows, the later the larger the distance")
+}
+
+/// T under the controller, from both ends, and with a discriminator that is always sure.
+pub fn controller() -> Result<Figure> {
+    let rule = Controller {
+        shortest: 5.0,
+        longest: 1000.0,
+        gain: 8.0,
+        target: 0.6,
+    };
+    // Less sure, the longer the chain: sure of everything without noise, of half the images at T = 500.
+    let confidence = |length: f64| (-length * std::f64::consts::LN_2 / 500.0).exp();
+    let played = |mut length: f64, sure: &dyn Fn(f64) -> f64| {
+        let steps = (0..=160).map(|k| {
+            let at = (f64::from(k), length);
+            length = rule.step(length, sure(length));
+            at
+        });
+        steps.collect::<Vec<_>>()
+    };
+    let meets = -500.0 * rule.target.ln() / std::f64::consts::LN_2;
+    let panel = Panel {
+        title: String::new(),
+        x: Axis::linear("updates of the controller", 0.0, 160.0),
+        y: Axis::linear("length T of the chain", 0.0, 1050.0),
+        series: vec![
+            Series::new(
+                "from T = 5",
+                Colour::Blue,
+                Stroke::Solid,
+                played(5.0, &confidence),
+            ),
+            Series::new(
+                "from T = 1000",
+                Colour::Orange,
+                Stroke::Dashed,
+                played(1000.0, &confidence),
+            ),
+            Series::new(
+                "from T = 5, D always right",
+                Colour::Purple,
+                Stroke::Dotted,
+                played(5.0, &|_| 1.0),
+            ),
+            Series::new(
+                "where r_d meets its target",
+                Colour::Grey,
+                Stroke::Dots,
+                graph(&places(0.0, 160.0, 32), |_| meets),
+            ),
+        ],
+    };
+    let caption = format!(
+        "The controller with C = {}, d_target = {}, T between {} and {}, against a made-up discriminator with r_d = 2^(−T/500). It reaches T = {:.0}, where r_d is the          target, from both sides, and then goes back and forth by C. A discriminator that is always right drives it to its end.",
+        number(rule.gain),
+        number(rule.target),
+        number(rule.shortest),
+        number(rule.longest),
+        meets
+    );
+    Figure::new("controller", caption).panel(
+        &panel,
+        "a rising and a falling line meet at one height and stay there; a third rises to the upper end",
+    )
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use sadm_docs::figures::{self, Figure};
+use sadm_docs::listings;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -169,13 +170,23 @@ fn unlabelled_sections(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// The pages that list formulas.
+const LISTS: [&str; 6] = [
+    "formulas.md",
+    "laws.md",
+    "bounds.md",
+    "diffusion-gan.md",
+    "symmetry.md",
+    "transport.md",
+];
+
 #[test]
 fn every_formula_leads_to_the_code() {
     let mut wrong = Vec::new();
     for (path, text) in with_text(chapters()) {
         let name = path.file_name().expect("a file").to_string_lossy();
-        // Pages 01 to 09 list formulas, each part of them under its label; the others tell, and link as they go.
-        let missing = if name.starts_with('0') {
+        // Some pages list formulas, each part of them under its label; the others tell, and link as they go.
+        let missing = if LISTS.contains(&name.as_ref()) {
             unlabelled_sections(&text)
         } else {
             unlinked(&text)
@@ -362,6 +373,107 @@ fn the_summary_lists_every_chapter() {
     }
 }
 
+/// Pages that are looked up, not read.
+const APPENDICES: [&str; 5] = [
+    "SUMMARY.md",
+    "introduction.md",
+    "equations.md",
+    "notation.md",
+    "formulas.md",
+];
+
+/// What a chapter lacks of its frame: a question below the title, a summary, exercises with folded solutions.
+fn unframed(text: &str) -> Vec<&'static str> {
+    let first = text.lines().skip(1).find(|l| !l.trim().is_empty());
+    let asks = first.is_some_and(|l| l.starts_with('*'));
+    let question = text.split("\n\n").nth(1).unwrap_or_default();
+    let exercises = text.split("\n## Exercises\n").nth(1).unwrap_or_default();
+    let asked = exercises.matches("\n**").count();
+    let solved = exercises
+        .matches("<details><summary>Solution</summary>\n\n")
+        .count();
+    let parts = [
+        ("a question", asks && question.trim_end().ends_with("?*")),
+        ("a summary", text.contains("\n## Summary\n")),
+        ("exercises", asked > 0),
+        ("a solution for each exercise", asked == solved),
+        (
+            "an end of each solution",
+            exercises.matches("\n</details>\n").count() == solved,
+        ),
+    ];
+    let lacking = parts.into_iter().filter(|(_, there)| !there);
+    lacking.map(|(what, _)| what).collect()
+}
+
+#[test]
+fn every_chapter_asks_sums_up_and_sets_exercises() {
+    for (path, text) in with_text(chapters()) {
+        let name = path.file_name().expect("a file").to_string_lossy();
+        let lacking = unframed(&text);
+        assert!(
+            APPENDICES.contains(&name.as_ref()) || lacking.is_empty(),
+            "{name} has no {}",
+            lacking.join(", no ")
+        );
+    }
+}
+
+#[test]
+fn a_chapter_without_its_frame_is_noticed() {
+    let whole = "# A\n\n*Why\nso?*\n\n## Summary\n\n- b\n\n## Exercises\n\n**1. C.** d\n\n<details><summary>Solution</summary>\n\ne\n\n</details>\n";
+    assert!(unframed(whole).is_empty(), "{:?}", unframed(whole));
+    assert_eq!(unframed(&whole.replace("so?*", "so.*")), ["a question"]);
+    assert_eq!(
+        unframed(&whole.replace("## Summary", "## End")),
+        ["a summary"]
+    );
+    assert_eq!(
+        unframed(&whole.replace("</details>", "")),
+        ["an end of each solution"]
+    );
+    assert_eq!(
+        unframed(&whole.replace("**1. C.** d\n", "**1. C.** d\n\n**2. F.** g\n")),
+        ["a solution for each exercise"]
+    );
+}
+
+/// The chapters in the order of the summary.
+fn in_order() -> Vec<(String, String)> {
+    let summary = read(&root().join("docs/src/SUMMARY.md"));
+    let pages = summary
+        .split("](")
+        .skip(1)
+        .filter_map(|p| p.split_once(')'));
+    pages
+        .map(|(page, _)| (page.to_owned(), read(&root().join("docs/src").join(page))))
+        .collect()
+}
+
+#[test]
+fn the_map_of_equations_is_complete() {
+    let map = read(&root().join("docs/src/equations.md"));
+    let (sadm, _) = map
+        .split_once("## Diffusion-GAN")
+        .expect("SADM comes first");
+    for number in 1..=15 {
+        assert!(sadm.contains(&format!("\n| {number} | ")), "Eq. {number}");
+    }
+    let order = in_order();
+    let at = |page: &str| order.iter().position(|(p, _)| p == page);
+    // Along the paper's numbers the derivations come in the book's order.
+    let rows = sadm
+        .lines()
+        .filter(|l| l.starts_with("| ") && l.contains(".md"));
+    let pages: Vec<usize> = rows
+        .filter_map(|row| at(row.split("](").nth(1)?.split([')', '#']).next()?))
+        .collect();
+    let before_game: Vec<usize> = pages.iter().copied().take(7).collect();
+    assert!(before_game.is_sorted(), "{before_game:?}");
+    let joint: Vec<usize> = pages.iter().copied().skip(pages.len() - 5).collect();
+    assert!(joint.is_sorted(), "{joint:?}");
+}
+
 #[test]
 fn the_tables_are_what_the_registry_generates() {
     let path = root().join("docs/src/generated/statements.md");
@@ -383,8 +495,8 @@ fn included(text: &str) -> Vec<&str> {
 fn what_a_chapter_includes_exists() {
     for (path, text) in with_text(chapters()) {
         for target in included(&text) {
-            if target.starts_with(FIGURES) {
-                continue; // see `every_figure_is_shown_once`
+            if target.starts_with(FIGURES) || target.starts_with(LISTINGS) {
+                continue; // see `every_figure_is_shown_once`, `what_is_shown_of_the_sources_exists`
             }
             let (file, anchor) = target.split_once(':').expect("a file and an anchor");
             let included = read(&path.parent().expect("a directory").join(file));
@@ -400,6 +512,39 @@ fn what_a_chapter_includes_exists() {
 /// The figures, drawn once for all tests.
 static DRAWN: LazyLock<Vec<Figure>> =
     LazyLock::new(|| figures::all().expect("every figure is drawn"));
+
+/// The folder of what is cut out of the sources, as a chapter names it.
+const LISTINGS: &str = "../generated/code/";
+
+#[test]
+fn what_is_shown_of_the_sources_exists() {
+    let mut shown = 0;
+    for (path, text) in with_text(chapters()) {
+        let name = path.display();
+        for (file, item) in listings::shown(&text).unwrap_or_else(|e| panic!("{name}: {e:#}")) {
+            let listing = listings::listing(&root(), &file, &item);
+            let listing = listing.unwrap_or_else(|e| panic!("{name}: {e:#}"));
+            let lines = listing.lines().count();
+            assert!(
+                lines <= 90,
+                "{name}: {item} has {lines} lines, more than a page"
+            );
+            shown += 1;
+        }
+        let included = included(&text)
+            .into_iter()
+            .filter(|i| i.starts_with(LISTINGS))
+            .count();
+        let ignored = text
+            .matches("```rust,ignore\n{{#include ../generated/code/")
+            .count();
+        assert!(
+            included == 0 || ignored > 0,
+            "{name}: what is shown is no code block"
+        );
+    }
+    assert!(shown > 20, "the book shows the functions that it is about");
+}
 
 /// The figures' folder as a chapter names it.
 const FIGURES: &str = "../generated/figures/";
@@ -460,6 +605,51 @@ fn page_links(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Whether a page has an anchor or a heading that a link may name.
+fn has_anchor(text: &str, label: &str) -> bool {
+    let slug = |heading: &str| -> String {
+        let kept = heading
+            .chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.map(|c| {
+            if c == ' ' {
+                '-'
+            } else {
+                c.to_ascii_lowercase()
+            }
+        })
+        .collect()
+    };
+    let headings = text.lines().filter_map(|l| l.strip_prefix("## "));
+    text.contains(&format!("<a id=\"{label}\">")) || headings.map(slug).any(|s| s == label)
+}
+
+#[test]
+fn old_names_of_pages_lead_somewhere() {
+    let settings = read(&root().join("docs/book.toml"));
+    let lines = settings.lines().filter_map(|l| l.strip_prefix("\"/"));
+    let mut count = 0;
+    for (old, new) in lines.filter_map(|l| l.split_once("\" = \"")) {
+        let new = new.trim_end_matches('"');
+        let (page, label) = new.split_once('#').unwrap_or((new, ""));
+        let source = root().join("docs/src").join(page.replace(".html", ".md"));
+        assert!(source.exists(), "{old} leads to {new}, which is no page");
+        assert!(
+            label.is_empty() || has_anchor(&read(&source), label),
+            "{old} leads to {new}, which is no label"
+        );
+        count += 1;
+    }
+    assert!(count > 26, "every page had another name: {count}");
+}
+
+#[test]
+fn an_anchor_is_a_label_or_a_heading() {
+    let text = "# A\n\n## The cost, and why\n\n<a id=\"eq:b\"></a>\n";
+    assert!(has_anchor(text, "the-cost-and-why") && has_anchor(text, "eq:b"));
+    assert!(!has_anchor(text, "the-cost") && !has_anchor(text, "b"));
+}
+
 #[test]
 fn links_between_chapters_lead_to_a_label() {
     for (path, text) in with_text(chapters()) {
@@ -467,7 +657,7 @@ fn links_between_chapters_lead_to_a_label() {
             let target = path.parent().expect("a directory").join(&file);
             assert!(target.exists(), "{}: {file}", path.display());
             assert!(
-                label.is_empty() || read(&target).contains(&format!("<a id=\"{label}\">")),
+                label.is_empty() || has_anchor(&read(&target), &label),
                 "{}: {file}#{label} names no label",
                 path.display()
             );
@@ -528,15 +718,25 @@ fn a_function_that_does_not_exist_is_noticed() {
 
 #[test]
 fn relative_links_lead_somewhere() {
-    for file in ["README.md", "CONTRIBUTING.md", "fixtures/README.md"] {
-        let path = root().join(file);
-        let text = read(&path);
+    let mut paths = files(&root().join("docs/measurements"), "md");
+    paths.extend(
+        [
+            "README.md",
+            "CONTRIBUTING.md",
+            "CHANGELOG.md",
+            "fixtures/README.md",
+        ]
+        .map(|f| root().join(f)),
+    );
+    for path in paths {
+        let (file, text) = (path.display(), read(&path));
         for piece in text.split("](").skip(1) {
             let Some((link, _)) = piece.split_once(')') else {
                 continue;
             };
             if !link.contains("://") && !link.starts_with('#') {
-                let target = path.parent().expect("a directory").join(link);
+                let page = link.split('#').next().unwrap_or(link);
+                let target = path.parent().expect("a directory").join(page);
                 assert!(
                     target.exists(),
                     "{file} links to {link}, which does not exist"

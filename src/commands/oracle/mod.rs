@@ -1,11 +1,13 @@
 //! `sadm oracle`: quantities of the exact f64 reference, for implementations in any language.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use ndarray::ArrayViewD;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::files;
 use crate::tensors::{self, Tensors};
@@ -28,10 +30,12 @@ Examples:
   sadm oracle structural-loss --input features.safetensors --set relation=rbf \\
       --set bandwidth=2 --output answer.safetensors
   sadm oracle edm-sigmas --set steps=18 --output sigmas.safetensors
+  sadm oracle transition --tensor 's=[0.25]' --tensor 't=[0.5]'
 
-The input holds tensors named as in `sadm oracle list`, f32 or f64; the output is f64. One JSON
-object on standard output gives the scalars, the parameters used and the shapes; for quantities
-that may cancel, `bounds` says how far a scalar can be from the exact value (running-error bound).";
+The input holds tensors named as in `sadm oracle list`, f32 or f64; the output is f64. A few
+numbers can stand on the command line instead, as lists of lists. One JSON object on standard
+output gives the scalars, the parameters used and the shapes, and small tensors themselves where
+no file is written; for quantities that may cancel, `bounds` says how far a scalar can be from the exact value (running-error bound).";
 
 /// The arguments of `sadm oracle`.
 #[derive(Debug, clap::Args)]
@@ -42,6 +46,9 @@ pub struct Args {
     /// The input tensors, a safetensors file
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
+    /// An input tensor in place of a file, as `NAME=[[1, 2], [3, 4]]`; may be given again for others
+    #[arg(long = "tensor", value_name = "NAME=NUMBERS", conflicts_with = "input")]
+    tensors: Vec<String>,
     /// An option of the quantity; may be given again for others
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
@@ -60,6 +67,8 @@ struct Answer<'a> {
     parameters: &'a Options,
     inputs: BTreeMap<&'a str, &'a [usize]>,
     shapes: BTreeMap<&'static str, &'a [usize]>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    values: BTreeMap<&'static str, Value>,
     output: Option<String>,
 }
 
@@ -71,7 +80,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let quantity = quantity::find(&args.quantity)?;
     let options = Options::resolve(quantity.options, &args.settings)?;
-    let inputs = read_inputs(quantity, args.input.as_deref())?;
+    let inputs = read_inputs(quantity, args)?;
     let outputs = (quantity.compute)(&inputs, &options)?;
     refuse_overflow(quantity, &inputs, &outputs)?;
     let bounds = match quantity.bounds {
@@ -93,6 +102,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         shapes: named(quantity.outputs, &outputs)
             .map(|(name, x)| (name, x.shape()))
             .collect(),
+        values: match args.output {
+            None => small(quantity, &outputs),
+            Some(_) => BTreeMap::new(),
+        },
         output: args.output.as_ref().map(|path| path.display().to_string()),
     };
     files::print(&format!("{}\n", serde_json::to_string(&answer)?))?;
@@ -100,27 +113,50 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// The checked input tensors; none for a quantity that has no input.
-fn read_inputs(quantity: &Quantity, path: Option<&Path>) -> Result<Tensors> {
-    match path {
-        None if quantity.inputs.is_empty() => Ok(Tensors::new()),
-        None => bail!(
-            "{} needs --input FILE with {}",
+fn read_inputs(quantity: &Quantity, args: &Args) -> Result<Tensors> {
+    let given = args.input.is_some() || !args.tensors.is_empty();
+    if !given && quantity.inputs.is_empty() {
+        return Ok(Tensors::new());
+    }
+    if !given {
+        bail!(
+            "{} needs --input FILE with {}, or --tensor NAME=NUMBERS for each",
             quantity.name,
             ports(quantity.inputs)
-        ),
-        Some(_) if quantity.inputs.is_empty() => {
-            bail!("{} takes no --input, only --set options", quantity.name)
-        }
-        Some(path) => {
-            let names = |ports: &'static [Port]| -> Vec<&str> {
-                ports.iter().map(|port| port.name).collect()
-            };
-            let tensors =
-                tensors::read_exactly(path, &names(quantity.inputs), &names(quantity.optional))?;
-            let ports = quantity.inputs.iter().chain(quantity.optional);
-            quantity::check_shapes(ports, &tensors)?;
-            Ok(tensors)
-        }
+        );
+    }
+    if quantity.inputs.is_empty() {
+        let option = args.input.as_ref().map_or("--tensor", |_| "--input");
+        bail!("{} takes no {option}, only --set options", quantity.name);
+    }
+    let names = |ports: &'static [Port]| -> Vec<&str> { ports.iter().map(|p| p.name).collect() };
+    let (required, optional) = (names(quantity.inputs), names(quantity.optional));
+    let tensors = match &args.input {
+        Some(path) => tensors::read_exactly(path, &required, &optional)?,
+        None => tensors::parse_exactly(&args.tensors, &required, &optional)?,
+    };
+    let ports = quantity.inputs.iter().chain(quantity.optional);
+    quantity::check_shapes(ports, &tensors)?;
+    Ok(tensors)
+}
+
+/// Tensors with at most this many elements are printed.
+const SMALL: usize = 64;
+
+/// The small outputs that are no scalars, as lists of lists; λ's limit ±∞, which JSON has no number for, is null.
+fn small(quantity: &Quantity, outputs: &Outputs) -> BTreeMap<&'static str, Value> {
+    let tensors = quantity.outputs.iter().zip(outputs);
+    tensors
+        .filter(|(port, x)| port.shape != ["1"] && x.len() <= SMALL)
+        .map(|(port, x)| (port.name, nested(x.view())))
+        .collect()
+}
+
+/// A tensor as a list of lists.
+fn nested(x: ArrayViewD<'_, f64>) -> Value {
+    match x.ndim() {
+        0 => x.first().map_or(Value::Null, |&value| Value::from(value)),
+        _ => x.outer_iter().map(nested).collect(),
     }
 }
 
