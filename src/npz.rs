@@ -99,7 +99,7 @@ mod tests {
         write_npz(&path, &arrays)?;
         let read = read_npz(&path)?;
         assert_eq!(read["arr_0"], Numbers::Bytes(bytes));
-        assert_eq!(read["arr_1"], Numbers::Reals(integers.mapv(|x| x as f64)));
+        assert_eq!(read["arr_1"], Numbers::Whole(integers.mapv(|x| x as f64)));
         assert_eq!(read["mu"], Numbers::Reals(mu));
         assert_eq!(read["sigma"], Numbers::Reals(sigma));
         let whole = std::fs::read(&path)?;

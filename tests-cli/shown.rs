@@ -17,8 +17,9 @@ use crate::runs::{TINY, train};
 use crate::support::{Folder, sadm, write_f64};
 
 /// What is run smaller than it is shown.
-const SMALLER: [(&str, &str); 12] = [
+const SMALLER: [(&str, &str); 13] = [
     ("train.steps=60", "train.steps=8"),
+    ("train.steps=2000", "train.steps=12"),
     ("--count 1797", "--count 40"),
     ("--count 256", "--count 8"),
     ("--fine 64", "--fine 32"),
@@ -199,14 +200,15 @@ fn run(command: &str, folder: &Folder) -> Output {
     }
     let mut args = words(&typed);
     args.remove(0);
-    // What a page makes anew may lie there already, made for the pages that speak of it.
+    // What a page makes anew may lie there already, made for the pages that speak of it; what it only continues stays.
+    let continues = args.iter().any(|a| a == "--resume") && !args.iter().any(|a| a == "--preset");
     let out = args
         .iter()
         .position(|a| a == "--out")
         .map(|k| args[k + 1].clone());
     if let (Some(out), true) = (out, matches!(args[0].as_str(), "train" | "ablate")) {
         let path = folder.path(&out);
-        if path.exists() {
+        if path.exists() && !continues {
             fs::remove_dir_all(path).expect("a folder");
         }
     }
