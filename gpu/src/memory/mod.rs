@@ -1,6 +1,6 @@
 //! How much memory a run will hold at its fullest, known before anything is made, and how much there is.
 //!
-//! Each pass through the networks is [sketched](sketch): its tensors are listed with their sizes, and candle's way back is walked with them. What
+//! Each pass through the networks is sketched: its tensors are listed with their sizes, and candle's way back is walked with them. What
 //! is kept for it, the gradients that wait for their turn and the buffers of the operations follow from how they are implemented; no number
 //! is fitted. It is of the CPU: what a device's libraries take for themselves is not known here.
 
