@@ -54,13 +54,12 @@ impl Images {
         let (shape, pixels, spacing) = match array {
             Numbers::Bytes(x) => {
                 let shape = last()?;
-                let bytes = by_planes(x, shape).collect();
-                (shape, Pixels::Bytes(bytes), Some(BYTES))
+                (shape, Pixels::Bytes(by_planes(x, shape)), Some(BYTES))
             }
             Numbers::Words(x) => {
                 let shape = last()?;
                 found.depth = Some(rules.depth);
-                let words: Vec<u16> = by_planes(x, shape).collect();
+                let words = by_planes(x, shape);
                 let brought = rules.depth.bring(&words);
                 let brought = brought.map_err(|no| Error::invalid(&what, no.must, no.got));
                 match brought? {
@@ -168,14 +167,16 @@ impl Images {
 }
 
 /// The pixels of images whose channels lie together, by planes.
-fn by_planes<T: Copy>(x: ArrayD<T>, [c, h, w]: [usize; 3]) -> impl Iterator<Item = T> {
+fn by_planes<T: Copy>(x: ArrayD<T>, [c, h, w]: [usize; 3]) -> Vec<T> {
     let pixels = x.into_raw_vec_and_offset().0;
-    let size = (h * w * c).max(1);
-    let count = pixels.len() / size;
-    (0..count).flat_map(move |i| {
-        let image = &pixels[i * size..(i + 1) * size];
-        planes(image, c).collect::<Vec<_>>()
-    })
+    if c == 1 {
+        return pixels;
+    }
+    let mut all = Vec::with_capacity(pixels.len());
+    for image in pixels.chunks_exact((h * w * c).max(1)) {
+        all.extend(planes(image, c));
+    }
+    all
 }
 
 /// Most classes of a file: a label beyond is a mistake, and the network has a vector for each.
