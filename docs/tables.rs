@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use sadm_theory::statements::{
-    Comparison, Evidence, Kind, Statement, StatementError, Verdict, registry,
+    Comparison, Evidence, Finding, Kind, Statement, StatementError, Verdict, registry,
 };
 
 /// The command that writes `docs/src/generated/statements.md`.
@@ -11,11 +11,12 @@ pub const COMMAND: &str =
     "cargo run -p sadm-docs --example tables > docs/src/generated/statements.md";
 
 /// Where an erratum's correction is not the first of its evidence: its id, and how the claim begins that carries it.
-const CORRECTED: [(&str, &str); 7] = [
-    ("e1", "S ≤ 4η"),
+const CORRECTED: [(&str, &str); 8] = [
+    ("e1", "S ≤ 2η"),
     ("e3", "mean of S/max(t, t_min)"),
     ("e5", "corrected: E[-log p(y_0)]"),
     ("e6", "phi-first through the branches"),
+    ("e8", "FID of the abstract"),
     ("e11", "(D - x)/σ² = ∇log p - "),
     ("e13", "‖x - σn‖²"),
     ("e14", "k ≥ 4"),
@@ -31,15 +32,20 @@ pub fn page() -> Result<String, StatementError> {
     let statements = registry();
     let mut page = format!("<!-- Generated: {COMMAND} -->\n\n");
     page += "<!-- ANCHOR: errata -->\n";
-    page += "| id | what is wrong, and what holds | as printed, and where | its numbers | corrected | its numbers |\n";
+    page += "| id | what is wrong, and what holds | as printed or read, and where | its numbers | corrected | its numbers |\n";
     page += "|---|---|---|---|---|---|\n";
-    let mut errata: Vec<_> = statements
-        .iter()
-        .filter(|s| s.kind() == Kind::Erratum)
-        .collect();
-    errata.sort_by_key(|s| (s.id().len(), s.id())); // e2 before e10
-    for s in errata {
-        page += &line(&erratum(s.as_ref())?);
+    for finding in Finding::ALL {
+        let mut group: Vec<_> = statements
+            .iter()
+            .filter(|s| s.kind() == Kind::Erratum(finding))
+            .collect();
+        group.sort_by_key(|s| (s.id().len(), s.id())); // e2 before e10
+        let mut head = vec![format!("**{}**", finding.heading())];
+        head.resize(6, String::new());
+        page += &line(&head);
+        for s in group {
+            page += &line(&erratum(s.as_ref())?);
+        }
     }
     page += "<!-- ANCHOR_END: errata -->\n\n<!-- ANCHOR: statements -->\n";
     page += "| id | kind | statement | refuted claims | their numbers | false by |\n";
@@ -81,7 +87,7 @@ fn corrected<'a>(id: &str, evidence: &'a [Evidence]) -> Option<&'a Evidence> {
 
 /// A claim without the word of what it is: the table's head says it.
 fn bare(claim: &str) -> &str {
-    ["as printed", "corrected"]
+    ["as printed", "as read", "corrected"]
         .iter()
         .find_map(|word| claim.strip_prefix(word)?.strip_prefix([':', ',']))
         .map_or(claim, str::trim_start)
@@ -92,7 +98,7 @@ fn rows(s: &dyn Statement) -> Result<Vec<Vec<String>>, StatementError> {
     let kind = match s.kind() {
         Kind::Identity => "identity",
         Kind::Bound => "bound",
-        Kind::Erratum => "erratum",
+        Kind::Erratum(_) => "erratum",
     };
     let mut head = vec![format!("`{}`", s.id()), kind.to_owned(), text(s.summary())];
     let mut rows = Vec::new();
@@ -191,8 +197,37 @@ mod tests {
     fn the_word_before_a_claim_goes() {
         assert_eq!(bare("as printed: a = b"), "a = b");
         assert_eq!(bare("as printed, w = 1: a ≤ b"), "w = 1: a ≤ b");
+        assert_eq!(bare("as read: a = b"), "a = b");
         assert_eq!(bare("corrected: a = c"), "a = c");
         assert_eq!(bare("a = b as printed"), "a = b as printed");
+    }
+
+    /// Each erratum stands once, below the heading of its sort.
+    #[test]
+    fn errata_are_grouped_by_their_sort() -> Result<(), StatementError> {
+        let page = page()?;
+        let (table, _) = page
+            .split_once("ANCHOR_END: errata")
+            .expect("the first table");
+        let place = |text: &str| {
+            table
+                .find(text)
+                .unwrap_or_else(|| panic!("{text} in {table}"))
+        };
+        let heads = Finding::ALL.map(|f| place(&format!("| **{}** |", f.heading())));
+        assert!(heads.is_sorted());
+        for s in registry() {
+            if let Kind::Erratum(finding) = s.kind() {
+                let row = place(&format!("\n| `{}` |", s.id()));
+                let group = Finding::ALL
+                    .iter()
+                    .position(|f| *f == finding)
+                    .expect("listed");
+                let next = heads.get(group + 1).copied().unwrap_or(table.len());
+                assert!(heads[group] < row && row < next, "{}", s.id());
+            }
+        }
+        Ok(())
     }
 
     #[test]

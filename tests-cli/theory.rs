@@ -118,6 +118,28 @@ fn what_is_unknown_or_out_of_range_is_named() {
     says(&["show", "eq-14a", "--over", "z"], "unknown parameter `z`");
 }
 
+/// Each claim of Eq. 15 is made of terms that the output explains; a statement without free values prints none.
+#[test]
+fn show_explains_the_terms_of_eq_15() {
+    let show = |id: &str| {
+        let output = sadm().args(["theory", "show", id]).assert().success();
+        String::from_utf8_lossy(&output.get_output().stdout).into_owned()
+    };
+    let printed = show("eq-15");
+    for term in ["H(y_0): ", "slack of the structure: ", "KL(q‖p): "] {
+        assert!(
+            printed.contains(&format!("\n  {term}")),
+            "{term}: {printed}"
+        );
+    }
+    let e8 = show("e8");
+    assert!(
+        e8.starts_with("e8 (erratum, contradictions in print): "),
+        "{e8}"
+    );
+    assert!(!e8.contains("values"), "{e8}");
+}
+
 #[test]
 fn show_prints_the_free_values_and_takes_them_back() {
     let show = |values: Option<&str>| {
@@ -140,6 +162,13 @@ fn show_prints_the_free_values_and_takes_them_back() {
         .map(|x| x.parse().expect("a number"))
         .collect();
     assert!(values.len() >= 64, "{line}");
+    let place = |text: &str| printed.find(text).expect(text);
+    assert!(place("holds:") < place("refuted") && place("refuted") < place("instance:"));
+    assert!(
+        place("atoms:") < place("values     "),
+        "the free values are last"
+    );
+    assert!(printed.trim_end().ends_with(line));
     for name in ["atoms:", "prior, up to a factor:", "points x_t:"] {
         assert!(
             printed.contains(&format!("  {name}\n")),

@@ -94,7 +94,7 @@ pub fn churn() -> Result<Figure> {
     let scores = Panel {
         title: "At x, over the noise level".to_owned(),
         x: Axis::log("noise level σ", 0.1, 10.0),
-        y: Axis::linear("score / x", -1.6, 1.0),
+        y: Axis::linear("score / x", -5.0, 0.0),
         series: vec![
             Series::new(
                 "∇ log p",
@@ -126,7 +126,7 @@ pub fn churn() -> Result<Figure> {
     let variances = Panel {
         title: "After one churn".to_owned(),
         x: Axis::linear("factor by which σ is raised", 1.0, 1.5),
-        y: Axis::linear("variance of x", 0.0, 4.0),
+        y: Axis::linear("variance of x", 0.0, 8.0),
         series: vec![
             Series::new(
                 "of the law at the raised σ",
@@ -142,7 +142,7 @@ pub fn churn() -> Result<Figure> {
             ),
         ],
     };
-    let caption = "E11, at correlation ρ = −0.4 of data and noise (right: σ = 1.3). The trained denoiser gives the exact flow, but \
+    let caption = "E11, at correlation ρ = 0.4 of data and noise (right: σ = 1.3). The trained denoiser gives the exact flow, but \
         (D − x)/σ² is not the score, and a stochastic sampler that raises σ by fresh noise lands on another variance than the one it \
         goes on from.";
     Figure::new("churn", caption)
@@ -152,7 +152,7 @@ pub fn churn() -> Result<Figure> {
         )?
         .panel(
             &variances,
-            "two rising lines from one point; the reached variance is above the wanted one",
+            "two rising lines from one point; the reached variance is below the wanted one",
         )
 }
 

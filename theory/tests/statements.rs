@@ -1,7 +1,7 @@
 //! Every statement of the registry, on instances drawn by proptest, and every refutation.
 
 use ndarray::array;
-use sadm_theory::statements::{Evidence, VALUES, Verdict, find, registry, try_on};
+use sadm_theory::statements::{Evidence, Finding, Kind, VALUES, Verdict, find, registry, try_on};
 
 fn describe(evidence: &Evidence) -> String {
     format!("{evidence:?}, excess {:e}", evidence.excess())
@@ -82,6 +82,20 @@ holds! {
     the_evidence_bound_holds_with_its_gap: "elbo",
     the_pair_objective_bounds_its_likelihood: "eq-15",
     many_steps_tend_to_the_integral: "continuous-limit",
+    larger_weights_bound_too: "weights-that-bound",
+    separate_times_bound: "eq-15-separate-times",
+    the_first_time_is_not_zero: "first-time",
+    pairs_become_equation_six: "eq-6",
+    cosine_is_bounded_by_two_eta: "cosine-bound",
+    no_denoiser_minimises_the_cosine: "cosine-minimiser",
+    polarised_is_as_good_as_its_difference: "polarised-cosine",
+    structure_vanishes_with_the_noise: "targets-near-zero",
+    log_normal_times_have_an_inverse_mean: "eta-log-normal",
+    heavy_tails_are_infinitely_far: "dg-theorem-1-kl",
+    bounded_data_cannot_hide: "dg-theorem-2-bounded",
+    all_starts_need_an_equivariant_drift: "drift-all-starts",
+    couplings_may_not_move: "coupling-of-sigma",
+    assigned_noise_couples_the_batch: "coupled-batch",
     no_constant_weight_will_do: "e4",
     unit_weights_fall_below_the_entropy: "e5",
     one_fid_is_printed_twice: "e8",
@@ -144,6 +158,38 @@ fn everything_that_should_be_refuted_is() {
             );
         }
     }
+}
+
+/// A refuted claim says whose it is, and only where something printed is false is a claim called printed.
+#[test]
+fn refuted_claims_say_whose_they_are() {
+    let mut printed = 0;
+    for statement in registry() {
+        let may_be_printed = matches!(
+            statement.kind(),
+            Kind::Erratum(Finding::Contradiction | Finding::MissingCondition)
+        );
+        let mut claims = statement.refuted().expect("witness").into_iter();
+        let first = claims.next().expect("a refuted claim");
+        let id = statement.id();
+        assert_eq!(
+            may_be_printed,
+            first.claim.starts_with("as printed"),
+            "{id}: {}",
+            first.claim
+        );
+        for claim in std::iter::once(first).chain(claims) {
+            let text = &claim.claim;
+            let whose = ["as printed", "as read", "control"].map(|w| text.starts_with(w));
+            assert!(whose.contains(&true), "{id}: {text}");
+            assert!(
+                may_be_printed || !text.contains("as printed:"),
+                "{id}: {text}"
+            );
+            printed += u32::from(whose[0]);
+        }
+    }
+    assert!(printed > 10, "only {printed} printed claims");
 }
 
 /// An allowance that dwarfs the numbers would let anything pass: on the default instance it stays below a

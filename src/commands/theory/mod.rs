@@ -52,7 +52,7 @@ enum Action {
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
-    /// One instance with all its numbers, and a plot
+    /// One instance: what holds and what is refuted, the terms, a plot; last the numbers it is made of
     #[command(after_help = "Example:\n  sadm theory show eq-14a --set gamma=0.3 --over t")]
     Show {
         #[command(flatten)]
@@ -253,7 +253,15 @@ fn kind(statement: &dyn Statement) -> &'static str {
     match statement.kind() {
         Kind::Identity => "identity",
         Kind::Bound => "bound",
-        Kind::Erratum => "erratum",
+        Kind::Erratum(_) => "erratum",
+    }
+}
+
+/// The kind, of an erratum with its sort.
+fn described(statement: &dyn Statement) -> String {
+    match statement.kind() {
+        Kind::Erratum(finding) => format!("erratum, {}", finding.heading()),
+        _ => kind(statement).to_owned(),
     }
 }
 
@@ -261,10 +269,14 @@ fn list() -> String {
     let entry = |s: &dyn Statement| {
         let (id, kind) = (s.id(), kind(s));
         format!(
-            "{id:24} {kind:8}  {}\n{:35}{}\n",
+            "{id:24} {kind:8}  {}\n{:35}{}{}\n",
             s.summary(),
             "",
-            s.source()
+            s.source(),
+            match s.kind() {
+                Kind::Erratum(finding) => format!(" [{}]", finding.heading()),
+                _ => String::new(),
+            }
         )
     };
     let all = registry();

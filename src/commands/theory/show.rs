@@ -6,47 +6,34 @@ use anyhow::Result;
 use sadm_theory::statements::{Built, Evidence, Instance, Scale};
 use textplots::{Chart, Plot, Shape};
 
-use super::{Chosen, VALUES_KEY, kind, plot::Curves};
+use super::{Chosen, VALUES_KEY, described, plot::Curves};
 
 /// Points of the plot along its parameter, and its size in dots (2 × 4 to a letter).
 const POINTS: usize = 61;
 const WIDTH: u32 = 120;
 const HEIGHT: u32 = 48;
 
-/// Everything there is to say of an instance.
+/// Everything there is to say of an instance: what it claims and whether that is so, what the terms are, a plot, and last what the
+/// instance is made of.
 pub fn text(chosen: &Chosen) -> Result<String> {
     let statement = chosen.statement.as_ref();
     let mut out = format!(
         "{} ({}): {}\n{}\n",
         statement.id(),
-        kind(statement),
+        described(statement),
         statement.summary(),
         statement.source()
     );
-    for parameter in statement.parameters() {
-        let value = chosen.instance.get(parameter.name)?;
-        let range = format!("[{}, {}]", parameter.low, parameter.high);
-        let (name, meaning) = (parameter.name, parameter.meaning);
-        writeln!(out, "  {name:10} {value:<12} in {range:16} {meaning}")?;
-    }
-    writeln!(
-        out,
-        "  {:10} {}\n  (free values: the statement builds its atoms, weights, points or batches of them, in order; any \
-         may be set: --set values=…)",
-        VALUES_KEY,
-        free_values(&chosen.instance)
-    )?;
-    for Built { name, rows } in statement.built(&chosen.instance)? {
-        writeln!(out, "  {name}:")?;
-        for row in rows.rows() {
-            let numbers: Vec<String> = row.iter().map(|x| format!("{x:.6}")).collect();
-            writeln!(out, "    {}", numbers.join("  "))?;
-        }
-    }
     out += "\nholds:\n";
     write_lines(&mut out, &statement.evidence(&chosen.instance)?)?;
     out += "\nrefuted, on a fixed witness:\n";
     write_lines(&mut out, &statement.refuted()?)?;
+    if !statement.terms().is_empty() {
+        out += "\nterms:\n";
+        for (name, meaning) in statement.terms() {
+            writeln!(out, "  {name}: {meaning}")?;
+        }
+    }
     if let Some((over, swept)) = chosen.sweep(POINTS)?
         && let all = Curves::all(&swept)
         && let Some(curves) = all.first()
@@ -61,6 +48,39 @@ pub fn text(chosen: &Chosen) -> Result<String> {
             all.len()
         )?;
         out += &chart(curves, over.scale == Scale::Log);
+    }
+    out += &made_of(chosen)?;
+    Ok(out)
+}
+
+/// The instance: its parameters, what is built of the free values, and these, where there is anything built.
+fn made_of(chosen: &Chosen) -> Result<String> {
+    let statement = chosen.statement.as_ref();
+    let mut out = String::new();
+    if !statement.parameters().is_empty() {
+        out += "\ninstance:\n";
+    }
+    for parameter in statement.parameters() {
+        let value = chosen.instance.get(parameter.name)?;
+        let range = format!("[{}, {}]", parameter.low, parameter.high);
+        let (name, meaning) = (parameter.name, parameter.meaning);
+        writeln!(out, "  {name:10} {value:<12} in {range:16} {meaning}")?;
+    }
+    let built = statement.built(&chosen.instance)?;
+    for Built { name, rows } in &built {
+        writeln!(out, "  {name}:")?;
+        for row in rows.rows() {
+            let numbers: Vec<String> = row.iter().map(|x| format!("{x:.6}")).collect();
+            writeln!(out, "    {}", numbers.join("  "))?;
+        }
+    }
+    if !built.is_empty() {
+        writeln!(
+            out,
+            "\nfree values, of which it builds these, in order; any may be set: --set values=…\n  {:10} {}",
+            VALUES_KEY,
+            free_values(&chosen.instance)
+        )?;
     }
     Ok(out)
 }

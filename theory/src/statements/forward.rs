@@ -59,7 +59,7 @@ impl Statement for ChapmanKolmogorov {
         "chapman-kolmogorov"
     }
     fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Eq. 1; Kingma et al. 2021 (arXiv:2107.00630), Appendix A"
+        "SADM (arXiv:2402.17563), Eq. 2; VDM (arXiv:2107.00630), Appendix A"
     }
     fn kind(&self) -> Kind {
         Kind::Identity
@@ -188,7 +188,7 @@ impl Statement for BayesPosterior {
         "bayes-posterior"
     }
     fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Eq. 2"
+        "VDM (arXiv:2107.00630), Appendix A"
     }
     fn kind(&self) -> Kind {
         Kind::Identity

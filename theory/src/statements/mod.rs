@@ -15,6 +15,7 @@ mod plug_in_score;
 mod rate_integral;
 mod relation_score;
 mod setting;
+mod structural;
 mod sweep;
 mod symmetry;
 mod transport;
@@ -29,8 +30,9 @@ use sadm_reference::structure::StructureError;
 pub use built::Built;
 pub use coupling_entropy::CouplingEntropy;
 pub use diffusion_gan::{
-    Controller, ControllerStaysInRange, GradientsEverywhere, KnownNoise, MonotoneOnBoxes, Priority,
-    PriorityLaw, jensen_shannon, jensen_shannon_grad, proofs as monotone_proofs,
+    BoundedData, Controller, ControllerStaysInRange, GradientsEverywhere, KlNeedsMoments,
+    KnownNoise, MonotoneOnBoxes, Priority, PriorityLaw, jensen_shannon, jensen_shannon_grad,
+    proofs as monotone_proofs,
 };
 pub use errata::{
     DiagonalIncluded, InverseTimeWeight, PrintedFid, UnboundedRelation, UnitWeight,
@@ -42,18 +44,23 @@ pub use instance::{Instance, Parameter, Scale, VALUES, Values};
 pub use jensen::{CoveredBounds, DensityDifference, IntegratedDifference, VectorRelation, proofs};
 pub use joint::{RelationByBayes, RelationErrorSplits};
 pub use likelihood::{
-    ContinuousLimit, EvidenceBound, PairBound, QuadraticRelation, structural_part,
+    ContinuousLimit, EvidenceBound, FirstTime, PairBound, QuadraticRelation, SeparateTimes,
+    WeightsThatBound, structural_part,
 };
 pub use plug_in_score::PlugInScore;
 pub use relation_score::RelationScore;
+pub use structural::{
+    Accuracies, AccuracyUnderCosine, CosineBound, CosineMinimiser, EquationSix, LogNormalTime,
+    TargetsNearZero, cosine_accuracies, structure_near_zero,
+};
 pub use sweep::{Sweep, sweep, swept_by_default};
 pub use symmetry::{
-    DriftUpToInvisibleFields, EquivariantNoise, Group, InvarianceIsEquivariance, InvariantFlow,
-    PixelMap, WeightTying,
+    DriftUpToInvisibleFields, EquivariantForAllStarts, EquivariantNoise, Group,
+    InvarianceIsEquivariance, InvariantFlow, PixelMap, WeightTying,
 };
 pub use transport::{
-    CostsDiffer, CoupledDenoiserIsNoScore, CouplingStraightens, CouplingVelocity,
-    TransportCertificate,
+    CostsDiffer, CoupledBatch, CoupledDenoiserIsNoScore, CouplingOfSigma, CouplingStraightens,
+    CouplingVelocity, TransportCertificate,
 };
 pub use trial::{Failure, Trial, instances, try_on};
 
@@ -67,8 +74,41 @@ pub enum Kind {
     Identity,
     /// An inequality.
     Bound,
-    /// A claim of a paper that fails as printed, with its correction.
-    Erratum,
+    /// Something in a paper that cannot stay as it is, and what holds instead.
+    Erratum(Finding),
+}
+
+/// What sort of erratum it is. Only of the first two is the printed sentence itself refuted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Finding {
+    /// Two things that are printed, or printed and published as code, contradict each other.
+    Contradiction,
+    /// A printed sentence that is true under a condition that is not printed, and false without it.
+    MissingCondition,
+    /// A printed sentence that can be read in two ways; under one of them it is false, or another quantity.
+    Reading,
+    /// Nothing printed is false; something that follows from it is not said, and a reader may trust its opposite.
+    Consequence,
+}
+
+impl Finding {
+    /// Every sort, in the order in which the book lists them.
+    pub const ALL: [Self; 4] = [
+        Self::Contradiction,
+        Self::MissingCondition,
+        Self::Reading,
+        Self::Consequence,
+    ];
+
+    /// The heading of its group.
+    pub fn heading(self) -> &'static str {
+        match self {
+            Self::Contradiction => "contradictions in print",
+            Self::MissingCondition => "missing conditions",
+            Self::Reading => "readings",
+            Self::Consequence => "consequences not drawn",
+        }
+    }
 }
 
 /// Why a statement could not be tried.
@@ -133,9 +173,9 @@ pub enum StatementError {
 ///
 /// # Contract
 /// [`Statement::evidence`] holds on **every** instance within the parameters' ranges; every claim of
-/// [`Statement::refuted`] is false by more than its rounding allowance. For an erratum the refuted claims are
-/// the paper's, as printed, on a witness; for an identity or a bound they are negative controls: nearby
-/// false claims that show the evidence could have failed.
+/// [`Statement::refuted`] is false by more than its rounding allowance. A refuted claim says whose it is by its first words:
+/// `as printed`, a sentence that the paper prints (only under [`Finding::Contradiction`] and [`Finding::MissingCondition`]);
+/// `as read`, a reading of one; `control`, a falsehood of our own that shows that the evidence could have failed.
 pub trait Statement: Send + Sync {
     /// Name used in the book, on the command line and in tests.
     fn id(&self) -> &'static str;
@@ -145,6 +185,10 @@ pub trait Statement: Send + Sync {
     fn kind(&self) -> Kind;
     /// The statement in one line.
     fn summary(&self) -> &'static str;
+    /// The terms that its claims speak of, each with what it is; empty where the claims say it themselves.
+    fn terms(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
     /// What an instance is made of.
     fn parameters(&self) -> &'static [Parameter];
     /// What the instance is built into, where it is built of free values.
@@ -186,8 +230,17 @@ pub fn registry() -> Vec<Box<dyn Statement>> {
         Box::new(CoveredBounds),
         Box::new(EvidenceBound),
         Box::new(PairBound),
+        Box::new(WeightsThatBound),
+        Box::new(SeparateTimes),
         Box::new(ContinuousLimit),
+        Box::new(FirstTime),
+        Box::new(EquationSix),
         Box::new(CouplingEntropy),
+        Box::new(CosineBound),
+        Box::new(CosineMinimiser),
+        Box::new(AccuracyUnderCosine),
+        Box::new(TargetsNearZero),
+        Box::new(LogNormalTime),
         Box::new(UnboundedRelation),
         Box::new(DiagonalIncluded),
         Box::new(InverseTimeWeight),
@@ -198,18 +251,23 @@ pub fn registry() -> Vec<Box<dyn Statement>> {
         Box::new(PrintedFid),
         Box::new(GradientsEverywhere),
         Box::new(MonotoneOnBoxes),
+        Box::new(KlNeedsMoments),
         Box::new(ControllerStaysInRange),
         Box::new(KnownNoise),
+        Box::new(BoundedData),
         Box::new(PriorityLaw),
         Box::new(InvarianceIsEquivariance),
         Box::new(EquivariantNoise),
+        Box::new(EquivariantForAllStarts),
         Box::new(DriftUpToInvisibleFields),
         Box::new(InvariantFlow),
         Box::new(WeightTying),
         Box::new(TransportCertificate),
         Box::new(CostsDiffer),
         Box::new(CouplingVelocity),
+        Box::new(CouplingOfSigma),
         Box::new(CoupledDenoiserIsNoScore),
+        Box::new(CoupledBatch),
         Box::new(CouplingStraightens),
     ]
 }

@@ -38,7 +38,10 @@ pub(super) fn observation(instance: &Instance) -> Result<Observation, StatementE
     })
 }
 
-/// `[thm:relation-score]` ∇ log q_t(y_t | r) = Σ_s ∇ log q_t(x_t^s) + ∇ log q_t(r | y_t) for an independent pair.
+/// `[thm:relation-score]` ∇ log q_t(y_t | r) = (∇ log q_t(x_t^i), ∇ log q_t(x_t^j)) + ∇ log q_t(r | y_t) for an independent pair, σ_t > 0.
+///
+/// Eq. 12 prints Σ_s ∇_x log q_t(x_t^s), a sum of n-vectors, in an equation between 2n-vectors: what is meant is their stacking, the gradient
+/// in y_t of the sum of logarithms.
 ///
 /// Left: the gradient of ln Σ_kl p_k p_l g_kl N(y_i; α a_k, σ²) N(y_j; α a_l, σ²) over pair atoms, the sum as it stands but
 /// for its terms being taken as logarithms, so that no γ makes them underflow.
@@ -174,7 +177,15 @@ impl Statement for RelationScore {
     }
     fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
         let mut claims = Vec::new();
-        for (left, own, relation) in sides(&self.default_instance())? {
+        let all = sides(&self.default_instance())?;
+        let n = all.len() / 2;
+        let (left, own, relation) = all[0];
+        claims.push(Evidence::equal(
+            "control: Σ_s read as a sum of n-vectors, as Eq. 12 prints it, coordinate 0",
+            left,
+            own + all[n].1 + relation,
+        ));
+        for (left, own, relation) in all {
             claims.extend([
                 Evidence::equal("control: the relation has no score", left, own),
                 Evidence::equal(
@@ -186,7 +197,7 @@ impl Statement for RelationScore {
         }
         for (left, printed) in dependent_sides()? {
             claims.push(Evidence::equal(
-                "Eq. 12 as printed, for a pair that prefers equal signs",
+                "control: Eq. 12 for a dependent pair, which prefers equal signs",
                 left,
                 printed,
             ));

@@ -1,11 +1,11 @@
-//! E9: known noise does not suffice for Theorem 2; a characteristic function without zeros does.
+//! E9: for data without bound known noise does not suffice for Theorem 2; zeros without interior in its characteristic function do.
 
 use super::visible::{PointLaw, controls, corrected};
 use crate::laws::finite::normal_density;
 use crate::rounding::Rounded;
 use crate::statements::elementary::{cosine, magnitude, pi, sine};
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
 const FREQUENCY: Parameter = Parameter {
@@ -47,8 +47,12 @@ const TERMS: u32 = 2000;
 /// X + ε and X_g + ε:  characteristic function (1 − |t|)₊², density 2(x − sin x)/(πx³)
 /// ```
 /// On |t| ≤ 1 the two characteristic functions agree; beyond, the noise's is zero and hides the difference, 1/2
-/// against 0 at t = 3/2. Corrected: if the noise's characteristic function has no zero, it can be divided out,
-/// and equal noised laws have equal clean laws. Gaussian noise is such; with it the densities at 0 differ by
+/// against 0 at t = 3/2. In the printed y = f(x) + h(ε) both maps are the identity here, which is one-to-one as asked.
+///
+/// Scope: this noise hides laws with heavy tails only. For bounded data, and any whose exponential moments exist, Theorem 2 is true for every
+/// independent noise (`[thm:bounded-data]`). Corrected for all laws: if the zeros of the noise's characteristic function have no
+/// interior it can be divided out and continued, and equal noised laws have equal laws of f(x), so of x, f being one-to-one. No zero at
+/// all, as for Gaussian noise, is more than is needed; with it the densities at 0 differ by
 /// ```text
 /// p_{X+sG}(0) − p_{X_g+sG}(0) = (1/π) ∫_1^∞ φ_X(t) e^{−s²t²/2} dt ≥ e^{−9s²/2}/π
 /// ```
@@ -171,10 +175,10 @@ impl Statement for KnownNoise {
         "Diffusion-GAN (arXiv:2206.02262), Theorem 2"
     }
     fn kind(&self) -> Kind {
-        Kind::Erratum
+        Kind::Erratum(Finding::MissingCondition)
     }
     fn summary(&self) -> &'static str {
-        "known noise can hide a difference of laws; noise without zeros in its transform cannot"
+        "for data with heavy tails known noise can hide a difference of laws; noise whose transform is 0 on no interval cannot"
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[FREQUENCY, POINT, WIDTH]

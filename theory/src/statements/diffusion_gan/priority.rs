@@ -1,8 +1,8 @@
-//! E12: the priority law of the paper and of its code, and times that are shared or not.
+//! E12: the law of t of the paper and of its code, half of whose draws are t = 0, and times that are shared or not.
 
 use crate::rounding::Rounded;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
 const LENGTH: Parameter = Parameter {
@@ -24,6 +24,9 @@ pub enum Priority {
 }
 
 impl Priority {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Paper, Self::Code];
+
     /// p(1), …, p(T).
     ///
     /// # Formula `[eq:priority]`
@@ -43,7 +46,27 @@ impl Priority {
         t().map(|w| Rounded::exact(w) / total).collect()
     }
 
-    /// The smallest chain, T_min, of the paper (5) and of the code (10).
+    /// P(0), …, P(T) of what the discriminator sees, clean images at t = 0 included.
+    ///
+    /// # Formula `[eq:clean-half]`
+    /// ```text
+    /// paper:  P(0) = 0,  P(t) = p(t)        code:  P(0) = ½,  P(t) = ½p(t)
+    /// ```
+    /// The code draws t from a pool of 64 entries of which 32 are drawn from p and the others 0, and ᾱ_0 = 1 (StyleGAN2 variant,
+    /// `diffusion-stylegan2/training/diffusion.py`). The law is that of t with the pool's own draw averaged. In the ProjectedGAN variant the noised part is
+    /// min(round(64p), 48)/64, p the controller's state, which begins at 0.
+    pub fn with_clean(self, length: u32) -> Vec<Rounded> {
+        let clean = match self {
+            Self::Paper => 0.0,
+            Self::Code => 0.5,
+        };
+        let noised = self.weights(length).into_iter().map(|p| p * (1.0 - clean));
+        std::iter::once(Rounded::exact(clean))
+            .chain(noised)
+            .collect()
+    }
+
+    /// The smallest chain, T_min: 5 in the paper and in the code's ProjectedGAN variant, 10 in its StyleGAN2 variant.
     pub fn shortest_chain(self) -> u32 {
         match self {
             Self::Paper => 5,
@@ -52,13 +75,17 @@ impl Priority {
     }
 }
 
-/// `[thm:e12]` The paper's and the code's priority are different laws, 1/3 of a step apart in the mean.
+/// `[thm:e12]` What the paper's and the code's discriminators see is ½ apart in total variation, for every T: half of the code's images are clean.
 ///
 /// # Formula `[eq:priority-distance]`
 /// ```text
 /// TV = ½ Σ_t |p(t) − p'(t)| = ⌊T²/2⌋ / (T(T² − 1))          E_code[t] − E_paper[t] = 1/3
 /// ```
-/// for p(t) − p'(t) = 2(T + 1 − 2t)/(T(T² − 1)). At the smallest chains, T = 5 (paper) and T = 10 (code), TV is 1/10
+/// for p(t) − p'(t) = 2(T + 1 − 2t)/(T(T² − 1)), between the two laws of a noised image's t. With the clean half (`[eq:clean-half]`)
+/// ```text
+/// TV = ½ exactly:   p(t) ≥ ½ p'(t) at every t ≥ 1, as 2t(T − 1) ≥ (t − 1)(T + 1)
+/// ```
+/// At the smallest chains, T = 5 (paper) and T = 10 (code), TV is 1/10
 /// and 5/99. Real and generated samples may share t or draw it twice: for a loss a(t) + b(t') that is separable, as
 /// the discriminator's is, the mean is the same; the laws of (t, t') are 1 − Σp² apart, and the variances differ by
 /// 2 Cov(a, b).
@@ -117,10 +144,10 @@ impl Statement for PriorityLaw {
         "Diffusion-GAN (arXiv:2206.02262), priority p_pi and T_min against the published code"
     }
     fn kind(&self) -> Kind {
-        Kind::Erratum
+        Kind::Erratum(Finding::Contradiction)
     }
     fn summary(&self) -> &'static str {
-        "paper and code draw t from different laws, about 1/(2T) apart in total variation (exactly for odd T)"
+        "half of what the code's discriminator sees is clean: its law of t is 1/2 from the paper's in total variation, and the noised half is drawn otherwise too"
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[LENGTH]
@@ -147,9 +174,15 @@ impl Statement for PriorityLaw {
             (Rounded::exact(a[k]) - mean_a) * (Rounded::exact(b[k]) - mean_b)
         });
         let squares = mean(&paper, |k| paper[k]);
+        let clean = Priority::ALL.map(|law| law.with_clean(length));
         Ok(vec![
             Evidence::equal(
-                "TV = ⌊T²/2⌋/(T(T² - 1))",
+                "with the clean half: TV = 1/2",
+                total_variation(&clean[0], &clean[1]),
+                Rounded::exact(0.5),
+            ),
+            Evidence::equal(
+                "of the noised images alone: TV = ⌊T²/2⌋/(T(T² - 1))",
                 total_variation(&paper, &code),
                 distance(length),
             ),
@@ -180,7 +213,18 @@ impl Statement for PriorityLaw {
         let (paper, code) = (Priority::Paper.weights(5), Priority::Code.weights(5));
         let a = [0.5, -1.0, 2.0, 0.25, 1.0];
         let variance = |shared| moments(&joint(&paper, shared), &a, &a).1;
+        let seen = Priority::ALL.map(|law| law.with_clean(5));
         Ok(vec![
+            Evidence::equal(
+                "as printed, t from 1 to T: no image is clean; P(t = 0) at T = 5",
+                seen[1][0],
+                seen[0][0],
+            ),
+            Evidence::equal(
+                "control: the clean half leaves the distance of the noised images as it is, T = 5",
+                total_variation(&seen[0], &seen[1]),
+                distance(5),
+            ),
             Evidence::equal(
                 "as printed: one priority; P(t = 1) at T = 5",
                 paper[0],
@@ -233,6 +277,17 @@ mod tests {
         close(total_variation(&paper, &code), 0.1);
         assert_eq!(Priority::Paper.shortest_chain(), 5);
         assert_eq!(Priority::Code.shortest_chain(), 10);
+    }
+
+    /// Half of the code's images are clean and the law adds up; ½ to the paper's for every T from 2 to 199.
+    #[test]
+    fn the_clean_half_is_half_of_the_distance() {
+        for length in 2..200 {
+            let [paper, code] = Priority::ALL.map(|law| law.with_clean(length));
+            close(Rounded::sum(code.iter().copied()), 1.0);
+            close(code[0], 0.5);
+            close(total_variation(&paper, &code), 0.5);
+        }
     }
 
     /// T = 2: p = (1/3, 2/3).

@@ -28,7 +28,8 @@ impl PointLaw {
         Ok(Self::new(atoms, &masses))
     }
 
-    fn new(atoms: Vec<f64>, masses: &[f64]) -> Self {
+    /// From atoms and masses in any proportion.
+    pub fn new(atoms: Vec<f64>, masses: &[f64]) -> Self {
         let total = Rounded::sum(masses.iter().map(|&m| m.into()));
         let weights = masses.iter().map(|&m| Rounded::exact(m) / total).collect();
         Self { atoms, weights }
@@ -44,7 +45,7 @@ impl PointLaw {
     }
 
     /// E f(X).
-    fn mean(&self, f: impl Fn(f64) -> Rounded) -> Rounded {
+    pub fn mean(&self, f: impl Fn(f64) -> Rounded) -> Rounded {
         Rounded::sum(
             self.atoms
                 .iter()
@@ -54,7 +55,7 @@ impl PointLaw {
     }
 
     /// E cos tX and E sin tX.
-    fn transform(&self, t: f64) -> [Rounded; 2] {
+    pub fn transform(&self, t: f64) -> [Rounded; 2] {
         [cosine, sine].map(|f| self.mean(|a| f(Rounded::exact(t) * a)))
     }
 

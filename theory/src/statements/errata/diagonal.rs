@@ -7,7 +7,9 @@ use sadm_reference::structure::{Diagonal, StructureOptions};
 
 use crate::rounding::Rounded;
 use crate::statements::setting::{BATCH, ETA, FEATURES, batches, built_batches, structural_loss};
-use crate::statements::{Built, Evidence, Instance, Kind, Parameter, Statement, StatementError};
+use crate::statements::{
+    Built, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
+};
 
 /// `[thm:e2]` With the diagonal the structural loss is a V-statistic, not the mean over pairs.
 ///
@@ -46,7 +48,7 @@ impl Statement for DiagonalIncluded {
         "SADM (arXiv:2402.17563), Eq. 7"
     }
     fn kind(&self) -> Kind {
-        Kind::Erratum
+        Kind::Erratum(Finding::Reading)
     }
     fn summary(&self) -> &'static str {
         "with i = j included the loss is V = (1 - 1/B) U where the diagonal cancels"
@@ -104,7 +106,7 @@ impl Statement for DiagonalIncluded {
         );
         Ok(vec![
             Evidence::equal(
-                "as printed: Eq. 7 is the mean distance over pairs, cosine",
+                "as read: Eq. 7 is the mean distance over pairs, cosine",
                 v,
                 u,
             ),

@@ -1,4 +1,4 @@
-//! E1: without normalised features the game of Eq. 8–10 has no value.
+//! E1: without normalised features the game of Eq. 8–10 has no value; with the cosine, which the paragraph above Eq. 8 chooses, it has.
 
 use ndarray::{Array2, array};
 use sadm_reference::relation::Relation;
@@ -9,7 +9,7 @@ use crate::statements::setting::{
     BATCH, ETA, FEATURES, batches, built_batches, loss_of_rounded, squared, structural_loss,
 };
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
 const STRETCH: Parameter = Parameter {
@@ -24,13 +24,15 @@ const STRETCH: Parameter = Parameter {
 const INNER: StructureOptions = squared(Relation::InnerProduct);
 const COSINE: StructureOptions = squared(Relation::Cosine);
 
-/// `[thm:e1]` The inner-product game is unbounded in φ; cosine bounds it by 4η.
+/// `[thm:e1]` The inner-product game is unbounded in φ; the cosine, chosen above Eq. 8, bounds it by 2η.
 ///
 /// # Formula `[eq:homogeneity]`
 /// ```text
 /// S(sΨ, sΨ̂) = s⁴ S(Ψ, Ψ̂)            inner product, squared distance
-/// S(Ψ, Ψ̂) ≤ 4η (1 − 1/|B|) < 4η      cosine: |M_ij − M̂_ij| ≤ 2, and 0 on the diagonal
+/// S(Ψ, Ψ̂) ≤ 2η                       cosine, by [eq:cosine-bound]
 /// ```
+/// Eq. 8 by itself prints inner products of features; the paragraph above it takes the cosine, and with unit features Eq. 8 is that. The
+/// condition is missing from the equation, not from the paper.
 /// The encoder raises Eq. 9 without limit by scaling its last layer, whatever θ does, as soon as S > 0.
 ///
 /// The factor s is any real number: sΨ is rounded where it is not a power of two, and the allowance covers that.
@@ -49,10 +51,10 @@ impl Statement for UnboundedRelation {
         "SADM (arXiv:2402.17563), Eq. 8-10"
     }
     fn kind(&self) -> Kind {
-        Kind::Erratum
+        Kind::Erratum(Finding::MissingCondition)
     }
     fn summary(&self) -> &'static str {
-        "the inner-product game is unbounded; unit rows (cosine) bound it by 4 eta"
+        "Eq. 8 by itself is unbounded; with unit features, the cosine of the paragraph above it, S is at most 2 eta"
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[BATCH, FEATURES, ETA, STRETCH]
@@ -67,16 +69,14 @@ impl Statement for UnboundedRelation {
         let moved = loss_of_rounded(&psi, &psi_hat, eta, Relation::InnerProduct)?;
         let inner = structural_loss(&real, &generated, eta, &INNER)?;
         let cosine = structural_loss(&real, &generated, eta, &COSINE)?;
-        let most = Rounded::exact(4.0)
-            * eta
-            * (Rounded::exact(1.0) - Rounded::exact(1.0) / real.nrows() as f64);
+        let most = Rounded::exact(2.0) * eta;
         Ok(vec![
             Evidence::equal(
                 "S(sΨ, sΨ̂) = s⁴ S(Ψ, Ψ̂), inner product",
                 moved,
                 inner * Rounded::exact(stretch).square().square(),
             ),
-            Evidence::at_most("S ≤ 4η (1 - 1/B), cosine", cosine, most),
+            Evidence::at_most("S ≤ 2η, cosine", cosine, most),
         ])
     }
     fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
@@ -90,14 +90,14 @@ impl Statement for UnboundedRelation {
             let cap = Rounded::exact(4.0 * stretch.powi(3));
             claims.push(Evidence::at_most(
                 format!(
-                    "as printed: the maximum over φ exists; features times {stretch} stay below {}",
+                    "as printed, Eq. 8 by itself: the maximum over φ exists; features times {stretch} stay below {}",
                     cap.value
                 ),
                 scaled,
                 cap,
             ));
         }
-        // Two rows agree, their images oppose: the bound 4η(1 − 1/B) is attained, so nothing smaller holds.
+        // Two rows agree, their images oppose: the bound 2η is attained, so nothing smaller holds.
         let opposed = structural_loss(&array![[1.0], [1.0]], &array![[1.0], [-1.0]], 1.0, &COSINE)?;
         claims.push(Evidence::at_most(
             "control: a smaller constant bounds cosine",

@@ -1,4 +1,4 @@
-//! E5: Eq. 15 is no bound on the likelihood with the weight that is trained with.
+//! E5: Eq. 15 with a pre-specified weight is no bound on the likelihood for every weight.
 
 use sadm_reference::schedule::ScheduleKind;
 
@@ -9,7 +9,9 @@ use crate::laws::tight_weight;
 use crate::rounding::Rounded;
 use crate::statements::likelihood::{QuadraticRelation, ideal_chain, level_at, structural_part};
 use crate::statements::setting::Clock;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const GAMMA: Parameter = Parameter {
     name: "gamma",
@@ -39,6 +41,10 @@ const STEPS: Parameter = Parameter {
 const FIRST_TIME: f64 = 0.03125;
 
 /// `[thm:e5]` With w = 1 the right side of Eq. 15 is below the entropy, hence below −log p_θ of every model on average.
+///
+/// Eq. 15 prints w(λ_t), a weight chosen beforehand; Eq. 6, called its finite-sample version, has none, that is w = 1. The paper's
+/// runs use the weights of EDM and LSGM. The missing condition is which weights make a bound: those nowhere below the likelihood's
+/// (`[thm:weights-that-bound]`).
 ///
 /// # Formula `[eq:unit-weight]`
 /// ```text
@@ -104,13 +110,13 @@ impl Statement for UnitWeight {
         "e5"
     }
     fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Eq. 15: \"is an upper bound of the negative log-likelihood\""
+        "SADM (arXiv:2402.17563), Eq. 15, \"is an upper bound of the negative log-likelihood\", with the weight 1 of Eq. 6"
     }
     fn kind(&self) -> Kind {
-        Kind::Erratum
+        Kind::Erratum(Finding::MissingCondition)
     }
     fn summary(&self) -> &'static str {
-        "with w = 1 the objective of Eq. 15 is below the pair's entropy; with SNR weights it is above"
+        "Eq. 15 needs a weight nowhere below the SNR's: with w = 1, as in Eq. 6, it is below the pair's entropy"
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[GAMMA, GRID, STEPS]
@@ -142,12 +148,12 @@ impl Statement for UnitWeight {
         let any_schedule = Rounded::exact(2.0) + tight_weight(3.0);
         Ok(vec![
             Evidence::at_most(
-                "as printed, w = 1, γ = 3: H(y_0) ≤ E[-log p(y_0)] ≤ 2 + w(γ)",
+                "as printed, for any weight, so for Eq. 6's w = 1; γ = 3: H(y_0) ≤ E[-log p(y_0)] ≤ 2 + w(γ)",
                 entropy(),
                 any_schedule,
             ),
             Evidence::at_most(
-                "as printed, w = 1, γ = 3, linear VP: E[-log p(y_0)] ≤ objective",
+                "as printed, for any weight, so for Eq. 6's w = 1; γ = 3, linear VP: E[-log p(y_0)] ≤ objective",
                 nll,
                 above,
             ),

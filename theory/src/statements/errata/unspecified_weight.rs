@@ -3,7 +3,9 @@
 use crate::laws::tight_weight;
 use crate::rounding::Rounded;
 use crate::statements::jensen::near_slope;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const BOUND: Parameter = Parameter {
     name: "W",
@@ -17,7 +19,7 @@ const BOUND: Parameter = Parameter {
 /// Distance from the steepest point, in units of γ: 1 − 3k² > ½.
 const NEARNESS: f64 = 1.0 / 16.0;
 
-/// `[thm:e4]` No weight independent of γ makes Eq. 14 true: the smallest one is 1/(2πeγ⁴) → ∞ as γ → 0.
+/// `[thm:e4]` The paper says that w depends on γ, without a value, and is right: no weight independent of γ makes Eq. 14 true: the smallest one is 1/(2πeγ⁴) → ∞ as γ → 0.
 ///
 /// # Formula `[eq:diverging-weight]`
 /// ```text
@@ -40,7 +42,7 @@ impl Statement for UnspecifiedWeight {
         "SADM (arXiv:2402.17563), Eq. 14: \"w(gamma)\" without a value"
     }
     fn kind(&self) -> Kind {
-        Kind::Erratum
+        Kind::Erratum(Finding::Reading)
     }
     fn summary(&self) -> &'static str {
         "the weight of Eq. 14 must grow like 1/gamma^4: no constant will do"
@@ -82,12 +84,12 @@ impl Statement for UnspecifiedWeight {
         };
         Ok(vec![
             claim(
-                "as printed, w read as 1: |g1 - g2|² ≤ |m1 - m2|² at γ = 1/10",
+                "as read, w a constant, 1: |g1 - g2|² ≤ |m1 - m2|² at γ = 1/10",
                 Rounded::exact(1.0),
                 0.1,
             ),
             claim(
-                "as printed, w fixed at γ = 1: enough at γ = 1/2",
+                "as read, w a constant, its value at γ = 1: enough at γ = 1/2",
                 tight_weight(1.0),
                 0.5,
             ),

@@ -6,7 +6,9 @@ use sadm_reference::relation::Relation;
 
 use crate::rounding::Rounded;
 use crate::statements::setting::squared;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const THETA: Parameter = Parameter {
     name: "theta",
@@ -158,7 +160,7 @@ impl Statement for UpdateOrder {
         "SADM (arXiv:2402.17563), Sec. 4.2 against Algorithm 1"
     }
     fn kind(&self) -> Kind {
-        Kind::Erratum
+        Kind::Erratum(Finding::Contradiction)
     }
     fn summary(&self) -> &'static str {
         "updating theta or phi first gives different iterates, half a round apart"

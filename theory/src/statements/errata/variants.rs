@@ -8,7 +8,9 @@ use crate::rounding::Rounded;
 use crate::statements::setting::{
     BATCH, ETA, FEATURES, batches, built_batches, loss_of_rounded, squared, structural_loss,
 };
-use crate::statements::{Built, Evidence, Instance, Kind, Parameter, Statement, StatementError};
+use crate::statements::{
+    Built, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
+};
 
 /// `[thm:e7]` Sec. 4.1 and 4.2 name different losses; they meet on unit rows, up to constants.
 ///
@@ -39,7 +41,7 @@ impl Statement for Variants {
         "SADM (arXiv:2402.17563), Sec. 4.1 against 4.2: R Euclidean, cosine or inner product; D without or with eta_t"
     }
     fn kind(&self) -> Kind {
-        Kind::Erratum
+        Kind::Erratum(Finding::Reading)
     }
     fn summary(&self) -> &'static str {
         "the printed variants are different losses; on unit rows they differ by constants"
@@ -80,22 +82,22 @@ impl Statement for Variants {
         let cosine = loss(Relation::Cosine, 1.0)?;
         Ok(vec![
             Evidence::equal(
-                "as printed: cosine and inner product are one R",
+                "as read: cosine and inner product are one R",
                 cosine,
                 loss(Relation::InnerProduct, 1.0)?,
             ),
             Evidence::equal(
-                "as printed: cosine and Euclidean are one R",
+                "as read: cosine and Euclidean are one R",
                 cosine,
                 loss(Relation::Euclidean, 1.0)?,
             ),
             Evidence::equal(
-                "as printed: Euclidean and inner product are one R",
+                "as read: Euclidean and inner product are one R",
                 loss(Relation::Euclidean, 1.0)?,
                 loss(Relation::InnerProduct, 1.0)?,
             ),
             Evidence::equal(
-                "as printed: D of Eq. 6 and of Eq. 8 are one D at t = 0.25",
+                "as read: D of Eq. 6 and of Eq. 8 are one D at t = 0.25",
                 cosine,
                 loss(Relation::Cosine, 4.0)?,
             ),

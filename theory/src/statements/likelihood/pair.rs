@@ -4,10 +4,10 @@ use ndarray::{Array1, Axis, concatenate};
 use sadm_reference::relation::Relation;
 
 use super::setting::{FIRST, LAST, STEPS, built, chain, tight_chain};
-use crate::laws::chain::{Affine, Chain, Data, Level, Parts, Step};
+use crate::laws::chain::{Affine, Chain, ChainError, Data, Level, Parts, Step};
 use crate::laws::small_matrix::{
-    Matrix, Vector, apply, congruence, difference, inner, multiple_of_identity, product, scaled,
-    trace,
+    Cholesky, Matrix, Vector, apply, congruence, difference, inner, multiple_of_identity, product,
+    scaled, trace,
 };
 use crate::laws::{self, tight_weight};
 use crate::rounding::Rounded;
@@ -95,11 +95,15 @@ impl QuadraticRelation {
 /// objective = prior + reconstruction + Σ ½(SNR_s − SNR_t) { E‖y_0 − ŷ_0‖² + w(γ) E|R(y_0) − R(ŷ_0)|² }
 /// ```
 /// The structural part is ≥ 0, so the bound is that of `[eq:elbo]` for the pair as one vector, and the structural part is
-/// slack in full. Averaged over pairs from N(m, C)² the whole slack against the entropy splits exactly:
+/// slack in full. Averaged over pairs from N(m, C)² it splits exactly, against the entropy into four parts, and against −log p_θ into
+/// these less a divergence:
+///
+/// # Formula `[eq:slack-parts]`
 /// ```text
-/// E[objective] − H(y_0) = prior gap + reconstruction gap + diffusion gap + structure
+/// E[objective] − H(y_0)        = prior + reconstruction + diffusion + structure,  each ≥ 0
+/// E[objective] − E[−log p_θ]   = the same − KL(q(y_0)‖p_θ(y_0)),   KL(q‖p_θ) = E[−log p_θ] − H(y_0) ≥ 0
 /// ```
-/// and against −log p_θ by subtracting KL(q(y_0)‖p_θ(y_0)) = E[−log p_θ] − H, itself ≥ 0.
+/// Eq. 15 prints the structural term outside the weight, here it stands inside: either is a number that is not negative, and both bound.
 ///
 /// The second moments of the relations are exact by `[eq:quadratic-moment]`.
 ///
@@ -174,6 +178,27 @@ pub fn structural_part(
     let terms = chain.steps().iter();
     let errors = terms.map(|s| s.snr_drop() * relation_error(s, data, relation) * 0.5);
     Rounded::sum(errors) * tight_weight(gamma)
+}
+
+/// `Σ w(γ) E|R(y_0) − R(ŷ_0)|²`: the structural part with Eq. 15's weight, which is none.
+fn unweighted_part(chain: &Chain, data: &Data, relation: QuadraticRelation, gamma: f64) -> Rounded {
+    let errors = chain
+        .steps()
+        .iter()
+        .map(|s| relation_error(s, data, relation));
+    Rounded::sum(errors) * tight_weight(gamma)
+}
+
+/// KL(N(m, C) ‖ p_θ) = ½(tr S⁻¹C + (m − μ)ᵀS⁻¹(m − μ) − n + ln det S − ln det C), p_θ = N(μ, S).
+fn kl(chain: &Chain, data: &Data) -> Result<Rounded, StatementError> {
+    let (mean, covariance) = chain.marginal();
+    let not_definite = |what| ChainError::NotDefinite { what };
+    let model = Cholesky::new(&covariance).ok_or(not_definite("the chain's covariance"))?;
+    let own = Cholesky::new(&data.covariance).ok_or(not_definite("the data's covariance"))?;
+    let spread = trace(&product(&model.inverse(), &data.covariance));
+    let off = model.quadratic(&difference(&data.mean, &mean));
+    let count = Rounded::exact(data.mean.len() as f64);
+    Ok((spread + off - count + model.log_det() - own.log_det()) * 0.5)
 }
 
 /// Every choice of `length` digits 0, 1, 2.
@@ -261,6 +286,42 @@ impl Statement for PairBound {
     fn summary(&self) -> &'static str {
         "with SNR weights, prior and reconstruction the pair's objective bounds -log p(y_0) (inner product, squared Euclidean)"
     }
+    fn terms(&self) -> &'static [(&'static str, &'static str)] {
+        &[
+            (
+                "objective",
+                "the right side of Eq. 15: prior + reconstruction + denoising with structure, each as trained",
+            ),
+            (
+                "-log p(y_0)",
+                "the pair's negative log-likelihood under the chain: what the objective bounds",
+            ),
+            (
+                "H(y_0)",
+                "entropy of the pairs: no model's E[-log p] is smaller (Gibbs)",
+            ),
+            (
+                "slack of the prior",
+                "KL of the noised data at the last time from N(0, I)",
+            ),
+            (
+                "slack of the reconstruction",
+                "KL of the true law of y_0 given z_0 from the decoder's",
+            ),
+            (
+                "slack of the diffusion",
+                "sum of the KLs of the true backward steps from the chain's: what a better denoiser lowers",
+            ),
+            (
+                "slack of the structure",
+                "the structural term, in full: nothing in the likelihood answers to it",
+            ),
+            (
+                "KL(q‖p)",
+                "how far the chain's law is from the data's; it is subtracted, because these slacks are measured from H, and -log p lies above H by KL",
+            ),
+        ]
+    }
     fn parameters(&self) -> &'static [Parameter] {
         &[SCHEDULE, STEPS, FIRST, LAST, GAMMA, RELATION, DIMENSION]
     }
@@ -282,14 +343,36 @@ impl Statement for PairBound {
             diffusion,
         } = chain.gap(&data)?;
         let zero = Rounded::exact(0.0);
+        let (whole, kl) = (
+            prior + reconstruction + diffusion + slack,
+            kl(&chain, &data)?,
+        );
+        let outside =
+            chain.objective(&pair)?.total() + unweighted_part(&chain, &pair, relation, gamma);
         Ok(vec![
             Evidence::at_most("-log p(y_0) ≤ objective", chain.nll(&pair)?, at_pair),
             Evidence::at_most("E[-log p(y_0)] ≤ E[objective]", nll, objective),
-            Evidence::equal(
-                "E[objective] - E[-log p] = slacks of prior, reconstruction, diffusion, structure - KL(q‖p)",
-                objective - nll,
-                prior + reconstruction + diffusion + slack - (nll - entropy),
+            Evidence::at_most(
+                "-log p(y_0) ≤ objective with the structural term outside the weight, as Eq. 15 prints it",
+                chain.nll(&pair)?,
+                outside,
             ),
+            Evidence::equal(
+                "E[objective] - H(y_0) = slacks of prior, reconstruction, diffusion, structure",
+                objective - entropy,
+                whole,
+            ),
+            Evidence::equal(
+                "E[objective] - E[-log p] = the four slacks - KL(q‖p)",
+                objective - nll,
+                whole - kl,
+            ),
+            Evidence::equal(
+                "E[-log p] - H(y_0) = KL(q‖p), from the two Gaussians",
+                nll - entropy,
+                kl,
+            ),
+            Evidence::at_most("KL(q‖p) ≥ 0", zero, kl),
             Evidence::equal(
                 "by cubature too: Σ ½(SNR_s - SNR_t) w(γ) E|R(y_0) - R(ŷ_0)|² is the slack of the structure",
                 slack,
@@ -319,6 +402,11 @@ impl Statement for PairBound {
                 "control: half of the weights is enough",
                 nll,
                 parts.prior + parts.reconstruction + (parts.diffusion + structural) * 0.5,
+            ),
+            Evidence::equal(
+                "control: the four slacks are the gap to E[-log p]",
+                objective - full.nll(&law)?,
+                full.gap(&law)?.total() + structural_part(&full, &law, relation, GAMMA.default),
             ),
             Evidence::equal(
                 "control: the structural term costs nothing",

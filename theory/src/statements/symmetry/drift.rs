@@ -1,10 +1,10 @@
-//! E10: an invariant law does not need an equivariant drift.
+//! E10: for one given start an invariant law does not need an equivariant drift; for all invariant starts it does.
 
 use crate::laws::finite::two_pi;
 use crate::rounding::Rounded;
 use crate::statements::elementary::{cosine, sine};
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
 const RATE: Parameter = Parameter {
@@ -45,15 +45,19 @@ type Matrix = [[Rounded; 2]; 2];
 /// J, a quarter turn.
 const J: [[f64; 2]; 2] = [[0.0, -1.0], [1.0, 0.0]];
 
-/// `[thm:e10]` All laws invariant, and yet the drift is not equivariant.
+/// `[thm:e10]` From one start all laws are invariant, and yet the drift is not equivariant: a reading of the printed condition.
+///
+/// "A process preserves invariance if and only if its drift is equivariant", read as "for every invariant start", is true
+/// (`[thm:drift-all-starts]`). Read for one given start it is not; this process keeps the isotropic starts and no others.
 ///
 /// # Formula `[eq:invisible-drift]`
 /// ```text
 /// dx = (ωJ + cI)x dt + dw in R², x(0) ~ N(0, v_0 I), J = (0 −1; 1 0), R = diag(1, −1)
 /// e^{At} = e^{ct}(cos ωt, −sin ωt; sin ωt, cos ωt)    Σ(t) = e^{At} v_0 e^{Aᵀt} + ∫_0^t e^{As}e^{Aᵀs} ds = v(t) I
 /// v(t) = v_0 e^{2ct} + (e^{2ct} − 1)/2c               RΣR = Σ for all t, but RJR = −J
+/// from diag(1, 4), which is invariant too:            Σ_12(t) = −(3/2) e^{2ct} sin 2ωt
 /// ```
-/// Corrected: the drift need be equivariant only up to fields d with ∇·(p_t d) = 0, which move no mass. For linear
+/// For one start the drift need be equivariant only up to fields d with ∇·(p_t d) = 0, which move no mass. For linear
 /// fields d = Bx and p = N(0, vI), ∇·(p d) = p(tr B − xᵀBx/v) vanishes exactly if B is antisymmetric. With
 /// B = RAR − A, the covariance leaves invariance at the rate
 /// ```text
@@ -106,10 +110,11 @@ fn diffused(c: f64, t: f64) -> Rounded {
     ((Rounded::exact(c) * 2.0 * t).exp() - Rounded::exact(1.0)) / (2.0 * c)
 }
 
-/// Σ(t).
-fn covariance(omega: f64, c: f64, t: f64, start: f64) -> Matrix {
+/// Σ(t) from a diagonal start.
+fn covariance(omega: f64, c: f64, t: f64, start: [f64; 2]) -> Matrix {
     let flow = flow(omega, c, t);
-    let carried = multiply(&flow, &transpose(&flow)).map(|row| row.map(|x| x * start));
+    let start = known([[start[0], 0.0], [0.0, start[1]]]);
+    let carried = multiply(&multiply(&flow, &start), &transpose(&flow));
     let added = diffused(c, t);
     let mut sigma = carried;
     sigma[0][0] = sigma[0][0] + added;
@@ -141,13 +146,13 @@ impl Statement for DriftUpToInvisibleFields {
         "e10"
     }
     fn source(&self) -> &'static str {
-        "Structure preserving diffusion models (arXiv:2402.19369), summary: 'if and only if the drift is equivariant'"
+        "Structure preserving diffusion models (arXiv:2402.19369), summary: 'if and only if the drift is equivariant', read for one start"
     }
     fn kind(&self) -> Kind {
-        Kind::Erratum
+        Kind::Erratum(Finding::Reading)
     }
     fn summary(&self) -> &'static str {
-        "laws stay invariant under drifts that are equivariant up to fields that move no mass"
+        "for one start a drift may differ from an equivariant one by a field that moves no mass; for all invariant starts it may not"
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[RATE, GROWTH, TIME, START]
@@ -164,7 +169,9 @@ impl Statement for DriftUpToInvisibleFields {
         let get = |p: Parameter| instance.get(p.name);
         let (omega, c, t, start) = (get(RATE)?, get(GROWTH)?, get(TIME)?, get(START)?);
         let [xi, x, first, second] = pairs(instance)?;
-        let sigma = covariance(omega, c, t, start);
+        let sigma = covariance(omega, c, t, [start, start]);
+        let lost = covariance(omega, c, t, [1.0, 4.0]);
+        let twice = sine(Rounded::exact(omega) * t * 2.0);
         let growth = (Rounded::exact(c) * 2.0 * t).exp();
         let v = growth * start + diffused(c, t);
         let length = Rounded::exact(xi[0]).square() + Rounded::exact(xi[1]).square();
@@ -182,9 +189,14 @@ impl Statement for DriftUpToInvisibleFields {
                 form(&sigma, xi),
             ),
             Evidence::equal(
-                "corrected: ∇·(p ωJx) = 0, that is d_1 ∂_1 p = -d_2 ∂_2 p",
+                "corrected, for one start: ∇·(p ωJx) = 0, that is d_1 ∂_1 p = -d_2 ∂_2 p",
                 field[0] * slope(x, start, 0),
                 -(field[1] * slope(x, start, 1)),
+            ),
+            Evidence::equal(
+                "the same process from diag(1, 4), also invariant, leaves invariance: Σ_12(t) = -(3/2) e^{2ct} sin 2ωt",
+                lost[0][1],
+                -(growth * twice * 1.5),
             ),
             Evidence::equal(
                 "any linear drift: ξᵀ(RΣ'R - Σ')ξ = 2v ξᵀBξ",
@@ -201,14 +213,19 @@ impl Statement for DriftUpToInvisibleFields {
         let sheared = |xi| form(&combine(&reflect(&rate), &rate, |x, y| x - y), xi);
         Ok(vec![
             Evidence::equal(
-                "as printed: invariant laws have an equivariant drift; RJR = J, entry (0, 1)",
+                "as read, for one start: invariant laws have an equivariant drift; RJR = J, entry (0, 1)",
                 reflected[0][1],
                 turn[0][1],
             ),
             Evidence::equal(
-                "as printed: invariant laws have an equivariant drift; RJR = J, entry (1, 0)",
+                "as read, for one start: invariant laws have an equivariant drift; RJR = J, entry (1, 0)",
                 reflected[1][0],
                 turn[1][0],
+            ),
+            Evidence::equal(
+                "control: the process keeps diag(1, 4) invariant, too; Σ_12(0.75) = 0",
+                covariance(1.0, 0.375, 0.75, [1.0, 4.0])[0][1],
+                Rounded::exact(0.0),
             ),
             Evidence::equal(
                 "control: a shear keeps the law invariant too",
@@ -222,7 +239,7 @@ impl Statement for DriftUpToInvisibleFields {
             ),
             Evidence::equal(
                 "control: without diffusion the variance is the same",
-                covariance(1.0, 0.375, 0.75, 0.625)[0][0],
+                covariance(1.0, 0.375, 0.75, [0.625, 0.625])[0][0],
                 (Rounded::exact(0.375) * 1.5).exp() * 0.625,
             ),
         ])
@@ -238,6 +255,15 @@ mod tests {
     fn diffusion_adds_the_integral() {
         let got = diffused(0.25, 2.0);
         assert!((got.value - 2.0 * (std::f64::consts::E - 1.0)).abs() <= got.error + 1e-15);
+    }
+
+    /// −2.63 after three quarters of a unit of time: the number of the book.
+    #[test]
+    fn the_process_leaves_invariance_from_another_start() {
+        let got = covariance(1.0, 0.375, 0.75, [1.0, 4.0])[0][1];
+        assert!((got.value + 2.626).abs() < 5e-4, "{got:?}");
+        let isotropic = covariance(1.0, 0.375, 0.75, [0.625, 0.625])[0][1];
+        assert!(isotropic.value.abs() <= isotropic.error);
     }
 
     /// A quarter turn in time π/2 at ω = 1, with growth e^{cπ/2}.

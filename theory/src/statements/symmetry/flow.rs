@@ -6,6 +6,14 @@ use crate::statements::{
     Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
+const ELEMENT: Parameter = Parameter {
+    name: "kappa",
+    meaning: "1 quarter turn, 2 half turn, 3 three quarters of a turn, 4 mirror x2, 5 mirror on the diagonal, 6 mirror x1, 7 mirror on the other diagonal",
+    low: 1.0,
+    high: 7.0,
+    default: 1.0,
+    scale: Scale::Integer,
+};
 const SPREAD: Parameter = Parameter {
     name: "s",
     meaning: "standard deviation of each part of the law",
@@ -15,29 +23,74 @@ const SPREAD: Parameter = Parameter {
     scale: Scale::Log,
 };
 
-/// `[thm:invariant-flow]` A diffusion keeps its law invariant exactly if its drift is equivariant up to a field that moves no mass.
+/// `[thm:invariant-flow]` A diffusion from one invariant start keeps its law invariant exactly if its drift is equivariant up to fields that
+/// move no mass, one for each element of the group.
 ///
 /// # Formula `[eq:invariant-flow]`
 /// ```text
-/// L_g p = −∇·(p g) + ½Δp,    h = Rg∘R − g        (R = R⁻¹ a reflection, p_t the law of dx = g dt + dw)
-/// (L_g p)∘R = L_{g+h}(p∘R)                        for every p and g                            (1)
-/// ∇·((p∘R) h)∘R = −∇·(p h)                        for every p and g                            (2)
-/// (L_g p)∘R − L_g p = −∇·(p h)                    for p = p∘R, by (1)                          (3)
+/// L_g p = −∇·(p g) + ½Δp,    h_κ = κ⁻¹ g∘κ − g       (κ orthogonal, p_t the law of dx = g dt + dw)
+/// (L_g p)∘κ = L_{g+h_κ}(p∘κ)                      for every p and g                            (1)
+/// ∇·((p∘κ) h_κ) = −(∇·(p h_{κ⁻¹}))∘κ              for every p and g                            (2)
+/// (L_g p)∘κ − L_g p = −∇·(p h_κ)                  for p = p∘κ, by (1)                          (3)
 /// ```
-/// "⇒": if every p_t is invariant, so is ∂_t p_t = L_g p_t, and (3) gives ∇·(p_t h) = 0. "⇐": if ∇·(p_t h) = 0 then by (2)
-/// ∇·((p_t∘R) h) = 0, so by (1) p_t∘R solves the Fokker–Planck equation of p_t itself; from an invariant start the two are one,
-/// where that equation has one solution (g Lipschitz is enough). A drift g = f + d with f equivariant and ∇·(p d) = 0 for
-/// invariant p is such a drift, and `[thm:e10]` an instance.
+/// "⇒": if every p_t is invariant, so is ∂_t p_t = L_g p_t, and (3) gives ∇·(p_t h_κ) = 0 for every κ of the group. "⇐": if ∇·(p_t h_κ) = 0
+/// for every κ, hence for κ⁻¹, then by (2) ∇·((p_t∘κ) h_κ) = 0, so by (1) p_t∘κ solves the Fokker–Planck equation of p_t itself; from an
+/// invariant start the two are one, where that equation has one solution (g Lipschitz is enough). A drift g = f + d with f
+/// equivariant and ∇·(p d) = 0 for invariant p is such a drift, and `[thm:e10]` an instance. For all invariant starts at once d must
+/// vanish (`[thm:drift-all-starts]`). Where κ = κ⁻¹, as for a mirror, (2) has one h on both sides.
 ///
-/// Tried in the plane with R = diag(1, −1), on mixtures of two Gaussians and their mirror images; f and an arbitrary u are
-/// quadratic, d = J∇ψ/p with a quadratic ψ.
+/// Tried in the plane with the symmetries κ of the square, on mixtures of two Gaussians and of their eight images; f is an equivariant cubic, an
+/// arbitrary u quadratic, d = J∇ψ/p with a quadratic ψ.
 pub struct InvariantFlow;
 
 type Point = [f64; 2];
 type Vector = [Rounded; 2];
 
-fn reflect(x: Point) -> Point {
-    [x[0], -x[1]]
+/// A symmetry of the square, by its matrix.
+#[derive(Clone, Copy)]
+struct Element([[f64; 2]; 2]);
+
+impl Element {
+    /// By its number in the list of [`ELEMENT`], 0 the identity.
+    fn numbered(k: usize) -> Self {
+        let turn = [[0.0, -1.0], [1.0, 0.0]];
+        let start = if k < 4 {
+            [[1.0, 0.0], [0.0, 1.0]]
+        } else {
+            [[1.0, 0.0], [0.0, -1.0]]
+        };
+        (0..k % 4).fold(Self(start), |so_far, _| Self(turn).after(so_far))
+    }
+
+    fn all() -> [Self; 8] {
+        std::array::from_fn(Self::numbered)
+    }
+
+    fn after(self, first: Self) -> Self {
+        let (a, b) = (self.0, first.0);
+        let cell = |i: usize, j: usize| a[i][0] * b[0][j] + a[i][1] * b[1][j];
+        Self([[cell(0, 0), cell(0, 1)], [cell(1, 0), cell(1, 1)]])
+    }
+
+    fn inverse(self) -> Self {
+        let m = self.0;
+        Self([[m[0][0], m[1][0]], [m[0][1], m[1][1]]])
+    }
+
+    fn of(self, x: Point) -> Point {
+        self.0.map(|row| row[0] * x[0] + row[1] * x[1])
+    }
+
+    /// κv: every row has one entry, ±1.
+    fn of_vector(self, v: Vector) -> Vector {
+        self.0.map(|row| {
+            if row[0] == 0.0 {
+                v[1] * row[1]
+            } else {
+                v[0] * row[0]
+            }
+        })
+    }
 }
 
 fn inner(a: Vector, b: Vector) -> Rounded {
@@ -81,19 +134,22 @@ impl Mixture {
         }
     }
 
-    /// p∘R.
-    fn mirrored(&self) -> Self {
+    /// p∘κ, whose means are κ⁻¹m.
+    fn moved(&self, kappa: Element) -> Self {
+        let back = kappa.inverse();
         Self {
-            means: self.means.iter().copied().map(reflect).collect(),
+            means: self.means.iter().map(|&m| back.of(m)).collect(),
             variance: self.variance,
         }
     }
 
-    /// (p + p∘R)/2.
+    /// The mean of p∘κ over the group.
     fn symmetric(&self) -> Self {
-        let mut both = self.mirrored();
-        both.means.extend(&self.means);
-        both
+        let images = Element::all().map(|kappa| self.moved(kappa).means);
+        Self {
+            means: images.concat(),
+            variance: self.variance,
+        }
     }
 }
 
@@ -118,17 +174,14 @@ fn minus(a: Field, b: Field) -> Field {
     }
 }
 
-/// Rg∘R at x, given g at Rx: the divergence is that of g.
-fn mirrored(at_mirror: Field) -> Field {
-    Field {
-        value: [at_mirror.value[0], -at_mirror.value[1]],
-        divergence: at_mirror.divergence,
-    }
-}
-
-/// h = Rg∘R − g at x.
-fn defect(g: &impl Fn(Point) -> Field, x: Point) -> Field {
-    minus(mirrored(g(reflect(x))), g(x))
+/// h_κ = κ⁻¹g∘κ − g at x: the divergence of κ⁻¹g∘κ is that of g at κx.
+fn defect(g: &impl Fn(Point) -> Field, kappa: Element, x: Point) -> Field {
+    let there = g(kappa.of(x));
+    let back = Field {
+        value: kappa.inverse().of_vector(there.value),
+        divergence: there.divergence,
+    };
+    minus(back, g(x))
 }
 
 /// ∇·(p g) = ∇p·g + p ∇·g.
@@ -165,22 +218,21 @@ impl Setting {
                 variance: spread * spread,
             },
             x,
-            even: values.take(5)?,
+            even: values.take(3)?,
             any: values.take(4)?,
             psi: values.take(5)?,
         })
     }
 
-    /// f = (a + bx_1 + cx_2², x_2(d + ex_1)), equivariant.
+    /// f = (a + b|x|²) x + c (x_1³, x_2³), equivariant under all symmetries of the square.
     fn equivariant(&self, x: Point) -> Field {
         let [x1, x2] = x.map(Rounded::exact);
         let k = &self.even;
+        let square = x1.square() + x2.square();
+        let radial = square * k[1] + Rounded::exact(k[0]);
         Field {
-            value: [
-                x1 * k[1] + x2.square() * k[2] + Rounded::exact(k[0]),
-                x2 * (x1 * k[4] + Rounded::exact(k[3])),
-            ],
-            divergence: x1 * k[4] + Rounded::exact(k[3]) + Rounded::exact(k[1]),
+            value: [x1, x2].map(|v| v * radial + v * v.square() * k[2]),
+            divergence: Rounded::exact(2.0 * k[0]) + square * (4.0 * k[1]) + square * (3.0 * k[2]),
         }
     }
 
@@ -221,16 +273,16 @@ impl Statement for InvariantFlow {
         "invariant-flow"
     }
     fn source(&self) -> &'static str {
-        "Structure preserving diffusion models (arXiv:2402.19369), the drift condition as corrected in E10"
+        "Structure preserving diffusion models (arXiv:2402.19369), the drift condition for one given start (E10)"
     }
     fn kind(&self) -> Kind {
         Kind::Identity
     }
     fn summary(&self) -> &'static str {
-        "laws stay invariant exactly if the drift is equivariant up to fields that move no mass"
+        "from one start laws stay invariant exactly if the drift is equivariant up to fields that move no mass, for every element of the group"
     }
     fn parameters(&self) -> &'static [Parameter] {
-        &[SPREAD]
+        &[ELEMENT, SPREAD]
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let setting = Setting::of(instance)?;
@@ -244,72 +296,74 @@ impl Statement for InvariantFlow {
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let setting = Setting::of(instance)?;
-        let (x, mirror) = (setting.x, reflect(setting.x));
-        let (lopsided, swapped) = (&setting.law, setting.law.mirrored());
+        let kappa = Element::numbered(instance.size(ELEMENT.name)?);
+        let (x, image) = (setting.x, kappa.of(setting.x));
+        let (lopsided, moved) = (&setting.law, setting.law.moved(kappa));
         let invariant = setting.law.symmetric();
         let any = |y| plus(setting.equivariant(y), setting.arbitrary(y));
         let hidden = |y| setting.hidden_in(&invariant, y);
-        let with_defect = plus(any(x), defect(&any, x));
-        let (p, h) = (invariant.at(x), defect(&hidden, x));
+        let with_defect = plus(any(x), defect(&any, kappa, x));
+        let (p, h) = (invariant.at(x), defect(&hidden, kappa, x));
         Ok(vec![
             Evidence::equal(
-                "any law, any drift: (L_g p)(Rx) = L_{g+h}(p∘R)(x)",
-                rate(lopsided.at(mirror), any(mirror)),
-                rate(swapped.at(x), with_defect),
+                "any law, any drift: (L_g p)(κx) = L_{g+h}(p∘κ)(x), h = h_κ",
+                rate(lopsided.at(image), any(image)),
+                rate(moved.at(x), with_defect),
             ),
             Evidence::equal(
-                "any law, any drift: ∇·((p∘R)h)(Rx) = -∇·(p h)(x)",
-                mass(swapped.at(mirror), defect(&any, mirror)),
-                -mass(lopsided.at(x), defect(&any, x)),
+                "any law, any drift: ∇·((p∘κ)h_κ)(x) = -∇·(p h_{κ⁻¹})(κx)",
+                mass(moved.at(x), defect(&any, kappa, x)),
+                -mass(lopsided.at(image), defect(&any, kappa.inverse(), image)),
             ),
             Evidence::equal(
-                "invariant law, any drift: (L_g p)(Rx) - (L_g p)(x) = -∇·(p h)(x)",
-                rate(invariant.at(mirror), any(mirror)) - rate(invariant.at(x), any(x)),
-                -mass(invariant.at(x), defect(&any, x)),
+                "invariant law, any drift: (L_g p)(κx) - (L_g p)(x) = -∇·(p h_κ)(x)",
+                rate(invariant.at(image), any(image)) - rate(invariant.at(x), any(x)),
+                -mass(invariant.at(x), defect(&any, kappa, x)),
             ),
             Evidence::equal(
-                "equivariant f, ∇·(p d) = 0, g = f + d: ∇·(p h) = 0, that is p∇·h = -∇p·h",
+                "equivariant f, ∇·(p d) = 0, g = f + d: ∇·(p h_κ) = 0, that is p∇·h = -∇p·h",
                 p.value * h.divergence,
                 -inner(p.gradient, h.value),
             ),
             Evidence::equal(
-                "the same drift: (L_g p)(Rx) = (L_g p)(x)",
-                rate(invariant.at(mirror), hidden(mirror)),
+                "the same drift: (L_g p)(κx) = (L_g p)(x)",
+                rate(invariant.at(image), hidden(image)),
                 rate(invariant.at(x), hidden(x)),
             ),
         ])
     }
     fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
         let setting = Setting::of(&self.default_instance())?;
-        let (x, mirror) = (setting.x, reflect(setting.x));
+        let kappa = Element::numbered(1);
+        let (x, image) = (setting.x, kappa.of(setting.x));
         let invariant = setting.law.symmetric();
         let any = |y| plus(setting.equivariant(y), setting.arbitrary(y));
         let hidden = |y| setting.hidden_in(&invariant, y);
         let foreign = |y| setting.hidden_in(&setting.law, y);
         Ok(vec![
             Evidence::equal(
-                "as printed: invariant laws have an equivariant drift; h_2 = 0 for a drift that keeps them",
-                defect(&hidden, x).value[1],
+                "control: from one start invariant laws have an equivariant drift; a coordinate of h_κ is 0 for a drift that keeps them",
+                defect(&hidden, kappa, x).value[1],
                 Rounded::exact(0.0),
             ),
             Evidence::equal(
-                "control: (L_g p)(Rx) = L_g(p∘R)(x), without h",
-                rate(setting.law.at(mirror), any(mirror)),
-                rate(setting.law.mirrored().at(x), any(x)),
+                "control: (L_g p)(κx) = L_g(p∘κ)(x), without h",
+                rate(setting.law.at(image), any(image)),
+                rate(setting.law.moved(kappa).at(x), any(x)),
             ),
             Evidence::equal(
-                "control: ∇·((p∘R)h)(Rx) = +∇·(p h)(x)",
-                mass(setting.law.mirrored().at(mirror), defect(&any, mirror)),
-                mass(setting.law.at(x), defect(&any, x)),
+                "control: ∇·((p∘κ)h_κ)(x) = -∇·(p h_κ)(κx) for a quarter turn, as for a mirror",
+                mass(setting.law.moved(kappa).at(x), defect(&any, kappa, x)),
+                -mass(setting.law.at(image), defect(&any, kappa, image)),
             ),
             Evidence::equal(
                 "control: an arbitrary drift keeps an invariant law",
-                rate(invariant.at(mirror), any(mirror)),
+                rate(invariant.at(image), any(image)),
                 rate(invariant.at(x), any(x)),
             ),
             Evidence::equal(
                 "control: a field that moves no mass of one law moves none of another",
-                mass(invariant.at(x), defect(&foreign, x)),
+                mass(invariant.at(x), defect(&foreign, kappa, x)),
                 Rounded::exact(0.0),
             ),
         ])
@@ -382,11 +436,30 @@ mod tests {
         }
     }
 
+    /// Eight matrices, a group: every product and inverse is among them, and turns add up.
+    #[test]
+    fn the_square_has_eight_symmetries() {
+        let all = Element::all();
+        let same = |a: Element, b: Element| a.0 == b.0;
+        for (i, a) in all.iter().enumerate() {
+            assert!(all.iter().filter(|b| same(*a, **b)).count() == 1, "{i}");
+            assert!(same(a.after(a.inverse()), all[0]));
+            for b in &all {
+                assert!(all.iter().any(|c| same(a.after(*b), *c)));
+            }
+        }
+        assert!(same(all[1].after(all[1]), all[2]));
+        for (k, want) in [(1, [-2.0, 1.0]), (4, [1.0, -2.0]), (5, [2.0, 1.0])] {
+            let got = all[k].of([1.0, 2.0_f64]);
+            assert_eq!(got.map(f64::to_bits), want.map(f64::to_bits), "{k}");
+        }
+    }
+
     #[test]
     fn one_field_is_equivariant_and_the_others_are_not() {
         let setting = setting();
         let of = |field: &dyn Fn(Point) -> Field| {
-            defect(&|y| field(y), setting.x)
+            defect(&|y| field(y), Element::numbered(1), setting.x)
                 .value
                 .map(|v| v.value.abs())
         };

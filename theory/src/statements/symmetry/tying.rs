@@ -5,7 +5,7 @@ use super::rank::rank;
 use crate::rounding::Rounded;
 use crate::statements::elementary::dot;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
 const KERNEL: Parameter = Parameter {
@@ -188,7 +188,7 @@ impl Statement for WeightTying {
         "Structure preserving diffusion models (arXiv:2402.19369), weight tying for C4 and D4"
     }
     fn kind(&self) -> Kind {
-        Kind::Erratum
+        Kind::Erratum(Finding::Consequence)
     }
     fn summary(&self) -> &'static str {
         "for kernels up to 3 x 3, tying under C4 is tying under D4; beyond, it is weaker"
@@ -264,7 +264,7 @@ impl Statement for WeightTying {
             |text: &str, (moved, still): (Rounded, Rounded)| Evidence::equal(text, moved, still);
         Ok(vec![
             Evidence::at_most(
-                "as printed: D4 tying takes parameters from a 3 x 3 kernel that C4 leaves",
+                "as read, two models: D4 tying takes parameters from a 3 x 3 kernel that C4 leaves",
                 left(Group::D4, 3) + Rounded::exact(1.0),
                 left(Group::C4, 3),
             ),

@@ -2,7 +2,7 @@
 
 use crate::rounding::Rounded;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
 const CORRELATION: Parameter = Parameter {
@@ -10,7 +10,7 @@ const CORRELATION: Parameter = Parameter {
     meaning: "correlation ρ of x_0 and n",
     low: -0.9,
     high: 0.9,
-    default: -0.4,
+    default: 0.4,
     scale: Scale::Linear,
 };
 const LEVEL: Parameter = Parameter {
@@ -39,7 +39,7 @@ const CHURN: Parameter = Parameter {
 /// ∇log p = −x/V,   (D − x)/σ² = −x/V − ρx/(σV)     the score exactly if ρ = 0
 /// churn from σ to σ̂: variance V(σ) + σ̂² − σ² = V(σ̂) − 2ρ(σ̂ − σ)
 /// ```
-/// At ρ = −0.4, σ = 1.3: score −0.606 x, (D − x)/σ² = −0.420 x.
+/// Optimal transport pairs neighbours, ρ > 0. At ρ = 0.4, σ = 1.3: score −0.268 x, (D − x)/σ² = −0.351 x.
 pub struct CoupledDenoiserIsNoScore;
 
 /// x_0, n with correlation ρ at level σ. Coefficients are those of x.
@@ -129,7 +129,7 @@ impl Statement for CoupledDenoiserIsNoScore {
         "Approximated optimal transport (arXiv:2403.05069) with EDM's stochastic sampler (arXiv:2206.00364), Algorithm 2"
     }
     fn kind(&self) -> Kind {
-        Kind::Erratum
+        Kind::Erratum(Finding::Consequence)
     }
     fn summary(&self) -> &'static str {
         "trained on coupled noise, a denoiser gives the exact flow but not the score: churn is biased"
@@ -182,12 +182,12 @@ impl Statement for CoupledDenoiserIsNoScore {
         let here = Coupled::new(rho, sigma);
         Ok(vec![
             Evidence::equal(
-                "as printed: (D - x)/σ² = ∇log p at ρ = -0.4, σ = 1.3",
+                "as read, D as without a coupling: (D - x)/σ² = ∇log p at ρ = 0.4, σ = 1.3",
                 here.printed_score(),
                 here.score(2.0),
             ),
             Evidence::equal(
-                "as printed: churn from 1.3 to 1.625 reaches the law at 1.625",
+                "as read, D as without a coupling: churn from 1.3 to 1.625 reaches the law at 1.625",
                 churned(rho, sigma, 1.625),
                 Coupled::new(rho, 1.625).variance(),
             ),
@@ -204,24 +204,24 @@ impl Statement for CoupledDenoiserIsNoScore {
 mod tests {
     use super::*;
 
-    /// V = 1 + 1.69 − 1.04 = 1.65, D = 0.48/1.65: numbers of the witness.
+    /// V = 1 + 1.69 + 1.04 = 3.73, D = 1.52/3.73: numbers of the witness.
     #[test]
     fn the_witness_is_as_by_hand() {
-        let here = Coupled::new(-0.4, 1.3);
+        let here = Coupled::new(0.4, 1.3);
         for (got, want) in [
-            (here.variance(), 1.65),
-            (here.denoiser(), 0.48 / 1.65),
-            (here.velocity(), 0.9 / 1.65),
-            (here.score(2.0), -1.0 / 1.65),
-            (here.printed_score(), -0.9 / 1.65 / 1.3),
-            (churned(-0.4, 1.3, 2.3), 1.65 + 5.29 - 1.69),
+            (here.variance(), 3.73),
+            (here.denoiser(), 1.52 / 3.73),
+            (here.velocity(), 1.7 / 3.73),
+            (here.score(2.0), -1.0 / 3.73),
+            (here.printed_score(), -1.7 / 3.73 / 1.3),
+            (churned(0.4, 1.3, 2.3), 3.73 + 5.29 - 1.69),
         ] {
             assert!(
                 (got.value - want).abs() <= got.error + 1e-15,
                 "{got:?} {want}"
             );
         }
-        assert!((here.printed_score().value + 0.420).abs() < 5e-4);
-        assert!((here.score(2.0).value + 0.606).abs() < 5e-4);
+        assert!((here.printed_score().value + 0.351).abs() < 5e-4);
+        assert!((here.score(2.0).value + 0.268).abs() < 5e-4);
     }
 }

@@ -5,7 +5,7 @@ use ndarray::Array2;
 use super::certificate::{SIZE, best, built_points, points, squared_costs};
 use crate::rounding::Rounded;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 use crate::transport::{dual_bound, total};
 
@@ -61,7 +61,7 @@ impl Statement for CostsDiffer {
         "Approximated optimal transport (arXiv:2403.05069), 'L2 distance' against the published code"
     }
     fn kind(&self) -> Kind {
-        Kind::Erratum
+        Kind::Erratum(Finding::Reading)
     }
     fn summary(&self) -> &'static str {
         "distance, scaled distance and squared distance assign noise differently; only the square ignores sigma"
@@ -106,17 +106,17 @@ impl Statement for CostsDiffer {
         let by_near = solved(&near)?;
         Ok(vec![
             Evidence::at_most(
-                "as printed: one cost; the permutation of ‖x - n‖ is best for ‖x - n‖²",
+                "as read: one cost; the permutation of ‖x - n‖ is best for ‖x - n‖²",
                 total(&square, &by_plain.2),
                 by_square.1,
             ),
             Evidence::at_most(
-                "as printed: one cost; the permutation of ‖x - n‖² is best for ‖x - n‖",
+                "as read: one cost; the permutation of ‖x - n‖² is best for ‖x - n‖",
                 total(&plain, &by_square.2),
                 by_plain.1,
             ),
             Evidence::at_most(
-                "as printed: one cost; the permutation of ‖x - n‖ is best for ‖x - n/4‖",
+                "as read: one cost; the permutation of ‖x - n‖ is best for ‖x - n/4‖",
                 total(&near, &by_plain.2),
                 by_near.1,
             ),

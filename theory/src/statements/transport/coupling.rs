@@ -24,7 +24,8 @@ const LEVEL: Parameter = Parameter {
     default: 1.3,
     scale: Scale::Log,
 };
-const BLUR: Parameter = Parameter {
+/// Blur of the data.
+pub const BLUR: Parameter = Parameter {
     name: "tau",
     meaning: "blur τ of the data: x_0 = a_k + τ g",
     low: 0.5,
@@ -33,14 +34,15 @@ const BLUR: Parameter = Parameter {
     scale: Scale::Log,
 };
 
-/// `[thm:coupling-velocity]` Under any coupling of x_0 and n the flow of (x − D)/σ carries the law of x_0 + σn.
+/// `[thm:coupling-velocity]` Under any coupling of x_0 and n that does not depend on σ the flow of (x − D)/σ carries the law of x_0 + σn.
 ///
 /// # Formula `[eq:coupling-velocity]`
 /// ```text
 /// x = x_0 + σn,  D(x, σ) = E[x_0 | x],  u(x, σ) = E[n | x] = (x − D)/σ
 /// ∂_σ p + ∇·(p u) = 0,   that is   ∂_σ log p = −∇·u − u·∇log p
 /// ```
-/// for d/dσ E f(x_0 + σn) = E[n·∇f(x)] = E[u(x)·∇f(x)] for every test function f: independence is not used. Tried on
+/// for d/dσ E f(x_0 + σn) = E[n·∇f(x)] = E[u(x)·∇f(x)] for every test function f: independence is not used, but that (x_0, n) has one law at every σ is
+/// (`[thm:coupling-of-sigma]`), and that the continuity equation has one solution from one start. Tried on
 /// x_0 = a_k + τg with n = n_k: x is a mixture of N(a_k + σn_k, τ²I), with weights w_k(x)
 /// ```text
 /// u = Σ w_k n_k      ∇·u = Σ_k w_k n_k·(b_k − E b)/τ²,  b_k = a_k + σn_k      ∇log p = (E b − x)/τ²
@@ -55,15 +57,22 @@ const BLUR: Parameter = Parameter {
 pub struct CouplingVelocity;
 
 /// Dimension of the space.
-const N: usize = 2;
+pub const N: usize = 2;
 
-struct Setting {
-    data: Array2<f64>,
-    noise: Array2<f64>,
-    weights: Vec<f64>,
-    point: Vec<f64>,
-    sigma: f64,
-    blur: f64,
+/// Coupled pairs with their weights, a point and the levels.
+pub struct Setting {
+    /// a_k.
+    pub data: Array2<f64>,
+    /// n_k.
+    pub noise: Array2<f64>,
+    /// Weights, up to a factor.
+    pub weights: Vec<f64>,
+    /// x.
+    pub point: Vec<f64>,
+    /// σ.
+    pub sigma: f64,
+    /// τ.
+    pub blur: f64,
 }
 
 impl Setting {
@@ -81,7 +90,7 @@ impl Setting {
     }
 
     /// b_k = a_k + σn_k, tracked.
-    fn centre(&self, k: usize, i: usize) -> Rounded {
+    pub fn centre(&self, k: usize, i: usize) -> Rounded {
         self.centre_at(self.sigma, k, i)
     }
 
@@ -120,8 +129,8 @@ impl Setting {
     }
 
     /// ∂_σ log p by a central difference.
-    fn rate(&self) -> Rounded {
-        let step = 2.0_f64.powi(-14);
+    pub fn rate(&self) -> Rounded {
+        let step = 2.0_f64.powi(-17);
         let (up, down) = (self.sigma + step, self.sigma - step);
         let width = Rounded::exact(up) - Rounded::exact(down);
         let quotient = (self.log_density(up, 0.0, 0) - self.log_density(down, 0.0, 0)) / width;
@@ -144,7 +153,7 @@ impl Setting {
     }
 
     /// The posterior's weights at σ with tracked centres: what follows is computed from them alone.
-    fn moments(&self) -> Moments {
+    pub fn moments(&self) -> Moments {
         let variance = Rounded::exact(self.blur).square();
         let pairs = self.weights.len();
         let terms: Vec<Rounded> = (0..pairs)
@@ -177,7 +186,7 @@ impl Setting {
 }
 
 /// What the posterior of the pair gives.
-struct Moments {
+pub struct Moments {
     velocity: [Rounded; N],
     divergence: Rounded,
     score: [Rounded; N],
@@ -185,7 +194,7 @@ struct Moments {
 
 impl Moments {
     /// −∇·u − u·∇log p, with the two terms scaled.
-    fn continuity(&self, divergence: f64, advection: f64) -> Rounded {
+    pub fn continuity(&self, divergence: f64, advection: f64) -> Rounded {
         let carried = self.velocity[0] * self.score[0] + self.velocity[1] * self.score[1];
         -(self.divergence * divergence + carried * advection)
     }
@@ -202,7 +211,7 @@ impl Statement for CouplingVelocity {
         Kind::Identity
     }
     fn summary(&self) -> &'static str {
-        "however data and noise are paired, the flow of (x - D)/sigma keeps the marginals"
+        "however data and noise are paired, if alike at every sigma, the flow of (x - D)/sigma keeps the marginals"
     }
     fn parameters(&self) -> &'static [Parameter] {
         &[PAIRS, LEVEL, BLUR]
