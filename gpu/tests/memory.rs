@@ -102,12 +102,18 @@ fn judged(config: &Config) -> (Estimate, f64) {
     };
     let estimated = estimate(config, &around);
     let folder = tempfile::tempdir().expect("a folder");
+    let train = || {
+        Trainer::new(config.clone(), folder.path(), &Device::Cpu, None, false)
+            .expect("a run")
+            .run(&mut Silent, &AtomicBool::new(false))
+            .expect("a run without a fault");
+    };
+    // Threads of its own: what others keep for further operations was counted with an earlier run.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.expect("threads");
     let before = NOW.load(Ordering::SeqCst);
     MOST.store(before, Ordering::SeqCst);
-    Trainer::new(config.clone(), folder.path(), &Device::Cpu, None, false)
-        .expect("a run")
-        .run(&mut Silent, &AtomicBool::new(false))
-        .expect("a run without a fault");
+    pool.install(train);
     let held = MOST.load(Ordering::SeqCst) - before;
     (estimated, held as f64 - bytes)
 }

@@ -384,8 +384,8 @@ impl Plan<'_> {
         });
         let passes = sketches.map(|sketch| Pass::of(&sketch));
         let pass = passes.max_by(|a, b| a.most().total_cmp(&b.most()));
-        // Parameters, averages, the copy, and the gradients of the loss before the last.
-        let held = WIDE * (4.0 * theta + 2.0 * phi);
+        // Parameters, averages, the copy.
+        let held = WIDE * (3.0 * theta + 2.0 * phi);
         let layer = pass.as_ref().and_then(|pass| pass.layer.clone());
         Moment {
             bytes: held + self.around.data + pass.map_or(0.0, |pass| pass.most()),

@@ -17,6 +17,9 @@ enum Kind {
     Operation,
     /// A sum: its gradient is that of each of its inputs.
     Sum,
+    /// A square: its way back goes through its input, so that candle keeps zeros, product and double with the gradient that they add
+    /// up to.
+    Square,
 }
 
 #[derive(Debug)]
@@ -45,6 +48,11 @@ pub(super) struct Sketch {
     pub(super) width: f64,
     /// Threads that work, and need room, at the same time.
     pub(super) threads: f64,
+}
+
+/// Whether a tensor has bytes of its own that are counted here.
+fn is_made(node: &Node) -> bool {
+    !matches!(node.kind, Kind::Leaf | Kind::View)
 }
 
 /// Bytes of a parameter's number, and of one that the CPU computes with.
@@ -106,10 +114,10 @@ impl Sketch {
         self.made(Kind::Operation, elements * WIDE, inputs, [0.0; 2])
     }
 
-    /// Squares, in f32; on the way back the product is one tensor and its double another.
+    /// Squares.
     pub(super) fn squares(&mut self, x: Id) -> Id {
         let bytes = self.nodes[x.0].bytes;
-        self.made(Kind::Operation, bytes, &[x], [0.0, bytes])
+        self.made(Kind::Square, bytes, &[x], [0.0; 2])
     }
 
     /// `a + b`.
@@ -220,7 +228,7 @@ impl Sketch {
         let mut freed_at = vec![0.0; self.nodes.len()];
         let (mut now, mut most) = (0.0, 0.0_f64);
         for (i, node) in self.nodes.iter().enumerate() {
-            if matches!(node.kind, Kind::Operation | Kind::Sum) {
+            if is_made(node) {
                 now += node.bytes;
                 if !kept[i] {
                     freed_at[last_use[i]] += node.bytes;
@@ -250,7 +258,7 @@ impl Sketch {
     /// Bytes of the tensors that gradients go through, without parameters.
     #[cfg(test)]
     pub(super) fn tracked(&self) -> f64 {
-        let made = |node: &&Node| matches!(node.kind, Kind::Operation | Kind::Sum) && node.tracked;
+        let made = |node: &&Node| is_made(node) && node.tracked;
         self.nodes.iter().filter(made).map(|node| node.bytes).sum()
     }
 
@@ -261,6 +269,7 @@ impl Sketch {
         };
         let mut has_gradient = vec![false; self.nodes.len()];
         has_gradient[last] = true;
+        let mut with_gradient = vec![0.0; self.nodes.len()];
         let mut gradients = self.nodes[last].bytes;
         let mut most = kept + gradients;
         for (i, node) in self.nodes.iter().enumerate().rev() {
@@ -281,10 +290,14 @@ impl Sketch {
                     has_gradient[input] = true;
                     gradients += bytes;
                 }
+                if node.kind == Kind::Square {
+                    with_gradient[input] += 3.0 * bytes;
+                    gradients += 3.0 * bytes;
+                }
                 // The gradient so far, what is added, and the sum.
                 most = most.max(kept + gradients + own + bytes);
             }
-            gradients -= node.bytes;
+            gradients -= node.bytes + with_gradient[i];
         }
         most
     }
@@ -308,7 +321,7 @@ impl Sketch {
         let mut of_layers = vec![[0.0_f64; 2]; self.layers.len()];
         for (node, kept) in self.nodes.iter().zip(kept) {
             let [held, scratch] = &mut of_layers[node.layer];
-            if kept && matches!(node.kind, Kind::Operation | Kind::Sum) {
+            if kept && is_made(node) {
                 *held += node.bytes;
             }
             *scratch = scratch.max(node.scratch[0]);
@@ -384,6 +397,20 @@ mod tests {
         let peak = s.peak();
         assert_eq!(peak.kept.to_bits(), 1204_f64.to_bits());
         assert_eq!(peak.most.to_bits(), (1204.0 + 1600.0_f64).to_bits());
+    }
+
+    #[test]
+    fn a_square_leaves_what_its_gradient_was_made_from() {
+        let mut s = sketch();
+        let w = s.parameter("w", 100.0);
+        let x = s.operation(100.0, &[w], [0.0; 2]);
+        let square = s.squares(x);
+        s.operation(1.0, &[square], [0.0; 2]);
+        // Kept: 400 + 400 + 4. At the first operation: the gradients of x and of w, zeros, product and double beside that of x, what is
+        // added to that of w, and their sum: 7 × 400.
+        let peak = s.peak();
+        assert_eq!(peak.kept.to_bits(), 804_f64.to_bits());
+        assert_eq!(peak.most.to_bits(), (804.0 + 2800.0_f64).to_bits());
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub fn gradients_reach(copy: &Players, phase: Phase, plan: &Plan<'_>, batch: &Ba
     .backward()?;
     check(&copy.theta, &grads, phase, "the denoiser's loss", train_all)?;
     check(&copy.phi, &grads, phase, "the denoiser's loss", train_none)?;
+    // candle keeps gradients of constants too, and with them, through a product's other factor, the whole graph of this loss.
+    drop(grads);
     if let Some(encoder) = encoder
         && plan.term.weight > 0.0
     {
