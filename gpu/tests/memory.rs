@@ -58,7 +58,7 @@ static COUNTING: Counting = Counting;
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// The estimate may be this much below what is measured, and this much above.
-const FACTORS: [f64; 2] = [0.9, 1.35];
+const FACTORS: [f64; 2] = [0.8, 1.6];
 
 fn config(preset: &str, sets: &[&str]) -> Config {
     let short = [
