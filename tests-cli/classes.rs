@@ -280,15 +280,18 @@ fn samples_are_drawn_in_the_datas_shares() {
     let light: f64 = light.and_then(|n| n.parse().ok()).unwrap_or(0.0);
     // 12.5 of 200 are expected, with a standard deviation of 3.4; equal shares would be 100.
     assert!((1.0..27.0).contains(&light), "{shares}");
-    let mut evaluate = sadm();
-    evaluate.args([
-        "evaluate",
-        "--metrics=kid",
-        "--count=16",
-        "--reference=run:train",
-        "--run",
-    ]);
-    let (answer, table) = answered(&folder, evaluate.arg(&run));
+    let evaluate = |more: &[&str]| {
+        let mut command = sadm();
+        command.args([
+            "evaluate",
+            "--metrics=kid",
+            "--count=16",
+            "--reference=run:train",
+        ]);
+        command.arg("--run").arg(&run).args(more);
+        answered(&folder, &mut command)
+    };
+    let (answer, table) = evaluate(&[]);
     assert!(
         table.contains("16 samples of ") && table.contains("classes in the data's shares"),
         "{table}"
@@ -297,6 +300,47 @@ fn samples_are_drawn_in_the_datas_shares() {
         answer["generated"]["chosen"],
         "classes in the data's shares"
     );
+    // Of the same uniform numbers equal likelihood makes other classes.
+    let (other, _) = evaluate(&["--classes=random"]);
+    let kid = |answer: &Value| {
+        metric(answer, "kid-pixels")["value"]
+            .as_f64()
+            .expect("a number")
+    };
+    assert!((kid(&answer) - kid(&other)).abs() > 0.0, "{answer}");
+}
+
+#[test]
+fn a_sweep_of_one_class_is_held_against_its_images() {
+    let folder = Folder::new();
+    let (data, run, out) = (
+        folder.path("data"),
+        folder.path("run"),
+        folder.path("sweep.json"),
+    );
+    pictures(&data, &[("dark", 10), ("light", 14)]);
+    trained(&data, &run, &["--set=data.limit=0"]);
+    let mut sweep = sadm();
+    sweep.args([
+        "sweep",
+        "sampler",
+        "--class=light",
+        "--samplers=euler",
+        "--nfe=2",
+        "--fine=2",
+        "--count=10",
+    ]);
+    sweep
+        .arg("--run")
+        .arg(&run)
+        .arg("--out")
+        .arg(&out)
+        .assert()
+        .success();
+    let report = std::fs::read_to_string(&out).expect("a report");
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!(report["real_images"], 14);
+    assert_eq!(report["class"], "1 `light`");
 }
 
 /// A checkpoint of a version that did not know its classes: it goes on with the hold-out of that time.

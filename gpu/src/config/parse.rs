@@ -583,6 +583,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_run_of_a_version_without_limit_by_took_the_first_images() -> Result<(), ConfigError> {
+        let old = "[data]\nlimit = 5\n";
+        assert_eq!(Config::of_run(old, "old")?.data.limit_by, LimitBy::First);
+        assert_eq!(
+            Config::from_toml(old, "new")?.data.limit_by,
+            LimitBy::Random
+        );
+        let written = Config::default().to_toml();
+        assert_eq!(
+            Config::of_run(&written, "new")?.data.limit_by,
+            LimitBy::Random
+        );
+        Ok(())
+    }
+
+    #[test]
     fn paths_hold_everywhere() {
         let home = || Some(PathBuf::from("/home/ada"));
         let here = std::env::current_dir().expect("a working directory");
