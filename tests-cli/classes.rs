@@ -311,6 +311,118 @@ fn samples_are_drawn_in_the_datas_shares() {
 }
 
 #[test]
+fn the_same_seed_gives_the_same_images_in_every_kind_of_file() {
+    let folder = Folder::new();
+    let (data, run) = (folder.path("data"), folder.path("run"));
+    pictures(&data, &[("dark", 10), ("light", 10)]);
+    trained(&data, &run, &[]);
+    let [npz, tensors] = ["a.npz", "a.safetensors"].map(|name| folder.path(name));
+    for out in [&npz, &tensors] {
+        sample(&run, out)
+            .args(["--count=16", "--seed=4"])
+            .assert()
+            .success();
+    }
+    let mut compare = sadm();
+    compare
+        .args(["evaluate", "--metrics=fd", "--resamples=0", "--generated"])
+        .arg(&npz);
+    let (answer, _) = answered(&folder, compare.arg("--reference").arg(&tensors));
+    let fd = metric(&answer, "fd-pixels")["value"]
+        .as_f64()
+        .expect("a number");
+    assert!(fd < 1e-9, "{fd}");
+}
+
+#[test]
+fn weights_and_runs_that_go_on_know_their_classes_by_name() {
+    let folder = Folder::new();
+    let (data, run) = (folder.path("data"), folder.path("run"));
+    pictures(&data, &[("dark", 10), ("light", 10)]);
+    trained(&data, &run, &["--set=train.decay=none"]);
+    std::fs::rename(data.join("light"), data.join("lux")).expect("movable");
+    let mut resume = sadm();
+    resume
+        .args([
+            "train",
+            "--resume",
+            "--threads=1",
+            "--set=train.steps=8",
+            "--out",
+        ])
+        .arg(&run);
+    let message = error_of_last(&mut resume);
+    assert!(
+        message.contains("have the names that it began with") && message.contains("light"),
+        "{message}"
+    );
+    let mut from = sadm();
+    from.args(tiny(&folder.path("new"), 6))
+        .args(["--set=data.dataset=images", "--from"])
+        .arg(&run);
+    from.arg(format!("--set=data.dir={}", data.display()));
+    let message = error_of_last(&mut from);
+    assert!(
+        message.contains("the weights know them by number"),
+        "{message}"
+    );
+    assert!(!folder.path("new").exists());
+}
+
+/// The last line of standard error of a command that fails; the line on the images comes before.
+fn error_of_last(command: &mut assert_cmd::Command) -> String {
+    let output = command.assert().code(1).get_output().clone();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    text.lines().last().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn sets_that_cannot_be_compared_or_learnt_are_named() {
+    let folder = Folder::new();
+    for (name, [width, height]) in [("wide", [16, 4]), ("square", [8, 8])] {
+        std::fs::create_dir_all(folder.path(name)).expect("a folder");
+        for i in 0..4 {
+            let path = folder.path(name).join(format!("{i}.png"));
+            image::save_buffer(path, &[50 * i; 64], width, height, image::ColorType::L8)
+                .expect("a picture");
+        }
+    }
+    let mut shapes = sadm();
+    shapes
+        .args(["evaluate", "--metrics=fd", "--generated"])
+        .arg(folder.path("wide"));
+    let message = error_of(shapes.arg("--reference").arg(folder.path("square")));
+    assert!(
+        message.contains("[1, 8, 8]") && message.contains("[1, 4, 16]"),
+        "{message}"
+    );
+    // Two classes of which one has all images: there is nothing to tell apart.
+    let data = folder.path("data");
+    pictures(&data, &[("dark", 10), ("light", 10)]);
+    let mut command = sadm();
+    command
+        .args(tiny(&folder.path("run"), 6))
+        .arg("--set=data.dataset=images");
+    command.arg(format!("--set=data.dir={}", data.display()));
+    command.args([
+        "--set=data.limit=1",
+        "--set=data.limit_by=first",
+        "--set=data.holdout=0",
+    ]);
+    let message = error_of_last(&mut command);
+    assert!(message.contains("at least 2"), "{message}");
+    for more in [
+        &["--count=10000000001"][..],
+        &["--kid-subset-size=2", "--kid-subsets=10000000001"],
+    ] {
+        let mut many = sadm();
+        many.args(["evaluate", "--reference=digits", "--generated=digits"])
+            .args(more);
+        many.assert().code(2);
+    }
+}
+
+#[test]
 fn a_sweep_of_one_class_is_held_against_its_images() {
     let folder = Folder::new();
     let (data, run, out) = (

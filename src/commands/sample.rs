@@ -117,27 +117,11 @@ impl FromStr for Class {
 }
 
 impl Class {
-    /// The class of each of `count` images; `all` gives equal shares, in order, but mixed in a `.npz` file, as published samples
-    /// are: a part of such a file has samples of all classes.
-    fn labels(
-        &self,
-        count: usize,
-        run: &Run,
-        seed: u64,
-        format: Format,
-    ) -> Result<Vec<Option<u32>>> {
+    /// The class of each of `count` images; `all` gives equal shares, in order.
+    fn labels(&self, count: usize, run: &Run, seed: u64) -> Result<Vec<Option<u32>>> {
         let conditions = run.conditions();
         Ok(match self {
-            Self::All => {
-                let labels = conditions.in_order(count);
-                match format {
-                    Format::Png | Format::Safetensors => labels,
-                    Format::Npz => {
-                        let order = Streams::new(seed).permutation("sample-order", 0, count);
-                        order.into_iter().map(|place| labels[place]).collect()
-                    }
-                }
-            }
+            Self::All => conditions.in_order(count),
             Self::Random => conditions.at_random(count, seed),
             Self::Data => run.counted_conditions()?.in_shares(count, seed),
             Self::None => vec![None; count],
@@ -176,7 +160,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     files::refuse_unwritable(&args.out)?;
     let device = place::open(&args.device, "f32")?.device;
     let run = Run::open(&args.run, &device)?;
-    let request = request(args, &run, format)?;
+    let mut request = request(args, &run)?;
     refuse_contradictions(&request.options)?;
     let classes = run.conditions().classes();
     let images = drawn(&run, &request)?;
@@ -184,7 +168,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     match format {
         Format::Png => image_grid::write(&args.out, &images)?,
         Format::Safetensors => write_tensors(&args.out, &images, &request.labels, classes)?,
-        Format::Npz => write_npz(&args.out, &images, &request.labels, classes)?,
+        Format::Npz => {
+            let images = mixed(&args.class, images, &mut request)?;
+            write_npz(&args.out, &images, &request.labels, classes)?;
+        }
     }
     files::print(&format!(
         "{} images after {} steps of training, {}: {}\n",
@@ -194,6 +181,22 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         args.out.display()
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Images of classes in order, mixed with their labels, as published samples are: a part of such a file has samples of all classes.
+/// They are mixed when they are drawn, so that the same seed gives the same images in every kind of file.
+fn mixed(class: &Class, images: Tensor, request: &mut SampleRequest) -> Result<Tensor> {
+    if !matches!(class, Class::All) {
+        return Ok(images);
+    }
+    let count = request.labels.len();
+    let order = Streams::new(request.seed).permutation("sample-order", 0, count);
+    request.labels = order.iter().map(|place| request.labels[*place]).collect();
+    let rows = order
+        .into_iter()
+        .map(u32::try_from)
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(images.index_select(&Tensor::from_vec(rows, count, images.device())?, 0)?)
 }
 
 /// The images of a request, with a bar that moves on with every batch.
@@ -208,7 +211,7 @@ fn drawn(run: &Run, request: &SampleRequest) -> Result<Tensor> {
 }
 
 /// The run's own sampler with what the command line says otherwise.
-fn request(args: &Args, run: &Run, format: Format) -> Result<SampleRequest> {
+fn request(args: &Args, run: &Run) -> Result<SampleRequest> {
     let mut request = SampleRequest::from_config(run.config());
     let count = args
         .count
@@ -222,7 +225,7 @@ fn request(args: &Args, run: &Run, format: Format) -> Result<SampleRequest> {
     set(&mut options.churn.noise, args.churn_noise);
     set(&mut request.guidance, args.guidance);
     set(&mut request.seed, args.seed);
-    request.labels = args.class.labels(count, run, request.seed, format)?;
+    request.labels = args.class.labels(count, run, request.seed)?;
     // Before the sampler starts: what was never learnt gives pictures that mean nothing.
     run.conditions().check(&request.labels, request.guidance)?;
     Ok(request)

@@ -129,9 +129,24 @@ impl Images {
     /// # Errors
     /// A label without a name.
     pub fn with_classes(mut self, path: &Path, names: Vec<String>) -> Result<Self> {
-        let Some(labels) = self.labels.as_ref().filter(|_| !names.is_empty()) else {
+        if names.is_empty() || self.found.unlabelled {
             return Ok(self);
+        }
+        let named = |problem: String| Error::file(path, format!("`classes` {problem}"));
+        let Some(labels) = self.labels.as_ref() else {
+            return Err(named(
+                "names classes, and there are no labels; they are whole numbers, the places of these names".to_owned(),
+            ));
         };
+        let mut sorted: Vec<&String> = names.iter().collect();
+        sorted.sort();
+        let mut neighbours = sorted.iter().zip(sorted.iter().skip(1));
+        if let Some((twice, _)) = neighbours.find(|(a, b)| a == b) {
+            return Err(named(format!("names two classes `{twice}`")));
+        }
+        if names.iter().any(String::is_empty) {
+            return Err(named("holds an empty name".to_owned()));
+        }
         if let Some(label) = labels.iter().find(|label| **label as usize >= names.len()) {
             let problem = format!(
                 "has a label {label}, and `classes` names {} classes, from 0",

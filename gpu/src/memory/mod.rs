@@ -492,9 +492,11 @@ impl Plan<'_> {
                 format!("model.unet.channels = {:?}", unet.channels),
                 format!("model.unet.blocks = {}", unet.blocks),
                 format!("model.unet.emb_dim = {}", unet.emb_dim),
+                format!("model.unet.time_dim = {}", unet.time_dim),
             ],
             ModelKind::Dit => vec![
                 format!("model.dit.dim = {}", dit.dim),
+                format!("model.dit.time_dim = {}", dit.time_dim),
                 format!("model.dit.depth = {}", dit.depth),
                 format!(
                     "(size/model.dit.patch)² with model.dit.patch = {}",

@@ -179,12 +179,12 @@ impl Trainer {
         let (config, text) = (begun.config.clone(), begun.text.clone());
         let all = dataset(&config)?;
         let images = ImageKind::of(&all)?;
-        refuse_one_class(&config, images)?;
         let streams = Streams::new(config.seed);
         let before = checkpoint::newest_state(&folder.join("checkpoints"))?;
         let law = HoldOut::of(before.as_ref());
         let (train, holdout) = split(&all, config.data.holdout, streams, law)?;
         let classes = Classes::of(&train, &holdout);
+        refuse_one_class(&config, &classes)?;
         let conditions = Conditions::new(classes.clone(), config.objective.label_dropout);
         let line = batches::images_line(&train, &holdout, &classes);
         hooks.note(&if train.found.is_nothing() {
@@ -426,17 +426,17 @@ fn judge_memory(
 }
 
 /// A Ψ that is trained to tell classes apart needs some.
-fn refuse_one_class(config: &Config, images: ImageKind) -> Result<()> {
+fn refuse_one_class(config: &Config, classes: &Classes) -> Result<()> {
     let trained = phases(config)
         .iter()
         .any(|span| span.phase == Phase::Encoder);
-    if trained && images.classes < 2 {
+    let learnt = classes.learnt().len();
+    if trained && learnt < 2 {
         return Err(Error::invalid(
-            "the number of classes",
+            "the number of classes with images to learn from",
             "be at least 2 to train Ψ as their classifier",
             format!(
-                "{}; give each class a folder or labels, or leave Ψ untrained (phases.encoder = 0)",
-                images.classes
+                "{learnt}; give each class a folder or labels, or leave Ψ untrained (phases.encoder = 0)"
             ),
         ));
     }

@@ -110,6 +110,18 @@ impl Trainer {
             ));
         }
         checkpoint::refuse_other_images(&state.data_sha256, all)?;
+        let here = self.conditions.classes();
+        if let Some(there) = state
+            .classes
+            .as_ref()
+            .filter(|there| there.names != here.names)
+        {
+            return Err(Error::invalid(
+                "the classes of a run that goes on",
+                format!("have the names that it began with: {there}"),
+                here,
+            ));
+        }
         if let (Some(step), true) = (state.balanced_at, begun.longer) {
             return Err(Error::invalid(
                 "train.steps of this run",
@@ -173,6 +185,20 @@ impl Trainer {
                 "the images of a run that begins from another's weights",
                 format!("be as there: {}", kind(state.images)),
                 kind(self.images),
+            ));
+        }
+        let here = self.conditions.classes();
+        if let Some(there) = state
+            .classes
+            .as_ref()
+            .filter(|there| there.names != here.names)
+        {
+            return Err(Error::invalid(
+                "the classes of a run that begins from another's weights",
+                format!(
+                    "be as there, in the same order, since the weights know them by number: {there}"
+                ),
+                here,
             ));
         }
         let other = |error: Error| {

@@ -160,7 +160,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub(super) run: Option<PathBuf>,
     /// Samples drawn from the run
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = numbers::from_one)]
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = numbers::drawn)]
     pub(super) count: NonZeroUsize,
     /// Of which classes they are
     #[arg(long, value_enum, default_value = "data")]
@@ -242,7 +242,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub(super) kid_subset_size: Option<usize>,
     /// Number of those subsets
-    #[arg(long, value_name = "N", default_value = "100", requires = "kid_subset_size", value_parser = numbers::from_one)]
+    #[arg(long, value_name = "N", default_value = "100", requires = "kid_subset_size", value_parser = numbers::drawn)]
     pub(super) kid_subsets: NonZeroUsize,
     /// Resamples of the confidence intervals; 0 for none
     #[arg(long, value_name = "N", default_value_t = 100)]

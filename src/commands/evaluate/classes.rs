@@ -17,7 +17,7 @@ pub fn of_run(conditions: &Conditions, images: &Images) -> Result<Vec<Option<u32
     let Some(labels) = images.labels.as_ref().filter(|_| conditions.has_classes()) else {
         return Ok(vec![None; images.count()]);
     };
-    if classes.count() == 1 {
+    if classes.count() == 1 && classes.names.is_empty() {
         // A run without classes has all its images in one.
         return Ok(vec![Some(0); images.count()]);
     }
@@ -110,11 +110,23 @@ mod tests {
         assert_eq!(of_run(&run, &images(&[], &[1, 0]))?, [Some(1), Some(0)]);
         let free = conditions(&["dark", "light"], 1.0);
         assert_eq!(of_run(&free, &images(&[], &[1, 0]))?, [None, None]);
-        let single = conditions(&["all"], 0.1);
+        let mut classes = run.classes().clone();
+        classes.names.clear();
+        classes.training.truncate(1);
+        let single = Conditions::new(classes, 0.1);
         assert_eq!(
             of_run(&single, &images(&["x", "y"], &[1, 0]))?,
             [Some(0), Some(0)]
         );
+        Ok(())
+    }
+
+    #[test]
+    fn a_run_of_one_class_with_a_name_takes_no_others() -> Result<()> {
+        let run = conditions(&["light"], 0.1);
+        assert_eq!(of_run(&run, &images(&["light"], &[0]))?, [Some(0)]);
+        let others = images(&["dark", "light"], &[0, 1]);
+        assert!(of_run(&run, &others).is_err());
         Ok(())
     }
 

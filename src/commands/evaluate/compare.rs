@@ -21,6 +21,8 @@ struct Real {
     spatial: Option<Reference>,
     nll: Option<Line>,
     side: Option<Side>,
+    /// Shape of its images, where it holds any.
+    shape: Option<[usize; 3]>,
 }
 
 /// Which two sets an error speaks of.
@@ -42,10 +44,20 @@ impl Source<'_> {
         };
         let generated = &judged.set;
         let dimension = generated.features.view().ncols();
-        if reference.is_some() && real.features.columns() != dimension {
+        let same_kind =
+            judged.shape.is_none() || real.shape.is_none() || judged.shape == real.shape;
+        if reference.is_some() && same_kind && real.features.columns() != dimension {
             bail!(
                 "the reference must have the generated set's {dimension} features, got {}: they are not the same features",
                 real.features.columns()
+            );
+        }
+        if let (Kind::Pixels, Some(ours), Some(theirs)) = (args.features, judged.shape, real.shape)
+            && ours != theirs
+        {
+            bail!(
+                "the reference's images are {theirs:?} (channels, height, width), the generated ones {ours:?}: pixels are compared \
+                 place by place"
             );
         }
         let held_out = self.held_out()?;
@@ -125,6 +137,7 @@ impl Source<'_> {
 
     fn real(&self, reference: &str) -> Result<Real> {
         let (mut content, side) = self.reference(reference)?;
+        let shape = content.shape();
         let asked = self.args.metrics.contains(&Metric::Nll);
         let nll = asked.then(|| self.nll(&content)).transpose()?;
         if let Content::Statistics { samples, .. } = &mut content
@@ -157,6 +170,7 @@ impl Source<'_> {
             spatial,
             nll,
             side: Some(side),
+            shape,
         })
     }
 

@@ -52,6 +52,18 @@ pub enum Content {
 }
 
 impl Content {
+    /// Shape of its images, where it holds any.
+    pub fn shape(&self) -> Option<[usize; 3]> {
+        match self {
+            Self::Images(images) => Some(images.shape),
+            Self::Statistics {
+                samples: Some(samples),
+                ..
+            } => samples.shape(),
+            _ => None,
+        }
+    }
+
     /// What reading its images did, where it did something.
     pub fn found(&self) -> Option<String> {
         match self {

@@ -86,6 +86,8 @@ struct Judged {
     diversity: Vec<Line>,
     /// Whether its samples come one class after the other.
     class_by_class: bool,
+    /// Shape of its images, where it is of images.
+    shape: Option<[usize; 3]>,
 }
 
 /// What a source holds: at least one of the two.
@@ -205,6 +207,7 @@ impl<'a> Source<'a> {
             (Some(class), Some((run, _))) => {
                 format!("all of class {}", run.conditions().classes().label(class))
             }
+            (None, Some((run, _))) if !run.conditions().has_classes() => "without class".to_owned(),
             _ => self.args.classes.name().to_owned(),
         }
     }
@@ -257,6 +260,7 @@ impl<'a> Source<'a> {
             }
             _ => Vec::new(),
         };
+        let shape = content.shape();
         let class_by_class = match &content {
             Content::Images(images) => images.labels.as_deref().is_some_and(come_class_by_class),
             _ => false,
@@ -277,6 +281,7 @@ impl<'a> Source<'a> {
             side,
             diversity,
             class_by_class,
+            shape,
         })
     }
 

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::args::{Kind, SplitOrder};
 use super::networks::{INCEPTION, INCEPTION_SPATIAL};
 use super::{Args, Metric};
+use crate::files;
 
 /// Why there is no inception score.
 pub const NO_PROBABILITIES: &str = "is needs class probabilities: --features encoder, inception or resnet, or given \
@@ -37,9 +38,11 @@ pub fn check(args: &Args) -> Result<()> {
     refuse_idle_options(args)?;
     if let Some(path) = &args.json {
         folder_exists("--json", path)?;
+        files::refuse_unwritable(path).context("--json")?;
     }
     if let Some(path) = &args.save_statistics {
         folder_exists("--save-statistics", path)?;
+        files::refuse_unwritable(path).context("--save-statistics")?;
     }
     Ok(())
 }

@@ -44,7 +44,7 @@ pub struct Args {
     #[arg(long, value_name = "K", requires = "run")]
     class: Option<String>,
     /// Images, with --run
-    #[arg(long, default_value = "4", value_name = "N", value_parser = numbers::from_one)]
+    #[arg(long, default_value = "4", value_name = "N", value_parser = numbers::drawn)]
     count: NonZeroUsize,
     /// CPU threads [default: all]
     #[arg(long, value_name = "N", value_parser = numbers::from_one)]

@@ -42,7 +42,7 @@ pub struct Args {
         value_name = "LIST", value_parser = numbers::from_one)]
     nfe: Vec<NonZeroUsize>,
     /// Images for each point of the curves
-    #[arg(long, default_value = "512", value_name = "N", value_parser = numbers::from_one)]
+    #[arg(long, default_value = "512", value_name = "N", value_parser = numbers::drawn)]
     count: NonZeroUsize,
     /// One class, by its name or number, held against the real images of it [default: equal shares of all]
     #[arg(long, value_name = "K", conflicts_with = "reference")]
@@ -189,6 +189,15 @@ fn reality(args: &Args, run: &Run, class: Option<u32>, device: &Device) -> Resul
             reality.pixels.ncols()
         );
     }
+    if reality.len() < 2 {
+        let of = class.map_or_else(String::new, |class| {
+            format!(" of class {}", run.conditions().classes().label(class))
+        });
+        bail!(
+            "distances need at least 2 real images{of}, there are {}",
+            reality.len()
+        );
+    }
     Ok(reality)
 }
 
@@ -303,10 +312,14 @@ fn row(cell: &Cell) -> String {
 fn table(report: &Report) -> String {
     let mut lines = vec![
         format!(
-            "{} after {} steps of training: {} images on the same noise (seed {}), guidance {}, against {} real images; fd-encoder in Ψ of {}.\n",
+            "{} after {} steps of training: {} images {} on the same noise (seed {}), guidance {}, against {} real images; fd-encoder in Ψ of {}.\n",
             report.run,
             report.training_steps,
             report.images,
+            match &report.class {
+                Some(class) => format!("of class {class}"),
+                None => "of all classes in equal shares".to_owned(),
+            },
             report.seed,
             report.guidance,
             report.real_images,
