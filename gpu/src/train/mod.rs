@@ -418,7 +418,7 @@ fn judge_memory(
     }
     let now = peak_of_process().map_or(0.0, |[_, now]| now);
     hooks.note(&format!(
-        "memory: about {} at the most, in {}",
+        "memory: about {} expected at the most, in {}",
         gibibytes(need.bytes + now),
         need.when
     ));

@@ -10,6 +10,8 @@ use super::networks::Provenance;
 
 /// Quantile of the standard normal law that leaves 2.5 % above.
 pub const NORMAL: f64 = 1.959_963_984_540_054;
+/// A distance that is all rounding: features of ordinary size differ by their own rounding, about 1e-16, squared.
+const ROUNDING: f64 = 1e-20;
 
 /// One number with what it takes to compare it with another.
 #[derive(Debug, Clone, Serialize)]
@@ -69,8 +71,9 @@ impl Line {
 
     /// Says so where the value lies outside its interval, which is then all bias.
     pub fn note_bias(&mut self) {
+        // What is within rounding of an end is not outside: of a set against itself all are rounding.
         if let Some([low, high]) = self.interval
-            && !(low..=high).contains(&self.value)
+            && !(low - ROUNDING..=high + ROUNDING).contains(&self.value)
         {
             let bias = format!(
                 "{} lies outside its interval: of so few samples it is biased by more than it scatters",
