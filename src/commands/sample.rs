@@ -363,7 +363,11 @@ fn with_sorted_header(mut file: Vec<u8>) -> Result<Vec<u8>> {
     // An object's keys are kept sorted.
     let sorted = serde_json::from_slice::<Value>(header)?.to_string();
     let room = header.len();
-    header.copy_from_slice(format!("{sorted:<room$}").as_bytes());
+    let sorted = format!("{sorted:<room$}");
+    if sorted.len() != room {
+        bail!("a safetensors header has another length with its keys in order");
+    }
+    header.copy_from_slice(sorted.as_bytes());
     Ok(file)
 }
 

@@ -73,14 +73,6 @@ impl Pixels {
             Self::Reals(reals) => Self::Bytes(reals.into_iter().map(byte).collect()),
         }
     }
-
-    /// Keeps the first `len`.
-    pub fn truncate(&mut self, len: usize) {
-        match self {
-            Self::Bytes(bytes) => bytes.truncate(len),
-            Self::Reals(reals) => reals.truncate(len),
-        }
-    }
 }
 
 /// The byte nearest to a pixel in [−1, 1]; halves go up, as in the pictures that are written.

@@ -110,18 +110,11 @@ impl Trainer {
             ));
         }
         checkpoint::refuse_other_images(&state.data_sha256, all)?;
-        let here = self.conditions.classes();
-        if let Some(there) = state
-            .classes
-            .as_ref()
-            .filter(|there| there.names != here.names)
-        {
-            return Err(Error::invalid(
-                "the classes of a run that goes on",
-                format!("have the names that it began with: {there}"),
-                here,
-            ));
-        }
+        self.refuse_other_names(
+            &state,
+            "the classes of a run that goes on",
+            "have the names that it began with",
+        )?;
         if let (Some(step), true) = (state.balanced_at, begun.longer) {
             return Err(Error::invalid(
                 "train.steps of this run",
@@ -187,20 +180,11 @@ impl Trainer {
                 kind(self.images),
             ));
         }
-        let here = self.conditions.classes();
-        if let Some(there) = state
-            .classes
-            .as_ref()
-            .filter(|there| there.names != here.names)
-        {
-            return Err(Error::invalid(
-                "the classes of a run that begins from another's weights",
-                format!(
-                    "be as there, in the same order, since the weights know them by number: {there}"
-                ),
-                here,
-            ));
-        }
+        self.refuse_other_names(
+            &state,
+            "the classes of a run that begins from another's weights",
+            "be as there, in the same order, since the weights know them by number",
+        )?;
         let other = |error: Error| {
             let problem = format!("its networks are others than the new run's: {error}");
             Error::file(run, problem)
@@ -221,6 +205,17 @@ impl Trainer {
                 .cloned()
                 .unwrap_or_default(),
         })
+    }
+
+    /// Refuses a checkpoint whose classes have other names than this run's images; those of older versions have none.
+    fn refuse_other_names(&self, state: &State, what: &str, must: &str) -> Result<()> {
+        let here = self.conditions.classes();
+        match &state.classes {
+            Some(there) if there.names != here.names => {
+                Err(Error::invalid(what, format!("{must}: {there}"), here))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes what a run begins with, which no seed can make again, and where it is from.
