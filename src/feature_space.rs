@@ -7,7 +7,8 @@ use candle_core::{DType, Device, Tensor};
 use ndarray::Array2;
 use sadm_gpu::config::Config;
 use sadm_gpu::random::Streams;
-use sadm_gpu::train::{Features, dataset};
+use sadm_gpu::run::Features;
+use sadm_gpu::train::dataset;
 
 use crate::progress::say;
 

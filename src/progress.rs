@@ -4,7 +4,8 @@ use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sadm_gpu::train::{Hooks, StepReport, phases::Phase};
+use sadm_gpu::run::phases::Phase;
+use sadm_gpu::train::{Hooks, StepReport};
 
 /// Time between lines where there is no terminal.
 const INTERVAL: Duration = Duration::from_secs(5);

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::path::Path;
 
 use candle_core::{DType, Tensor};
-use sadm_gpu::train::{Hooks, StepReport, phases::Phase};
+use sadm_gpu::run::phases::Phase;
+use sadm_gpu::train::{Hooks, StepReport};
 use serde_json::Value;
 
 use crate::interrupt::Interrupt;

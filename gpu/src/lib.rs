@@ -6,27 +6,26 @@
 
 pub mod config;
 pub mod data;
-pub mod denoise;
+pub mod device;
 pub mod digest;
 pub mod ema;
 pub mod error;
 pub mod evaluation;
+pub mod features;
 pub mod forward;
 pub mod likelihood;
 pub mod memory;
 mod names;
 pub mod network;
 pub mod nn;
+pub mod objective;
 pub mod optim;
-pub mod parametrisation;
 pub mod params;
 pub mod random;
+pub mod run;
 pub mod sampler;
-pub mod schedule;
-pub mod statistics;
 pub mod structure;
 pub mod train;
-pub mod transfer;
 pub mod weights;
 
 pub use error::{Error, Result};

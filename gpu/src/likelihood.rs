@@ -1,9 +1,9 @@
 //! How probable images are under a denoiser: the probability-flow ODE with the change of density along it.
 
 use crate::error::{Error, Result};
+use crate::forward::schedule::Schedule;
 use crate::random::Streams;
 use crate::sampler::{DenoiseFn, denoised_at};
-use crate::schedule::Schedule;
 use candle_core::{DType, Device, Tensor, Var};
 
 /// How the trace of ∂x̂/∂z is found.

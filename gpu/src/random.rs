@@ -3,8 +3,8 @@
 //! A run that is resumed draws what an uninterrupted one would have drawn, and no generator state
 //! has to be saved. Nothing is drawn on a device: candle's CPU generator cannot be seeded.
 
+use crate::device::transfer::to_device;
 use crate::error::Result;
-use crate::transfer::to_device;
 use candle_core::{DType, Device, Shape, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

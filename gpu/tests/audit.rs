@@ -6,8 +6,8 @@ use sadm_gpu::config::Config;
 use sadm_gpu::network::Denoiser;
 use sadm_gpu::params::{Init, Params};
 use sadm_gpu::random::Streams;
+use sadm_gpu::run::phases::Phase;
 use sadm_gpu::train::audit::{Plan, gradients_reach};
-use sadm_gpu::train::phases::Phase;
 use sadm_gpu::train::players::{ImageKind, Players};
 use sadm_gpu::train::step::{Batch, Objective, StructureTerm};
 
@@ -74,7 +74,7 @@ fn players(fault: Fault, leaky: bool) -> Players {
         players.denoiser_frozen = Box::new(Quadratic::new(&theta, fault)?);
         players.theta = theta;
         if leaky {
-            players.encoder_frozen = sadm_gpu::network::Encoder::new(
+            players.encoder_frozen = sadm_gpu::features::Encoder::new(
                 &config().encoder.network(1, 10),
                 players.phi.builder(),
             )?;

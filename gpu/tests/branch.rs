@@ -3,11 +3,9 @@
 use candle_core::Device;
 use sadm_gpu::Result;
 use sadm_gpu::config::Config;
-use sadm_gpu::train::phases::{Phase, span};
-use sadm_gpu::train::{
-    Features, Hooks, Run, SampleRequest, Silent, StepReport, Trainer, branch, checkpoint,
-    common_steps,
-};
+use sadm_gpu::run::phases::{Phase, span};
+use sadm_gpu::run::{Features, Run, SampleRequest, branch, checkpoint, common_steps};
+use sadm_gpu::train::{Hooks, Silent, StepReport, Trainer};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -9,12 +9,12 @@
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 use sadm_gpu::Result;
+use sadm_gpu::forward::schedule::Schedule;
 use sadm_gpu::random::Streams;
 use sadm_gpu::sampler::{
     Churn, SamplerKind, SamplerOptions, ancestral_step, churn_gamma, churn_step, ddim_step,
     edm_sigmas, euler_step, guided, noise_levels, sample, slope,
 };
-use sadm_gpu::schedule::Schedule;
 
 /// Standard deviation of the data.
 const SIGMA_DATA: f64 = 0.5;

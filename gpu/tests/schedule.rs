@@ -8,11 +8,11 @@
 use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
 use sadm_gpu::Result;
-use sadm_gpu::denoise::{Weight, denoising_loss};
+use sadm_gpu::forward::schedule::Schedule;
 use sadm_gpu::forward::{diffuse, scale_samples};
 use sadm_gpu::network::Denoiser;
-use sadm_gpu::parametrisation::{Parametrisation, predict};
-use sadm_gpu::schedule::Schedule;
+use sadm_gpu::objective::denoising::{Weight, denoising_loss};
+use sadm_gpu::objective::parametrisation::{Parametrisation, predict};
 
 fn house() -> ProptestConfig {
     ProptestConfig {

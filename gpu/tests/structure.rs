@@ -8,8 +8,8 @@
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
+use sadm_gpu::forward::schedule::Schedule;
 use sadm_gpu::random::Streams;
-use sadm_gpu::schedule::Schedule;
 use sadm_gpu::structure::{
     Diagonal, Distance, Eta, Relation, StructureOptions, affinity, structural_loss,
     structural_loss_composed,

@@ -2,13 +2,12 @@
 
 use candle_core::{DType, Device, Tensor};
 use sadm_gpu::config::Config;
+use sadm_gpu::run::phases::Phase::{self, Adversarial, Denoise, Encoder, Guided};
+use sadm_gpu::run::{Run, checkpoint, history};
 use sadm_gpu::structure::{Eta, Relation};
 use sadm_gpu::train::observer::{Observation, Observer, Player, Verdict};
-use sadm_gpu::train::phases::Phase::{self, Adversarial, Denoise, Encoder, Guided};
 use sadm_gpu::train::step::{StructureTerm, bad_features};
-use sadm_gpu::train::{
-    Hooks, Opening, Outcome, Run, Silent, StepReport, Trainer, checkpoint, history,
-};
+use sadm_gpu::train::{Hooks, Opening, Outcome, Silent, StepReport, Trainer};
 use sadm_gpu::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -13,8 +13,8 @@ use candle_core::{DType, Device, Tensor};
 use ndarray::{Array1, ArrayD};
 use sadm_gpu::data::Classes;
 use sadm_gpu::random::Streams;
+use sadm_gpu::run::{Run, SampleRequest};
 use sadm_gpu::sampler::{SamplerKind, SamplerOptions};
-use sadm_gpu::train::{Run, SampleRequest};
 use serde_json::Value;
 
 use super::evaluate::SAMPLES_MARK;

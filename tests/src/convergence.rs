@@ -2,9 +2,9 @@
 
 use candle_core::{DType, Device, Tensor};
 use ndarray::{Array1, array};
+use sadm_gpu::forward::schedule::Schedule;
 use sadm_gpu::random::Streams;
 use sadm_gpu::sampler::{SamplerKind, SamplerOptions, sample};
-use sadm_gpu::schedule::Schedule;
 use sadm_reference::statistics::{LineFit, fit_line};
 use sadm_theory::laws::{GaussianLaw, LawError, MixtureLaw};
 

@@ -6,11 +6,11 @@ use super::{
     ShadowConfig, StructureConfig, StructureMethod, TimeLaw, TimeSharing, TrainConfig, UpdateOrder,
 };
 use crate::data::{Depth, PixelRange, Unread};
-use crate::denoise::Weight;
+use crate::forward::schedule::Schedule;
 use crate::network::{Compute, DitConfig, UNetConfig};
-use crate::parametrisation::Parametrisation;
+use crate::objective::denoising::Weight;
+use crate::objective::parametrisation::Parametrisation;
 use crate::sampler::SamplerKind;
-use crate::schedule::Schedule;
 use crate::structure::{Diagonal, Distance, Eta, Relation};
 
 impl Default for DataConfig {

@@ -5,11 +5,12 @@ mod parse;
 mod presets;
 
 use crate::data::{Depth, PixelRange, Rules, Unread};
-use crate::denoise::Weight;
-use crate::network::{Compute, DitConfig, EncoderConfig, UNetConfig};
-use crate::parametrisation::Parametrisation;
+use crate::features::EncoderConfig;
+use crate::forward::schedule::Schedule;
+use crate::network::{Compute, DitConfig, UNetConfig};
+use crate::objective::denoising::Weight;
+use crate::objective::parametrisation::Parametrisation;
 use crate::sampler::SamplerKind;
-use crate::schedule::Schedule;
 use crate::structure::{Diagonal, Distance, Eta, Relation, StructureOptions};
 use serde::{Deserialize, Serialize};
 

@@ -11,9 +11,9 @@ pub mod npz;
 mod picture;
 mod rules;
 
+use crate::device::transfer::to_device;
 use crate::digest::sha256_of;
 use crate::error::{Error, Result};
-use crate::transfer::to_device;
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
 

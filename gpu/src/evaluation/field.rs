@@ -4,13 +4,13 @@
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
-use super::layers::{self, Convolution, Window};
-use crate::nn::channels_last::{Map, greatest, mean3};
+use crate::features::layers::{self, Convolution, Window};
+use crate::nn::cpu::channels_last::{Map, greatest, mean3};
 use crate::nn::with;
 use crate::{Error, Result};
 
 /// Images, or one.
-pub(super) trait Field: Sized {
+pub(crate) trait Field: Sized {
     /// The convolution, cut off below 0 if `relu`.
     fn convolved(&self, layer: &Convolution, relu: bool) -> Result<Self>;
     /// [`layers::max_pool`].
@@ -102,12 +102,12 @@ impl Field for Map<f32> {
 }
 
 /// Whether a network on this device takes its images one by one, as [`Map`]s.
-pub(super) fn one_by_one(device: &Device) -> bool {
+pub(crate) fn one_by_one(device: &Device) -> bool {
     device.is_cpu()
 }
 
 /// What `of` makes of each image of a batch `[N, …]`, on all threads, each image on one.
-pub(super) fn each<T: Send>(
+pub(crate) fn each<T: Send>(
     x: &Tensor,
     of: impl Fn(&Tensor) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
@@ -117,7 +117,7 @@ pub(super) fn each<T: Send>(
 }
 
 /// The [`Map`] of the one image in a tensor `[1, C, H, W]`.
-pub(super) fn map(x: &Tensor) -> Result<Map<f32>> {
+pub(crate) fn map(x: &Tensor) -> Result<Map<f32>> {
     let (one, _, height, width) = x.dims4()?;
     if one != 1 {
         return Err(Error::shape("one image", "[1, C, H, W]", x.dims()));
@@ -129,7 +129,7 @@ pub(super) fn map(x: &Tensor) -> Result<Map<f32>> {
 }
 
 /// Rows of features as a matrix.
-pub(super) fn stacked(rows: Vec<Vec<f32>>, width: usize) -> Result<Tensor> {
+pub(crate) fn stacked(rows: Vec<Vec<f32>>, width: usize) -> Result<Tensor> {
     let count = rows.len();
     Ok(Tensor::from_vec(
         rows.concat(),

@@ -4,8 +4,8 @@ use candle_core::{DType, Device, Tensor};
 
 use super::Weights;
 use super::field::{Field, each, map, one_by_one};
-use super::layers::{Convolution, Window};
-use crate::nn::channels_last::Map;
+use crate::features::layers::{Convolution, Window};
+use crate::nn::cpu::channels_last::Map;
 use crate::{Error, Result};
 
 /// What is added to the norm of a pixel's channels.

@@ -11,15 +11,11 @@
 //! | [`Lpips`] | how different two images look |
 //! | [`Resnet`] | classifiers of CIFAR-10, as features |
 
-mod field;
-mod inception;
-pub mod layers;
+pub(crate) mod field;
 mod lpips;
-pub mod resize;
+pub mod moments;
 mod resnet;
 
 pub use crate::weights::Weights;
-pub use inception::{Features, Inception, POOLED, SPATIAL};
 pub use lpips::Lpips;
-pub use resize::Resize;
 pub use resnet::Resnet;

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::Weights;
 use super::field::{Field, each, map, one_by_one, stacked};
-use super::layers::Convolution;
+use crate::features::layers::Convolution;
 use crate::nn::{global_avg_pool, linear};
 use crate::{Error, Result};
 

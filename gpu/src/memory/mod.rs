@@ -18,9 +18,10 @@ pub use room::{Room, gibibytes, peak_of_process};
 use sketch::{Id, Peak, Sketch, WIDE};
 
 use crate::config::{AdversarialEnd, Config, ModelKind, StructureMethod};
-use crate::network::{Compute, EncoderConfig};
+use crate::features::EncoderConfig;
+use crate::network::Compute;
+use crate::run::phases::{Phase, phases};
 use crate::structure::{Distance, Relation};
-use crate::train::phases::{Phase, phases};
 use crate::train::players::ImageKind;
 use crate::{Error, Result};
 
@@ -656,7 +657,7 @@ mod tests {
             let config = config(sets);
             let params = Params::new(&Device::Cpu, DType::F32, 1);
             let plan = plan(&config);
-            let encoder = crate::network::Encoder::new(&plan.encoder, params.builder())
+            let encoder = crate::features::Encoder::new(&plan.encoder, params.builder())
                 .expect("a network")
                 .computing_in(config.train.compute);
             let logits = encoder.logits(&batch().0).expect("logits");

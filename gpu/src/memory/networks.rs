@@ -2,7 +2,8 @@
 
 use super::layers::Images;
 use super::sketch::{Id, Sketch};
-use crate::network::{DitConfig, EncoderConfig, UNetConfig};
+use crate::features::EncoderConfig;
+use crate::network::{DitConfig, UNetConfig};
 
 /// A number of things as a size.
 fn real(n: usize) -> f64 {
@@ -217,7 +218,7 @@ fn layer_norm(s: &mut Sketch, x: Id, each: f64, scale: Id, shift: Id) -> Id {
     s.operation(s.elements(x), &[x, scale, shift], [0.0; 2])
 }
 
-/// The features of an [`Encoder`](crate::network::Encoder) of images: `[B, d]`.
+/// The features of an [`Encoder`](crate::features::Encoder) of images: `[B, d]`.
 pub(super) fn encoder(s: &mut Sketch, config: &EncoderConfig, x: Images) -> Id {
     let at = |name: String| format!("{ENCODER}.{name}");
     let widths: Vec<f64> = config.widths.iter().map(|&n| real(n)).collect();

@@ -13,24 +13,24 @@ const CLASS_STD: f64 = 0.5;
 
 /// A parameter in the element type of what it meets: narrower than its own in mixed precision, where its gradient is
 /// widened again on the way back.
-pub(super) fn like(parameter: &Tensor, x: &Tensor) -> Result<Tensor> {
+pub(crate) fn like(parameter: &Tensor, x: &Tensor) -> Result<Tensor> {
     Ok(parameter.to_dtype(x.dtype())?)
 }
 
 /// An affine map.
 #[derive(Debug, Clone)]
-pub(super) struct Linear {
+pub(crate) struct Linear {
     weight: Tensor,
     bias: Tensor,
 }
 
 impl Linear {
-    pub(super) fn new(inputs: usize, outputs: usize, at: &Builder) -> Result<Self> {
+    pub(crate) fn new(inputs: usize, outputs: usize, at: &Builder) -> Result<Self> {
         Self::with_init(inputs, outputs, Init::KaimingUniform { fan_in: inputs }, at)
     }
 
     /// One that gives 0 until it has been trained.
-    pub(super) fn zero(inputs: usize, outputs: usize, at: &Builder) -> Result<Self> {
+    pub(crate) fn zero(inputs: usize, outputs: usize, at: &Builder) -> Result<Self> {
         Self::with_init(inputs, outputs, Init::Zeros, at)
     }
 
@@ -41,7 +41,7 @@ impl Linear {
         })
     }
 
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(linear(
             x,
             &like(&self.weight, x)?,
@@ -50,7 +50,7 @@ impl Linear {
     }
 
     /// The map of each pixel's channels, `[B, C, H, W]` → `[B, D, H, W]`.
-    pub(super) fn forward_pixels(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward_pixels(&self, x: &Tensor) -> Result<Tensor> {
         let (outputs, inputs) = self.weight.dims2()?;
         let weight = like(&self.weight, x)?.reshape((outputs, inputs, 1, 1))?;
         Ok(conv2d(x, &weight, Some(&like(&self.bias, x)?), 0)?)
@@ -59,7 +59,7 @@ impl Linear {
 
 /// A convolution of stride 1 that keeps the image's size.
 #[derive(Debug, Clone)]
-pub(super) struct Conv {
+pub(crate) struct Conv {
     weight: Tensor,
     bias: Tensor,
     padding: usize,
@@ -67,7 +67,7 @@ pub(super) struct Conv {
 
 impl Conv {
     /// A 3×3 convolution.
-    pub(super) fn new(inputs: usize, outputs: usize, at: &Builder) -> Result<Self> {
+    pub(crate) fn new(inputs: usize, outputs: usize, at: &Builder) -> Result<Self> {
         Self::with(
             inputs,
             outputs,
@@ -78,12 +78,12 @@ impl Conv {
     }
 
     /// A 3×3 convolution that gives 0 until it has been trained.
-    pub(super) fn zero(inputs: usize, outputs: usize, at: &Builder) -> Result<Self> {
+    pub(crate) fn zero(inputs: usize, outputs: usize, at: &Builder) -> Result<Self> {
         Self::with(inputs, outputs, 3, Init::Zeros, at)
     }
 
     /// A 1×1 convolution.
-    pub(super) fn pointwise(inputs: usize, outputs: usize, at: &Builder) -> Result<Self> {
+    pub(crate) fn pointwise(inputs: usize, outputs: usize, at: &Builder) -> Result<Self> {
         Self::with(
             inputs,
             outputs,
@@ -101,7 +101,7 @@ impl Conv {
         })
     }
 
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = (like(&self.weight, x)?, like(&self.bias, x)?);
         Ok(conv2d(x, &weight, Some(&bias), self.padding)?)
     }
@@ -109,7 +109,7 @@ impl Conv {
 
 /// Group normalisation with its affine map.
 #[derive(Debug, Clone)]
-pub(super) struct GroupNorm {
+pub(crate) struct GroupNorm {
     weight: Tensor,
     bias: Tensor,
     groups: usize,
@@ -117,7 +117,7 @@ pub(super) struct GroupNorm {
 
 impl GroupNorm {
     /// At most `groups` groups, no more than channels.
-    pub(super) fn new(groups: usize, channels: usize, at: &Builder) -> Result<Self> {
+    pub(crate) fn new(groups: usize, channels: usize, at: &Builder) -> Result<Self> {
         let groups = groups.min(channels);
         if groups == 0 || !channels.is_multiple_of(groups) {
             let must = format!("be positive and divide {channels} channels");
@@ -130,20 +130,20 @@ impl GroupNorm {
         })
     }
 
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (gamma, beta) = (like(&self.weight, x)?, like(&self.bias, x)?);
         Ok(group_norm(x, self.groups, &gamma, &beta)?)
     }
 
     /// `silu(norm(x))`.
-    pub(super) fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
         let (gamma, beta) = (like(&self.weight, x)?, like(&self.bias, x)?);
         Ok(group_norm_silu(x, self.groups, &gamma, &beta)?)
     }
 
     /// `silu(norm(x) (1 + scale) + shift)` with `scale`, `shift`: `[B, C]`, both folded into the
     /// affine map of each sample: γ (1 + scale) and β (1 + scale) + shift.
-    pub(super) fn forward_modulated_silu(
+    pub(crate) fn forward_modulated_silu(
         &self,
         x: &Tensor,
         scale: &Tensor,
@@ -158,14 +158,14 @@ impl GroupNorm {
 
 /// Embedding of noise level and class: `time.1(silu(time.0(features))) + class.weight[label]`.
 #[derive(Debug, Clone)]
-pub(super) struct Condition {
+pub(crate) struct Condition {
     time: [Linear; 2],
     class: Option<Tensor>,
     time_dim: usize,
 }
 
 impl Condition {
-    pub(super) fn new(
+    pub(crate) fn new(
         time_dim: usize,
         dim: usize,
         classes: Option<usize>,
@@ -193,7 +193,7 @@ impl Condition {
     }
 
     /// `silu(emb)`, as every block takes it: `[B, dim]`.
-    pub(super) fn forward(
+    pub(crate) fn forward(
         &self,
         x: &Tensor,
         c_noise: &[f64],
@@ -241,7 +241,7 @@ fn class_rows(table: &Tensor, labels: Option<&[u32]>, batch: usize) -> Result<Te
 
 /// Self-attention over the pixels of an image, added to it.
 #[derive(Debug, Clone)]
-pub(super) struct PixelAttention {
+pub(crate) struct PixelAttention {
     norm: GroupNorm,
     qkv: Linear,
     proj: Linear,
@@ -249,7 +249,7 @@ pub(super) struct PixelAttention {
 }
 
 impl PixelAttention {
-    pub(super) fn new(channels: usize, heads: usize, groups: usize, at: &Builder) -> Result<Self> {
+    pub(crate) fn new(channels: usize, heads: usize, groups: usize, at: &Builder) -> Result<Self> {
         check_heads(channels, heads)?;
         Ok(Self {
             norm: GroupNorm::new(groups, channels, &at.pp("norm"))?,
@@ -260,7 +260,7 @@ impl PixelAttention {
     }
 
     /// `x: [B, C, H, W]` → the same.
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let qkv = self
             .qkv
             .forward_pixels(&self.norm.forward(x)?)?
@@ -271,7 +271,7 @@ impl PixelAttention {
 }
 
 /// Refuses heads that do not divide the channels.
-pub(super) fn check_heads(channels: usize, heads: usize) -> Result<()> {
+pub(crate) fn check_heads(channels: usize, heads: usize) -> Result<()> {
     if heads == 0 || !channels.is_multiple_of(heads) {
         let must = format!("be positive and divide {channels} channels");
         return Err(Error::invalid("network.heads", must, heads));

@@ -3,22 +3,20 @@
 //! Parameters are named as in `sadm-reference`, which implements the same networks independently:
 //! a linear map or convolution `x` has `x.weight` and `x.bias`, a group norm as well.
 
-mod blocks;
-mod compute;
+pub(crate) mod blocks;
 mod dit;
-mod encoder;
+mod precision;
 mod unet;
 
 use candle_core::Tensor;
 
-pub use compute::{Compute, MixedPrecision};
 pub use dit::{Dit, DitConfig};
-pub use encoder::{Encoder, EncoderConfig};
+pub use precision::{Compute, MixedPrecision};
 pub use unet::{UNet, UNetConfig};
 
 use crate::Result;
 
-/// A network that predicts from a noisy image, as [`Parametrisation`](crate::parametrisation)
+/// A network that predicts from a noisy image, as [`Parametrisation`](crate::objective::parametrisation)
 /// states what.
 pub trait Denoiser: Send + Sync {
     /// The raw prediction F.

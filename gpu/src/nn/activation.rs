@@ -6,12 +6,12 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::buffer::{CHUNK, by_dtype, load, tensor, with};
-use super::exponential::sigmoid;
-#[cfg(feature = "cuda")]
-use super::kernels;
-use super::real::{Real, vectorised};
 use super::{Path, composed};
+use crate::nn::cpu::buffer::{CHUNK, by_dtype, load, tensor, with};
+use crate::nn::cpu::exponential::sigmoid;
+use crate::nn::cpu::real::{Real, vectorised};
+#[cfg(feature = "cuda")]
+use crate::nn::cuda;
 
 /// `√(2/π)`, the scale of GELU's tanh form.
 pub(super) const GELU_SCALE: f64 = 0.797_884_560_802_865_4;
@@ -108,14 +108,14 @@ impl CustomOp1 for Activation {
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        let y = kernels::activation(self.name(), x, layout)?;
+        let y = cuda::activation(self.name(), x, layout)?;
         Ok((y, layout.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
-            return kernels::activation_gradient(self.name(), x, grad).map(Some);
+            return cuda::activation_gradient(self.name(), x, grad).map(Some);
         }
         by_dtype!(x.dtype(), "activation", backward(self, x, grad)).map(Some)
     }

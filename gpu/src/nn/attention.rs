@@ -4,14 +4,14 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::buffer::{by_dtype, load, tensor, with};
-use super::panels::{Panels, copy, pack_columns, pack_rows, turn};
-use super::product::{Begin, Left, Run, Tile, multiply, multiply_into, strip_width, strips};
-use super::real::{Real, vectorised};
-use super::scratch::Scratch;
 use super::softmax::{scaled_softmax, scaled_softmax_row, softmax_row_grad};
 use super::{Path, composed};
 use crate::Error;
+use crate::nn::cpu::buffer::{by_dtype, load, tensor, with};
+use crate::nn::cpu::gemm::{Begin, Left, Run, Tile, multiply, multiply_into, strip_width, strips};
+use crate::nn::cpu::pack::{Panels, copy, pack_columns, pack_rows, turn};
+use crate::nn::cpu::real::{Real, vectorised};
+use crate::nn::cpu::scratch::Scratch;
 
 /// Scaled dot-product attention of separate queries, keys and values.
 ///

@@ -7,15 +7,15 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::buffer::{by_dtype, load, tensor, with};
-use super::convolution::{Convolution, bias_gradient, weight_gradient};
-use super::frame::Frame;
 use super::linear::bias_or_zeros;
-use super::pointwise::Pointwise;
-use super::real::Real;
-use super::winograd::{self, Winograd};
 use super::{Path, composed};
 use crate::Error;
+use crate::nn::cpu::buffer::{by_dtype, load, tensor, with};
+use crate::nn::cpu::convolution::{Convolution, bias_gradient, weight_gradient};
+use crate::nn::cpu::frame::Frame;
+use crate::nn::cpu::pointwise::Pointwise;
+use crate::nn::cpu::real::Real;
+use crate::nn::cpu::winograd::{self, Winograd};
 
 /// Pixels whose patches are multiplied by all weights in one task.
 const PIXELS: usize = 256;
@@ -65,9 +65,9 @@ pub fn conv2d_strided(
         #[cfg(feature = "cudnn")]
         {
             let geometry = Geometry::new(x.dims(), weight.dims(), bias.dims(), stride, padding)?;
-            if let Some(y) = super::cudnn::conv2d(x, weight, &geometry)? {
-                if super::kernels::serve([&y, &bias]) {
-                    return super::kernels::with_bias(&y, &bias);
+            if let Some(y) = crate::nn::cuda::cudnn::conv2d(x, weight, &geometry)? {
+                if crate::nn::cuda::serve([&y, &bias]) {
+                    return crate::nn::cuda::with_bias(&y, &bias);
                 }
                 return y.broadcast_add(&bias.reshape((1, (), 1, 1))?);
             }
@@ -100,7 +100,7 @@ impl Convolutions {
         match device {
             Device::Cpu => Self::Own,
             #[cfg(feature = "cudnn")]
-            Device::Cuda(device) => super::cudnn::on(device),
+            Device::Cuda(device) => crate::nn::cuda::cudnn::on(device),
             _ => Self::Composed,
         }
     }
@@ -122,7 +122,7 @@ impl fmt::Display for Convolutions {
 
 /// The sizes of one convolution, checked.
 #[derive(Clone, Copy)]
-pub(super) struct Geometry {
+pub(crate) struct Geometry {
     pub batch: usize,
     pub channels: usize,
     pub side: (usize, usize),
@@ -133,7 +133,7 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
-    pub(super) fn new(
+    pub(crate) fn new(
         x: &[usize],
         weight: &[usize],
         bias: &[usize],
@@ -177,7 +177,7 @@ impl Geometry {
 
     /// Sides of the padded image.
     #[inline(always)]
-    pub(super) fn padded(&self) -> (usize, usize) {
+    pub(crate) fn padded(&self) -> (usize, usize) {
         (
             self.side.0 + 2 * self.padding.0,
             self.side.1 + 2 * self.padding.1,
@@ -185,7 +185,7 @@ impl Geometry {
     }
     /// Sides of the output.
     #[inline(always)]
-    pub(super) fn out(&self) -> (usize, usize) {
+    pub(crate) fn out(&self) -> (usize, usize) {
         let (height, width) = self.padded();
         (
             (height - self.kernel.0) / self.stride + 1,
@@ -194,22 +194,22 @@ impl Geometry {
     }
     /// Pixels of one output image.
     #[inline(always)]
-    pub(super) fn pixels(&self) -> usize {
+    pub(crate) fn pixels(&self) -> usize {
         self.out().0 * self.out().1
     }
     /// Elements of one input image.
     #[inline(always)]
-    pub(super) fn image(&self) -> usize {
+    pub(crate) fn image(&self) -> usize {
         self.channels * self.side.0 * self.side.1
     }
     /// Elements of one output image.
     #[inline(always)]
-    pub(super) fn out_image(&self) -> usize {
+    pub(crate) fn out_image(&self) -> usize {
         self.outputs * self.pixels()
     }
     /// Elements of one patch: the rows of the patch matrix.
     #[inline(always)]
-    pub(super) fn patch(&self) -> usize {
+    pub(crate) fn patch(&self) -> usize {
         self.channels * self.kernel.0 * self.kernel.1
     }
     /// Whether every output pixel depends on one input pixel, at the same place.
@@ -218,17 +218,17 @@ impl Geometry {
     }
     /// Places of the kernel.
     #[inline(always)]
-    pub(super) fn taps(&self) -> usize {
+    pub(crate) fn taps(&self) -> usize {
         self.kernel.0 * self.kernel.1
     }
     /// Images that are worked on together: about [`PIXELS`], in groups of nearly the same size.
     #[inline(always)]
-    pub(super) fn group(&self) -> usize {
+    pub(crate) fn group(&self) -> usize {
         let most = (PIXELS / self.pixels()).max(1);
         self.batch.div_ceil(self.batch.div_ceil(most).max(1)).max(1)
     }
     /// The images that `of` makes of the images `x`, group by group.
-    pub(super) fn in_groups<R: Real>(&self, x: &[R], of: impl Fn(&mut [R], &[R]) + Sync) -> Vec<R> {
+    pub(crate) fn in_groups<R: Real>(&self, x: &[R], of: impl Fn(&mut [R], &[R]) + Sync) -> Vec<R> {
         let mut y = vec![R::default(); self.batch * self.out_image()];
         let group = self.group();
         y.par_chunks_mut(group * self.out_image())
@@ -237,11 +237,11 @@ impl Geometry {
         y
     }
     /// Contiguous elements of a padded image, channels last, under one row of the kernel.
-    pub(super) fn kernel_row(&self) -> usize {
+    pub(crate) fn kernel_row(&self) -> usize {
         self.kernel.1 * self.channels
     }
     /// Where, in a row of padded images, the patch of each output pixel of `images` images begins.
-    pub(super) fn patches(&self, images: usize) -> Vec<usize> {
+    pub(crate) fn patches(&self, images: usize) -> Vec<usize> {
         let ((height, width), frame) = (self.out(), Frame::from(self));
         let start = |n: usize, y: usize, x: usize| {
             n * frame.len() + self.stride * (y * frame.pitch() + x * self.channels)

@@ -6,11 +6,11 @@ use candle_core::{DType, Result};
 
 /// The failures of a test in several types of elements.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Failures(Rc<Vec<(DType, String)>>);
+pub(crate) struct Failures(Rc<Vec<(DType, String)>>);
 
 impl Failures {
     /// Tests each type; a test that cannot be finished has failed.
-    pub(super) fn of_each(types: &[DType], test: impl Fn(DType) -> Result<Option<String>>) -> Self {
+    pub(crate) fn of_each(types: &[DType], test: impl Fn(DType) -> Result<Option<String>>) -> Self {
         let failure = |dtype: &DType| {
             let how = test(*dtype).unwrap_or_else(|error| Some(first_line(&error.to_string())))?;
             Some((*dtype, how))
@@ -19,14 +19,14 @@ impl Failures {
     }
 
     /// How it failed in a type.
-    pub(super) fn of(&self, dtype: DType) -> Option<&str> {
+    pub(crate) fn of(&self, dtype: DType) -> Option<&str> {
         let mut all = self.0.iter();
         all.find(|(failed, _)| *failed == dtype)
             .map(|(_, how)| how.as_str())
     }
 
     /// `f32 (softmax of [4, 70]: 0.1 off, at most 1e-6 allowed), bf16 (…)`, if there is any.
-    pub(super) fn summary(&self) -> Option<String> {
+    pub(crate) fn summary(&self) -> Option<String> {
         let each: Vec<String> = (self.0.iter())
             .map(|(dtype, how)| format!("{} ({how})", dtype.as_str()))
             .collect();

@@ -6,12 +6,12 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::buffer::{by_dtype, load, tensor, with};
-#[cfg(feature = "cuda")]
-use super::kernels;
-use super::real::{Real, vectorised};
 use super::{Path, composed};
 use crate::Error;
+use crate::nn::cpu::buffer::{by_dtype, load, tensor, with};
+use crate::nn::cpu::real::{Real, vectorised};
+#[cfg(feature = "cuda")]
+use crate::nn::cuda;
 
 /// A residual branch added through a gate of each sample.
 ///
@@ -85,7 +85,7 @@ impl CustomOp3 for GatedSum {
     ) -> Result<(CudaStorage, Shape)> {
         let (_, tokens, width) = sizes(x_layout.dims(), gate_layout.dims(), h_layout.dims())?;
         let inputs = [(x, x_layout), (gate, gate_layout), (h, h_layout)];
-        let y = kernels::gated_sum(inputs, tokens, width)?;
+        let y = cuda::gated_sum(inputs, tokens, width)?;
         Ok((y, x_layout.shape().clone()))
     }
 
@@ -142,7 +142,7 @@ fn gradients(
 ) -> Result<(Tensor, Tensor)> {
     #[cfg(feature = "cuda")]
     if h.device().is_cuda() {
-        return kernels::gated_sum_gradients(gate, h, grad);
+        return cuda::gated_sum_gradients(gate, h, grad);
     }
     by_dtype!(
         h.dtype(),

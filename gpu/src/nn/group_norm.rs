@@ -7,13 +7,13 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::activation::{silu_slope, silu_value};
-use super::buffer::{accumulate, by_dtype, load, tensor, with};
-#[cfg(feature = "cuda")]
-use super::kernels;
-use super::real::{Real, vectorised};
-use super::sums::{moments, plain_sum, sum2};
 use super::{Path, composed};
 use crate::Error;
+use crate::nn::cpu::buffer::{accumulate, by_dtype, load, tensor, with};
+use crate::nn::cpu::real::{Real, vectorised};
+use crate::nn::cpu::sums::{moments, plain_sum, sum2};
+#[cfg(feature = "cuda")]
+use crate::nn::cuda;
 
 /// Added to the variance of a group.
 pub const GROUP_NORM_EPS: f64 = 1e-5;
@@ -75,7 +75,7 @@ struct GroupNorm {
 
 /// The sizes of one group normalisation, checked.
 #[derive(Clone, Copy)]
-pub(super) struct Sizes {
+pub(crate) struct Sizes {
     pub batch: usize,
     pub channels: usize,
     pub pixels: usize,
@@ -86,7 +86,7 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    pub(super) fn new(groups: usize, x: &[usize], gamma: &[usize], beta: &[usize]) -> Result<Self> {
+    pub(crate) fn new(groups: usize, x: &[usize], gamma: &[usize], beta: &[usize]) -> Result<Self> {
         let &[batch, channels, ref rest @ ..] = x else {
             return Err(Error::shape("group_norm input", "[N, C, …]", x).into());
         };
@@ -176,7 +176,7 @@ impl CustomOp3 for GroupNorm {
     ) -> Result<(CudaStorage, Shape)> {
         let sizes = self.sizes(x_layout.dims(), gamma_layout.dims(), beta_layout.dims())?;
         let inputs = [(x, x_layout), (gamma, gamma_layout), (beta, beta_layout)];
-        let y = kernels::group_norm(inputs, &sizes)?;
+        let y = cuda::group_norm(inputs, &sizes)?;
         Ok((y, x_layout.shape().clone()))
     }
 
@@ -191,8 +191,8 @@ impl CustomOp3 for GroupNorm {
         let sizes = self.sizes(x.dims(), gamma.dims(), beta.dims())?;
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
-            let (dx, affine) = kernels::group_norm_gradients([x, gamma, beta], grad, &sizes)?;
-            return Ok(kernels::wanted([x, gamma, beta], dx, affine));
+            let (dx, affine) = cuda::group_norm_gradients([x, gamma, beta], grad, &sizes)?;
+            return Ok(cuda::wanted([x, gamma, beta], dx, affine));
         }
         by_dtype!(
             x.dtype(),

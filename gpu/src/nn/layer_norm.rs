@@ -6,13 +6,13 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::buffer::{PARTIALS, accumulate, by_dtype, load, tensor, with};
-#[cfg(feature = "cuda")]
-use super::kernels;
-use super::real::{Real, vectorised};
-use super::sums::{moments, plain_sum, sum2};
 use super::{Path, composed};
 use crate::Error;
+use crate::nn::cpu::buffer::{PARTIALS, accumulate, by_dtype, load, tensor, with};
+use crate::nn::cpu::real::{Real, vectorised};
+use crate::nn::cpu::sums::{moments, plain_sum, sum2};
+#[cfg(feature = "cuda")]
+use crate::nn::cuda;
 
 /// Added to the variance of a row.
 pub const LAYER_NORM_EPS: f64 = 1e-6;
@@ -60,17 +60,17 @@ struct LayerNorm;
 
 /// The sizes of one layer normalisation, checked.
 #[derive(Clone, Copy)]
-pub(super) struct Sizes {
+pub(crate) struct Sizes {
     /// Elements of a row.
-    pub(super) width: usize,
+    pub(crate) width: usize,
     /// Rows that share one γ and β.
-    pub(super) rows: usize,
+    pub(crate) rows: usize,
     /// Number of different γ and β.
-    pub(super) segments: usize,
+    pub(crate) segments: usize,
 }
 
 impl Sizes {
-    pub(super) fn new(x: &[usize], gamma: &[usize], beta: &[usize]) -> Result<Self> {
+    pub(crate) fn new(x: &[usize], gamma: &[usize], beta: &[usize]) -> Result<Self> {
         let (Some(&batch), Some(&width)) = (x.first(), x.last()) else {
             return Err(Error::shape("layer_norm input", "[N, …, D]", x).into());
         };
@@ -138,7 +138,7 @@ impl CustomOp3 for LayerNorm {
     ) -> Result<(CudaStorage, Shape)> {
         let sizes = Sizes::new(x_layout.dims(), gamma_layout.dims(), beta_layout.dims())?;
         let inputs = [(x, x_layout), (gamma, gamma_layout), (beta, beta_layout)];
-        let y = kernels::layer_norm(inputs, &sizes)?;
+        let y = cuda::layer_norm(inputs, &sizes)?;
         Ok((y, x_layout.shape().clone()))
     }
 
@@ -154,8 +154,8 @@ impl CustomOp3 for LayerNorm {
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
             let affine = gamma.track_op() || beta.track_op();
-            let (dx, affine) = kernels::layer_norm_gradients(x, gamma, grad, &sizes, affine)?;
-            return Ok(kernels::wanted([x, gamma, beta], dx, affine));
+            let (dx, affine) = cuda::layer_norm_gradients(x, gamma, grad, &sizes, affine)?;
+            return Ok(cuda::wanted([x, gamma, beta], dx, affine));
         }
         by_dtype!(
             x.dtype(),

@@ -6,14 +6,14 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::buffer::{PARTIALS, accumulate, by_dtype, load, tensor, with};
-#[cfg(feature = "cuda")]
-use super::kernels;
-use super::matrix::{columns_times, rows_times};
-use super::panels::{Panels, pack_columns, pack_rows};
-use super::real::{Real, vectorised};
 use super::{Path, composed};
 use crate::Error;
+use crate::nn::cpu::buffer::{PARTIALS, accumulate, by_dtype, load, tensor, with};
+use crate::nn::cpu::matrix::{columns_times, rows_times};
+use crate::nn::cpu::pack::{Panels, pack_columns, pack_rows};
+use crate::nn::cpu::real::{Real, vectorised};
+#[cfg(feature = "cuda")]
+use crate::nn::cuda;
 
 /// Affine map of the last dimension.
 ///
@@ -38,7 +38,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 }
 
 /// The bias, or zeros for each of the weight's outputs.
-pub(super) fn bias_or_zeros(bias: Option<&Tensor>, weight: &Tensor) -> Result<Tensor> {
+pub(crate) fn bias_or_zeros(bias: Option<&Tensor>, weight: &Tensor) -> Result<Tensor> {
     match bias {
         Some(bias) => Ok(bias.clone()),
         None => Tensor::zeros(weight.dim(0)?, weight.dtype(), weight.device()),
@@ -47,14 +47,14 @@ pub(super) fn bias_or_zeros(bias: Option<&Tensor>, weight: &Tensor) -> Result<Te
 
 /// Rows, inputs and outputs of one affine map, checked.
 #[derive(Clone, Copy)]
-pub(super) struct Sizes {
-    pub(super) rows: usize,
-    pub(super) inputs: usize,
-    pub(super) outputs: usize,
+pub(crate) struct Sizes {
+    pub(crate) rows: usize,
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
 }
 
 impl Sizes {
-    pub(super) fn new(x: &[usize], weight: &[usize], bias: &[usize]) -> Result<Self> {
+    pub(crate) fn new(x: &[usize], weight: &[usize], bias: &[usize]) -> Result<Self> {
         let &[outputs, inputs] = weight else {
             return Err(Error::shape("linear weight", "[out, in]", weight).into());
         };
@@ -119,7 +119,7 @@ impl CustomOp3 for Linear {
     ) -> Result<(CudaStorage, Shape)> {
         let sizes = Sizes::new(x_layout.dims(), weight_layout.dims(), bias_layout.dims())?;
         let inputs = [(x, x_layout), (weight, weight_layout), (bias, bias_layout)];
-        let y = kernels::linear(inputs, sizes)?;
+        let y = cuda::linear(inputs, sizes)?;
         Ok((y, sizes.shape(x_layout)))
     }
 
@@ -134,7 +134,7 @@ impl CustomOp3 for Linear {
         let sizes = Sizes::new(x.dims(), weight.dims(), bias.dims())?;
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
-            return Ok(kernels::linear_gradients([x, weight, bias], grad, sizes)?.into());
+            return Ok(cuda::linear_gradients([x, weight, bias], grad, sizes)?.into());
         }
         by_dtype!(
             x.dtype(),

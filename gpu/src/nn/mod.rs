@@ -16,58 +16,41 @@
 
 mod activation;
 mod attention;
-mod buffer;
-pub(crate) mod channels_last;
+mod backend;
 pub mod composed;
 mod conv2d;
-mod convolution;
-#[cfg(feature = "cudnn")]
-mod cudnn;
+pub(crate) mod cpu;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 mod embedding;
-mod exponential;
 #[cfg(any(feature = "cuda", test))]
 mod failures;
-mod frame;
 mod gated_sum;
 mod group_norm;
-#[cfg(feature = "cuda")]
-pub(crate) mod kernels;
 mod layer_norm;
-mod layers;
 mod linear;
 mod loss;
-mod matrix;
-mod panels;
-mod pointwise;
-mod product;
-mod real;
-mod reduce;
 mod resample;
-mod scratch;
 mod softmax;
-mod structural;
-mod sums;
-mod winograd;
 
 use candle_core::Tensor;
 
 pub use activation::{gelu, silu};
 pub use attention::{Packing, attention, self_attention};
-pub(crate) use buffer::{CHUNK, are_apart, with, with_variables};
+pub use backend::Layers;
 pub use conv2d::{Convolutions, conv2d, conv2d_strided};
+pub(crate) use cpu::buffer::{CHUNK, are_apart, with, with_variables};
+pub(crate) use cpu::real::{Real, vectorised};
+pub(crate) use cpu::reduce::{scaled, sum_of_squares};
 pub(crate) use embedding::from_f64;
 pub use embedding::{embedding, time_features};
 pub use gated_sum::gated_sum;
 pub use group_norm::{GROUP_NORM_EPS, group_norm, group_norm_silu};
 pub use layer_norm::{LAYER_NORM_EPS, layer_norm};
-pub use layers::Layers;
 pub use linear::linear;
 pub use loss::cross_entropy;
-pub(crate) use real::{Real, vectorised};
-pub(crate) use reduce::{scaled, sum_of_squares};
 pub use resample::{avg_pool2x, concat_channels, global_avg_pool, upsample_nearest2x};
 pub use softmax::softmax_last;
-pub(crate) use structural::polarised_squared_loss;
 
 /// Which implementation of an operation runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +75,7 @@ impl Path {
     fn with_kernel<'a>(tensors: impl IntoIterator<Item = &'a Tensor, IntoIter: Clone>) -> Self {
         let mut tensors = tensors.into_iter();
         #[cfg(feature = "cuda")]
-        if kernels::serve(tensors.clone()) {
+        if cuda::serve(tensors.clone()) {
             return Self::Fused;
         }
         tensors.next().map_or(Self::Composed, Self::of)

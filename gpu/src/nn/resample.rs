@@ -4,10 +4,10 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::buffer::{by_dtype, load, tensor, with};
-use super::real::{Real, vectorised};
 use super::{Path, composed};
 use crate::Error;
+use crate::nn::cpu::buffer::{by_dtype, load, tensor, with};
+use crate::nn::cpu::real::{Real, vectorised};
 
 /// Nearest-neighbour upsampling by 2.
 ///

@@ -6,12 +6,12 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::buffer::{CHUNK, by_dtype, load, tensor, with};
-#[cfg(feature = "cuda")]
-use super::kernels;
-use super::real::{Real, vectorised};
-use super::sums::{maximum, plain_sum, sum2};
 use super::{Path, composed};
+use crate::nn::cpu::buffer::{CHUNK, by_dtype, load, tensor, with};
+use crate::nn::cpu::real::{Real, vectorised};
+use crate::nn::cpu::sums::{maximum, plain_sum, sum2};
+#[cfg(feature = "cuda")]
+use crate::nn::cuda;
 
 /// Softmax over the last dimension.
 ///
@@ -52,7 +52,7 @@ impl CustomOp1 for Softmax {
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
         Ok((
-            kernels::softmax(x, layout, self.scale)?,
+            cuda::softmax(x, layout, self.scale)?,
             layout.shape().clone(),
         ))
     }
@@ -60,7 +60,7 @@ impl CustomOp1 for Softmax {
     fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
-            return kernels::softmax_gradient(x, grad, self.scale).map(Some);
+            return cuda::softmax_gradient(x, grad, self.scale).map(Some);
         }
         // The result of bf16 and f16 is rounded; their gradient starts from the unrounded one.
         let y = match x.dtype() {

@@ -6,14 +6,14 @@
 
 mod update;
 
+use crate::device::transfer::Later;
 use crate::ema::Ema;
 use crate::error::{Error, Result};
 use crate::forward::{loss_dtype, widest};
 #[cfg(feature = "cuda")]
-use crate::nn::kernels;
+use crate::nn::cuda;
 use crate::nn::{Path, scaled, sum_of_squares};
 use crate::params::Params;
-use crate::transfer::Later;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;
@@ -328,8 +328,8 @@ pub(crate) fn clip_on_device<'a>(
 /// The norm and min(1, max/norm).
 fn norm_and_factor(grads: &[&Tensor], max: f64) -> Result<[Tensor; 2]> {
     #[cfg(feature = "cuda")]
-    if kernels::serve(grads.iter().copied()) {
-        return Ok(kernels::norm_and_factor(grads, max)?);
+    if cuda::serve(grads.iter().copied()) {
+        return Ok(cuda::norm_and_factor(grads, max)?);
     }
     let squares = grads.iter().map(|grad| squares_on_device(grad));
     let squares = squares.collect::<Result<Vec<_>>>()?;
@@ -341,8 +341,8 @@ fn norm_and_factor(grads: &[&Tensor], max: f64) -> Result<[Tensor; 2]> {
 /// A gradient times a scalar on its device.
 fn scaled_by(grad: &Tensor, factor: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    if kernels::serve([grad]) {
-        return Ok(kernels::scaled(grad, factor)?);
+    if cuda::serve([grad]) {
+        return Ok(cuda::scaled(grad, factor)?);
     }
     Ok(grad.broadcast_mul(&factor.to_dtype(grad.dtype())?)?)
 }

@@ -4,7 +4,7 @@ use super::Moments;
 use crate::error::{Error, Result};
 use crate::forward::loss_dtype;
 #[cfg(feature = "cuda")]
-use crate::nn::kernels;
+use crate::nn::cuda;
 use crate::nn::{CHUNK, Real, are_apart, vectorised, with, with_variables};
 #[cfg(feature = "cuda")]
 use candle_core::Device;
@@ -59,7 +59,7 @@ impl Update {
     fn by_kernel(&self, all: &[&Var], grad: &Tensor, average: Option<Lerp>) -> Result<bool> {
         let dtype = all[0].dtype();
         let known = matches!(dtype, DType::F32 | DType::F64);
-        if !known || !kernels::serve(tensors(all)) || !all.iter().all(|var| var.is_contiguous()) {
+        if !known || !cuda::serve(tensors(all)) || !all.iter().all(|var| var.is_contiguous()) {
             return Ok(false);
         }
         let grad = grad.to_dtype(dtype)?;
@@ -73,7 +73,7 @@ impl Update {
             root,
             eps,
         } = self.descent;
-        let scalars = kernels::Scalars {
+        let scalars = cuda::Scalars {
             first: both(self.first),
             second: both(self.second),
             keep,
@@ -82,7 +82,7 @@ impl Update {
             eps,
             average: average.map_or([0.0; 2], both),
         };
-        kernels::adamw(all, &grad, &scalars)?;
+        cuda::adamw(all, &grad, &scalars)?;
         Ok(true)
     }
 

@@ -1,8 +1,8 @@
 //! What the structural loss compares and how, each choice with its name.
 
 use crate::error::{Error, Result};
+use crate::forward::schedule::Schedule;
 use crate::names::{NameAndNumber, with_number};
-use crate::schedule::Schedule;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;

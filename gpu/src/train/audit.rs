@@ -4,13 +4,13 @@
 //! once on a copy of the players whose parameters are perturbed (so that zero-initialised layers do
 //! not hide what lies before them) and looks at every parameter by name.
 
-use super::phases::Phase;
 use super::players::{ImageKind, Players};
 use super::step::{Batch, Objective, StructureTerm, phi_losses, theta_losses};
 use crate::config::Config;
 use crate::nn::cross_entropy;
 use crate::params::Params;
 use crate::random::Streams;
+use crate::run::phases::Phase;
 use crate::{Error, Result};
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
@@ -110,7 +110,7 @@ pub fn gradients_reach(copy: &Players, phase: Phase, plan: &Plan<'_>, batch: &Ba
 /// S alone must reach θ: beside a denoising loss a detached structural branch would go unnoticed.
 fn structure_reaches_theta(
     copy: &Players,
-    encoder: &crate::network::Encoder,
+    encoder: &crate::features::Encoder,
     plan: &Plan<'_>,
     batch: &Batch,
 ) -> Result<()> {

@@ -1,11 +1,11 @@
 //! The data set of a run and the batches drawn from it: functions of (seed, player, number) alone.
 
 use super::Trainer;
-use super::checkpoint::State;
 use super::step::Batch;
 use crate::config::{Config, DatasetKind, LimitBy, TimeLaw, TimeSharing};
 use crate::data::{Classes, Dataset, Found};
 use crate::random::{Streams, standard_normals};
+use crate::run::checkpoint::State;
 use crate::{Error, Result};
 use candle_core::DType;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ pub fn dataset(config: &Config) -> Result<Dataset> {
 
 /// How many images there are, of which classes, how many of them are kept out of training, and the standard deviation of
 /// the others' pixels (`objective.sigma_data` should be near it).
-pub(super) fn images_line(train: &Dataset, holdout: &Dataset, classes: &Classes) -> String {
+pub(crate) fn images_line(train: &Dataset, holdout: &Dataset, classes: &Classes) -> String {
     let [c, h, w] = train.shape;
     format!(
         "{} images of {c}×{h}×{w} in {} {} ({classes}), {} of them held out; standard deviation {:.2}",
@@ -77,27 +77,27 @@ impl Trainer {
         &self.train.found
     }
 
-    pub(super) fn theta_batch(&mut self) -> Result<Batch> {
+    pub(crate) fn theta_batch(&mut self) -> Result<Batch> {
         let indices = self
             .theta_order
             .batch(self.state.theta_updates, self.config.train.batch);
         self.draw(&indices, "theta", self.state.theta_updates as u64, true)
     }
 
-    pub(super) fn phi_batch(&mut self, inner: usize) -> Result<Batch> {
+    pub(crate) fn phi_batch(&mut self, inner: usize) -> Result<Batch> {
         let number = self.state.theta_updates * self.config.adversarial.phi_steps + inner;
         let indices = self.phi_order.batch(number, self.config.train.batch);
         self.draw(&indices, "phi", number as u64, true)
     }
 
-    pub(super) fn audit_batch(&self) -> Result<Batch> {
+    pub(crate) fn audit_batch(&self) -> Result<Batch> {
         let size = self.config.train.batch.clamp(2, 8);
         let indices: Vec<usize> = (0..size).map(|i| i % self.train.len()).collect();
         self.draw(&indices, "audit", 0, false)
     }
 
     /// Which of a batch's images are mirrored.
-    pub(super) fn flips(&self, who: &str, number: u64, n: usize) -> Vec<bool> {
+    pub(crate) fn flips(&self, who: &str, number: u64, n: usize) -> Vec<bool> {
         if !self.config.data.flip {
             return vec![false; n];
         }
@@ -106,7 +106,7 @@ impl Trainer {
     }
 
     /// A batch with its t, noise and labels, from the streams of `who`.
-    pub(super) fn draw(
+    pub(crate) fn draw(
         &self,
         indices: &[usize],
         who: &str,
@@ -183,7 +183,7 @@ pub enum HoldOut {
 
 impl HoldOut {
     /// The law of the run whose newest checkpoint has this state; a run without one begins by classes.
-    pub(super) fn of(state: Option<&State>) -> Self {
+    pub(crate) fn of(state: Option<&State>) -> Self {
         match state {
             Some(state) if state.classes.is_none() => Self::ByImage,
             _ => Self::ByClass,

@@ -1,9 +1,10 @@
 //! What is done between steps: the end of a phase, samples.
 
 use super::metrics::Metrics;
-use super::phases::{Phase, Span};
-use super::{Hooks, SampleRequest, Trainer, players, run};
+use super::{Hooks, Trainer, players};
 use crate::Result;
+use crate::run::phases::{Phase, Span};
+use crate::run::{self, SampleRequest};
 use candle_core::DType;
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! What a caller hears of a run while it goes on.
 
-use super::phases::Phase;
 use crate::Result;
+use crate::run::phases::Phase;
 use candle_core::Tensor;
 use serde_json::Value;
 use std::path::Path;

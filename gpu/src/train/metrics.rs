@@ -1,6 +1,6 @@
 //! `metrics.jsonl`: one JSON object a line, appended as the run goes.
 
-use super::checkpoint::write_atomically;
+use crate::run::checkpoint::write_atomically;
 use crate::{Error, Result};
 use serde_json::Value;
 use std::fs::{self, File, OpenOptions};

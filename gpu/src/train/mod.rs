@@ -2,24 +2,17 @@
 //! observer on the tensors of a step.
 
 pub mod audit;
-mod batches;
-mod branch;
-mod changes;
-pub mod checkpoint;
+pub(crate) mod batches;
 mod conclude;
-mod conditions;
-mod features;
-pub mod history;
+pub(crate) mod conditions;
 mod hooks;
 mod metrics;
 pub mod observer;
 pub mod order;
-pub mod phases;
 pub mod players;
-mod reading;
+pub(crate) mod reading;
 mod report;
 mod resume;
-mod run;
 pub mod step;
 mod updates;
 mod watch;
@@ -30,14 +23,14 @@ use crate::ema::Ema;
 use crate::memory::{Circumstances, Room, estimate, gibibytes, peak_of_process};
 use crate::optim::AdamW;
 use crate::random::Streams;
+use crate::run::checkpoint::{self, State};
+use crate::run::phases::{Phase, Span, layout, phases};
 use crate::{Error, Result};
 use audit::{Plan, audit};
 use candle_core::Device;
-use checkpoint::State;
 use metrics::Metrics;
 use observer::{Observer, Verdict};
 use order::Order;
-use phases::{Phase, Span, layout, phases};
 use players::{ImageKind, Players};
 use report::Pending;
 use resume::{Begun, lock};
@@ -48,11 +41,8 @@ use std::time::Instant;
 use step::{Objective, StructureTerm};
 
 pub use batches::{HoldOut, dataset, draw_times, split};
-pub use branch::{branch, common_steps};
 pub use conditions::Conditions;
-pub use features::Features;
 pub use hooks::{Hooks, Silent, StepReport};
-pub use run::{Along, Run, SampleRequest};
 
 /// How a call of [`Trainer::run`] ended.
 #[derive(Debug, Clone, PartialEq)]

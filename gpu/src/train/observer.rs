@@ -3,9 +3,9 @@
 //! `sadm-crosscheck` implements it with the f64 reference: that is the shadow check.
 
 use crate::Result;
-use crate::denoise::Weight;
-use crate::parametrisation::{Coefficients, Parametrisation};
-use crate::schedule::Schedule;
+use crate::forward::schedule::Schedule;
+use crate::objective::denoising::Weight;
+use crate::objective::parametrisation::{Coefficients, Parametrisation};
 use crate::structure::{Eta, StructureOptions};
 use candle_core::Tensor;
 

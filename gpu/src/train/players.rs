@@ -1,12 +1,11 @@
 //! The two players: θ (the denoiser) and φ (the encoder Ψ), with the views of them that a step needs.
 
-use super::checkpoint::Tensors;
 use crate::config::{Config, ModelConfig, ModelKind};
 use crate::data::Dataset;
-use crate::network::{
-    Compute, Denoiser, Dit, DitConfig, Encoder, EncoderConfig, MixedPrecision, UNet, UNetConfig,
-};
+use crate::features::{Encoder, EncoderConfig};
+use crate::network::{Compute, Denoiser, Dit, DitConfig, MixedPrecision, UNet, UNetConfig};
 use crate::params::{Builder, Params};
+use crate::run::checkpoint::Tensors;
 use crate::{Error, Result};
 use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};

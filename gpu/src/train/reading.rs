@@ -2,8 +2,8 @@
 
 use super::step::{Structure, bad_features};
 use crate::config::Config;
+use crate::device::transfer::Later;
 use crate::structure::Relation;
-use crate::transfer::Later;
 use crate::{Error, Result};
 use candle_core::Tensor;
 

@@ -1,10 +1,10 @@
 //! What a step says, once its numbers are known: on a card that is a step later, so that the card never waits for the processor.
 
 use super::metrics::Metrics;
-use super::phases::{Phase, Span};
 use super::reading::Reading;
 use super::{Hooks, StepReport, Trainer};
 use crate::Result;
+use crate::run::phases::{Phase, Span};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;

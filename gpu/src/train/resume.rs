@@ -1,14 +1,14 @@
 //! A run's folder: whose it is, what was begun there, and the state that goes on.
 
-use super::changes::continued;
-use super::checkpoint::{self, Contents, State};
-use super::history::{self, Change, Event, Origin};
-use super::phases::Phase;
 use super::players::ImageKind;
-use super::run::{configuration, trained_with};
 use super::{Hooks, Trainer};
 use crate::config::Config;
 use crate::data::{Classes, Dataset};
+use crate::run::changes::continued;
+use crate::run::checkpoint::{self, Contents, State};
+use crate::run::history::{self, Change, Event, Origin};
+use crate::run::phases::Phase;
+use crate::run::{configuration, trained_with};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};

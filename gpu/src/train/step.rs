@@ -1,12 +1,13 @@
 //! One update's losses: what θ descends and what φ ascends.
 
-use super::phases::Phase;
 use crate::config::Config;
-use crate::denoise::{Weight, denoising_loss};
+use crate::features::Encoder;
 use crate::forward::diffuse;
-use crate::network::{Denoiser, Encoder};
-use crate::parametrisation::{self, Parametrisation};
-use crate::schedule::Schedule;
+use crate::forward::schedule::Schedule;
+use crate::network::Denoiser;
+use crate::objective::denoising::{Weight, denoising_loss};
+use crate::objective::parametrisation::{self, Parametrisation};
+use crate::run::phases::Phase;
 use crate::structure::{Eta, Relation, StructureOptions, structural_loss};
 use crate::{Error, Result};
 use candle_core::backprop::GradStore;

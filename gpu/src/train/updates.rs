@@ -1,6 +1,5 @@
 //! One step of the loop: what moves which player.
 
-use super::phases::{Phase, Span};
 use super::reading::Reading;
 use super::report::{Done, loss_and_structure};
 use super::step::{Batch, PhiLosses, Probes, Structure, ThetaLosses, phi_losses, theta_losses};
@@ -10,6 +9,7 @@ use crate::config::{AdversarialEnd, Decay, UpdateOrder};
 use crate::nn::cross_entropy;
 use crate::optim::{clip_grad_norm_later, warm_up};
 use crate::params::Params;
+use crate::run::phases::{Phase, Span};
 use candle_core::backprop::GradStore;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -3,9 +3,9 @@
 use super::Hooks;
 use super::Trainer;
 use super::observer::{DenoisingObservation, Observation, Player, StructureObservation, Verdict};
-use super::phases::Phase;
 use super::step::{Batch, PhiLosses, ThetaLosses};
 use crate::config::OnFailure;
+use crate::run::phases::Phase;
 use crate::{Error, Result};
 use candle_core::Tensor;
 use std::ops::Range;

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::train::checkpoint::sha256;
+use crate::run::checkpoint::sha256;
 use crate::{Error, Result};
 use file::Entry;
 use naming::Named;

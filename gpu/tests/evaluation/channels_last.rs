@@ -2,8 +2,9 @@
 //! neither the batch nor the number of threads moves a bit.
 
 use candle_core::{DType, Device, Tensor};
-use sadm_gpu::evaluation::layers::{BatchNorm, Convolution};
-use sadm_gpu::evaluation::{Inception, Lpips, Resize, Resnet, Weights};
+use sadm_gpu::evaluation::{Lpips, Resnet, Weights};
+use sadm_gpu::features::layers::{BatchNorm, Convolution};
+use sadm_gpu::features::{Inception, Resize};
 use sadm_gpu::nn::composed;
 
 use crate::hashed::{images, inception_weights, uniform};
@@ -83,7 +84,7 @@ fn convolutions_agree_with_the_composed_ones() {
 /// What is not a number stays so through ReLU and maxima.
 #[test]
 fn nan_is_not_cut_off() {
-    use sadm_gpu::evaluation::layers::{Window, max_pool};
+    use sadm_gpu::features::layers::{Window, max_pool};
     let window = Window {
         side: 3,
         stride: 2,

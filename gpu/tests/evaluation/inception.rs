@@ -1,7 +1,8 @@
 //! The Inception network against pytorch-fid's and torch-fidelity's on the same weights.
 
 use candle_core::{D, DType, Device, Tensor};
-use sadm_gpu::evaluation::{Features, Inception, POOLED, Resize, SPATIAL, Weights};
+use sadm_gpu::evaluation::Weights;
+use sadm_gpu::features::{Features, Inception, POOLED, Resize, SPATIAL};
 use serde_json::Value;
 
 use crate::hashed::{images, inception, inception_weights};

@@ -1,7 +1,7 @@
 //! Strided convolutions on both paths, and windows that do not fit.
 
 use candle_core::{DType, Device, Tensor, Var};
-use sadm_gpu::evaluation::layers::{Window, max_pool};
+use sadm_gpu::features::layers::{Window, max_pool};
 use sadm_gpu::nn::{composed, conv2d_strided};
 
 use crate::hashed::uniform;

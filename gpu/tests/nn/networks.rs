@@ -1,9 +1,8 @@
 //! The networks: gradients for every parameter, conditioning, names, refusals.
 
 use candle_core::{DType, Device, Tensor};
-use sadm_gpu::network::{
-    Compute, Denoiser, Dit, DitConfig, Encoder, EncoderConfig, MixedPrecision, UNet, UNetConfig,
-};
+use sadm_gpu::features::{Encoder, EncoderConfig};
+use sadm_gpu::network::{Compute, Denoiser, Dit, DitConfig, MixedPrecision, UNet, UNetConfig};
 use sadm_gpu::params::Params;
 
 use crate::support::{Draw, flat};

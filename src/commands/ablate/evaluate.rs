@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use candle_core::Device;
 use sadm_gpu::config::{Config, PhaseConfig};
-use sadm_gpu::train::{Run, SampleRequest};
+use sadm_gpu::run::{Run, SampleRequest};
 use sadm_reference::metrics::{Ball, frechet, kid, prdc};
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anyhow::{Result, bail};
 use sadm_gpu::config::{Config, PhaseConfig, StructureMethod};
-use sadm_gpu::train::phases::{Phase, span};
+use sadm_gpu::run::phases::{Phase, span};
 
 use super::sweep::Sweeps;
 use crate::names::unknown;
@@ -213,7 +213,7 @@ fn slug(name: &str) -> String {
 mod tests {
     use super::*;
     use crate::commands::ablate::sweep::Sweep;
-    use sadm_gpu::train::phases::phases;
+    use sadm_gpu::run::phases::phases;
 
     fn digits() -> Config {
         Config::preset("digits").expect("a preset")

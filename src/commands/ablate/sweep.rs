@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use sadm_gpu::config::Config;
-use sadm_gpu::train::phases::{Phase, span};
+use sadm_gpu::run::phases::{Phase, span};
 
 use super::plan::{Arm, Variant, of_arm};
 use crate::names::unknown;

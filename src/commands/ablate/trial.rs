@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use sadm_crosscheck::{Shadow, ShadowOptions};
 use sadm_gpu::config::Config;
-use sadm_gpu::train::phases::{Phase, phases};
-use sadm_gpu::train::{Hooks, StepReport, Trainer, branch, checkpoint, common_steps};
+use sadm_gpu::run::phases::{Phase, phases};
+use sadm_gpu::run::{branch, checkpoint, common_steps};
+use sadm_gpu::train::{Hooks, StepReport, Trainer};
 use serde_json::Value;
 
 use super::plan::{Plan, Trial};

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use ndarray::Array2;
 use sadm_gpu::data::{Images, Pixels};
 use sadm_gpu::nn::softmax_last;
-use sadm_gpu::train::Features;
+use sadm_gpu::run::Features;
 
 use super::input::must_be;
 use super::matrix::{Matrix, Rows};

@@ -8,7 +8,8 @@ use ndarray::{Array1, Array2, ArrayD, Ix1, Ix2};
 use sadm_gpu::config::{Config, DatasetKind};
 use sadm_gpu::data::npz::{self, Archive, Numbers};
 use sadm_gpu::data::{Dataset, Images, PixelRange, Pixels, Rules};
-use sadm_gpu::train::{self, Run};
+use sadm_gpu::run::Run;
+use sadm_gpu::train::{self};
 use sadm_reference::metrics::Moments;
 use safetensors::tensor::{Dtype, SafeTensors};
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use sadm_gpu::data::Images;
-use sadm_gpu::train::{Features, Run};
+use sadm_gpu::run::{Features, Run};
 use sadm_reference::metrics::Moments;
 
 use crate::progress::say;

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use sadm_gpu::data::Images;
-use sadm_gpu::evaluation::{Inception, Resize, Resnet, Weights};
+use sadm_gpu::evaluation::{Resnet, Weights};
+use sadm_gpu::features::{Inception, Resize};
 use sadm_gpu::nn::softmax_last;
 use serde::Serialize;
 

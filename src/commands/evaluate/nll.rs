@@ -6,7 +6,7 @@ use rand::Rng;
 use sadm_gpu::data::Images;
 use sadm_gpu::likelihood::{Trace, signs};
 use sadm_gpu::random::Streams;
-use sadm_gpu::train::Run;
+use sadm_gpu::run::Run;
 use sadm_reference::likelihood::bits_per_dimension;
 
 use super::classes;

@@ -5,7 +5,7 @@ use candle_core::Device;
 use rand::Rng;
 use sadm_gpu::data::{Found, Images, Pixels};
 use sadm_gpu::random::Streams;
-use sadm_gpu::train::{Run, SampleRequest};
+use sadm_gpu::run::{Run, SampleRequest};
 
 use super::args::Classes;
 use crate::progress;

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 use ndarray::{Array1, Array2, ArrayD};
-use sadm_gpu::statistics::FeatureStatistics;
+use sadm_gpu::evaluation::moments::FeatureStatistics;
 use sadm_reference::metrics::FeatureView;
 
 use super::Divisor;

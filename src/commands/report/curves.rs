@@ -44,9 +44,8 @@ fn bands(runs: &[Run]) -> Vec<(String, f64, f64)> {
     if runs.iter().any(|run| run.spans() != spans) {
         return Vec::new();
     }
-    let band = |s: sadm_gpu::train::phases::Span| {
-        (s.phase.name().to_owned(), s.start as f64, s.end as f64)
-    };
+    let band =
+        |s: sadm_gpu::run::phases::Span| (s.phase.name().to_owned(), s.start as f64, s.end as f64);
     spans.into_iter().map(band).collect()
 }
 

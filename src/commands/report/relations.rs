@@ -7,9 +7,9 @@ use sadm_gpu::config::{Config, StructureMethod, TimeLaw};
 use sadm_gpu::data::Dataset;
 use sadm_gpu::forward::diffuse;
 use sadm_gpu::random::Streams;
+use sadm_gpu::run::Run as Opened;
+use sadm_gpu::run::phases::{Phase, span};
 use sadm_gpu::structure::{Relation, affinity};
-use sadm_gpu::train::Run as Opened;
-use sadm_gpu::train::phases::{Phase, span};
 
 use super::run::Run;
 use crate::image_grid;

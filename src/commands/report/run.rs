@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use sadm_gpu::config::Config;
-use sadm_gpu::train::checkpoint::{self, State};
-use sadm_gpu::train::history::{self, Event};
-use sadm_gpu::train::phases::{Span, phases};
+use sadm_gpu::run::checkpoint::{self, State};
+use sadm_gpu::run::history::{self, Event};
+use sadm_gpu::run::phases::{Span, phases};
 
 use super::log::Log;
 

@@ -9,8 +9,8 @@ use candle_core::{DType, Device};
 use sadm_crosscheck::convergence::{
     Convergence, LEVEL, Solve, claimed_order, convergence, solve_mixture,
 };
+use sadm_gpu::run::{Run, SampleRequest};
 use sadm_gpu::sampler::SamplerKind;
-use sadm_gpu::train::{Run, SampleRequest};
 use serde_json::{Value, json};
 
 use super::Out;

@@ -2,7 +2,7 @@
 
 use ndarray::ArrayD;
 use proptest::prelude::*;
-use sadm_gpu::{denoise as gpu_denoise, sampler as gpu_sampler};
+use sadm_gpu::{objective::denoising as gpu_denoise, sampler as gpu_sampler};
 use sadm_reference::{
     bound::{self, Precision, Tracked},
     denoise::{self, Weight},

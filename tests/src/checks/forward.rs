@@ -6,8 +6,8 @@ use candle_core::Tensor;
 use ndarray::{Array1, ArrayD};
 use proptest::prelude::*;
 use sadm_gpu::{
-    network::Denoiser, parametrisation as gpu_parametrisation, schedule::Schedule as GpuSchedule,
-    structure::Eta as GpuEta,
+    forward::schedule::Schedule as GpuSchedule, network::Denoiser,
+    objective::parametrisation as gpu_parametrisation, structure::Eta as GpuEta,
 };
 use sadm_reference::{
     bound::{self, Precision, Tracked, parametrisation::CoefficientsBound},

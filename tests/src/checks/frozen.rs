@@ -2,7 +2,7 @@
 
 use ndarray::{ArrayD, Axis, Slice, concatenate};
 use proptest::prelude::*;
-use sadm_gpu::evaluation::{
+use sadm_gpu::features::{
     Resize,
     layers::{BatchNorm, Convolution, Window, avg_pool3, max_pool},
 };

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use ndarray::{Array1, ArrayD, Axis, Ix1};
 use proptest::prelude::*;
-use sadm_gpu::{likelihood as gpu_likelihood, schedule::Schedule};
+use sadm_gpu::{forward::schedule::Schedule, likelihood as gpu_likelihood};
 use sadm_reference::{
     bound::{self, Precision, Tracked},
     likelihood::{self, Denoised},

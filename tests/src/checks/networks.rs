@@ -126,15 +126,15 @@ pub(crate) fn encoder() -> Encoder {
 }
 
 /// The same encoder in the training system.
-pub(crate) fn gpu_encoder(network: &Encoder, at: Builder) -> Result<gpu::Encoder> {
-    let config = gpu::EncoderConfig {
+pub(crate) fn gpu_encoder(network: &Encoder, at: Builder) -> Result<sadm_gpu::features::Encoder> {
+    let config = sadm_gpu::features::EncoderConfig {
         in_channels: network.in_channels,
         widths: network.widths.clone(),
         groups: network.groups,
         dim: network.dim,
         classes: network.classes,
     };
-    Ok(gpu::Encoder::new(&config, at)?)
+    Ok(sadm_gpu::features::Encoder::new(&config, at)?)
 }
 
 /// Parameters of ordinary size, rounded to f32: matrices and kernels of deviation 1/√(inputs), gains of

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 use ndarray::{ArrayD, Axis};
 use proptest::prelude::*;
-use sadm_gpu::statistics::FeatureStatistics;
+use sadm_gpu::evaluation::moments::FeatureStatistics;
 use sadm_reference::{bound, metrics};
 
 use crate::{

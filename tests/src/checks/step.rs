@@ -7,12 +7,12 @@ use candle_core::DType;
 use ndarray::{Array2, ArrayD, Axis, Ix2};
 use proptest::prelude::*;
 use sadm_gpu::{
-    denoise::Weight as GpuWeight,
     ema::Ema,
+    forward::schedule::Schedule as GpuSchedule,
+    objective::denoising::Weight as GpuWeight,
+    objective::parametrisation::Parametrisation as GpuParametrisation,
     optim::clip_grad_norm_later,
-    parametrisation::Parametrisation as GpuParametrisation,
     params::Params,
-    schedule::Schedule as GpuSchedule,
     structure::Eta,
     train::step::{Batch, Objective, StructureTerm, theta_losses},
 };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DeviceLocation, Tensor};
 use sadm_gpu::{
-    denoise::Weight,
+    objective::denoising::Weight,
     train::observer::{DenoisingObservation, Observation, StructureObservation},
 };
 use sadm_reference::{

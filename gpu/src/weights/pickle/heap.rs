@@ -10,7 +10,7 @@ const MOST: usize = 1 << 26;
 
 /// The number of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::weights) struct Id(u32);
+pub(crate) struct Id(u32);
 
 impl Id {
     /// Python's `None`.
@@ -25,7 +25,7 @@ impl Id {
 
 /// Elements that tensors share, kept outside the pickle.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::weights) struct Stored {
+pub(crate) struct Stored {
     /// Its name in the file.
     pub key: String,
     /// Its class, such as `torch.FloatStorage`.
@@ -38,7 +38,7 @@ pub(in crate::weights) struct Stored {
 
 impl Stored {
     /// Bytes of an element, where its class says it; that of an untyped one is a byte.
-    pub(in crate::weights) fn size(&self) -> Option<usize> {
+    pub(crate) fn size(&self) -> Option<usize> {
         let kind = self.class.rsplit('.').next()?.strip_suffix("Storage")?;
         match kind {
             "ComplexDouble" => Some(16),
@@ -50,14 +50,14 @@ impl Stored {
     }
 
     /// Type of its elements, where its class says it.
-    pub(in crate::weights) fn elements(&self) -> Option<Elements> {
+    pub(crate) fn elements(&self) -> Option<Elements> {
         Elements::of_storage(&self.class)
     }
 }
 
 /// A value, as far as it is of interest here.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::weights) enum Value {
+pub(crate) enum Value {
     None,
     Bool(bool),
     /// At most 16 bytes.
@@ -79,14 +79,14 @@ pub(in crate::weights) enum Value {
 
 /// A tensor and the storage that it looks at.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::weights) struct Tensor {
+pub(crate) struct Tensor {
     pub key: String,
     pub view: View,
 }
 
 /// All values of a pickle.
 #[derive(Debug)]
-pub(in crate::weights) struct Heap {
+pub(crate) struct Heap {
     values: Vec<Value>,
 }
 
@@ -109,7 +109,7 @@ impl Heap {
     }
 
     /// A value.
-    pub(in crate::weights) fn get(&self, id: Id) -> &Value {
+    pub(crate) fn get(&self, id: Id) -> &Value {
         // Every number was given by `put`, or is one of the constants.
         self.values.get(id.0 as usize).unwrap_or(&Value::None)
     }
@@ -123,7 +123,7 @@ impl Heap {
     }
 
     /// Every storage that is named.
-    pub(in crate::weights) fn storages(&self) -> impl Iterator<Item = &Stored> {
+    pub(crate) fn storages(&self) -> impl Iterator<Item = &Stored> {
         self.values.iter().filter_map(|value| match value {
             Value::Stored(stored) => Some(stored),
             _ => None,
@@ -131,7 +131,7 @@ impl Heap {
     }
 
     /// The text, if it is one.
-    pub(in crate::weights) fn text(&self, id: Id) -> Option<&str> {
+    pub(crate) fn text(&self, id: Id) -> Option<&str> {
         match self.get(id) {
             Value::Text(text) => Some(text),
             _ => None,
@@ -147,7 +147,7 @@ impl Heap {
     }
 
     /// The elements of a tuple or a list.
-    pub(in crate::weights) fn elements(&self, id: Id) -> Option<&[Id]> {
+    pub(crate) fn elements(&self, id: Id) -> Option<&[Id]> {
         match self.get(id) {
             Value::Tuple(ids) | Value::List(ids) => Some(ids),
             _ => None,
@@ -163,7 +163,7 @@ impl Heap {
     }
 
     /// The items of a dictionary, or of an object that is used as one.
-    pub(in crate::weights) fn items(&self, id: Id) -> Option<&[(Id, Id)]> {
+    pub(crate) fn items(&self, id: Id) -> Option<&[(Id, Id)]> {
         match self.get(id) {
             Value::Dict(items) | Value::Object(_, items) => Some(items),
             _ => None,
@@ -171,7 +171,7 @@ impl Heap {
     }
 
     /// What is said of a value that should have been another.
-    pub(in crate::weights) fn kind(&self, id: Id) -> String {
+    pub(crate) fn kind(&self, id: Id) -> String {
         match self.get(id) {
             Value::None => "None".to_owned(),
             Value::Bool(_) => "a truth value".to_owned(),

@@ -11,7 +11,7 @@ use crate::weights::refusal::{Outcome, Refusal, damaged, unread};
 pub(super) const LONGEST: usize = 255;
 
 /// A pickle that was read.
-pub(in crate::weights) struct Loaded {
+pub(crate) struct Loaded {
     pub heap: Heap,
     /// Its value.
     pub root: Id,
@@ -23,7 +23,7 @@ pub(in crate::weights) struct Loaded {
 ///
 /// # Errors
 /// A pickle that is cut short or that does what no whole one does; an instruction that `torch.save` does not write, by its name.
-pub(in crate::weights) fn load(bytes: &[u8], start: usize) -> Outcome<Loaded> {
+pub(crate) fn load(bytes: &[u8], start: usize) -> Outcome<Loaded> {
     let mut machine = Machine {
         bytes,
         at: start,

@@ -1,0 +1,4 @@
+//! What the denoiser is asked (the slot `Objective`): what it predicts, and its loss.
+
+pub mod denoising;
+pub mod parametrisation;

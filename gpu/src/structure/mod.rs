@@ -1,0 +1,270 @@
+//! The structural loss: how far the pairwise relations inside the generated batch are from those
+//! inside the real one.  [SADM Eq. 5–8]
+//!
+//! Everything is composed of candle operations whose gradients are right (three traps are stepped
+//! around: `sqrt` at 0 has an infinite gradient, `abs` at 0 has gradient +1, and a difference of
+//! two affinity matrices cancels), so the loss can be differentiated with respect to both batches.
+//! The usual choice (an inner product and the squared distance) is one operation of its own on the CPU, from two matrix
+//! products.
+
+use crate::error::{Error, Result};
+use crate::forward::{loss_dtype, upload, widest};
+use crate::nn::Path;
+use candle_core::{D, Tensor};
+use fused::polarised_squared_loss;
+
+mod choices;
+pub(crate) mod fused;
+
+pub use choices::{Diagonal, Distance, Eta, Relation, StructureOptions};
+
+/// The affinity matrix M_ij = R(ψ_i, ψ_j).
+///
+/// # Shapes
+/// `psi: [B, d]` → `[B, B]`, in f32 (f64 if `psi` is f64). The Euclidean relations form the
+/// differences `[B, B, d]` directly: no cancellation of large norms.
+/// # Limits
+/// A zero row under `cosine` gives NaN, which no later step hides.
+pub fn affinity(psi: &Tensor, relation: Relation) -> Result<Tensor> {
+    psi.dims2()?;
+    let psi = psi.to_dtype(loss_dtype(psi.dtype()))?;
+    match relation {
+        Relation::Cosine => gram(&unit_rows(&psi)?),
+        Relation::InnerProduct => gram(&psi),
+        Relation::SquaredEuclidean => squared_distances(&psi),
+        Relation::Euclidean => safe_sqrt(&squared_distances(&psi)?),
+        Relation::Rbf { bandwidth } => {
+            let scale = -0.5 * bandwidth.powi(-2);
+            Ok(squared_distances(&psi)?.affine(scale, 0.0)?.exp()?)
+        }
+    }
+}
+
+/// The structural loss, a scalar tensor that candle differentiates with respect to both batches.
+///
+/// # Formula
+/// ```text
+/// S = 1/B²       Σ_ij  η_ij D(M_ij − M̂_ij)        diagonal included      [SADM Eq. 7]
+/// S = 1/(B(B−1)) Σ_i≠j η_ij D(M_ij − M̂_ij)        diagonal excluded
+/// η_ij = √(η_i η_j)
+/// ```
+/// Cosine and inner product are polarised: with P = Ψ − Ψ̂ and S = Ψ + Ψ̂ (unit rows for cosine)
+/// ```text
+/// M − M̂ = ½(P Sᵀ + S Pᵀ),   ‖M − M̂‖_F² = ½[⟨PᵀP, SᵀS⟩ + tr((PᵀS)²)]
+/// ```
+/// and the second form, which needs only d×d matrices, is taken for the squared distance when
+/// d < B; an excluded diagonal is then subtracted, `Σ_i η_i ⟨p_i, s_i⟩²`.
+/// # Shapes
+/// `real`, `generated`: `[B, d]`, equal; `eta`: B numbers, or one for the whole batch → `[]`, in
+/// f32 (f64 if `real` is f64).
+/// # Error
+/// The polarised forms keep their relative accuracy when Ψ̂ ≈ Ψ: P is exact there (Sterbenz), and
+/// under `cosine` the rows are normalised in f64 first (which for features in f64 leaves about `u/‖P‖`). An excluded diagonal under `inner-product`
+/// with d < B costs what its terms have more than the others: the error is relative to the sum with
+/// them. The Euclidean family is not polarised: its relative error is about u/‖P‖.
+/// # Errors
+/// Shapes other than above, η negative or not finite, B = 1 with the diagonal excluded. A zero row
+/// under `cosine` gives NaN rather than an error, since looking for it would wait for the device.
+pub fn structural_loss(
+    real: &Tensor,
+    generated: &Tensor,
+    eta: &[f64],
+    options: &StructureOptions,
+) -> Result<Tensor> {
+    let (batch, width) = real.dims2()?;
+    if generated.dims() != real.dims() {
+        let must = format!("{:?} as the real features have", real.dims());
+        return Err(Error::shape("generated features", must, generated.dims()));
+    }
+    check_eta(eta, batch)?;
+    check_pairs(batch, options.diagonal)?;
+
+    let inner_product = matches!(options.relation, Relation::Cosine | Relation::InnerProduct);
+    if Path::of(real) == Path::Fused
+        && inner_product
+        && options.distance == Distance::Squared
+        && width > 0
+    {
+        let own = |psi: &Tensor| psi.to_dtype(loss_dtype(real.dtype()))?.contiguous();
+        let cosine = options.relation == Relation::Cosine;
+        return Ok(polarised_squared_loss(
+            &own(real)?,
+            &own(generated)?,
+            eta,
+            cosine,
+            options.diagonal == Diagonal::Exclude,
+        )?);
+    }
+    structural_loss_composed(real, generated, eta, options)
+}
+
+/// [`structural_loss`] as a chain of candle operations: what devices without an own operation run.
+///
+/// # Errors
+/// As [`structural_loss`].
+pub fn structural_loss_composed(
+    real: &Tensor,
+    generated: &Tensor,
+    eta: &[f64],
+    options: &StructureOptions,
+) -> Result<Tensor> {
+    let (batch, width) = real.dims2()?;
+    if generated.dims() != real.dims() {
+        let must = format!("{:?} as the real features have", real.dims());
+        return Err(Error::shape("generated features", must, generated.dims()));
+    }
+    check_eta(eta, batch)?;
+    check_pairs(batch, options.diagonal)?;
+
+    if let Some((p, s)) = polarised(real, generated, options.relation)? {
+        if options.distance == Distance::Squared && width < batch {
+            return feature_form(&p, &s, eta, options.diagonal);
+        }
+        let half = (p.matmul(&s.t()?)? * 0.5)?;
+        return weighted_sum(&(&half + half.t()?)?, eta, options);
+    }
+    let real = affinity(real, options.relation)?;
+    let generated = affinity(generated, options.relation)?;
+    weighted_sum(&(real - generated)?, eta, options)
+}
+
+/// P = Ψ − Ψ̂ and S = Ψ + Ψ̂ for the relations that are inner products, of unit rows for cosine.
+///
+/// Both are formed in f64 where the device has it (it is B·d work) and then rounded once: otherwise
+/// the rounding of the unit rows would be all that is left of a small P.
+pub fn polarised(
+    real: &Tensor,
+    generated: &Tensor,
+    relation: Relation,
+) -> Result<Option<(Tensor, Tensor)>> {
+    let dtype = loss_dtype(real.dtype());
+    let fine = widest(real.device());
+    let rows = |psi: &Tensor| match relation {
+        Relation::Cosine => unit_rows(&psi.to_dtype(fine)?).map(Some),
+        Relation::InnerProduct => Ok(Some(psi.to_dtype(fine)?)),
+        _ => Ok(None),
+    };
+    let (Some(real), Some(generated)) = (rows(real)?, rows(generated)?) else {
+        return Ok(None);
+    };
+    let p = (&real - &generated)?.to_dtype(dtype)?;
+    let s = (real + generated)?.to_dtype(dtype)?;
+    Ok(Some((p, s)))
+}
+
+/// ½ [⟨PᵀP, SᵀS⟩ + tr((PᵀS)²)], less Σ_i ⟨p_i, s_i⟩² where the diagonal is excluded, over the number of pairs; row i
+/// of P and S scaled by η_i^¼.
+fn feature_form(p: &Tensor, s: &Tensor, eta: &[f64], diagonal: Diagonal) -> Result<Tensor> {
+    let (common, p, s) = if let [eta] = eta {
+        (*eta, p.clone(), s.clone())
+    } else {
+        let roots: Vec<f64> = eta.iter().map(|eta| eta.sqrt().sqrt()).collect();
+        let column = upload(&roots, &[roots.len(), 1], p.dtype(), p.device())?;
+        (1.0, p.broadcast_mul(&column)?, s.broadcast_mul(&column)?)
+    };
+    let (p_t, s_t) = (p.t()?, s.t()?);
+    let squares = (p_t.matmul(&p)? * s_t.matmul(&s)?)?.sum_all()?;
+    let cross = p_t.matmul(&s)?;
+    let traces = (&cross * cross.t()?)?.sum_all()?;
+    let mut sum = ((squares + traces)? * 0.5)?;
+    if diagonal == Diagonal::Exclude {
+        sum = (sum - (&p * &s)?.sum(1)?.sqr()?.sum_all()?)?;
+    }
+    Ok((sum * (common / pairs(p.dim(0)?, diagonal)))?)
+}
+
+/// Number of pairs that are compared.
+fn pairs(batch: usize, diagonal: Diagonal) -> f64 {
+    match diagonal {
+        Diagonal::Include => (batch * batch) as f64,
+        Diagonal::Exclude => (batch * (batch - 1)) as f64,
+    }
+}
+
+/// Σ_ij W_ij D(E_ij) with the weights of [`pair_weights`].
+fn weighted_sum(e: &Tensor, eta: &[f64], options: &StructureOptions) -> Result<Tensor> {
+    let batch = e.dim(0)?;
+    let weights = pair_weights(eta, batch, options.diagonal);
+    let weights = upload(&weights, &[batch, batch], e.dtype(), e.device())?;
+    Ok((distance(e, options.distance)? * weights)?.sum_all()?)
+}
+
+/// √(η_i η_j) divided by the number of pairs; 0 on an excluded diagonal.
+fn pair_weights(eta: &[f64], batch: usize, diagonal: Diagonal) -> Vec<f64> {
+    let pairs = pairs(batch, diagonal);
+    let eta = |i: usize| eta[i % eta.len()];
+    let weight = |k: usize| {
+        let (i, j) = (k / batch, k % batch);
+        if i == j && diagonal == Diagonal::Exclude {
+            0.0
+        } else if i == j {
+            eta(i) / pairs
+        } else {
+            (eta(i) * eta(j)).sqrt() / pairs
+        }
+    };
+    (0..batch * batch).map(weight).collect()
+}
+
+/// D(e), element by element.
+///
+/// # Formula
+/// With the clipped error c = D'(e) held constant: e·e, sign(e)·e, and c·(e − c/2) with
+/// c = clamp(e, −δ, δ). The value is D(e) and the gradient is c, also at e = 0.
+pub fn distance(e: &Tensor, distance: Distance) -> Result<Tensor> {
+    Ok(match distance {
+        Distance::Squared => e.sqr()?,
+        Distance::Absolute => (e.detach().sign()? * e)?,
+        Distance::Huber { delta } => {
+            let clipped = e.detach().clamp(-delta, delta)?;
+            (&clipped * (e - (&clipped * 0.5)?)?)?
+        }
+    })
+}
+
+/// X Xᵀ.
+fn gram(x: &Tensor) -> Result<Tensor> {
+    Ok(x.matmul(&x.t()?)?)
+}
+
+/// Rows divided by their Euclidean norms.
+fn unit_rows(psi: &Tensor) -> Result<Tensor> {
+    let norms = psi.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
+    Ok(psi.broadcast_div(&norms)?)
+}
+
+/// ‖ψ_i − ψ_j‖², from the differences.
+fn squared_distances(psi: &Tensor) -> Result<Tensor> {
+    let differences = psi.unsqueeze(1)?.broadcast_sub(&psi.unsqueeze(0)?)?;
+    Ok(differences.sqr()?.sum(2)?)
+}
+
+/// √q with gradient 0 (not ∞) where q = 0.
+fn safe_sqrt(q: &Tensor) -> Result<Tensor> {
+    let positive = q.gt(0.0)?;
+    let root = positive.where_cond(q, &q.ones_like()?)?.sqrt()?;
+    Ok((root * positive.to_dtype(q.dtype())?)?)
+}
+
+fn check_eta(eta: &[f64], batch: usize) -> Result<()> {
+    if eta.len() != batch && eta.len() != 1 {
+        let must = format!("be the batch size {batch} or 1");
+        return Err(Error::invalid("number of weights eta", must, eta.len()));
+    }
+    match eta.iter().find(|eta| !(eta.is_finite() && **eta >= 0.0)) {
+        Some(eta) => Err(Error::invalid("weight eta", "be finite and ≥ 0", eta)),
+        None => Ok(()),
+    }
+}
+
+fn check_pairs(batch: usize, diagonal: Diagonal) -> Result<()> {
+    let least = match diagonal {
+        Diagonal::Include => 1,
+        Diagonal::Exclude => 2,
+    };
+    if batch < least {
+        let what = format!("batch size with diagonal `{}`", diagonal.name());
+        return Err(Error::invalid(what, format!("be ≥ {least}"), batch));
+    }
+    Ok(())
+}
