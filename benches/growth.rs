@@ -21,7 +21,7 @@ use candle_core::Device;
 use clock::Clock;
 use ours::Work;
 use sadm::gpu::config::{Config, ModelKind};
-use sadm::gpu::train::players::ImageKind;
+use sadm::gpu::data::ImageKind;
 
 /// A bench says what failed and stops.
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;

@@ -2,7 +2,7 @@
 # Whether this tree trains as BASE does, bit for bit: scripts/same-run.sh BASE [CONFIGURATION …]
 #
 # Builds BASE (a commit, tag or branch) and the working tree, runs tiny configurations on both and compares the SHA-256 of every
-# tensor file and metrics.jsonl without its times; then this tree resumes a checkpoint of BASE from each phase and must end where
+# tensor and metrics.jsonl without its times; then this tree resumes a checkpoint of BASE from each phase and must end where
 # BASE ends. A step of a refactoring passes this, or says which bits it changes and why.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -85,12 +85,32 @@ def train(program, folder, arguments):
         raise SystemExit(f"same-run: {' '.join(command)}\nended with {done.returncode}: {last}")
 
 
+# Files of format 1 by what they are called now.
+FORMAT_1 = {"model": "theta", "ema": "theta.average", "encoder": "phi"}
+
+
+def tensors(file):
+    """SHA-256 of each tensor of a safetensors file, with its type and shape, by file and name as they are now."""
+    data = file.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    of = file.name.removesuffix(".safetensors")
+    for name, entry in json.loads(data[8:start]).items():
+        if name == "__metadata__":
+            continue
+        begin, end = entry["data_offsets"]
+        digest = hashlib.sha256(data[start + begin : start + end]).hexdigest()
+        player, _, moment = name.partition(".")
+        place = (f"{player}.optimizer", moment) if of == "optimizer" else (FORMAT_1.get(of, of), name)
+        yield "/".join(place), f"{entry['dtype']} {entry['shape']} {digest}"
+
+
 def digests(folder):
-    """SHA-256 of every tensor file by its path in the run."""
-    files = sorted(folder.glob("checkpoints/*/*.safetensors"))
-    return {
-        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files
-    }
+    """The digest of every tensor of every checkpoint."""
+    found = {}
+    for checkpoint in sorted(folder.glob("checkpoints/*")):
+        for file in sorted(checkpoint.glob("*.safetensors")):
+            found.update({f"{checkpoint.name}/{name}": digest for name, digest in tensors(file)})
+    return found
 
 
 def metrics(folder, without):

@@ -136,7 +136,7 @@ fn both_players_see_mirrored_images_and_the_seed_says_which() {
     }
     let (_, again) = trained("again", "--set=data.flip=true");
     assert!(
-        parameters["model.safetensors"] == again["model.safetensors"],
+        parameters["theta.safetensors"] == again["theta.safetensors"],
         "another draw"
     );
 }

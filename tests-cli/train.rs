@@ -19,11 +19,12 @@ fn a_run_leaves_configuration_metrics_samples_and_checkpoints() {
     assert_eq!(logged_steps(&run), (1..=12).collect::<Vec<u64>>());
     let files: Vec<String> = contents(&run).into_keys().collect();
     let want = [
-        "ema.safetensors",
-        "encoder.safetensors",
-        "model.safetensors",
-        "optimizer.safetensors",
+        "phi.optimizer.safetensors",
+        "phi.safetensors",
         "state.json",
+        "theta.average.safetensors",
+        "theta.optimizer.safetensors",
+        "theta.safetensors",
     ];
     assert_eq!(files, want);
     assert!(newest(&run).ends_with("00000012"));
@@ -80,7 +81,7 @@ fn the_same_command_gives_the_same_bytes() {
     let c = folder.path("c");
     train(&c, 12, &["--set=seed=1"]);
     assert!(
-        contents(&a)["model.safetensors"] != contents(&c)["model.safetensors"],
+        contents(&a)["theta.safetensors"] != contents(&c)["theta.safetensors"],
         "the seed has no effect"
     );
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Outcome;
 use super::ours::{self, Work};
 use sadm::gpu::config::{Config, ModelKind};
-use sadm::gpu::train::players::ImageKind;
+use sadm::gpu::data::ImageKind;
 
 /// One line of the table.
 pub struct Item {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor, Var};
 use sadm::gpu::config::Config;
+use sadm::gpu::data::ImageKind;
 use sadm::gpu::ema::Ema;
 use sadm::gpu::features::Inception;
 use sadm::gpu::nn;
@@ -12,9 +13,12 @@ use sadm::gpu::params::{Init, Params};
 use sadm::gpu::random::Streams;
 use sadm::gpu::run::phases::Phase;
 use sadm::gpu::structure::{StructureOptions, structural_loss};
+use sadm::gpu::train::batch::Batch;
 use sadm::gpu::train::draw_times;
-use sadm::gpu::train::players::{ImageKind, Players};
-use sadm::gpu::train::step::{Batch, Objective, StructureTerm, theta_losses};
+use sadm::gpu::train::networks::Networks;
+use sadm::gpu::train::pass::Pass;
+use sadm::gpu::train::term::{Summand, Tape, losses};
+use sadm::gpu::train::terms::{Denoising, Structure};
 use sadm::gpu::weights::Weights;
 use serde_json::Value;
 
@@ -35,7 +39,7 @@ fn normal(name: &str, shape: &[usize], device: &Device) -> Outcome<Tensor> {
 /// One update of θ: the denoising loss, if `guided` the structural one, backward pass, clipping, AdamW, EMA.
 pub fn step(config: &Config, image: ImageKind, guided: bool, device: &Device) -> Outcome<Work> {
     let n = config.train.batch;
-    let players = Players::new(config, image, device)?;
+    let networks = Networks::new(config, image, device)?;
     let shape = [n, image.channels, image.size, image.size];
     let batch = Batch {
         x0: normal("x0", &shape, device)?.tanh()?,
@@ -49,24 +53,29 @@ pub fn step(config: &Config, image: ImageKind, guided: bool, device: &Device) ->
     };
     let train = &config.train;
     let mut optimizer = AdamW::default();
-    let mut ema = Ema::new(&players.theta, train.ema_half_life, train.ema_ramp)?;
-    let objective = Objective::of(config);
-    let term = StructureTerm::of(config, Phase::Guided);
+    let mut ema = Ema::new(&networks.theta_params, train.ema_half_life, train.ema_ramp)?;
+    let objective = config.objective();
+    let term = Structure::of(config, Phase::Guided);
+    let weight = config.structure.weight;
     let clip = train.clip_norm;
     Ok(Work {
-        parameters: Some(players.theta.len_elements()),
+        parameters: Some(networks.theta_params.len_elements()),
         call: Box::new(move || {
-            let losses = theta_losses(
-                players.denoiser.as_ref(),
-                guided.then_some(&players.encoder_frozen),
-                &objective,
-                &term,
-                &batch,
-                None,
-            )?;
+            let pass = Pass::new(networks.theta(), &objective, &batch);
+            let mut terms: Vec<Summand<'_>> = vec![(1.0, &Denoising)];
+            if guided {
+                terms.push((weight, &term));
+            }
+            let losses = losses(&terms, &pass, &mut Tape::off())?;
             let mut grads = losses.total.backward()?;
-            clip_grad_norm_later(&players.theta, &mut grads, clip)?;
-            optimizer.step_and_average(&players.theta, &grads, 1.0, &mut ema, [n as f64; 2])?;
+            clip_grad_norm_later(&networks.theta_params, &mut grads, clip)?;
+            optimizer.step_and_average(
+                &networks.theta_params,
+                &grads,
+                1.0,
+                &mut ema,
+                [n as f64; 2],
+            )?;
             Ok(())
         }),
     })

@@ -15,6 +15,7 @@ pub mod features;
 pub mod forward;
 pub mod likelihood;
 pub mod memory;
+mod method;
 mod names;
 pub mod network;
 pub mod nn;

@@ -37,6 +37,9 @@ pub enum Init {
     },
 }
 
+/// Named tensors, in the order of their names.
+pub type Tensors = BTreeMap<String, Tensor>;
+
 /// A set of named parameters on one device.
 ///
 /// Cloning gives another handle on the same parameters; [`fork`](Self::fork) copies them.
@@ -114,7 +117,7 @@ impl Params {
 
     /// The parameters' values by name: tensors without graph that share their storage, so a later
     /// update is seen through them.
-    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+    pub fn tensors(&self) -> Tensors {
         let vars = self.lock();
         vars.iter()
             .map(|(name, var)| (name.clone(), var.as_detached_tensor()))
@@ -126,7 +129,7 @@ impl Params {
     /// # Errors
     /// [`Error::Invalid`] with the first name, in sorted order, that only one side has or whose
     /// shapes differ.
-    pub fn load(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    pub fn load(&self, tensors: &Tensors) -> Result<()> {
         let vars = self.lock();
         if let Some((name, must, got)) = first_difference(&vars, tensors) {
             return Err(Error::invalid(format!("parameter `{name}`"), must, got));

@@ -3,13 +3,15 @@
 use candle_core::{DType, Device, Tensor};
 use sadm_gpu::Result;
 use sadm_gpu::config::Config;
+use sadm_gpu::data::ImageKind;
 use sadm_gpu::network::Denoiser;
 use sadm_gpu::params::{Init, Params};
 use sadm_gpu::random::Streams;
 use sadm_gpu::run::phases::Phase;
 use sadm_gpu::train::audit::{Plan, gradients_reach};
-use sadm_gpu::train::players::{ImageKind, Players};
-use sadm_gpu::train::step::{Batch, Objective, StructureTerm};
+use sadm_gpu::train::batch::Batch;
+use sadm_gpu::train::networks::Networks;
+use sadm_gpu::train::terms::Structure;
 
 const IMAGES: ImageKind = ImageKind {
     channels: 1,
@@ -63,23 +65,23 @@ fn config() -> Config {
         .fold(Config::default(), |c, s| c.with_set(s).expect(s))
 }
 
-fn players(fault: Fault, leaky: bool) -> Players {
-    let make = || -> Result<Players> {
+fn players(fault: Fault, leaky: bool) -> Networks {
+    let make = || -> Result<Networks> {
         let (theta, phi) = (
             Params::new(&Device::Cpu, DType::F32, 1),
             Params::new(&Device::Cpu, DType::F32, 2),
         );
-        let mut players = Players::on(theta.fork()?, phi, &config(), IMAGES)?;
+        let mut players = Networks::on(theta.fork()?, phi, &config(), IMAGES)?;
         players.denoiser = Box::new(Quadratic::new(&theta, fault)?);
         players.denoiser_frozen = Box::new(Quadratic::new(&theta, fault)?);
-        players.theta = theta;
+        players.theta_params = theta;
         if leaky {
             players.encoder_frozen = sadm_gpu::features::Encoder::new(
                 &config().encoder.network(1, 10),
-                players.phi.builder(),
+                players.phi_params.builder(),
             )?;
         } else {
-            players.denoiser_frozen = Box::new(Cut(Quadratic::new(&players.theta, fault)?));
+            players.denoiser_frozen = Box::new(Cut(Quadratic::new(&players.theta_params, fault)?));
         }
         Ok(players)
     };
@@ -94,13 +96,14 @@ impl Denoiser for Cut {
     }
 }
 
-fn judged(players: &Players, phase: Phase) -> Result<()> {
+fn judged(players: &Networks, phase: Phase) -> Result<()> {
     let config = config();
     let plan = Plan {
         config: &config,
         images: IMAGES,
-        objective: Objective::of(&config),
-        term: StructureTerm::of(&config, phase),
+        objective: config.objective(),
+        structure: Structure::of(&config, phase),
+        weight: config.structure.weight,
     };
     let noise =
         |purpose| Streams::new(5).normal_tensor(purpose, 0, (4, 1, 8, 8), &Device::Cpu, DType::F32);

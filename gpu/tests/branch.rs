@@ -73,9 +73,15 @@ fn train(config: &Config, folder: &Path, pauses: &[usize]) {
 
 fn tensors(folder: &Path) -> Vec<Vec<u8>> {
     let last = folder.join("checkpoints/00000016");
-    ["model", "ema", "encoder", "optimizer"]
-        .map(|name| std::fs::read(last.join(format!("{name}.safetensors"))).expect("a file"))
-        .to_vec()
+    [
+        "theta",
+        "theta.average",
+        "phi",
+        "theta.optimizer",
+        "phi.optimizer",
+    ]
+    .map(|name| std::fs::read(last.join(format!("{name}.safetensors"))).expect("a file"))
+    .to_vec()
 }
 
 #[test]

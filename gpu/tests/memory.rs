@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use candle_core::Device;
 use sadm_gpu::config::Config;
+use sadm_gpu::data::ImageKind;
 use sadm_gpu::memory::{Circumstances, Estimate, estimate, gibibytes};
 use sadm_gpu::random::Streams;
-use sadm_gpu::train::players::ImageKind;
 use sadm_gpu::train::{HoldOut, Silent, Trainer, dataset, split};
 
 /// The system's allocator, counting.

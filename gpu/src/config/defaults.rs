@@ -129,6 +129,7 @@ impl Default for TrainConfig {
             steps: 2000,
             planned: 0,
             batch: 64,
+            micro_batches: 1,
             compute: Compute::F32,
             learning_rate: 1e-3,
             warmup: 0.05,

@@ -8,6 +8,7 @@ use crate::data::{Depth, PixelRange, Rules, Unread};
 use crate::features::EncoderConfig;
 use crate::forward::schedule::Schedule;
 use crate::network::{Compute, DitConfig, UNetConfig};
+use crate::objective::Objective;
 use crate::objective::denoising::Weight;
 use crate::objective::parametrisation::Parametrisation;
 use crate::sampler::SamplerKind;
@@ -310,6 +311,8 @@ pub struct TrainConfig {
     pub planned: usize,
     /// Images in a batch, |B|.
     pub batch: usize,
+    /// Micro-batches that a batch is cut into, one after another in memory; the loss stays that of the whole batch.
+    pub micro_batches: usize,
     /// What the networks compute in: `f32`, or `bf16` with f32 parameters, losses and sums.
     pub compute: Compute,
     /// Peak learning rate of θ.
@@ -427,6 +430,19 @@ pub struct CheckpointConfig {
     pub every: usize,
     /// How many of the newest are kept, besides those at the end of a phase.
     pub keep: usize,
+}
+
+impl Config {
+    /// What the denoiser is asked.
+    pub fn objective(&self) -> Objective {
+        let o = &self.objective;
+        Objective {
+            schedule: o.schedule,
+            parametrisation: o.parametrisation,
+            weight: o.weight,
+            sigma_data: o.sigma_data,
+        }
+    }
 }
 
 impl StructureConfig {

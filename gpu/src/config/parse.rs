@@ -423,6 +423,12 @@ impl TrainConfig {
             self.steps <= self.layout() || self.decay == Decay::None,
         )?;
         count_to("train.batch", self.batch, LARGEST)?;
+        check(
+            "train.micro_batches",
+            &format!("be in 1..={}, the images of train.batch", self.batch),
+            self.micro_batches,
+            (1..=self.batch).contains(&self.micro_batches),
+        )?;
         positive("train.learning_rate", self.learning_rate)?;
         fraction("train.warmup", self.warmup)?;
         fraction("train.beta1", self.beta1)?;

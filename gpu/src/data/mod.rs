@@ -6,6 +6,7 @@ mod classes;
 mod digits;
 mod folder;
 mod images;
+mod kind;
 mod mnist;
 pub mod npz;
 mod picture;
@@ -19,6 +20,7 @@ use std::path::Path;
 
 pub use classes::Classes;
 pub use images::{BYTES, Images, Pixels};
+pub use kind::ImageKind;
 pub use mnist::Split;
 pub use rules::{Depth, Found, LeftOut, PixelRange, Rules, Unread};
 

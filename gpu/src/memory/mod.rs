@@ -17,12 +17,12 @@ use room::ABSURD;
 pub use room::{Room, gibibytes, peak_of_process};
 use sketch::{Id, Peak, Sketch, WIDE};
 
-use crate::config::{AdversarialEnd, Config, ModelKind, StructureMethod};
+use crate::config::{Config, ModelKind, StructureMethod};
+use crate::data::ImageKind;
 use crate::features::EncoderConfig;
 use crate::network::Compute;
 use crate::run::phases::{Phase, phases};
 use crate::structure::{Distance, Relation};
-use crate::train::players::ImageKind;
 use crate::{Error, Result};
 
 /// What a run will hold at its fullest.
@@ -111,17 +111,25 @@ impl Estimate {
             Some((name, _)) => format!(", the most of it for `{name}`"),
             None => String::new(),
         };
+        let in_parts = if self.when.starts_with(STEP) {
+            ", and so does a larger train.micro_batches"
+        } else {
+            ""
+        };
         Err(Error::invalid(
             format!("the memory of {}", self.when),
             format!("fit into the {} that {}", gibibytes(room.bytes), room.whose),
             format!(
-                "about {}{layer}; smaller values of these make it less: {}; {anyway}",
+                "about {}{layer}; smaller values of these make it less: {}{in_parts}; {anyway}",
                 gibibytes(self.bytes),
                 self.remedies.join(", ")
             ),
         ))
     }
 }
+
+/// How the name of a step begins.
+const STEP: &str = "a step of the phase";
 
 struct Plan<'a> {
     config: &'a Config,
@@ -273,6 +281,15 @@ impl Plan<'_> {
         s
     }
 
+    /// S of the features of all micro-batches.
+    fn coupled(&self, batch: usize) -> Sketch {
+        let mut s = self.sketch();
+        let rows = (batch * self.encoder.dim) as f64;
+        let features = [(); 2].map(|()| s.input(rows));
+        self.structure(&mut s, features, batch);
+        s
+    }
+
     /// The classifier's loss.
     fn classifier(&self, batch: usize, trained: bool) -> Sketch {
         let mut s = self.sketch();
@@ -324,7 +341,7 @@ impl Plan<'_> {
 
     /// The steps of a phase.
     fn steps(&self, phase: Phase) -> Vec<Moment> {
-        let when = format!("a step of the phase `{}`", phase.name());
+        let when = format!("{STEP} `{}`", phase.name());
         let moment = |sketch: &Sketch, batch: usize, more: f64| {
             let pass = Pass::of(sketch);
             // Real images, their noise, and the choice of them that was sent.
@@ -337,42 +354,47 @@ impl Plan<'_> {
                 layer: pass.layer,
             }
         };
+        let train = &self.config.train;
+        let part = |batch: usize| batch.div_ceil(train.micro_batches.clamp(1, batch.max(1)));
+        // The gradients of the micro-batches before.
+        let [of_theta, of_phi] = self.parameters();
+        let sums = |parameters: f64| {
+            let several = train.micro_batches > 1;
+            if several { WIDE * parameters } else { 0.0 }
+        };
         if phase == Phase::Encoder {
             let batch = self.config.encoder.batch;
-            return vec![moment(&self.classifier(batch, true), batch, 0.0)];
+            let pass = self.classifier(part(batch), true);
+            return vec![moment(&pass, batch, sums(of_phi))];
         }
-        let batch = self.config.train.batch;
-        // While the graph is there: what an observer makes, or the losses again after a step.
+        let batch = train.batch;
+        // While the graph is there: what an observer makes.
         let shadow = if self.config.shadow.every > 0 {
             SHADOW_ARRAYS * 2.0 * WIDE * self.batch(batch)
         } else {
             0.0
         };
-        let theta = self.theta(phase, batch);
-        if phase != Phase::Adversarial {
-            return vec![moment(&theta, batch, shadow)];
+        let theta = self.theta(phase, part(batch));
+        let mut steps = vec![moment(&theta, batch, shadow + sums(of_theta))];
+        if phase.has_structure() && train.micro_batches > 1 {
+            steps.push(moment(&self.coupled(batch), batch, 0.0));
         }
-        let phi = self.phi(batch);
+        if phase != Phase::Adversarial {
+            return steps;
+        }
+        let phi = self.phi(part(batch));
+        steps.push(moment(&phi, batch, sums(of_phi)));
         // Several φ-ascents can be given up: everything is held as it was before them.
         let before = if self.config.adversarial.phi_steps > 1 {
-            let [theta, phi] = self.parameters();
-            WIDE * (4.0 * theta + 3.0 * phi)
+            WIDE * (4.0 * of_theta + 3.0 * of_phi)
         } else {
             0.0
         };
-        let again = |sketch: &Sketch| match self.config.adversarial.until {
-            AdversarialEnd::Rounds => 0.0,
-            AdversarialEnd::Balance => sketch.peak().kept,
-        };
-        let round = [
-            moment(&theta, batch, shadow.max(again(&theta))),
-            moment(&phi, batch, again(&phi)),
-        ];
         let with_before = |moment: Moment| Moment {
             bytes: moment.bytes + before,
             ..moment
         };
-        round.map(with_before).into()
+        steps.into_iter().map(with_before).collect()
     }
 
     /// The audit before the first step: few images, but with all of the data beside those chosen from it, and copies of the players.
@@ -516,7 +538,7 @@ mod tests {
 
     use super::*;
     use crate::params::Params;
-    use crate::train::players;
+    use crate::train::networks as trained;
 
     const IMAGES: ImageKind = ImageKind {
         channels: 3,
@@ -620,7 +642,7 @@ mod tests {
             let config = config(sets);
             let params = Params::new(&Device::Cpu, DType::F32, 1);
             let inner =
-                players::denoiser(&config.model, IMAGES, params.builder()).expect("a network");
+                trained::denoiser(&config.model, IMAGES, params.builder()).expect("a network");
             let (x, noise, labels) = batch();
             let y = config
                 .train

@@ -4,9 +4,10 @@ use super::checkpoint;
 use super::configuration;
 use super::phases::{Phase, span};
 use crate::config::Config;
+use crate::data::ImageKind;
 use crate::features::Encoder;
 use crate::params::Params;
-use crate::train::players::ImageKind;
+use crate::train::player::PHI;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
@@ -51,7 +52,9 @@ impl Features {
             .ok_or_else(|| Error::file(&root, "holds no checkpoint yet"))?;
         let (contents, state) =
             checkpoint::read(&root.join(checkpoint::folder_name(step)), device)?;
-        if state.phi_optimizer_steps == 0 && state.encoder_accuracy.is_none() {
+        if state.updates.get(PHI).is_none_or(|updates| *updates == 0)
+            && state.encoder_accuracy.is_none()
+        {
             return Err(Error::file(
                 folder,
                 "has an encoder that was never trained: its features measure nothing",
@@ -69,7 +72,7 @@ impl Features {
         let network = config.encoder.network(images.channels, images.classes);
         let params = Params::new(device, DType::F32, config.seed);
         let encoder = Encoder::new(&network, params.frozen())?;
-        params.load(&contents.encoder)?;
+        params.load(contents.of(checkpoint::ENCODER))?;
         Ok(Self {
             encoder,
             images,

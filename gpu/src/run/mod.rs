@@ -11,17 +11,17 @@ pub use branch::{branch, common_steps};
 pub use features::Features;
 
 use crate::config::{Config, DatasetKind};
-use crate::data::{Classes, Dataset};
+use crate::data::{Classes, Dataset, ImageKind};
 use crate::features::Encoder;
 use crate::likelihood::{Trace, probability_flow, terminal_log_density};
 use crate::network::Denoiser;
+use crate::objective::Objective;
 use crate::params::Params;
 use crate::random::Streams;
 use crate::sampler::{SamplerOptions, guided, sample_along as draw};
 use crate::train::batches::{HoldOut, dataset, split};
 use crate::train::conditions::Conditions;
-use crate::train::players::{self, ImageKind};
-use crate::train::step::{Objective, answer};
+use crate::train::networks;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use checkpoint::{Contents, State, refuse_other_images};
@@ -183,10 +183,10 @@ impl Run {
         let features = config.encoder.network(images.channels, images.classes);
         let phi = Params::new(device, dtype, config.seed);
         let encoder = Encoder::new(&features, phi.frozen())?;
-        phi.load(&contents.encoder)?;
+        phi.load(contents.of(checkpoint::ENCODER))?;
         let params = Params::new(device, dtype, config.seed);
-        let denoiser = players::denoiser(&config.model, images, params.frozen())?;
-        params.load(&contents.ema)?;
+        let denoiser = networks::denoiser(&config.model, images, params.frozen())?;
+        params.load(contents.of(checkpoint::AVERAGE))?;
         let law = HoldOut::of(Some(&state));
         let classes = match state.classes {
             Some(classes) if classes.count() == images.classes => classes,
@@ -231,7 +231,7 @@ impl Run {
     /// Images that cannot be read, or that are others than when it was trained.
     pub fn parts(&self) -> Result<(Dataset, Dataset)> {
         let all = dataset(&self.config)?;
-        refuse_other_images(&self.data_sha256, &all)?;
+        refuse_other_images(&self.data_sha256, &all.name, &all.sha256())?;
         split(
             &all,
             self.config.data.holdout,
@@ -278,8 +278,8 @@ impl Run {
 
     /// x̂ of noised images: `x_t: [N, C, S, S]`, t and class of each → `[N, C, S, S]`.
     pub fn denoised(&self, x_t: &Tensor, t: &[f64], labels: &[u32]) -> Result<Tensor> {
-        let objective = Objective::of(&self.config);
-        let answer = answer(self.denoiser.as_ref(), &objective, x_t, t, Some(labels))?;
+        let objective = self.config.objective();
+        let answer = objective.denoise(self.denoiser.as_ref(), x_t, t, Some(labels))?;
         Ok(answer.x_hat)
     }
 
@@ -308,7 +308,7 @@ impl Run {
             .map(|l| (*l != null).then_some(*l))
             .collect();
         self.conditions.check(&asked, 1.0)?;
-        let objective = Objective::of(&self.config);
+        let objective = self.config.objective();
         let sample = &self.config.sample;
         let (lowest, highest) = objective.schedule.sigma_ratio_range();
         let levels = [sample.sigma_min.max(lowest), sample.sigma_max.min(highest)];
@@ -339,7 +339,7 @@ impl Run {
         self.conditions.check(&request.labels, request.guidance)?;
         sample_along(
             self.denoiser.as_ref(),
-            &Objective::of(&self.config),
+            &self.config.objective(),
             self.images,
             (&self.device, self.dtype),
             request,
@@ -416,7 +416,7 @@ fn sample_along(
         let unconditional = vec![null; labels.len()];
         let predict = |x: &Tensor, t: f64, labels: &[u32]| -> Result<Tensor> {
             let times = vec![t; labels.len()];
-            Ok(answer(denoiser, objective, x, &times, Some(labels))?.x_hat)
+            Ok(objective.denoise(denoiser, x, &times, Some(labels))?.x_hat)
         };
         let g = request.guidance;
         let denoise = |x: &Tensor, t: f64| {

@@ -4,10 +4,15 @@
 //! once on a copy of the players whose parameters are perturbed (so that zero-initialised layers do
 //! not hide what lies before them) and looks at every parameter by name.
 
-use super::players::{ImageKind, Players};
-use super::step::{Batch, Objective, StructureTerm, phi_losses, theta_losses};
+use super::batch::Batch;
+use super::networks::Networks;
+use super::pass::{Pass, View};
+use super::term::{Summand, Tape, losses};
+use super::terms::{Classification, Denoising, Structure};
 use crate::config::Config;
-use crate::nn::cross_entropy;
+use crate::data::ImageKind;
+use crate::method::sadm::{of_phi, of_theta};
+use crate::objective::Objective;
 use crate::params::Params;
 use crate::random::Streams;
 use crate::run::phases::Phase;
@@ -28,7 +33,9 @@ pub struct Plan<'a> {
     /// What θ is asked.
     pub objective: Objective,
     /// What is asked of the batch.
-    pub term: StructureTerm,
+    pub structure: Structure,
+    /// λ, the factor of S beside the denoising loss.
+    pub weight: f64,
 }
 
 /// Whether φ's parameter `name` is trained in the adversarial phase: the classifier's head has no part in S.
@@ -40,102 +47,60 @@ pub fn in_structure(name: &str) -> bool {
 ///
 /// # Errors
 /// Those of [`gradients_reach`].
-pub fn audit(players: &Players, phase: Phase, plan: &Plan<'_>, batch: &Batch) -> Result<()> {
-    gradients_reach(&perturbed(players, plan)?, phase, plan, batch)
+pub fn audit(networks: &Networks, phase: Phase, plan: &Plan<'_>, batch: &Batch) -> Result<()> {
+    gradients_reach(&perturbed(networks, plan)?, phase, plan, batch)
 }
 
 /// Checks every parameter of `copy` in `phase`, on `batch`, whose labels must not be dropped ones.
 ///
 /// # Errors
 /// Names the first trainable parameter without a finite, non-zero gradient, or the first frozen one with a gradient.
-pub fn gradients_reach(copy: &Players, phase: Phase, plan: &Plan<'_>, batch: &Batch) -> Result<()> {
+pub fn gradients_reach(
+    copy: &Networks,
+    phase: Phase,
+    plan: &Plan<'_>,
+    batch: &Batch,
+) -> Result<()> {
     let train_all: fn(&str) -> bool = |_| true;
     let train_none: fn(&str) -> bool = |_| false;
+    let (theta, phi) = (&copy.theta_params, &copy.phi_params);
+    let grads = |view: View<'_>, terms: &[Summand<'_>]| -> Result<GradStore> {
+        let pass = Pass::new(view, &plan.objective, batch);
+        Ok(losses(terms, &pass, &mut Tape::off())?.total.backward()?)
+    };
     if phase == Phase::Encoder {
-        let labels = batch.labels.as_deref().unwrap_or(&[]);
-        let logits = copy.encoder.logits(&batch.x0)?;
-        let grads = cross_entropy(&logits, labels)?.backward()?;
-        check(&copy.phi, &grads, phase, "the encoder's loss", train_all)?;
-        return check(&copy.theta, &grads, phase, "the encoder's loss", train_none);
+        let grads = grads(copy.phi(), &[(1.0, &Classification)])?;
+        check(phi, &grads, phase, "the encoder's loss", train_all)?;
+        return check(theta, &grads, phase, "the encoder's loss", train_none);
     }
-    let encoder = phase.has_structure().then_some(&copy.encoder_frozen);
-    let grads = theta_losses(
-        copy.denoiser.as_ref(),
-        encoder,
-        &plan.objective,
-        &plan.term,
-        batch,
-        None,
-    )?
-    .total
-    .backward()?;
-    check(&copy.theta, &grads, phase, "the denoiser's loss", train_all)?;
-    check(&copy.phi, &grads, phase, "the denoiser's loss", train_none)?;
-    // candle keeps gradients of constants too, and with them, through a product's other factor, the whole graph of this loss.
-    drop(grads);
-    if let Some(encoder) = encoder
-        && plan.term.weight > 0.0
     {
-        structure_reaches_theta(copy, encoder, plan, batch)?;
+        let terms = of_theta(&Denoising, &plan.structure, plan.weight, phase);
+        let grads = grads(copy.theta(), &terms)?;
+        check(theta, &grads, phase, "the denoiser's loss", train_all)?;
+        check(phi, &grads, phase, "the denoiser's loss", train_none)?;
+        // candle keeps gradients of constants too, and with them, through a product's other factor, the whole graph of this loss.
+    }
+    if phase.has_structure() && plan.weight > 0.0 {
+        // S alone must reach θ: beside a denoising loss a detached structural branch would go unnoticed.
+        let grads = grads(copy.theta(), &[(1.0, &plan.structure)])?;
+        check(
+            theta,
+            &grads,
+            Phase::Guided,
+            "the structural loss",
+            train_all,
+        )?;
     }
     if phase == Phase::Adversarial {
-        let grads = phi_losses(
-            copy.denoiser_frozen.as_ref(),
-            &copy.encoder,
-            &plan.objective,
-            &plan.term,
-            batch,
-            None,
-        )?
-        .total
-        .backward()?;
-        check(
-            &copy.phi,
-            &grads,
-            phase,
-            "the discriminator's loss",
-            in_structure,
-        )?;
-        check(
-            &copy.theta,
-            &grads,
-            phase,
-            "the discriminator's loss",
-            train_none,
-        )?;
+        let grads = grads(copy.phi(), &of_phi(&plan.structure))?;
+        let loss = "the discriminator's loss";
+        check(phi, &grads, phase, loss, in_structure)?;
+        check(theta, &grads, phase, loss, train_none)?;
     }
     Ok(())
 }
 
-/// S alone must reach θ: beside a denoising loss a detached structural branch would go unnoticed.
-fn structure_reaches_theta(
-    copy: &Players,
-    encoder: &crate::features::Encoder,
-    plan: &Plan<'_>,
-    batch: &Batch,
-) -> Result<()> {
-    let losses = theta_losses(
-        copy.denoiser.as_ref(),
-        Some(encoder),
-        &plan.objective,
-        &plan.term,
-        batch,
-        None,
-    )?;
-    let Some(structure) = losses.structure else {
-        return Ok(());
-    };
-    let grads = structure.loss.backward()?;
-    check(
-        &copy.theta,
-        &grads,
-        Phase::Guided,
-        "the structural loss",
-        |_| true,
-    )
-}
-
-fn perturbed(players: &Players, plan: &Plan<'_>) -> Result<Players> {
+fn perturbed(networks: &Networks, plan: &Plan<'_>) -> Result<Networks> {
     let streams = Streams::new(plan.config.seed);
     let shaken = |params: &Params, purpose: &str| -> Result<Params> {
         let copy = params.fork()?;
@@ -151,9 +116,9 @@ fn perturbed(players: &Players, plan: &Plan<'_>) -> Result<Players> {
         }
         Ok(copy)
     };
-    Players::on(
-        shaken(&players.theta, "audit-theta")?,
-        shaken(&players.phi, "audit-phi")?,
+    Networks::on(
+        shaken(&networks.theta_params, "audit-theta")?,
+        shaken(&networks.phi_params, "audit-phi")?,
         plan.config,
         plan.images,
     )

@@ -1,13 +1,15 @@
 //! The data set of a run and the batches drawn from it: functions of (seed, player, number) alone.
 
-use super::Trainer;
-use super::step::Batch;
+use super::batch::Batch;
+use super::conditions::Conditions;
+use super::order::Order;
 use crate::config::{Config, DatasetKind, LimitBy, TimeLaw, TimeSharing};
-use crate::data::{Classes, Dataset, Found};
+use crate::data::{Classes, Dataset, ImageKind};
 use crate::random::{Streams, standard_normals};
 use crate::run::checkpoint::State;
 use crate::{Error, Result};
-use candle_core::DType;
+use candle_core::{DType, Device};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The data set a configuration names.
@@ -66,39 +68,94 @@ pub(crate) fn images_line(train: &Dataset, holdout: &Dataset, classes: &Classes)
     )
 }
 
-impl Trainer {
+/// The images of a run and everything random that is drawn with them.
+pub(crate) struct Data {
+    /// Images to train on.
+    pub(super) train: Dataset,
+    /// Images that are kept out.
+    pub(super) holdout: Dataset,
+    /// Their shape.
+    pub(super) images: ImageKind,
+    /// Their classes, and what of them is learnt.
+    pub(super) conditions: Conditions,
+    /// Digest of all of them.
+    pub(super) sha256: String,
+    /// How held-out images were chosen.
+    pub(super) law: HoldOut,
+    streams: Streams,
+    device: Device,
+    orders: BTreeMap<&'static str, Order>,
+}
+
+impl Data {
+    /// The configured images, of which some are kept out by `law`.
+    ///
+    /// # Errors
+    /// Images that cannot be read, are not square or too few.
+    pub(super) fn open(config: &Config, law: HoldOut, device: &Device) -> Result<Self> {
+        let all = dataset(config)?;
+        let streams = Streams::new(config.seed);
+        let (train, holdout) = split(&all, config.data.holdout, streams, law)?;
+        let classes = Classes::of(&train, &holdout);
+        Ok(Self {
+            images: ImageKind::of(&all)?,
+            conditions: Conditions::new(classes, config.objective.label_dropout),
+            sha256: all.sha256(),
+            train,
+            holdout,
+            law,
+            streams,
+            device: device.clone(),
+            orders: BTreeMap::new(),
+        })
+    }
+
     /// The line on the images that a run begins with.
-    pub fn images_line(&self) -> String {
+    pub(super) fn line(&self) -> String {
         images_line(&self.train, &self.holdout, self.conditions.classes())
     }
 
-    /// What reading the images did to their files.
-    pub fn found(&self) -> &Found {
-        &self.train.found
+    /// Batch number `number` of `who`, of `size` images, with its t, noise and labels.
+    pub(crate) fn batch(
+        &mut self,
+        config: &Config,
+        who: &'static str,
+        number: usize,
+        size: usize,
+    ) -> Result<Batch> {
+        let indices = self.order(who).batch(number, size);
+        self.draw(config, &indices, who, number as u64, true)
     }
 
-    pub(crate) fn theta_batch(&mut self) -> Result<Batch> {
-        let indices = self
-            .theta_order
-            .batch(self.state.theta_updates, self.config.train.batch);
-        self.draw(&indices, "theta", self.state.theta_updates as u64, true)
+    /// Batch number `number` of Ψ as a classifier: clean images with their labels.
+    pub(crate) fn clean_batch(
+        &mut self,
+        config: &Config,
+        who: &'static str,
+        number: usize,
+        size: usize,
+    ) -> Result<Batch> {
+        let indices = self.order(who).batch(number, size);
+        let flips = self.flips(config, who, number as u64, indices.len());
+        let (x0, labels) = (self.train).mirrored_batch(&indices, &flips, &self.device)?;
+        Batch::clean(x0, labels)
     }
 
-    pub(crate) fn phi_batch(&mut self, inner: usize) -> Result<Batch> {
-        let number = self.state.theta_updates * self.config.adversarial.phi_steps + inner;
-        let indices = self.phi_order.batch(number, self.config.train.batch);
-        self.draw(&indices, "phi", number as u64, true)
-    }
-
-    pub(crate) fn audit_batch(&self) -> Result<Batch> {
-        let size = self.config.train.batch.clamp(2, 8);
+    /// A small batch on which gradients are audited.
+    pub(crate) fn audit_batch(&self, config: &Config) -> Result<Batch> {
+        let size = config.train.batch.clamp(2, 8);
         let indices: Vec<usize> = (0..size).map(|i| i % self.train.len()).collect();
-        self.draw(&indices, "audit", 0, false)
+        self.draw(config, &indices, "audit", 0, false)
+    }
+
+    fn order(&mut self, who: &'static str) -> &mut Order {
+        let (streams, n) = (self.streams, self.train.len());
+        (self.orders.entry(who)).or_insert_with(|| Order::new(streams, format!("{who}-order"), n))
     }
 
     /// Which of a batch's images are mirrored.
-    pub(crate) fn flips(&self, who: &str, number: u64, n: usize) -> Vec<bool> {
-        if !self.config.data.flip {
+    fn flips(&self, config: &Config, who: &str, number: u64, n: usize) -> Vec<bool> {
+        if !config.data.flip {
             return vec![false; n];
         }
         let coins = self.streams.uniform(&format!("{who}-flips"), number, n);
@@ -106,14 +163,15 @@ impl Trainer {
     }
 
     /// A batch with its t, noise and labels, from the streams of `who`.
-    pub(crate) fn draw(
+    fn draw(
         &self,
+        config: &Config,
         indices: &[usize],
         who: &str,
         number: u64,
         drop_labels: bool,
     ) -> Result<Batch> {
-        let flips = self.flips(who, number, indices.len());
+        let flips = self.flips(config, who, number, indices.len());
         let (x0, mut labels) = self.train.mirrored_batch(indices, &flips, &self.device)?;
         let eps = self.streams.normal_tensor(
             &format!("{who}-noise"),
@@ -127,13 +185,13 @@ impl Trainer {
                 .streams
                 .uniform(&format!("{who}-labels"), number, labels.len());
             for (label, coin) in labels.iter_mut().zip(coins) {
-                if coin < self.config.objective.label_dropout {
+                if coin < config.objective.label_dropout {
                     *label = self.images.no_class();
                 }
             }
         }
         Ok(Batch {
-            t: draw_times(&self.config, self.streams, who, number, indices.len()),
+            t: draw_times(config, self.streams, who, number, indices.len()),
             x0,
             eps,
             labels: Some(labels),

@@ -1,44 +1,60 @@
-//! The training loop: SADM Algorithm 1 in phases, with checkpoints, an audit of gradients and an
+//! The training loop: a method's steps in phases, with checkpoints, an audit of gradients and an
 //! observer on the tensors of a step.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`batch`], `batches` | a batch, and everything random that is drawn for it |
+//! | [`player`], [`networks`] | who moves: parameters with their optimiser and average |
+//! | [`pass`], [`term`], [`terms`] | a forward pass, and what a player descends in it |
+//! | `updater` | one update of one player |
+//! | [`audit`], [`observer`], `watch` | proofs that gradients arrive, and who looks at steps |
+//! | `reading`, `report`, `metrics`, [`Hooks`] | the numbers of a step, and who hears of them |
+//! | `resume`, `conclude` | the run's folder, and what is done between steps |
+//!
+//! Who moves when is the method's: `method::sadm`.
 
 pub mod audit;
+pub mod batch;
 pub(crate) mod batches;
 mod conclude;
 pub(crate) mod conditions;
 mod hooks;
 mod metrics;
+pub mod networks;
 pub mod observer;
 pub mod order;
-pub mod players;
+pub mod pass;
+pub mod player;
 pub(crate) mod reading;
-mod report;
+pub(crate) mod report;
 mod resume;
-pub mod step;
-mod updates;
-mod watch;
+pub mod term;
+pub mod terms;
+pub(crate) mod updater;
+pub(crate) mod watch;
 
-use crate::config::{Config, TrainConfig};
-use crate::data::{Classes, Dataset};
-use crate::ema::Ema;
+use crate::config::Config;
+use crate::data::{Classes, Found};
 use crate::memory::{Circumstances, Room, estimate, gibibytes, peak_of_process};
-use crate::optim::AdamW;
-use crate::random::Streams;
+use crate::method::sadm;
 use crate::run::checkpoint::{self, State};
 use crate::run::phases::{Phase, Span, layout, phases};
 use crate::{Error, Result};
 use audit::{Plan, audit};
+use batches::Data;
 use candle_core::Device;
+use conclude::{accuracy, draw_samples};
 use metrics::Metrics;
-use observer::{Observer, Verdict};
-use order::Order;
-use players::{ImageKind, Players};
-use report::Pending;
-use resume::{Begun, lock};
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use observer::Observer;
+use player::Players;
+use report::{Log, Pending};
+use resume::{Begun, Folder, begin_from};
+use serde_json::json;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use step::{Objective, StructureTerm};
+use terms::Structure;
+use watch::Watch;
 
 pub use batches::{HoldOut, dataset, draw_times, split};
 pub use conditions::Conditions;
@@ -66,42 +82,23 @@ pub struct Outcome {
 /// A run in progress.
 pub struct Trainer {
     config: Config,
-    folder: PathBuf,
     device: Device,
-    streams: Streams,
-    train: Dataset,
-    holdout: Dataset,
-    images: ImageKind,
-    conditions: Conditions,
+    folder: Folder,
+    data: Data,
     players: Players,
-    ema: Ema,
-    theta_optimizer: AdamW,
-    phi_optimizer: AdamW,
-    objective: Objective,
     spans: Vec<Span>,
     /// The phases that learning rates follow.
     layout: Vec<Span>,
-    encoder_order: Order,
-    theta_order: Order,
-    phi_order: Order,
     state: State,
-    observer: Option<Box<dyn Observer>>,
-    /// The newest observed step and the worse of its players' verdicts.
-    verdict: Option<(usize, Verdict)>,
-    worst_shadow: Option<(f64, String)>,
-    shadow_seconds: f64,
-    /// The step before, if its numbers have not been read yet.
-    pending: Option<Pending>,
+    watch: Watch,
     /// Whether the parameters are those that every phase was audited with.
     audited: bool,
-    /// Held while this run's folder is ours.
-    lock: Option<File>,
 }
 
 impl std::fmt::Debug for Trainer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Trainer")
-            .field("folder", &self.folder)
+            .field("folder", &self.folder.path())
             .field("step", &self.state.step)
             .finish_non_exhaustive()
     }
@@ -167,79 +164,60 @@ impl Trainer {
         } = opening;
         let begun = Begun::of(folder, config, resume)?;
         let (config, text) = (begun.config.clone(), begun.text.clone());
-        let all = dataset(&config)?;
-        let images = ImageKind::of(&all)?;
-        let streams = Streams::new(config.seed);
         let before = checkpoint::newest_state(&folder.join("checkpoints"))?;
-        let law = HoldOut::of(before.as_ref());
-        let (train, holdout) = split(&all, config.data.holdout, streams, law)?;
-        let classes = Classes::of(&train, &holdout);
-        refuse_one_class(&config, &classes)?;
-        let conditions = Conditions::new(classes.clone(), config.objective.label_dropout);
-        let line = batches::images_line(&train, &holdout, &classes);
-        hooks.note(&if train.found.is_nothing() {
+        let data = Data::open(&config, HoldOut::of(before.as_ref()), device)?;
+        let classes = data.conditions.classes();
+        refuse_one_class(&config, classes)?;
+        let (line, found) = (data.line(), &data.train.found);
+        hooks.note(&if found.is_nothing() {
             line
         } else {
-            format!("{line}; {}", train.found)
+            format!("{line}; {found}")
         });
+        let conditions = &data.conditions;
         conditions.check(&conditions.in_order(1), config.sample.guidance)?;
+        let numbers = data.train.images.len() + data.holdout.images.len();
         let around = Circumstances {
-            images,
-            data: (all.images.len() * size_of::<f32>()) as f64,
-            held_out: holdout.len(),
+            images: data.images,
+            data: (numbers * size_of::<f32>()) as f64,
+            held_out: data.holdout.len(),
             threads: rayon::current_num_threads(),
             resumed: begun.done.is_some(),
         };
         judge_memory(&config, &around, device, hooks)?;
-        let players = Players::new(&config, images, device)?;
-        let t = &config.train;
-        let mut trainer = Self {
-            ema: Ema::new(&players.theta, t.ema_half_life, t.ema_ramp)?,
-            theta_optimizer: adamw(t, t.learning_rate, t.weight_decay),
-            phi_optimizer: adamw(t, config.encoder.learning_rate, config.encoder.weight_decay),
-            objective: Objective::of(&config),
-            spans: phases(&config),
-            layout: layout(&config),
-            encoder_order: Order::new(streams, "encoder-order", train.len()),
-            theta_order: Order::new(streams, "theta-order", train.len()),
-            phi_order: Order::new(streams, "phi-order", train.len()),
-            state: State::new(
-                &text,
-                images,
-                (law == HoldOut::ByClass).then_some(classes),
-                all.sha256(),
-            ),
-            device: device.clone(),
-            folder: folder.to_owned(),
+        let mut players = Players::new(&config, data.images, device)?;
+        let (spans, layout) = (phases(&config), layout(&config));
+        for span in &spans {
+            audit_phase(&config, &players, &data, span.phase)?;
+        }
+        let named = (data.law == HoldOut::ByClass).then(|| classes.clone());
+        let mut state = State::new(&text, data.images, named, data.sha256.clone());
+        let origin = from
+            .map(|run| begin_from(run, &data, &players))
+            .transpose()?;
+        let folder = Folder::hold(folder, &config, &spans)?;
+        let restored = folder.restore(&begun, &spans, &data, &state, &mut players)?;
+        let audited = restored.is_none() && origin.is_none();
+        state = restored.unwrap_or(state);
+        if let Some((origin, accuracy)) = origin {
+            // A classifier stays one until it is trained again.
+            state.encoder_accuracy = accuracy;
+            folder.store_beginning(origin, &players, &state)?;
+        }
+        folder.record(&begun, &state, hooks)?;
+        checkpoint::write_atomically(&folder.path().join("config.toml"), text.as_bytes())?;
+        Ok(Self {
+            watch: Watch::new(observer, &config.shadow),
             config,
-            streams,
-            train,
-            holdout,
-            images,
-            conditions,
+            device: device.clone(),
+            folder,
+            data,
             players,
-            observer,
-            verdict: None,
-            worst_shadow: None,
-            shadow_seconds: 0.0,
-            pending: None,
-            audited: false,
-            lock: None,
-        };
-        for span in trainer.spans.clone() {
-            trainer.audit(span.phase)?;
-        }
-        trainer.audited = true;
-        let weights = from.map(|run| trainer.begin_from(run)).transpose()?;
-        fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
-        trainer.lock = Some(lock(folder)?);
-        trainer.restore(&all, &begun)?;
-        if let Some(origin) = weights {
-            trainer.store_beginning(origin)?;
-        }
-        trainer.record(&begun, hooks)?;
-        checkpoint::write_atomically(&folder.join("config.toml"), text.as_bytes())?;
-        Ok(trainer)
+            spans,
+            layout,
+            state,
+            audited,
+        })
     }
 
     /// The configuration.
@@ -254,63 +232,43 @@ impl Trainer {
 
     /// The classes, and what of them is learnt.
     pub fn conditions(&self) -> &Conditions {
-        &self.conditions
+        &self.data.conditions
     }
 
-    /// The players, for inspection.
-    pub fn players(&self) -> &Players {
-        &self.players
+    /// The line on the images that a run begins with.
+    pub fn images_line(&self) -> String {
+        self.data.line()
     }
 
-    fn checkpoints(&self) -> PathBuf {
-        self.folder.join("checkpoints")
+    /// What reading the images did to their files.
+    pub fn found(&self) -> &Found {
+        &self.data.train.found
     }
 
-    fn phase_at(&self, step: usize) -> Phase {
-        self.spans
-            .iter()
-            .find(|s| step < s.end)
-            .or(self.spans.last())
-            .map_or(Phase::Denoise, |s| s.phase)
-    }
-
-    /// φ has one optimiser as a classifier and a new one, without decay, as a discriminator.
-    fn discriminator_optimizer(&self) -> AdamW {
-        adamw(
-            &self.config.train,
-            self.config.adversarial.learning_rate,
-            0.0,
-        )
+    /// Whether nothing is left to do.
+    pub fn finished(&self) -> bool {
+        self.state.step >= self.config.train.steps || self.state.balanced_at.is_some()
     }
 
     /// Trains until all steps are done, the balance is found, or `stop` is set; saves in each case.
     pub fn run(&mut self, hooks: &mut dyn Hooks, stop: &AtomicBool) -> Result<Outcome> {
         let begun = Instant::now();
-        self.shadow_seconds = 0.0;
-        let mut metrics = Metrics::open(&self.folder.join("metrics.jsonl"), self.state.step)?;
+        self.watch.seconds = 0.0;
+        let metrics = Metrics::open(&self.folder.path().join("metrics.jsonl"), self.state.step)?;
+        let mut log = Log::new(metrics);
+        let mut entered = None;
         let mut interrupted = false;
-        for span in self.spans.clone() {
-            if self.state.step >= span.end || self.finished() {
-                continue;
+        while !self.finished() && !interrupted {
+            let span = self.span();
+            if entered != Some(span) {
+                self.enter(span, hooks)?;
+                entered = Some(span);
             }
-            self.enter(span, hooks)?;
-            while self.state.step < span.end && !self.finished() {
-                if stop.load(Ordering::Relaxed) {
-                    interrupted = true;
-                    break;
-                }
-                if !self.advance(span, &mut metrics, hooks, stop)? {
-                    interrupted = true;
-                    break;
-                }
-            }
-            if interrupted {
-                break;
-            }
+            interrupted =
+                stop.load(Ordering::Relaxed) || !self.advance(span, &mut log, hooks, stop)?;
         }
-        self.settle_pending(&mut metrics, hooks)?;
-        let saved = self.save()?;
-        hooks.checkpoint(&saved);
+        log.settle(hooks)?;
+        hooks.checkpoint(&self.save()?);
         if !interrupted {
             self.draw_samples(hooks)?;
         }
@@ -319,26 +277,95 @@ impl Trainer {
             step: self.state.step,
             encoder_accuracy: self.state.encoder_accuracy,
             balanced_at: self.state.balanced_at,
-            worst_shadow: self.worst_shadow.clone(),
-            shadow_seconds: self.shadow_seconds,
+            worst_shadow: self.watch.worst.clone(),
+            shadow_seconds: self.watch.seconds,
             seconds: begun.elapsed().as_secs_f64(),
         })
     }
 
-    /// Whether nothing is left to do.
-    pub fn finished(&self) -> bool {
-        self.state.step >= self.config.train.steps || self.state.balanced_at.is_some()
+    /// One step; false if it was given up because `stop` was set.
+    fn advance(
+        &mut self,
+        span: Span,
+        log: &mut Log,
+        hooks: &mut dyn Hooks,
+        stop: &AtomicBool,
+    ) -> Result<bool> {
+        let begun = Instant::now();
+        self.audited = false;
+        let done = sadm::Step {
+            config: &self.config,
+            layout: &self.layout,
+            span,
+            data: &mut self.data,
+            players: &mut self.players,
+            watch: &mut self.watch,
+            state: &mut self.state,
+            hooks,
+            stop,
+        }
+        .run();
+        // Before what went wrong here: it may have begun in the step before.
+        log.settle(hooks)?;
+        let Some(done) = done? else {
+            return Ok(false);
+        };
+        self.state.step += 1;
+        let (step, config) = (self.state.step, &self.config);
+        let is_due = |every: usize| every > 0 && step.is_multiple_of(every);
+        let last = step == span.end || self.finished();
+        let saved =
+            (is_due(config.checkpoint.every) || step == span.end) && step < config.train.steps;
+        let sampled =
+            is_due(config.sample.every) && !self.finished() && span.phase != Phase::Encoder;
+        let is_known = log.push(Pending {
+            done,
+            phase: span.phase,
+            step,
+            steps: config.train.steps,
+            shadow: self.watch.newest(),
+            images: match span.phase {
+                Phase::Encoder => config.encoder.batch,
+                _ => config.train.batch,
+            },
+            seconds: begun.elapsed().as_secs_f64(),
+            logged: step.is_multiple_of(config.train.log_every) || last,
+        });
+        if is_known || last || saved || sampled {
+            log.settle(hooks)?;
+        }
+        if last {
+            self.conclude(span, log, hooks)?;
+        }
+        if saved {
+            hooks.checkpoint(&self.save()?);
+        }
+        if sampled {
+            self.draw_samples(hooks)?;
+        }
+        Ok(true)
+    }
+
+    /// The phase of the next step.
+    fn span(&self) -> Span {
+        let next = self.spans.iter().find(|s| self.state.step < s.end);
+        let next = next.or(self.spans.last()).copied();
+        next.unwrap_or(Span {
+            phase: Phase::Denoise,
+            start: 0,
+            end: self.config.train.steps,
+        })
     }
 
     fn enter(&mut self, span: Span, hooks: &mut dyn Hooks) -> Result<()> {
-        if span.phase == Phase::Adversarial && self.state.step == span.start {
-            self.phi_optimizer = self.discriminator_optimizer();
+        let steps = self.state.step;
+        if span.phase == Phase::Adversarial && steps == span.start {
+            self.players.begin_discriminator(&self.config)?;
         }
         if !self.audited {
             // A phase begins where a checkpoint is: at its predecessor's end, or where the run was opened.
-            let steps = self.state.step;
             hooks.all_is_saved(Some(steps));
-            let audited = self.audit(span.phase);
+            let audited = audit_phase(&self.config, &self.players, &self.data, span.phase);
             hooks.all_is_saved(None);
             audited.map_err(|error| {
                 let diverged = "; after training they may have diverged: a smaller train.learning_rate may help";
@@ -353,40 +380,47 @@ impl Trainer {
         Ok(())
     }
 
-    /// Proves that gradients go where `phase` needs them.
-    fn audit(&self, phase: Phase) -> Result<()> {
-        audit(
-            &self.players,
-            phase,
-            &self.plan(phase),
-            &self.audit_batch()?,
-        )
-    }
-
-    /// What is asked of the batch in `phase`.
-    fn term(&self, phase: Phase) -> StructureTerm {
-        StructureTerm::of(&self.config, phase)
-    }
-
-    fn plan(&self, phase: Phase) -> Plan<'_> {
-        Plan {
-            config: &self.config,
-            images: self.images,
-            objective: self.objective,
-            term: self.term(phase),
+    /// What a phase's last step has to say; before its checkpoint, which carries it.
+    fn conclude(&mut self, span: Span, log: &mut Log, hooks: &mut dyn Hooks) -> Result<()> {
+        let held_out = self.data.holdout.len();
+        if span.phase == Phase::Encoder && held_out > 0 {
+            let accuracy = accuracy(&self.players, &self.data, &self.device)?;
+            self.state.encoder_accuracy = Some(accuracy);
+            let line = json!({"step": self.state.step, "phase": "encoder", "accuracy": accuracy});
+            log.line(&line, hooks)?;
+            hooks.note(&format!(
+                "Ψ classifies {:.1} % of {held_out} held-out images correctly",
+                100.0 * accuracy
+            ));
         }
+        if let Some(step) = self.state.balanced_at {
+            hooks.note(&format!(
+                "the players are in balance at step {step}: the adversarial phase ends"
+            ));
+        }
+        Ok(())
+    }
+
+    fn save(&self) -> Result<std::path::PathBuf> {
+        self.folder.save(&self.players, &self.state)
+    }
+
+    fn draw_samples(&self, hooks: &mut dyn Hooks) -> Result<()> {
+        let at = (self.folder.path(), self.state.step);
+        draw_samples(&self.config, &self.players, &self.data, at, hooks)
     }
 }
 
-fn adamw(train: &TrainConfig, learning_rate: f64, weight_decay: f64) -> AdamW {
-    AdamW {
-        learning_rate,
-        beta1: train.beta1,
-        beta2: train.beta2,
-        eps: train.epsilon,
-        weight_decay,
-        ..AdamW::default()
-    }
+/// Proves that gradients go where `phase` needs them.
+fn audit_phase(config: &Config, players: &Players, data: &Data, phase: Phase) -> Result<()> {
+    let plan = Plan {
+        config,
+        images: data.images,
+        objective: config.objective(),
+        structure: Structure::of(config, phase),
+        weight: config.structure.weight,
+    };
+    audit(&players.networks, phase, &plan, &data.audit_batch(config)?)
 }
 
 /// Says how much memory the run will need, and refuses it where there is not as much.

@@ -6,17 +6,17 @@ use crate::random::Streams;
 #[derive(Debug)]
 pub struct Order {
     streams: Streams,
-    purpose: &'static str,
+    purpose: String,
     n: usize,
     cached: Option<(usize, Vec<usize>)>,
 }
 
 impl Order {
     /// Epochs over `0..n`; different purposes have different orders.
-    pub fn new(streams: Streams, purpose: &'static str, n: usize) -> Self {
+    pub fn new(streams: Streams, purpose: impl Into<String>, n: usize) -> Self {
         Self {
             streams,
-            purpose,
+            purpose: purpose.into(),
             n,
             cached: None,
         }
@@ -32,7 +32,9 @@ impl Order {
 
     fn epoch(&mut self, epoch: usize) -> &[usize] {
         if self.cached.as_ref().is_none_or(|(e, _)| *e != epoch) {
-            let order = self.streams.permutation(self.purpose, epoch as u64, self.n);
+            let order = self
+                .streams
+                .permutation(&self.purpose, epoch as u64, self.n);
             self.cached = Some((epoch, order));
         }
         self.cached.as_ref().map_or(&[], |(_, order)| order)

@@ -1,109 +1,63 @@
 //! The numbers of an update: losses, S and the gradient's norm, which must be finite, and may still be on their way from a card.
 
-use super::step::{Structure, bad_features};
-use crate::config::Config;
+use super::term::{Summand, Suspect};
 use crate::device::transfer::Later;
-use crate::structure::Relation;
 use crate::{Error, Result};
 use candle_core::Tensor;
 
 /// Numbers of one update.
-#[derive(Debug)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     step: usize,
     expected: Vec<Expected>,
     later: Later,
-    /// Ψ and Ψ̂, which may say why S is no number.
-    features: Option<([Tensor; 2], Relation)>,
 }
 
 /// A number that must be finite.
-#[derive(Debug, Clone, Copy)]
 struct Expected {
     name: &'static str,
     /// What may help if it is not.
     remedy: Option<&'static str>,
+    /// Who may know why it is not.
+    suspect: Option<Suspect>,
 }
 
-const S: Expected = Expected {
-    name: "structural loss",
-    remedy: Some("train.learning_rate, adversarial.learning_rate or structure.weight"),
-};
-
 impl Reading {
-    /// The loss of Ψ as a classifier.
-    pub(super) fn of_encoder(step: usize, loss: &Tensor) -> Result<Self> {
-        let name = "encoder's loss";
-        let expected = Expected {
-            name,
-            remedy: Some("encoder.learning_rate"),
-        };
-        Self::begun(step, vec![expected], &[loss], None)
-    }
-
-    /// The denoising loss, and S if there is one.
-    pub(super) fn of_theta(
+    /// The values of terms, in their order.
+    pub(crate) fn of_terms(
         step: usize,
-        denoising: &Tensor,
-        structure: Option<&Structure>,
-        config: &Config,
+        terms: &[Summand<'_>],
+        losses: &[Tensor],
+        suspects: Vec<Option<Suspect>>,
     ) -> Result<Self> {
-        let name = "denoising loss";
-        let mut expected = vec![Expected {
-            name,
-            remedy: Some("train.learning_rate"),
-        }];
-        expected.extend(structure.map(|_| S));
-        let losses: Vec<&Tensor> = [denoising]
-            .into_iter()
-            .chain(structure.map(|s| &s.loss))
-            .collect();
-        Self::begun(step, expected, &losses, features(structure, config))
-    }
-
-    /// S alone.
-    pub(super) fn of_structure(
-        step: usize,
-        structure: &Structure,
-        config: &Config,
-    ) -> Result<Self> {
-        Self::begun(
+        let expected = terms
+            .iter()
+            .zip(suspects)
+            .map(|((_, term), suspect)| Expected {
+                name: term.quantity(),
+                remedy: Some(term.remedy()),
+                suspect,
+            });
+        let reading = Self {
             step,
-            vec![S],
-            &[&structure.loss],
-            features(Some(structure), config),
-        )
+            expected: expected.collect(),
+            later: Later::of(&losses.iter().collect::<Vec<_>>())?,
+        };
+        reading.checked_if_known()
     }
 
     /// The norm of a gradient.
-    pub(super) fn of_gradient(step: usize, later: Later) -> Result<Self> {
+    pub(crate) fn of_gradient(step: usize, later: Later) -> Result<Self> {
         let expected = vec![Expected {
             name: "gradient norm",
             remedy: None,
+            suspect: None,
         }];
-        Self {
+        let reading = Self {
             step,
             expected,
             later,
-            features: None,
-        }
-        .checked_if_known()
-    }
-
-    fn begun(
-        step: usize,
-        expected: Vec<Expected>,
-        numbers: &[&Tensor],
-        features: Option<([Tensor; 2], Relation)>,
-    ) -> Result<Self> {
-        let later = Later::of(numbers)?;
-        Self {
-            step,
-            expected,
-            later,
-            features,
-        }
-        .checked_if_known()
+        };
+        reading.checked_if_known()
     }
 
     /// What needs no waiting is refused at once, before it has done harm.
@@ -115,7 +69,7 @@ impl Reading {
     }
 
     /// Whether [`Reading::wait`] does not wait.
-    pub(super) fn is_known(&self) -> bool {
+    pub(crate) fn is_known(&self) -> bool {
         self.later.if_known().is_some()
     }
 
@@ -123,16 +77,19 @@ impl Reading {
     ///
     /// # Errors
     /// One that is not finite: which, where, and which settings may help when smaller, or what is wrong with the features.
-    pub(super) fn wait(&mut self) -> Result<&[f64]> {
+    pub(crate) fn wait(&mut self) -> Result<&[f64]> {
         let step = self.step;
         let numbers = self.later.wait()?;
-        for (&number, Expected { name, remedy }) in numbers.iter().zip(&self.expected) {
+        for (&number, expected) in numbers.iter().zip(&self.expected) {
             if number.is_finite() {
                 continue;
             }
-            if let (Some((features, relation)), true) = (&self.features, *name == S.name)
-                && let Ok(Some(reason)) = bad_features(features.each_ref(), *relation)
-            {
+            let Expected {
+                name,
+                remedy,
+                suspect,
+            } = expected;
+            if let Some(Ok(Some(reason))) = suspect.as_ref().map(|ask| ask()) {
                 return Err(reason.after(&format!(" at step {step}"), ""));
             }
             let must = match remedy {
@@ -149,13 +106,7 @@ impl Reading {
     }
 
     /// The first of the numbers.
-    pub(super) fn first(&mut self) -> Result<f64> {
+    pub(crate) fn first(&mut self) -> Result<f64> {
         Ok(self.wait()?[0])
     }
-}
-
-fn features(structure: Option<&Structure>, config: &Config) -> Option<([Tensor; 2], Relation)> {
-    // Without their graph: it would keep all of a step's tensors.
-    let features = structure.map(|s| [s.psi.detach(), s.psi_hat.detach()]);
-    features.map(|features| (features, config.structure.relation))
 }

@@ -148,7 +148,8 @@ fn hash(text: &str) -> String {
 
 fn averaged(run: &Run) -> String {
     let state = run.state.as_ref();
-    let found = state.and_then(|s| Some((s.step, s.sha256.get("ema.safetensors")?)));
+    let found =
+        state.and_then(|s| Some((s.step, s.sha256.get(sadm_gpu::run::checkpoint::AVERAGE)?)));
     found.map_or_else(
         || "no checkpoint".to_owned(),
         |(step, sha256)| format!("{} at step {step}", hash(sha256)),

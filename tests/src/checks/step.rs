@@ -9,12 +9,18 @@ use proptest::prelude::*;
 use sadm_gpu::{
     ema::Ema,
     forward::schedule::Schedule as GpuSchedule,
+    objective::Objective,
     objective::denoising::Weight as GpuWeight,
     objective::parametrisation::Parametrisation as GpuParametrisation,
     optim::clip_grad_norm_later,
     params::Params,
     structure::Eta,
-    train::step::{Batch, Objective, StructureTerm, theta_losses},
+    train::{
+        batch::Batch,
+        pass::{Moves, Pass, View},
+        term::{Losses, Tape, losses},
+        terms,
+    },
 };
 use sadm_reference::{
     bound,
@@ -361,11 +367,10 @@ fn candle_step(case: &Case, place: &Place) -> Result<Values> {
         weight: GpuWeight::Edm,
         sigma_data: SIGMA_DATA,
     };
-    let term = StructureTerm {
+    let term = terms::Structure {
         options: gpu_options(&OPTIONS)?,
         eta: Eta::InverseTime,
         eta_t_min: T_MIN,
-        weight: LAMBDA,
     };
     let batch = Batch {
         x0: place.tensor(case.get("x0")?)?,
@@ -373,23 +378,24 @@ fn candle_step(case: &Case, place: &Place) -> Result<Values> {
         t: vec![t; BATCH],
         labels: Some(labels(case)?),
     };
-    let losses = theta_losses(&network, Some(&psi), &objective, &term, &batch, None)?;
-    let mut grads = losses.total.backward()?;
-    let structure = losses
-        .structure
-        .ok_or_else(|| Error::Gpu("the step has no structural loss".to_owned()))?;
+    let view = View {
+        denoiser: &network,
+        encoder: Some(&psi),
+        moves: Moves::Denoiser,
+    };
+    let pass = Pass::new(view, &objective, &batch);
+    let summands: [_; 2] = [(1.0, &terms::Denoising as _), (LAMBDA, &term as _)];
+    let Losses { each, total } = losses(&summands, &pass, &mut Tape::off())?;
+    let mut grads = total.backward()?;
     let mut values = Values::from([
-        (
-            "denoising loss".to_owned(),
-            Place::array(&losses.denoising)?,
-        ),
-        ("structural loss".to_owned(), Place::array(&structure.loss)?),
+        ("denoising loss".to_owned(), Place::array(&each[0])?),
+        ("structural loss".to_owned(), Place::array(&each[1])?),
         (
             "x_hat".to_owned(),
-            Place::array(&losses.prediction.answer.x_hat)?,
+            Place::array(&pass.prediction()?.answer.x_hat)?,
         ),
-        ("psi".to_owned(), Place::array(&structure.psi)?),
-        ("psi_hat".to_owned(), Place::array(&structure.psi_hat)?),
+        ("psi".to_owned(), Place::array(pass.psi()?)?),
+        ("psi_hat".to_owned(), Place::array(pass.psi_hat()?)?),
     ]);
     for (name, var) in theta.vars() {
         let grad = grads

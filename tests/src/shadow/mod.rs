@@ -1,40 +1,46 @@
 //! The shadow check: the live tensors of a training step, held against the reference.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Tensor};
-use ndarray::{Array2, ArrayD, Ix2};
-use sadm_gpu::{
-    structure as gpu,
-    train::observer::{DenoisingObservation, Observation, Observer, StructureObservation, Verdict},
-};
-use sadm_reference::{
-    bound::{self, Precision, Tracked},
-    denoise::{self, Weight},
-    distance::Distance,
-    relation::Relation,
-    schedule::ScheduleKind,
-    structure::{EtaKind, StructureOptions},
-};
+use candle_core::{DType, DeviceLocation, Tensor};
+use ndarray::ArrayD;
+use sadm_gpu::train::observer::{Observation, Observer, Verdict};
+use sadm_reference::bound::{Precision, Tracked};
 
 use crate::{
-    check::scalar,
-    checks::{
-        denoise::weight_bound,
-        forward::{denoiser_coefficients, eta_bound},
-        per_sample,
-        structure::loss_bound,
-    },
+    case::Case,
     compare::{Comparison, compare},
-    engine::Place,
-    error::{Error, Result},
+    error::Result,
+    replay::Counterexample,
 };
+use seen::Seen;
 
-mod cases;
+mod denoising;
+mod seen;
+mod structure;
 
-/// Names of the two losses among the quantities.
-const DENOISING_LOSS: &str = "denoising loss";
-const STRUCTURAL_LOSS: &str = "structural loss";
+/// Who judges a term.
+trait Judge: Sync {
+    /// The name of the term.
+    fn term(&self) -> &'static str;
+    /// The quantity that is charged with what the reference refuses.
+    fn loss(&self) -> &'static str;
+    /// Holds every number of a live step against its bound.
+    fn judge(&self, seen: Seen<'_>, found: &mut Found) -> Result<()>;
+    /// The check of the registry that computes a quantity again, on the live tensors that it was given; none of a quantity that is
+    /// not this judge's.
+    fn case<'a>(&self, seen: Seen<'a>, quantity: &str) -> Option<Result<Replay<'a>>>;
+}
+
+/// The judges, one for each term that is observed.
+const JUDGES: [&dyn Judge; 2] = [&denoising::Denoising, &structure::Structure];
+
+/// A check of the registry, its case, and a tensor that was where the step was computed.
+struct Replay<'a> {
+    check: String,
+    case: Case,
+    tensor: &'a Tensor,
+}
 
 /// How the shadow check reports.
 #[derive(Debug, Clone, Default)]
@@ -87,13 +93,15 @@ impl Observer for Shadow {
     fn observe(&mut self, observation: &Observation<'_>) -> sadm_gpu::Result<Verdict> {
         let mut found = Found::default();
         let mut refused = None;
-        if let Some(denoising) = &observation.denoising {
-            let judged = judge_denoising(denoising, &mut found);
-            refused = judged.err().map(|error| (DENOISING_LOSS, error));
-        }
-        if let Some(structure) = &observation.structure {
-            let judged = judge_structure(structure, &mut found);
-            refused = refused.or(judged.err().map(|error| (STRUCTURAL_LOSS, error)));
+        for record in observation.terms {
+            let Some(judge) = JUDGES.iter().find(|judge| judge.term() == record.term) else {
+                let problem = format!("the term `{}` has no judge", record.term);
+                refused = refused.or(Some((record.term, problem)));
+                continue;
+            };
+            if let Err(error) = judge.judge(Seen(record), &mut found) {
+                refused = refused.or(Some((judge.loss(), error.to_string())));
+            }
         }
         let mut verdict = found.verdict(observation);
         if let Some((quantity, error)) = refused {
@@ -106,7 +114,7 @@ impl Observer for Shadow {
             verdict.failure = Some(format!("step {}: {error}", observation.step));
         }
         if let (Some(failure), Some(folder)) = (&verdict.failure, &self.options.folder)
-            && let Some(path) = cases::write(observation, &verdict.quantity, folder, failure)
+            && let Some(path) = write_case(observation, &verdict.quantity, folder, failure)
         {
             verdict.failure = Some(format!("{failure}; the case is in {}", path.display()));
         }
@@ -115,6 +123,41 @@ impl Observer for Shadow {
             self.worst = verdict.ratio;
         }
         Ok(verdict)
+    }
+}
+
+/// Writes the case of the failed `quantity` to a file in `folder`. A case that cannot be written costs the run
+/// nothing: the failure itself is reported either way.
+fn write_case(
+    observation: &Observation<'_>,
+    quantity: &str,
+    folder: &Path,
+    message: &str,
+) -> Option<PathBuf> {
+    let mut of_terms = observation.terms.iter().filter_map(|record| {
+        let judge = JUDGES.iter().find(|judge| judge.term() == record.term)?;
+        judge.case(Seen(record), quantity)
+    });
+    let Replay {
+        check,
+        case,
+        tensor,
+    } = of_terms.next()?.ok()?;
+    let path = folder.join(format!("shadow-{}.json", observation.step));
+    let found = Counterexample {
+        check,
+        device: device(tensor.device().location()),
+        dtype: tensor.dtype().as_str().to_owned(),
+        message: message.to_owned(),
+        case,
+    };
+    found.write(&path).ok().map(|()| path)
+}
+
+fn device(location: DeviceLocation) -> String {
+    match location {
+        DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        DeviceLocation::Cpu | DeviceLocation::Metal { .. } => "cpu".to_owned(),
     }
 }
 
@@ -171,151 +214,6 @@ impl Precisions {
     }
 }
 
-fn list(values: &[f64]) -> ArrayD<f64> {
-    ndarray::Array1::from(values.to_vec()).into_dyn()
-}
-
-fn judge_denoising(o: &DenoisingObservation<'_>, found: &mut Found) -> Result<()> {
-    let schedule: ScheduleKind = o.schedule.name().parse().map_err(Error::reference)?;
-    let p = Precisions::of(o.x_t);
-    let host = Precision::F64;
-    let (x0, eps, x_t) = (
-        Place::array(o.x0)?,
-        Place::array(o.eps)?,
-        Place::array(o.x_t)?,
-    );
-    let (network, x_hat) = (Place::array(o.network_out)?, Place::array(o.x_hat)?);
-
-    let w = weight_bound(weight_of(o)?, schedule, o.t, host)?;
-    found.add("w", &list(o.weights), &w, &w);
-    let kind = o.parametrisation.name().parse().map_err(Error::reference)?;
-    let c = denoiser_coefficients(kind, schedule, o.t, o.sigma_data, true)?;
-    for (name, bound, of) in [
-        (
-            "skip",
-            &c.skip,
-            (|c| c.skip) as fn(&sadm_gpu::objective::parametrisation::Coefficients) -> f64,
-        ),
-        ("out", &c.out, |c| c.out),
-        ("input", &c.input, |c| c.input),
-        ("noise", &c.noise, |c| c.noise),
-    ] {
-        found.add(
-            name,
-            &o.coefficients
-                .iter()
-                .map(of)
-                .collect::<ndarray::Array1<f64>>()
-                .into_dyn(),
-            bound,
-            bound,
-        );
-    }
-
-    let levels = bound::schedule::levels(schedule, o.t, host).map_err(Error::reference)?;
-    let rank = x0.ndim();
-    let noised = |p: Precision| {
-        let signal = Tracked::exact(x0.clone()).mul(&per_sample(levels.alpha.clone(), rank, p), p);
-        signal.add(
-            &Tracked::exact(eps.clone()).mul(&per_sample(levels.sigma.clone(), rank, p), p),
-            p,
-        )
-    };
-    found.add("x_t", &x_t, &noised(p.element), &noised(host));
-    let denoised = |p: Precision| {
-        let (skip, out) = (
-            per_sample(c.skip.clone(), rank, p),
-            per_sample(c.out.clone(), rank, p),
-        );
-        let (x_t, network) = (Tracked::exact(x_t.clone()), Tracked::exact(network.clone()));
-        bound::parametrisation::denoised(&x_t, &network, &skip, &out, p)
-    };
-    found.add("x_hat", &x_hat, &denoised(p.element), &denoised(host));
-
-    let loss =
-        |p| bound::denoise::denoising_loss(&x_hat, &x0, o.weights, p).map_err(Error::reference);
-    let (wide, own) = (loss(p.wide)?, loss(host)?);
-    // The reference's plain value, so that the bound's own chain is not what it is compared with.
-    let value = denoise::denoising_loss(&x_hat, &x0, o.weights).map_err(Error::reference)?;
-    let exact = Tracked {
-        value: scalar(value.loss),
-        error: wide.loss.error,
-    };
-    found.add(DENOISING_LOSS, &scalar(o.loss), &exact, &own.loss);
-    let grad = wide.grad_prediction.stored_as(p.element);
-    found.add(
-        "grad x_hat",
-        &Place::array(o.grad_x_hat)?,
-        &grad,
-        &own.grad_prediction,
-    );
-    Ok(())
-}
-
-fn weight_of(o: &DenoisingObservation<'_>) -> Result<Weight> {
-    Ok(match o.weight {
-        sadm_gpu::objective::denoising::Weight::MinSnr { gamma } => Weight::MinSnr { gamma },
-        sadm_gpu::objective::denoising::Weight::Edm => Weight::Edm {
-            sigma_data: o.sigma_data,
-        },
-        other => other.to_string().parse().map_err(Error::reference)?,
-    })
-}
-
-/// The training system's choices in the reference.
-fn options_of(options: &gpu::StructureOptions) -> Result<StructureOptions> {
-    Ok(StructureOptions {
-        relation: match options.relation {
-            gpu::Relation::Rbf { bandwidth } => Relation::Rbf { bandwidth },
-            other => other.to_string().parse().map_err(Error::reference)?,
-        },
-        distance: match options.distance {
-            gpu::Distance::Huber { delta } => Distance::Huber { delta },
-            other => other.to_string().parse().map_err(Error::reference)?,
-        },
-        diagonal: options
-            .diagonal
-            .to_string()
-            .parse()
-            .map_err(Error::reference)?,
-    })
-}
-
-fn matrix(tensor: &Tensor) -> Result<Array2<f64>> {
-    Place::array(tensor)?
-        .into_dimensionality::<Ix2>()
-        .map_err(Error::reference)
-}
-
-fn judge_structure(o: &StructureObservation<'_>, found: &mut Found) -> Result<()> {
-    let schedule: ScheduleKind = o.schedule.name().parse().map_err(Error::reference)?;
-    let kind: EtaKind = o.eta_kind.name().parse().map_err(Error::reference)?;
-    let (p, host) = (Precisions::of(o.psi), Precision::F64);
-    let eta = eta_bound(kind, schedule, o.t, o.eta_t_min, host)?;
-    found.add("eta", &list(o.eta), &eta, &eta);
-
-    let (psi, psi_hat, options) = (matrix(o.psi)?, matrix(o.psi_hat)?, options_of(&o.options)?);
-    let (wide, own) = (
-        loss_bound(&psi, &psi_hat, o.eta, &options, p.wide)?,
-        loss_bound(&psi, &psi_hat, o.eta, &options, host)?,
-    );
-    found.add(STRUCTURAL_LOSS, &scalar(o.loss), &wide.loss, &own.loss);
-    let gradients = [
-        ("grad psi", o.grad_psi, &wide.grad_real, &own.grad_real),
-        (
-            "grad psi_hat",
-            o.grad_psi_hat,
-            &wide.grad_generated,
-            &own.grad_generated,
-        ),
-    ];
-    for (name, got, wide, own) in gradients {
-        let wide = wide.scale(o.factor, p.wide).stored_as(p.element);
-        found.add(name, &Place::array(got)?, &wide, &own.scale(o.factor, host));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,23 +221,33 @@ mod tests {
 
     use crate::{checks::networks, generators::seeded_normal};
     use candle_core::Device;
+    use ndarray::Ix2;
     use sadm_gpu::{
         forward::schedule::Schedule,
         objective::denoising::Weight as GpuWeight,
-        objective::parametrisation::Parametrisation,
+        objective::{Objective, parametrisation::Parametrisation},
         params::Params,
+        structure as gpu,
         train::{
-            observer::Player,
-            step::{Batch, Objective, Probes, StructureTerm, phi_losses, theta_losses},
+            batch::Batch,
+            pass::{Moves, Pass, View},
+            player::{PHI, THETA},
+            term::{Record, Summand, Tape, losses},
+            terms,
         },
     };
 
+    use crate::engine::Place;
+
     const BATCH: usize = 6;
 
-    /// A step's inputs, and everything an observation borrows.
+    /// λ.
+    const WEIGHT: f64 = 0.7;
+
+    /// A step's inputs.
     struct Step {
         objective: Objective,
-        term: StructureTerm,
+        term: terms::Structure,
         batch: Batch,
         theta: Params,
         phi: Params,
@@ -375,7 +283,7 @@ mod tests {
                     weight: GpuWeight::Edm,
                     sigma_data: 0.5,
                 },
-                term: StructureTerm {
+                term: terms::Structure {
                     options: gpu::StructureOptions {
                         relation,
                         distance,
@@ -383,7 +291,6 @@ mod tests {
                     },
                     eta: gpu::Eta::InverseTime,
                     eta_t_min: 0.05,
-                    weight: 0.7,
                 },
                 batch: Batch {
                     x0: image(5),
@@ -396,42 +303,48 @@ mod tests {
             }
         }
 
+        /// The records of a player's update.
+        fn records(&self, player: &str) -> Vec<Record> {
+            let (theta, phi) = if player == THETA {
+                (self.theta.builder(), self.phi.frozen())
+            } else {
+                (self.theta.frozen(), self.phi.builder())
+            };
+            let network =
+                networks::gpu_unet(&networks::unet(true, true), theta).expect("it exists");
+            let psi = networks::gpu_encoder(&networks::encoder(), phi).expect("it exists");
+            let (moves, summands): (_, Vec<Summand<'_>>) = if player == THETA {
+                let both: Vec<Summand<'_>> = vec![(1.0, &terms::Denoising), (WEIGHT, &self.term)];
+                (Moves::Denoiser, both)
+            } else {
+                (Moves::Encoder, vec![(-1.0, &self.term)])
+            };
+            let view = View {
+                denoiser: &network,
+                encoder: Some(&psi),
+                moves,
+            };
+            let pass = Pass::new(view, &self.objective, &self.batch);
+            let mut tape = Tape::on();
+            let losses = losses(&summands, &pass, &mut tape).expect("the step runs");
+            let grads = losses.total.backward().expect("it has gradients");
+            let records = summands
+                .iter()
+                .zip(&losses.each)
+                .map(|((factor, term), loss)| Record {
+                    factor: *factor,
+                    loss: number(loss),
+                    gradients: tape.gradients(term.name(), &grads).expect("it was probed"),
+                    ..term.record(&pass).expect("the pass has been made")
+                });
+            records.collect()
+        }
+
         /// The update of θ, looked at by a fresh shadow after `spoil`.
         fn theta(&self, spoil: impl Fn(&mut Observed), folder: Option<PathBuf>) -> Verdict {
-            let network = networks::gpu_unet(&networks::unet(true, true), self.theta.builder())
-                .expect("it exists");
-            let psi =
-                networks::gpu_encoder(&networks::encoder(), self.phi.frozen()).expect("it exists");
-            let mut probes = Probes::default();
-            let (objective, term) = (&self.objective, &self.term);
-            let losses = theta_losses(
-                &network,
-                Some(&psi),
-                objective,
-                term,
-                &self.batch,
-                Some(&mut probes),
-            )
-            .expect("the step runs");
-            let grads = losses.total.backward().expect("it has gradients");
-            let gradients = probes.gradients(&grads).map(|g| g.expect("it was probed"));
-            let structure = losses.structure.expect("the phase has one");
-            let mut observed = Observed {
-                x_t: losses.prediction.x_t,
-                network_out: losses.prediction.answer.network_out,
-                coefficients: losses.prediction.answer.coefficients,
-                x_hat: losses.prediction.answer.x_hat,
-                weights: losses.weights,
-                loss: number(&losses.denoising),
-                eta: structure.eta,
-                psi: structure.psi,
-                psi_hat: structure.psi_hat,
-                structural_loss: number(&structure.loss),
-                gradients,
-                factor: term.weight,
-            };
+            let mut observed = Observed(self.records(THETA));
             spoil(&mut observed);
-            observed.judged(self, Player::Theta, folder)
+            observed.judged(THETA, folder)
         }
     }
 
@@ -439,66 +352,42 @@ mod tests {
         Place::array(loss).expect("a number")[ndarray::IxDyn(&[])]
     }
 
-    /// An observation's contents, owned so that a test can spoil them.
-    struct Observed {
-        x_t: Tensor,
-        network_out: Tensor,
-        coefficients: Vec<sadm_gpu::objective::parametrisation::Coefficients>,
-        x_hat: Tensor,
-        weights: Vec<f64>,
-        loss: f64,
-        eta: Vec<f64>,
-        psi: Tensor,
-        psi_hat: Tensor,
-        structural_loss: f64,
-        gradients: [Tensor; 3],
-        factor: f64,
-    }
+    /// Records that a test can spoil.
+    struct Observed(Vec<Record>);
 
     impl Observed {
-        fn judged(&self, step: &Step, player: Player, folder: Option<PathBuf>) -> Verdict {
-            let [grad_x_hat, grad_psi, grad_psi_hat] = &self.gradients;
-            let o = &step.objective;
-            let denoising = (player == Player::Theta).then_some(DenoisingObservation {
-                schedule: o.schedule,
-                parametrisation: o.parametrisation,
-                sigma_data: o.sigma_data,
-                weight: o.weight,
-                t: &step.batch.t,
-                coefficients: &self.coefficients,
-                weights: &self.weights,
-                x0: &step.batch.x0,
-                eps: &step.batch.eps,
-                x_t: &self.x_t,
-                network_out: &self.network_out,
-                x_hat: &self.x_hat,
-                loss: self.loss,
-                grad_x_hat,
-            });
-            let structure = Some(StructureObservation {
-                options: step.term.options,
-                eta_kind: step.term.eta,
-                eta_t_min: step.term.eta_t_min,
-                eta: &self.eta,
-                t: &step.batch.t,
-                schedule: o.schedule,
-                factor: self.factor,
-                psi: &self.psi,
-                psi_hat: &self.psi_hat,
-                loss: self.structural_loss,
-                grad_psi,
-                grad_psi_hat,
-            });
+        fn judged(&self, player: &str, folder: Option<PathBuf>) -> Verdict {
             let observation = Observation {
                 step: 7,
                 phase: "guided",
                 player,
-                denoising,
-                structure,
+                terms: &self.0,
             };
             Shadow::new(ShadowOptions { folder })
                 .observe(&observation)
                 .expect("a shadow always answers")
+        }
+
+        fn term(&mut self, name: &str) -> &mut Record {
+            let record = self.0.iter_mut().find(|record| record.term == name);
+            record.expect("a term of the step")
+        }
+
+        fn samples(&mut self, term: &str, name: &str) {
+            let numbers = self.term(term).samples.get_mut(name).expect("numbers");
+            for x in numbers {
+                *x *= 1.001;
+            }
+        }
+
+        fn tensor(&mut self, term: &str, name: &str, change: fn(&Tensor) -> Tensor) {
+            let tensor = self.term(term).tensors.get_mut(name).expect("a tensor");
+            *tensor = change(tensor);
+        }
+
+        fn gradient(&mut self, term: &str, name: &str, change: fn(&Tensor) -> Tensor) {
+            let tensor = self.term(term).gradients.get_mut(name).expect("a gradient");
+            *tensor = change(tensor);
         }
     }
 
@@ -537,40 +426,10 @@ mod tests {
     #[test]
     fn a_right_ascent_passes() {
         let step = cosine();
-        let network = networks::gpu_unet(&networks::unet(true, true), step.theta.frozen())
-            .expect("it exists");
-        let psi =
-            networks::gpu_encoder(&networks::encoder(), step.phi.builder()).expect("it exists");
-        let mut probes = Probes::default();
-        let losses = phi_losses(
-            &network,
-            &psi,
-            &step.objective,
-            &step.term,
-            &step.batch,
-            Some(&mut probes),
-        )
-        .expect("the step runs");
-        let grads = losses.total.backward().expect("it has gradients");
-        let [_, grad_psi, grad_psi_hat] = probes.gradients(&grads);
-        let (grad_psi, grad_psi_hat) = (grad_psi.expect("probed"), grad_psi_hat.expect("probed"));
-        let s = losses.structure;
         let judged = |factor| {
-            let observed = Observed {
-                x_t: step.batch.x0.clone(),
-                network_out: step.batch.x0.clone(),
-                coefficients: vec![],
-                x_hat: step.batch.x0.clone(),
-                weights: vec![],
-                loss: 0.0,
-                eta: s.eta.clone(),
-                psi: s.psi.clone(),
-                psi_hat: s.psi_hat.clone(),
-                structural_loss: number(&s.loss),
-                gradients: [grad_psi.clone(), grad_psi.clone(), grad_psi_hat.clone()],
-                factor,
-            };
-            observed.judged(&step, Player::Phi, None)
+            let mut observed = Observed(step.records(PHI));
+            observed.term("structure").factor = factor;
+            observed.judged(PHI, None)
         };
         assert!(judged(-1.0).failure.is_none(), "{:?}", judged(-1.0));
         assert!(
@@ -587,30 +446,22 @@ mod tests {
 
     /// Each fault in the quantity that made it, by name.
     const FAULTS: [Fault; 13] = [
-        ("x_t", |o| o.x_t = scaled(&o.x_t)),
-        ("x_hat", |o| o.x_hat = scaled(&o.x_hat)),
-        ("skip", |o| {
-            o.coefficients.iter_mut().for_each(|c| c.skip *= 1.001);
-        }),
-        ("out", |o| {
-            o.coefficients.iter_mut().for_each(|c| c.out *= 1.001);
-        }),
-        ("input", |o| {
-            o.coefficients.iter_mut().for_each(|c| c.input *= 1.001);
-        }),
-        ("noise", |o| {
-            o.coefficients.iter_mut().for_each(|c| c.noise *= 1.001);
-        }),
-        ("w", |o| o.weights.iter_mut().for_each(|w| *w *= 1.001)),
-        ("denoising loss", |o| o.loss *= 1.001),
-        ("grad x_hat", |o| o.gradients[0] = scaled(&o.gradients[0])),
-        ("eta", |o| o.eta.iter_mut().for_each(|eta| *eta *= 1.001)),
-        ("structural loss", |o| o.structural_loss *= 2.0),
+        ("x_t", |o| o.tensor("denoising", "x_t", scaled)),
+        ("x_hat", |o| o.tensor("denoising", "x_hat", scaled)),
+        ("skip", |o| o.samples("denoising", "skip")),
+        ("out", |o| o.samples("denoising", "out")),
+        ("input", |o| o.samples("denoising", "input")),
+        ("noise", |o| o.samples("denoising", "noise")),
+        ("w", |o| o.samples("denoising", "w")),
+        ("denoising loss", |o| o.term("denoising").loss *= 1.001),
+        ("grad x_hat", |o| o.gradient("denoising", "x_hat", scaled)),
+        ("eta", |o| o.samples("structure", "eta")),
+        ("structural loss", |o| o.term("structure").loss *= 2.0),
         ("grad psi", |o| {
-            o.gradients[1] = o.gradients[1].zeros_like().expect("zeros");
+            o.gradient("structure", "psi", |g| g.zeros_like().expect("zeros"));
         }),
         ("grad psi_hat", |o| {
-            o.gradients[2] = o.gradients[2].neg().expect("a sign");
+            o.gradient("structure", "psi_hat", |g| g.neg().expect("a sign"));
         }),
     ];
 
@@ -637,12 +488,12 @@ mod tests {
         let spoiled = |row: f64| {
             cosine().theta(
                 move |o| {
-                    let psi = Place::array(&o.psi).expect("features");
+                    let psi = &o.term("structure").tensors["psi"];
+                    let psi = Place::array(psi).expect("features");
                     let mut psi = psi.into_dimensionality::<Ix2>().expect("a matrix");
                     psi.row_mut(2).fill(row);
-                    o.psi = Place::cpu(DType::F32)
-                        .tensor(&psi.into_dyn())
-                        .expect("features");
+                    let psi = Place::cpu(DType::F32).tensor(&psi.into_dyn());
+                    (o.term("structure").tensors).insert("psi", psi.expect("features"));
                 },
                 None,
             )
@@ -693,12 +544,29 @@ mod tests {
     fn a_refused_step_leaves_the_case_of_what_was_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         let verdict = cosine().theta(
-            |o| o.psi = o.psi.zeros_like().expect("zeros"),
+            |o| o.tensor("structure", "psi", |x| x.zeros_like().expect("zeros")),
             Some(folder.path().to_owned()),
         );
-        assert_eq!(verdict.quantity, STRUCTURAL_LOSS, "{verdict:?}");
-        let found = crate::replay::Counterexample::read(&folder.path().join("shadow-7.json"))
-            .expect("it was written");
+        assert_eq!(verdict.quantity, structure::LOSS, "{verdict:?}");
+        let found =
+            Counterexample::read(&folder.path().join("shadow-7.json")).expect("it was written");
         assert_eq!(found.check, "structural-loss.cosine.squared");
+    }
+
+    #[test]
+    fn a_term_without_a_judge_fails_by_name() {
+        let mut observed = Observed(cosine().records(THETA));
+        observed.term("structure").term = "another";
+        let failure = observed
+            .judged(THETA, None)
+            .failure
+            .expect("nobody judged it");
+        assert!(failure.contains("`another` has no judge"), "{failure}");
+    }
+
+    #[test]
+    fn a_gpu_keeps_its_number() {
+        assert_eq!(device(DeviceLocation::Cuda { gpu_id: 3 }), "cuda:3");
+        assert_eq!(device(DeviceLocation::Cpu), "cpu");
     }
 }

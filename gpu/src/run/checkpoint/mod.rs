@@ -1,13 +1,15 @@
 //! Checkpoints: written whole or not at all, checked when read.
 //!
-//! A checkpoint is a folder `checkpoints/STEP/` with four safetensors files and `state.json`, which
-//! carries the SHA-256 of each and of itself. It is written under a temporary name, every file synced, and then
+//! A checkpoint is a folder `checkpoints/STEP/` with a safetensors file for each player's parameters, average and optimiser, and
+//! `state.json`, which carries the SHA-256 of each and of itself. It is written under a temporary name, every file synced, and then
 //! renamed: a run killed at any moment leaves either the old checkpoints or the old ones and a new
 //! complete one.
 
-use crate::data::{Classes, Dataset};
+mod format1;
+
+use crate::data::{Classes, ImageKind};
 pub use crate::digest::sha256;
-use crate::train::players::ImageKind;
+use crate::params::Tensors;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -16,20 +18,26 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// Named tensors, in the order of their names.
-pub type Tensors = BTreeMap<String, Tensor>;
-
-/// The tensors of a checkpoint, by file.
+/// The tensors of a checkpoint, by file: `PLAYER`, its parameters; `PLAYER.average`; `PLAYER.optimizer`, AdamW's moments
+/// `m.NAME` and `v.NAME`.
 #[derive(Debug, Clone, Default)]
-pub struct Contents {
-    /// θ.
-    pub model: Tensors,
-    /// The exponential moving average of θ.
-    pub ema: Tensors,
-    /// φ.
-    pub encoder: Tensors,
-    /// AdamW moments: `theta.m.NAME`, `theta.v.NAME`, `phi.m.NAME`, `phi.v.NAME`.
-    pub optimizer: Tensors,
+pub struct Contents(pub BTreeMap<String, Tensors>);
+
+impl Contents {
+    /// The tensors of a file; none of one that is not there.
+    pub fn of(&self, file: &str) -> &Tensors {
+        static NONE: Tensors = Tensors::new();
+        self.0.get(file).unwrap_or(&NONE)
+    }
+
+    /// The same tensors in storage of their own, which further steps leave alone.
+    pub(crate) fn copied(&self) -> Result<Self> {
+        let mut all = self.clone();
+        for tensor in all.0.values_mut().flat_map(BTreeMap::values_mut) {
+            *tensor = tensor.copy()?;
+        }
+        Ok(all)
+    }
 }
 
 /// Everything of a run's state that is not a tensor.
@@ -45,12 +53,8 @@ pub struct State {
     pub classes: Option<Classes>,
     /// Steps done.
     pub step: usize,
-    /// θ-updates done (the EMA's images seen are this times the batch).
-    pub theta_updates: usize,
-    /// Step count of θ's AdamW.
-    pub theta_optimizer_steps: usize,
-    /// Step count of φ's AdamW.
-    pub phi_optimizer_steps: usize,
+    /// Updates that each player's optimiser has behind it (the images seen by θ's average are this times the batch).
+    pub updates: BTreeMap<String, usize>,
     /// Accuracy of Ψ on the held-out images, once it is trained.
     pub encoder_accuracy: Option<f64>,
     /// Step at which the adversarial phase found its balance, if it did.
@@ -65,7 +69,7 @@ pub struct State {
     /// Version of the program that wrote it; empty for versions that did not say.
     #[serde(default)]
     pub version: String,
-    /// SHA-256 of each tensor file, filled in when it is written.
+    /// SHA-256 of each tensor file, by [`Contents`]' name, filled in when it is written.
     pub sha256: BTreeMap<String, String>,
     /// SHA-256 of this file as it is with this entry empty; empty for versions that did not say.
     #[serde(default)]
@@ -73,13 +77,12 @@ pub struct State {
 }
 
 /// Refuses other images than those whose digest a checkpoint has; those of older versions have none.
-pub(crate) fn refuse_other_images(trained: &str, images: &Dataset) -> Result<()> {
-    let found = images.sha256();
+pub(crate) fn refuse_other_images(trained: &str, images: &str, found: &str) -> Result<()> {
     if trained.is_empty() || trained == found {
         return Ok(());
     }
     Err(Error::invalid(
-        format!("the images of {}", images.name),
+        format!("the images of {images}"),
         format!(
             "be those that the run was trained on, SHA-256 {trained} (put them back, or start another run)"
         ),
@@ -88,35 +91,62 @@ pub(crate) fn refuse_other_images(trained: &str, images: &Dataset) -> Result<()>
 }
 
 impl State {
-    fn text(&self) -> Result<String> {
-        serde_json::to_string_pretty(self)
-            .map_err(|e| Error::invalid("a run's state", "be writable as JSON", e))
+    /// Of a run of which nothing is done yet.
+    pub(crate) fn new(
+        config: &str,
+        images: ImageKind,
+        classes: Option<Classes>,
+        data_sha256: String,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            images,
+            classes,
+            step: 0,
+            updates: BTreeMap::new(),
+            encoder_accuracy: None,
+            balanced_at: None,
+            gains: Vec::new(),
+            config_sha256: sha256(config.as_bytes()),
+            data_sha256,
+            version: VERSION.to_owned(),
+            sha256: BTreeMap::new(),
+            own_sha256: String::new(),
+        }
     }
 
-    /// The digest that belongs into `own_sha256`.
-    fn digest(&self) -> Result<String> {
-        let unsigned = Self {
+    /// The text without its own digest, and with it.
+    fn texts(&self) -> Result<[String; 2]> {
+        let text = |state: &Self| {
+            serde_json::to_string_pretty(state)
+                .map_err(|e| Error::invalid("a run's state", "be writable as JSON", e))
+        };
+        let mut state = Self {
             own_sha256: String::new(),
             ..self.clone()
         };
-        Ok(sha256(unsigned.text()?.as_bytes()))
+        let unsigned = text(&state)?;
+        state.own_sha256 = sha256(unsigned.as_bytes());
+        Ok([unsigned, text(&state)?])
     }
 }
 
-/// Format written by this version.
-pub const FORMAT: u32 = 1;
+/// What a checkpoint says wrote it.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Format written by this version; format 1 is read.
+pub const FORMAT: u32 = 2;
 
 /// The file of Ψ and φ.
-pub const ENCODER: &str = "encoder.safetensors";
+pub const ENCODER: &str = "phi";
 /// The file of θ's average.
-pub const AVERAGE: &str = "ema.safetensors";
-const FILES: [&str; 4] = [
-    "model.safetensors",
-    AVERAGE,
-    ENCODER,
-    "optimizer.safetensors",
-];
+pub const AVERAGE: &str = "theta.average";
 const STATE: &str = "state.json";
+
+/// The path of a file of [`Contents`].
+fn tensor_file(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.safetensors"))
+}
 
 /// Writes the checkpoint of `state.step` under `root`, then deletes all but the newest `keep` and
 /// those of the steps in `kept`. Returns its folder.
@@ -153,13 +183,15 @@ pub fn write(
 /// Writes the files of a checkpoint into a new folder, to the disk.
 fn fill(folder: &Path, contents: &Contents, state: &mut State) -> Result<()> {
     fs::create_dir(folder).map_err(|e| Error::io("create", folder, e))?;
-    for (name, tensors) in FILES.into_iter().zip(contents.files()) {
+    state.format = FORMAT;
+    state.sha256.clear();
+    for (name, tensors) in &contents.0 {
         let bytes = serialise(tensors)?;
-        state.sha256.insert(name.to_owned(), sha256(&bytes));
-        write_synced(&folder.join(name), &bytes)?;
+        state.sha256.insert(name.clone(), sha256(&bytes));
+        write_synced(&tensor_file(folder, name), &bytes)?;
     }
-    state.own_sha256 = state.digest()?;
-    write_synced(&folder.join(STATE), state.text()?.as_bytes())?;
+    let [_, text] = state.texts()?;
+    write_synced(&folder.join(STATE), text.as_bytes())?;
     sync(folder)
 }
 
@@ -187,36 +219,64 @@ pub fn newest_state(root: &Path) -> Result<Option<State>> {
 
 /// The checkpoint in `folder`.
 pub fn read(folder: &Path, device: &Device) -> Result<(Contents, State)> {
-    let state = read_state(folder)?;
-    let mut contents = Contents::default();
-    for (name, slot) in FILES.into_iter().zip(contents.files_mut()) {
-        *slot = read_checked(&folder.join(name), state.sha256.get(name), device)?;
-    }
+    let (state, written_in) = state_and_format(folder)?;
+    let contents = match written_in {
+        Written::Format1(old) => format1::contents(folder, &old, device)?,
+        Written::Format2 => {
+            let read = |(name, digest): (&String, &String)| {
+                let file = tensor_file(folder, name);
+                Ok((name.clone(), read_checked(&file, Some(digest), device)?))
+            };
+            Contents(state.sha256.iter().map(read).collect::<Result<_>>()?)
+        }
+    };
     Ok((contents, state))
+}
+
+/// The format that a checkpoint was written in.
+enum Written {
+    Format1(Box<format1::State>),
+    Format2,
 }
 
 /// The state of the checkpoint in `folder`.
 fn read_state(folder: &Path) -> Result<State> {
+    state_and_format(folder).map(|(state, _)| state)
+}
+
+fn state_and_format(folder: &Path) -> Result<(State, Written)> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
     let path = folder.join(STATE);
     let text = fs::read_to_string(&path).map_err(|e| unreadable(&path, e))?;
-    let state: State = serde_json::from_str(&text).map_err(|e| {
-        Error::file(
-            &path,
-            format!("is not a checkpoint's state ({e}); {ADVICE}"),
-        )
-    })?;
-    if state.format != FORMAT {
-        return Err(Error::file(
-            &path,
-            format!(
-                "has checkpoint format {}, this program reads format {FORMAT}",
-                state.format
-            ),
-        ));
-    }
-    let (written, found) = (&state.own_sha256, state.digest()?);
-    if !(written.is_empty() || *written == found) {
-        let problem = format!("is altered: SHA-256 {written} expected, {found} found; {ADVICE}");
+    let Format { format } = parsed(&path, &text)?;
+    let (state, written_in) = match format {
+        1 => {
+            let old: format1::State = parsed(&path, &text)?;
+            (old.now(), Written::Format1(Box::new(old)))
+        }
+        FORMAT => (parsed(&path, &text)?, Written::Format2),
+        _ => {
+            let problem = format!(
+                "has checkpoint format {format}, this program reads formats 1 and {FORMAT}"
+            );
+            return Err(Error::file(&path, problem));
+        }
+    };
+    let expected: &str = match &written_in {
+        Written::Format1(old) => &old.own_sha256,
+        Written::Format2 => &state.own_sha256,
+    };
+    let found = match &written_in {
+        Written::Format1(old) => old.digest()?,
+        // Of the text as it is: entries that this program does not know would count as well.
+        Written::Format2 => sha256(text.replace(&state.own_sha256, "").as_bytes()),
+    };
+    let may_be_missing = matches!(written_in, Written::Format1(_)) && expected.is_empty();
+    if !may_be_missing && expected != found {
+        let problem = format!("is altered: SHA-256 {expected} expected, {found} found; {ADVICE}");
         return Err(Error::file(&path, problem));
     }
     let name = folder.file_name().and_then(|name| name.to_str());
@@ -227,7 +287,13 @@ fn read_state(folder: &Path) -> Result<State> {
         );
         return Err(Error::file(&path, problem));
     }
-    Ok(state)
+    Ok((state, written_in))
+}
+
+/// A state's text in some format.
+fn parsed<T: for<'de> Deserialize<'de>>(path: &Path, text: &str) -> Result<T> {
+    serde_json::from_str(text)
+        .map_err(|e| Error::file(path, format!("is not a checkpoint's state ({e}); {ADVICE}")))
 }
 
 const ADVICE: &str =
@@ -259,21 +325,6 @@ fn read_checked(path: &Path, expected: Option<&String>, device: &Device) -> Resu
     Ok(candle_core::safetensors::load_buffer(&bytes, device)?
         .into_iter()
         .collect())
-}
-
-impl Contents {
-    fn files(&self) -> [&Tensors; 4] {
-        [&self.model, &self.ema, &self.encoder, &self.optimizer]
-    }
-
-    pub(crate) fn files_mut(&mut self) -> [&mut Tensors; 4] {
-        [
-            &mut self.model,
-            &mut self.ema,
-            &mut self.encoder,
-            &mut self.optimizer,
-        ]
-    }
 }
 
 /// safetensors bytes; tensors in the order of their names, so equal contents give equal bytes.

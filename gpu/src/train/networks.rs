@@ -1,58 +1,20 @@
-//! The two players: θ (the denoiser) and φ (the encoder Ψ), with the views of them that a step needs.
+//! The networks of a run, with the views of them that an update needs.
 
+use super::pass::{Moves, View};
 use crate::config::{Config, ModelConfig, ModelKind};
-use crate::data::Dataset;
+use crate::data::ImageKind;
 use crate::features::{Encoder, EncoderConfig};
 use crate::network::{Compute, Denoiser, Dit, DitConfig, MixedPrecision, UNet, UNetConfig};
 use crate::params::{Builder, Params};
-use crate::run::checkpoint::Tensors;
 use crate::{Error, Result};
 use candle_core::{DType, Device};
-use serde::{Deserialize, Serialize};
-
-/// Shape of the images and number of their classes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImageKind {
-    /// C.
-    pub channels: usize,
-    /// H = W.
-    pub size: usize,
-    /// Number of classes.
-    pub classes: usize,
-}
-
-impl ImageKind {
-    /// Of a data set, whose images must be square.
-    pub fn of(dataset: &Dataset) -> Result<Self> {
-        let [channels, height, width] = dataset.shape;
-        if height != width {
-            let got = format!("{channels}×{height}×{width} (channels, height, width)");
-            return Err(Error::invalid("images", "be square: crop or pad them", got));
-        }
-        Ok(Self {
-            channels,
-            size: height,
-            classes: dataset.classes,
-        })
-    }
-
-    /// [C, H, W].
-    pub fn shape(self) -> [usize; 3] {
-        [self.channels, self.size, self.size]
-    }
-
-    /// The label that stands for "no class": one past the classes.
-    pub fn no_class(self) -> u32 {
-        u32::try_from(self.classes).unwrap_or(u32::MAX)
-    }
-}
 
 /// Networks on the parameters of θ and φ; the views share storage, so an update is seen by all.
-pub struct Players {
-    /// Parameters of the denoiser.
-    pub theta: Params,
-    /// Parameters of the encoder.
-    pub phi: Params,
+pub struct Networks {
+    /// θ, the parameters of the denoiser.
+    pub theta_params: Params,
+    /// φ, the parameters of the encoder.
+    pub phi_params: Params,
     /// The denoiser; gradients reach θ.
     pub denoiser: Box<dyn Denoiser>,
     /// The denoiser; no gradient reaches θ.
@@ -63,11 +25,11 @@ pub struct Players {
     pub encoder_frozen: Encoder,
 }
 
-impl std::fmt::Debug for Players {
+impl std::fmt::Debug for Networks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Players")
-            .field("theta", &self.theta.len_elements())
-            .field("phi", &self.phi.len_elements())
+        f.debug_struct("Networks")
+            .field("theta", &self.theta_params.len_elements())
+            .field("phi", &self.phi_params.len_elements())
             .finish_non_exhaustive()
     }
 }
@@ -75,7 +37,7 @@ impl std::fmt::Debug for Players {
 /// Seeds of θ and φ differ, so that layers of the same name do not start alike.
 const PHI_SEED: u64 = 0x5a5a_0f0f_3c3c_9696;
 
-impl Players {
+impl Networks {
     /// Fresh parameters from `config.seed`.
     pub fn new(config: &Config, images: ImageKind, device: &Device) -> Result<Self> {
         let theta = Params::new(device, DType::F32, config.seed);
@@ -118,16 +80,36 @@ impl Players {
             denoiser_frozen: player(theta.frozen())?,
             encoder: encoder(phi.builder())?,
             encoder_frozen: encoder(phi.frozen())?,
-            theta,
-            phi,
+            theta_params: theta,
+            phi_params: phi,
         })
     }
 
-    /// Replaces the parameters by those of a checkpoint.
-    pub fn load(&self, model: &Tensors, encoder: &Tensors) -> Result<()> {
-        self.theta.load(model)?;
-        self.phi.load(encoder)?;
-        Ok(())
+    /// The networks as an update of θ sees them.
+    pub fn theta(&self) -> View<'_> {
+        View {
+            denoiser: self.denoiser.as_ref(),
+            encoder: Some(&self.encoder_frozen),
+            moves: Moves::Denoiser,
+        }
+    }
+
+    /// The networks as an update of φ sees them.
+    pub fn phi(&self) -> View<'_> {
+        View {
+            denoiser: self.denoiser_frozen.as_ref(),
+            encoder: Some(&self.encoder),
+            moves: Moves::Encoder,
+        }
+    }
+
+    /// The networks as they are, with no graph.
+    pub fn frozen(&self) -> View<'_> {
+        View {
+            denoiser: self.denoiser_frozen.as_ref(),
+            encoder: Some(&self.encoder_frozen),
+            moves: Moves::Nobody,
+        }
     }
 }
 

@@ -1,0 +1,3 @@
+//! Who moves when, one method a file.
+
+pub(crate) mod sadm;

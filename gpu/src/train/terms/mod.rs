@@ -1,0 +1,9 @@
+//! The terms that players descend, one a file.
+
+mod classification;
+mod denoising;
+mod structure;
+
+pub use classification::Classification;
+pub use denoising::Denoising;
+pub use structure::{Structure, bad_features};

@@ -1,0 +1,174 @@
+//! The denoising loss of a live step, from its inputs to its gradient.
+
+use candle_core::Tensor;
+use sadm_gpu::objective::denoising::Weight as GpuWeight;
+use sadm_reference::{
+    bound::{self, Precision, Tracked},
+    denoise::{self, Weight},
+    schedule::ScheduleKind,
+};
+
+use super::{Found, Judge, Precisions, Replay, seen::Seen};
+use crate::{
+    case::Case,
+    check::scalar,
+    checks::{denoise::weight_bound, forward::denoiser_coefficients, per_sample},
+    error::{Error, Result},
+};
+
+/// The judge of the term `denoising`.
+pub(super) struct Denoising;
+
+const LOSS: &str = "denoising loss";
+
+impl Judge for Denoising {
+    fn term(&self) -> &'static str {
+        "denoising"
+    }
+
+    fn loss(&self) -> &'static str {
+        LOSS
+    }
+
+    fn judge(&self, seen: Seen<'_>, found: &mut Found) -> Result<()> {
+        let schedule: ScheduleKind = seen.parsed("schedule")?;
+        let (t, sigma_data) = (seen.samples("t")?, seen.setting("sigma_data")?);
+        let p = Precisions::of(seen.tensor("x_t")?);
+        let host = Precision::F64;
+        let [x0, eps, x_t, network, x_hat] =
+            ["x0", "eps", "x_t", "network", "x_hat"].map(|name| seen.array(name));
+        let (x0, eps, x_t, network, x_hat) = (x0?, eps?, x_t?, network?, x_hat?);
+
+        let w = weight_bound(weight_of(seen)?, schedule, t, host)?;
+        found.add("w", &seen.list("w")?, &w, &w);
+        let kind = seen.parsed("parametrisation")?;
+        let c = denoiser_coefficients(kind, schedule, t, sigma_data, true)?;
+        for (name, bound) in [
+            ("skip", &c.skip),
+            ("out", &c.out),
+            ("input", &c.input),
+            ("noise", &c.noise),
+        ] {
+            found.add(name, &seen.list(name)?, bound, bound);
+        }
+
+        let levels = bound::schedule::levels(schedule, t, host).map_err(Error::reference)?;
+        let rank = x0.ndim();
+        let noised = |p: Precision| {
+            let signal =
+                Tracked::exact(x0.clone()).mul(&per_sample(levels.alpha.clone(), rank, p), p);
+            signal.add(
+                &Tracked::exact(eps.clone()).mul(&per_sample(levels.sigma.clone(), rank, p), p),
+                p,
+            )
+        };
+        found.add("x_t", &x_t, &noised(p.element), &noised(host));
+        let denoised = |p: Precision| {
+            let (skip, out) = (
+                per_sample(c.skip.clone(), rank, p),
+                per_sample(c.out.clone(), rank, p),
+            );
+            let (x_t, network) = (Tracked::exact(x_t.clone()), Tracked::exact(network.clone()));
+            bound::parametrisation::denoised(&x_t, &network, &skip, &out, p)
+        };
+        found.add("x_hat", &x_hat, &denoised(p.element), &denoised(host));
+
+        let weights = seen.samples("w")?;
+        let loss =
+            |p| bound::denoise::denoising_loss(&x_hat, &x0, weights, p).map_err(Error::reference);
+        let (wide, own) = (loss(p.wide)?, loss(host)?);
+        // The reference's plain value, so that the bound's own chain is not what it is compared with.
+        let value = denoise::denoising_loss(&x_hat, &x0, weights).map_err(Error::reference)?;
+        let exact = Tracked {
+            value: scalar(value.loss),
+            error: wide.loss.error,
+        };
+        found.add(LOSS, &scalar(seen.0.loss), &exact, &own.loss);
+        let factor = seen.0.factor;
+        let grad = wide
+            .grad_prediction
+            .scale(factor, p.wide)
+            .stored_as(p.element);
+        found.add(
+            "grad x_hat",
+            &seen.gradient("x_hat")?,
+            &grad,
+            &own.grad_prediction.scale(factor, host),
+        );
+        Ok(())
+    }
+
+    fn case<'a>(&self, seen: Seen<'a>, quantity: &str) -> Option<Result<Replay<'a>>> {
+        match quantity {
+            "w" => Some(weight(seen)),
+            "x_t" => Some(forward(seen)),
+            "skip" | "out" | "input" | "noise" | "x_hat" => Some(denoised(seen)),
+            LOSS | "grad x_hat" => Some(denoising_loss(seen)),
+            _ => None,
+        }
+    }
+}
+
+fn weight_of(seen: Seen<'_>) -> Result<Weight> {
+    Ok(match seen.parsed::<GpuWeight>("weight")? {
+        GpuWeight::MinSnr { gamma } => Weight::MinSnr { gamma },
+        GpuWeight::Edm => Weight::Edm {
+            sigma_data: seen.setting("sigma_data")?,
+        },
+        other => other.to_string().parse().map_err(Error::reference)?,
+    })
+}
+
+fn at<'a>(check: String, case: Case, seen: Seen<'a>, tensor: &str) -> Result<Replay<'a>> {
+    let tensor: &'a Tensor = seen.tensor(tensor)?;
+    Ok(Replay {
+        check,
+        case,
+        tensor,
+    })
+}
+
+fn weight(seen: Seen<'_>) -> Result<Replay<'_>> {
+    let (name, gamma) = match weight_of(seen)? {
+        // Any γ: no other weight reads it.
+        Weight::MinSnr { gamma } => ("min-snr".to_owned(), gamma),
+        _ => (seen.choice("weight")?.to_owned(), 1.0),
+    };
+    let case = Case::new()
+        .text("schedule", seen.choice("schedule")?)
+        .numbers("t", seen.samples("t")?.to_vec())
+        .number("gamma", gamma)
+        .number("sigma_data", seen.setting("sigma_data")?);
+    at(format!("weight.{name}"), case, seen, "x_t")
+}
+
+fn forward(seen: Seen<'_>) -> Result<Replay<'_>> {
+    let levels =
+        bound::schedule::levels(seen.parsed("schedule")?, seen.samples("t")?, Precision::F64);
+    let levels = levels.map_err(Error::reference)?;
+    let case = Case::new()
+        .tensor("x0", seen.array("x0")?)
+        .tensor("eps", seen.array("eps")?)
+        .numbers("alpha", levels.alpha.value.iter().copied().collect())
+        .numbers("sigma", levels.sigma.value.iter().copied().collect());
+    at("forward".to_owned(), case, seen, "x_t")
+}
+
+fn denoised(seen: Seen<'_>) -> Result<Replay<'_>> {
+    let case = Case::new()
+        .tensor("x_t", seen.array("x_t")?)
+        .tensor("network", seen.array("network")?)
+        .numbers("t", seen.samples("t")?.to_vec())
+        .text("schedule", seen.choice("schedule")?)
+        .number("sigma_data", seen.setting("sigma_data")?);
+    let check = format!("denoise.{}", seen.choice("parametrisation")?);
+    at(check, case, seen, "x_t")
+}
+
+fn denoising_loss(seen: Seen<'_>) -> Result<Replay<'_>> {
+    let case = Case::new()
+        .tensor("x_hat", seen.array("x_hat")?)
+        .tensor("x0", seen.array("x0")?)
+        .numbers("w", seen.samples("w")?.to_vec());
+    at("denoising-loss".to_owned(), case, seen, "x_hat")
+}

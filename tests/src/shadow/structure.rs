@@ -1,0 +1,126 @@
+//! The structural loss of a live step with its gradients in the features.
+
+use sadm_gpu::structure as gpu;
+use sadm_reference::{
+    bound::Precision,
+    distance::Distance,
+    relation::Relation,
+    schedule::ScheduleKind,
+    structure::{EtaKind, StructureOptions},
+};
+
+use super::{Found, Judge, Precisions, Replay, seen::Seen};
+use crate::{
+    case::Case,
+    check::scalar,
+    checks::{forward::eta_bound, structure::loss_bound},
+    error::{Error, Result},
+};
+
+/// The judge of the term `structure`.
+pub(super) struct Structure;
+
+/// What S is called among the quantities.
+pub(super) const LOSS: &str = "structural loss";
+
+impl Judge for Structure {
+    fn term(&self) -> &'static str {
+        "structure"
+    }
+
+    fn loss(&self) -> &'static str {
+        LOSS
+    }
+
+    fn judge(&self, seen: Seen<'_>, found: &mut Found) -> Result<()> {
+        let schedule: ScheduleKind = seen.parsed("schedule")?;
+        let kind: EtaKind = seen.parsed("eta")?;
+        let (p, host) = (Precisions::of(seen.tensor("psi")?), Precision::F64);
+        let t_min = seen.setting("eta_t_min")?;
+        let eta = eta_bound(kind, schedule, seen.samples("t")?, t_min, host)?;
+        found.add("eta", &seen.list("eta")?, &eta, &eta);
+
+        let (psi, psi_hat) = (seen.matrix("psi")?, seen.matrix("psi_hat")?);
+        let (eta, options) = (seen.samples("eta")?, options_of(seen)?);
+        let (wide, own) = (
+            loss_bound(&psi, &psi_hat, eta, &options, p.wide)?,
+            loss_bound(&psi, &psi_hat, eta, &options, host)?,
+        );
+        found.add(LOSS, &scalar(seen.0.loss), &wide.loss, &own.loss);
+        let factor = seen.0.factor;
+        for (name, of, wide, own) in [
+            ("grad psi", "psi", &wide.grad_real, &own.grad_real),
+            (
+                "grad psi_hat",
+                "psi_hat",
+                &wide.grad_generated,
+                &own.grad_generated,
+            ),
+        ] {
+            let wide = wide.scale(factor, p.wide).stored_as(p.element);
+            found.add(name, &seen.gradient(of)?, &wide, &own.scale(factor, host));
+        }
+        Ok(())
+    }
+
+    fn case<'a>(&self, seen: Seen<'a>, quantity: &str) -> Option<Result<Replay<'a>>> {
+        match quantity {
+            "eta" => Some(eta(seen)),
+            LOSS | "grad psi" | "grad psi_hat" => Some(structural_loss(seen)),
+            _ => None,
+        }
+    }
+}
+
+/// The training system's choices in the reference.
+fn options_of(seen: Seen<'_>) -> Result<StructureOptions> {
+    Ok(StructureOptions {
+        relation: match seen.parsed::<gpu::Relation>("relation")? {
+            gpu::Relation::Rbf { bandwidth } => Relation::Rbf { bandwidth },
+            other => other.to_string().parse().map_err(Error::reference)?,
+        },
+        distance: match seen.parsed::<gpu::Distance>("distance")? {
+            gpu::Distance::Huber { delta } => Distance::Huber { delta },
+            other => other.to_string().parse().map_err(Error::reference)?,
+        },
+        diagonal: seen.parsed("diagonal")?,
+    })
+}
+
+fn eta(seen: Seen<'_>) -> Result<Replay<'_>> {
+    let schedule = seen.choice("schedule")?;
+    let case = Case::new()
+        .text("schedule", schedule)
+        .numbers("t", seen.samples("t")?.to_vec())
+        .number("t_min", seen.setting("eta_t_min")?);
+    Ok(Replay {
+        check: format!("eta.{schedule}"),
+        case,
+        tensor: seen.tensor("psi")?,
+    })
+}
+
+fn structural_loss(seen: Seen<'_>) -> Result<Replay<'_>> {
+    let options = options_of(seen)?;
+    // Any width and threshold: no other relation or distance reads them.
+    let bandwidth = match options.relation {
+        Relation::Rbf { bandwidth } => bandwidth,
+        _ => 1.0,
+    };
+    let delta = match options.distance {
+        Distance::Huber { delta } => delta,
+        _ => 1.0,
+    };
+    let case = Case::new()
+        .tensor("real", seen.array("psi")?)
+        .tensor("generated", seen.array("psi_hat")?)
+        .numbers("eta", seen.samples("eta")?.to_vec())
+        .text("diagonal", seen.choice("diagonal")?)
+        .number("bandwidth", bandwidth)
+        .number("delta", delta);
+    Ok(Replay {
+        check: format!("structural-loss.{}.{}", options.relation, options.distance),
+        case,
+        tensor: seen.tensor("psi")?,
+    })
+}
