@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use sadm_gpu::train::checkpoint;
+use sadm_gpu::run::checkpoint;
 use serde_json::Value;
 
 use crate::runs::newest;
