@@ -734,7 +734,15 @@ fn documents() -> Vec<PathBuf> {
 /// Files and folders of the repository that a text names in back ticks and that do not exist.
 fn missing_files(text: &str) -> Vec<&str> {
     const FOLDERS: [&str; 9] = [
-        "benches", "docs", "examples", "fixtures", "gpu", "reference", "scripts", "tests", "theory",
+        "benches",
+        "docs",
+        "examples",
+        "fixtures",
+        "gpu",
+        "reference",
+        "scripts",
+        "tests",
+        "theory",
     ];
     let named = text.split('`').skip(1).step_by(2).filter(|span| {
         let (first, rest) = span.split_once('/').unwrap_or_default();
@@ -761,7 +769,8 @@ fn files_named_in_the_documents_exist() {
 
 #[test]
 fn a_file_that_does_not_exist_is_noticed() {
-    let text = "`docs/lib.rs`, `docs/book/index.html`, `tests/NAME.rs`, `gpu/src/none.rs`, docs/none";
+    let text =
+        "`docs/lib.rs`, `docs/book/index.html`, `tests/NAME.rs`, `gpu/src/none.rs`, docs/none";
     assert_eq!(missing_files(text), ["gpu/src/none.rs"]);
 }
 

@@ -9,6 +9,9 @@ fn presets_are_valid_and_survive_being_written_and_read() {
         let again = Config::from_toml(&config.to_toml(), "written").expect("valid");
         assert_eq!(config, again, "{}", preset.name);
     }
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/presets");
+    let files = std::fs::read_dir(folder).expect("a folder").count();
+    assert_eq!(PRESETS.len(), files, "a file of {folder} is no preset");
 }
 
 #[test]
