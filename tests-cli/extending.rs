@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::support::{error_of, sadm};
 
 fn printed(args: &[&str]) -> String {
@@ -88,6 +90,36 @@ fn every_data_set_can_be_trained_on_and_compared_with() {
         .collect();
     assert!(named.len() >= 3, "{trained}");
     assert_eq!(named, known);
+}
+
+/// The names that a key of the configuration takes, as its refusal lists them.
+fn names_of(key: &str) -> Vec<String> {
+    let set = format!("--set={key}=nothing");
+    let refusal = error_of(sadm().args(["train", "--preset=digits", "--out=none", &set]));
+    let list = refusal.split("expected one of ").nth(1).expect("a list");
+    let list = list.split(", in `").next().unwrap_or(list);
+    list.split(", ")
+        .map(|name| name.trim_matches('`').to_owned())
+        .collect()
+}
+
+#[test]
+fn every_choice_of_a_formula_has_golden_vectors() {
+    for (key, file, field, least) in [
+        ("structure.relation", "structural-loss", "relation", 5),
+        ("structure.distance", "structural-loss", "distance", 3),
+        ("objective.schedule", "schedules", "schedule", 5),
+    ] {
+        let text = source(&format!("fixtures/{file}.json"));
+        let suite: Value = serde_json::from_str(&text).expect("JSON");
+        let tests = suite["tests"].as_array().expect("tests");
+        let names = names_of(key);
+        assert!(names.len() >= least, "{key}: {names:?}");
+        for name in names {
+            let golden = tests.iter().any(|test| test["input"][field] == *name);
+            assert!(golden, "fixtures/{file}.json has no test of {field} {name}");
+        }
+    }
 }
 
 #[test]
