@@ -55,15 +55,15 @@ book-check: ## look at every page of the book in headless Chromium (needs make b
 report-check: setup ## reports in headless Chromium (needs chromium, node, npm)
 	@scripts/report-check.sh
 
-cuda: setup ## release build for NVIDIA cards, no card needed (about 10 minutes)
+cuda: setup ## release build for NVIDIA GPUs, no GPU needed (about 10 minutes)
 	scripts/cuda-toolkit.sh $(CUDA_PREFIX)
 	source $(CUDA_PREFIX)/env.sh && NVCC=$(CUDA_PREFIX)/bin/nvcc-lite \
 	    cargo build --release --features cudnn --target-dir target-cuda
 
-cuda-bundle: cuda ## one archive for a machine with a card, no Rust and no network
+cuda-bundle: cuda ## one archive for a machine with a GPU, no Rust and no network
 	source $(CUDA_PREFIX)/env.sh && NVCC=$(CUDA_PREFIX)/bin/nvcc-lite scripts/cuda-bundle.sh target-cuda
 
-cuda-pretend: cuda ## run the CUDA build on a pretended card: candle's kernels on the processor (about 10 minutes)
+cuda-pretend: cuda ## run the CUDA build on a pretended GPU: candle's kernels on the CPU (about 10 minutes)
 	scripts/cuda-pretend.sh $(CUDA_PREFIX) target-cuda
 
 cuda-check: setup ## type-check the CUDA code, no CUDA needed

@@ -58,6 +58,10 @@ mod laws {}
 mod objective_and_loop {}
 
 #[cfg(doctest)]
+#[doc = include_str!("src/extending.md")]
+mod extending {}
+
+#[cfg(doctest)]
 #[doc = include_str!("src/metrics.md")]
 mod metrics {}
 

@@ -21,5 +21,5 @@ fi
 
 echo "$(date -u '+%Y-%m-%d %H:%M UTC'), commit $(git rev-parse --short HEAD 2>/dev/null || echo none), $(uname -sr)"
 awk -F': ' '/^model name/ { print $2; exit }' /proc/cpuinfo 2>/dev/null || true
-echo "$(nproc) processors, load $(cut -d' ' -f1-3 /proc/loadavg 2>/dev/null || echo unknown)"
+echo "$(nproc) CPUs, load $(cut -d' ' -f1-3 /proc/loadavg 2>/dev/null || echo unknown)"
 cargo bench --bench side_by_side -- ${python:+--python "$python"} "$@"

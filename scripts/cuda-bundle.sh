@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # usage: cuda-bundle.sh TARGET
 # Packs what `make cuda` built in TARGET, with benchmarks and what they need, into TARGET/sadm-cuda.tar.xz: it runs
-# on a machine that has a card and its driver, but no network and no Rust. See run.sh in it.
+# on a machine that has a GPU and its driver, but no network and no Rust. See run.sh in it.
 set -euo pipefail
 
 target=$(realpath "${1:?usage: cuda-bundle.sh TARGET}")
@@ -39,5 +39,5 @@ tar -C "$target" -cf - sadm-cuda | xz -T0 -6 >"$archive.part"
 mv "$archive.part" "$archive"
 size=$(stat -c %s "$archive")
 ((size <= limit)) || { echo "cuda-bundle: $archive has $size bytes, more than $limit" >&2; exit 1; }
-echo "cuda-bundle: $archive, $((size / 1024)) KiB. Where the card is:"
+echo "cuda-bundle: $archive, $((size / 1024)) KiB. Where the GPU is:"
 echo "    tar xf sadm-cuda.tar.xz && sadm-cuda/run.sh"

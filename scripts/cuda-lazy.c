@@ -1,5 +1,5 @@
 /* One library of CUDA's, found when it is first called and not when the program starts: so a program built for
-   cards also starts where no driver is. cuda-toolkit.sh compiles this once for each library, with
+   GPUs also starts where no driver is. cuda-toolkit.sh compiles this once for each library, with
 
      SONAME   the library's name at run time, "libcuda.so.1"
      MISSING  what its functions return where it is missing: an error that its callers know
@@ -37,7 +37,7 @@ static void *library(void) {
     static void *found;
     static int said;
     if (!found) found = dlopen(SONAME, RTLD_LAZY | RTLD_GLOBAL);
-    /* Without a driver there is no card, and the program says so itself. */
+    /* Without a driver there is no GPU, and the program says so itself. */
     if (!found && !said++ && MISSING != 100) fprintf(stderr, "sadm: %s is not on this machine's library path%s\n", SONAME, WITHOUT);
     return found;
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # usage: cuda-pretend.sh TOOLKIT TARGET
-# Runs what `make cuda` built in TARGET on a pretended card (scripts/pretend): every quantity in every element type, with cuDNN and our
-# kernels and without, a few steps of two presets in f32 and bf16, beside the same steps on the processor. CASES=64 says how much.
+# Runs what `make cuda` built in TARGET on a pretended GPU (scripts/pretend): every quantity in every element type, with cuDNN and our
+# kernels and without, a few steps of two presets in f32 and bf16, beside the same steps on the CPU. CASES=64 says how much.
 set -euo pipefail
 
 toolkit=${1:?usage: cuda-pretend.sh TOOLKIT TARGET}
@@ -19,7 +19,7 @@ mkdir -p "$without"
 ln -s "$with"/lib*.so* "$without"
 rm "$without/libcudnn.so.9"
 
-# On the card whose libraries lie in a folder, and whose convolutions and layers somebody must make.
+# On the GPU whose libraries lie in a folder, and whose convolutions and layers somebody must make.
 on() { # folder, whose convolutions, whose layers (extended regular expressions), command...
     local folder=$1 who="convolutions by $2; layers by $3" said=$target/pretended/said
     shift 3
@@ -45,7 +45,7 @@ PRETEND_WRONG=kernels on "$with" cuDNN "sadm, by candle where sadm's kernels fai
 
 options=(--set train.steps=8 --set train.batch=8 --set encoder.batch=8 --set train.log_every=1 --set sample.count=2 --set sample.steps=2)
 for preset in digits digits-dit; do
-    echo "== $preset on the processor"
+    echo "== $preset on the CPU"
     "$sadm" train --preset "$preset" --out "$runs/$preset-cpu" "${options[@]}" 2>&1 | tail -n 1
     for compute in f32 bf16; do
         on "$with" cuDNN sadm "$sadm" train --preset "$preset" --device cuda:0 --out "$runs/$preset-$compute" "${options[@]}" \
@@ -53,7 +53,7 @@ for preset in digits digits-dit; do
     done
 done
 
-# A step waits for nothing that the card was given: twice as many steps wait as often. Batches of 256 come from pinned memory.
+# A step waits for nothing that the GPU was given: twice as many steps wait as often. Batches of 256 come from pinned memory.
 # And how many kernels a step launches, with ours and without.
 small=(--set train.batch=256 --set encoder.batch=256 --set train.log_every=1 --set sample.count=2 --set sample.steps=2
     --set shadow.every=0 --set 'model.unet.channels=[4]' --set 'model.unet.attention=[]' --set model.unet.blocks=1
@@ -62,11 +62,11 @@ small=(--set train.batch=256 --set encoder.batch=256 --set train.log_every=1 --s
 counts() { # steps, whether with our kernels
     PRETEND_COUNT=1 SADM_KERNELS=$2 LD_LIBRARY_PATH=$with "$sadm" train --preset digits --device cuda:0 --out "$runs/waits-$1-$2" \
         "${small[@]}" --set train.steps="$1" 2>&1 |
-        sed -n 's/^the pretended card: \([0-9]*\) waits .*, \([0-9]*\) launches$/\1 \2/p'
+        sed -n 's/^the pretended GPU: \([0-9]*\) waits .*, \([0-9]*\) launches$/\1 \2/p'
 }
 read -r few fewer_launches < <(counts 6 on)
 read -r many launches < <(counts 12 on)
-echo "== 6 steps wait $few times for all of the card's work, 12 steps $many times"
+echo "== 6 steps wait $few times for all of the GPU's work, 12 steps $many times"
 [[ -n $few && $few == "$many" ]] || { echo "cuda-pretend: a step waits" >&2; exit 1; }
 read -r _ fewer_launches_off < <(counts 6 off)
 read -r _ launches_off < <(counts 12 off)
@@ -87,8 +87,8 @@ for preset in ["digits", "digits-dit", "waits-12"]:
     for run, allowed in runs:
         here, there = losses(f"{preset}-cpu"), losses(f"{preset}-{run}")
         worst = max(abs(a - b) / abs(a) for a, b in zip(here, there, strict=True))
-        print(f"{preset} in {run}: {len(here)} losses, at most {worst:.1e} from the processor's, allowed {allowed:g}")
+        print(f"{preset} in {run}: {len(here)} losses, at most {worst:.1e} from the CPU's, allowed {allowed:g}")
         if not worst <= allowed:
             sys.exit("cuda-pretend: that is too far")
 END
-echo "cuda-pretend: all of it holds; on a card itself nothing was run"
+echo "cuda-pretend: all of it holds; on a GPU itself nothing was run"

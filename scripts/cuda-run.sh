@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # usage: run.sh [OUT]
-# On a machine with an NVIDIA card: holds every quantity against the reference on the card, trains presets on it,
+# On a machine with an NVIDIA GPU: holds every quantity against the reference on the GPU, trains presets on it,
 # and times the program beside PyTorch where python3 has it. Results go to OUT (default: results, beside this file).
-# CASES=10000, STEPS=200 and BENCH='' (what to time; everything) say how much; ONLY='verify train-digits' does only the steps whose names begin so, for a card
-# that is lent by the minute; DEVICE=cuda:0 says where. Without a card the program says so and computes on the processor. With SADM_DATA_DIR, the presets mnist and cifar10 are trained too where their files are there.
+# CASES=10000, STEPS=200 and BENCH='' (what to time; everything) say how much; ONLY='verify train-digits' does only the steps whose names begin so, for a GPU
+# that is lent by the minute; DEVICE=cuda:0 says where. Without a GPU the program says so and computes on the CPU. With SADM_DATA_DIR, the presets mnist and cifar10 are trained too where their files are there.
 set -uo pipefail
 
 here=$(realpath "$(dirname "$(readlink -f "$0")")")
@@ -37,7 +37,7 @@ step() { # name, command...
     { echo "\$ $*"; date -u +%FT%TZ; time "$@"; } >"$out/$name.log" 2>&1 || failed+=("$name")
     kill "$watch" 2>/dev/null
     wait "$watch" 2>/dev/null
-    sort -n "$out/memory" | tail -n 1 | sed 's/$/ MiB of the card were in use at most (looked at every 0.2 s)/' >>"$out/$name.log"
+    sort -n "$out/memory" | tail -n 1 | sed 's/$/ MiB of the GPU were in use at most (looked at every 0.2 s)/' >>"$out/$name.log"
     tail -n 7 "$out/$name.log"
 }
 
@@ -59,10 +59,10 @@ for preset in "${presets[@]}"; do
             --out "$out/runs/$preset-$compute" --set train.steps="$steps" --set train.compute="$compute"
     done
 done
-# Beside PyTorch, on the card and on the processors of this machine.
+# Beside PyTorch, on the GPU and on the CPUs of this machine.
 python=$(python3 -c 'import sys, torch; print(sys.executable)' 2>/dev/null)
-step side-by-side-card "$here/bin/bench-side_by_side" --bench --device "$device" ${python:+--python "$python" --compile} "${bench[@]}"
-step side-by-side-card-composed env SADM_KERNELS=off "$here/bin/bench-side_by_side" --bench --device "$device" "${bench[@]}"
+step side-by-side-gpu "$here/bin/bench-side_by_side" --bench --device "$device" ${python:+--python "$python" --compile} "${bench[@]}"
+step side-by-side-gpu-composed env SADM_KERNELS=off "$here/bin/bench-side_by_side" --bench --device "$device" "${bench[@]}"
 step side-by-side "$here/bin/bench-side_by_side" --bench ${python:+--python "$python"} "${bench[@]}"
 step growth "$here/bin/bench-growth" --bench
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # usage: cuda-toolkit.sh PREFIX
-# A CUDA 13.0 toolkit that compiles and links (no card, no root, about 1 GB): the compiler from NVIDIA's wheels
+# A CUDA 13.0 toolkit that compiles and links (no GPU, no root, about 1 GB): the compiler from NVIDIA's wheels
 # on PyPI, and for the linker archives that find the machine's own libraries at run time. Quick when done.
 set -euo pipefail
 

@@ -3,6 +3,8 @@
 mod ablate;
 mod classes;
 mod evaluate;
+mod extending;
+mod format_1;
 #[path = "../gpu/tests/evaluation/hashed.rs"]
 #[expect(dead_code, reason = "images are the other test's")]
 mod hashed;

@@ -1,29 +1,10 @@
-//! `--help`, usage errors, and pipes that close early.
+//! Usage errors, and pipes that close early.
 
 use std::process::Stdio;
 
 use predicates::str::contains;
 
 use crate::support::sadm;
-
-#[test]
-fn every_command_answers_help_with_an_example() {
-    sadm()
-        .arg("--help")
-        .assert()
-        .success()
-        .stdout(contains("sadm train --preset digits"));
-    for command in [
-        "train", "sample", "evaluate", "report", "sweep", "ablate", "verify", "oracle", "theory",
-    ] {
-        sadm()
-            .args([command, "--help"])
-            .assert()
-            .success()
-            .stdout(contains(format!("  sadm {command} ")))
-            .stdout(contains("Example"));
-    }
-}
 
 #[test]
 fn a_usage_error_exits_with_2_and_names_the_argument() {

@@ -179,7 +179,8 @@ impl Files {
     }
 }
 
-fn copied(from: &Path, to: &Path) {
+/// Copies a folder with all that is in it.
+pub fn copied(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder");
     for entry in fs::read_dir(from).expect("a folder") {
         let entry = entry.expect("an entry");

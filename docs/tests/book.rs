@@ -716,8 +716,8 @@ fn a_function_that_does_not_exist_is_noticed() {
     assert_eq!(missing, ["sadm_theory::fin"]);
 }
 
-#[test]
-fn relative_links_lead_somewhere() {
+/// The documents outside the book.
+fn documents() -> Vec<PathBuf> {
     let mut paths = files(&root().join("docs/measurements"), "md");
     paths.extend(
         [
@@ -728,7 +728,55 @@ fn relative_links_lead_somewhere() {
         ]
         .map(|f| root().join(f)),
     );
-    for path in paths {
+    paths
+}
+
+/// Files and folders of the repository that a text names in back ticks and that do not exist.
+fn missing_files(text: &str) -> Vec<&str> {
+    const FOLDERS: [&str; 9] = [
+        "benches",
+        "docs",
+        "examples",
+        "fixtures",
+        "gpu",
+        "reference",
+        "scripts",
+        "tests",
+        "theory",
+    ];
+    let named = text.split('`').skip(1).step_by(2).filter(|span| {
+        let (first, rest) = span.split_once('/').unwrap_or_default();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+        FOLDERS.contains(&first) && !rest.is_empty() && rest.chars().all(plain)
+    });
+    named
+        .filter(|path| !path.contains("NAME") && !root().join(path).exists())
+        .filter(|path| !path.starts_with("docs/book"))
+        .collect()
+}
+
+#[test]
+fn files_named_in_the_documents_exist() {
+    let paths = chapters().into_iter().chain(documents());
+    for (path, text) in with_text(paths.collect()) {
+        // What has been says where things lay then.
+        if !path.ends_with("CHANGELOG.md") {
+            let missing = missing_files(&text);
+            assert!(missing.is_empty(), "{}: {missing:?}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_file_that_does_not_exist_is_noticed() {
+    let text =
+        "`docs/lib.rs`, `docs/book/index.html`, `tests/NAME.rs`, `gpu/src/none.rs`, docs/none";
+    assert_eq!(missing_files(text), ["gpu/src/none.rs"]);
+}
+
+#[test]
+fn relative_links_lead_somewhere() {
+    for path in documents() {
         let (file, text) = (path.display(), read(&path));
         for piece in text.split("](").skip(1) {
             let Some((link, _)) = piece.split_once(')') else {

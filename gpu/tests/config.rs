@@ -9,6 +9,9 @@ fn presets_are_valid_and_survive_being_written_and_read() {
         let again = Config::from_toml(&config.to_toml(), "written").expect("valid");
         assert_eq!(config, again, "{}", preset.name);
     }
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/presets");
+    let files = std::fs::read_dir(folder).expect("a folder").count();
+    assert_eq!(PRESETS.len(), files, "a file of {folder} is no preset");
 }
 
 #[test]
@@ -29,6 +32,41 @@ fn any_key_can_be_set() {
     ] {
         assert!(text.contains(line), "no `{line}` in\n{text}");
     }
+}
+
+/// Every dotted key below `table` with its value.
+fn leaves(table: &toml::Table, before: &str, found: &mut Vec<(String, toml::Value)>) {
+    for (key, value) in table {
+        let path = format!("{before}{key}");
+        match value {
+            toml::Value::Table(inner) => leaves(inner, &format!("{path}."), found),
+            value => found.push((path, value.clone())),
+        }
+    }
+}
+
+#[test]
+fn every_key_refuses_what_is_outside_its_domain() {
+    let table = Config::default().to_toml().parse().expect("TOML");
+    let mut keys = Vec::new();
+    leaves(&table, "", &mut keys);
+    for (key, value) in &keys {
+        let outside = match value {
+            // Any text may be a path.
+            _ if key == "data.dir" => continue,
+            toml::Value::Float(_) => "nan",
+            toml::Value::Integer(_) => "-1",
+            toml::Value::String(_) => "no-such-choice",
+            toml::Value::Boolean(_) => "3",
+            _ => "[-1]",
+        };
+        let set = format!("{key}={outside}");
+        let refusal = Config::default().with_set(&set);
+        let message = refusal.expect_err(&set).to_string();
+        let last = key.rsplit('.').next().unwrap_or(key);
+        assert!(message.contains(last), "`{set}`: {message}");
+    }
+    assert!(keys.len() > 80, "{} keys", keys.len());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # usage: build.sh TOOLKIT FOLDER
-# The libraries of a pretended card (card.cpp) in FOLDER, under the names that CUDA's have at run time; with candle's kernels, as cargo
-# fetched them, and our own, compiled for the processor. TOOLKIT is what cuda-toolkit.sh made: its headers know half precision.
+# The libraries of a pretended GPU (gpu.cpp) in FOLDER, under the names that CUDA's have at run time; with candle's kernels, as cargo
+# fetched them, and our own, compiled for the CPU. TOOLKIT is what cuda-toolkit.sh made: its headers know half precision.
 set -euo pipefail
 
 toolkit=${1:?usage: build.sh TOOLKIT FOLDER}/include
@@ -40,7 +40,7 @@ done
 for file in "$here"/../../gpu/kernels/*.cu; do
     kernel "$(dirname "$(realpath "$file")")" "$(basename "$file" .cu)"
 done
-"${compile[@]}" -Wall -Wextra -c -o "$folder/card.o" "$here/card.cpp"
+"${compile[@]}" -Wall -Wextra -c -o "$folder/gpu.o" "$here/gpu.cpp"
 # The same helpers are in each kernel file.
 g++ -shared -Wl,--allow-multiple-definition -o "$folder/libpretended.so" "$folder"/*.o
 for name in libcuda.so.1 libcublas.so.13 libcublasLt.so.13 libcurand.so.10 libnvrtc.so.13 libcudnn.so.9; do

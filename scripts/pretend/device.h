@@ -1,5 +1,5 @@
-// What a kernel of candle's finds on the pretended card: CUDA's built-in variables, barriers, shuffles and functions, for a
-// C++ compiler of the host. Included before each kernel file; `card.cpp` runs what it registers.
+// What a kernel of candle's finds on the pretended GPU: CUDA's built-in variables, barriers, shuffles and functions, for a
+// C++ compiler of the host. Included before each kernel file; `gpu.cpp` runs what it registers.
 #pragma once
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
-// A card that is not there: CUDA's driver, cuBLAS, cuRAND and cuDNN as far as sadm calls them, on the processor. It runs candle's
+// A GPU that is not there: CUDA's driver, cuBLAS, cuRAND and cuDNN as far as sadm calls them, on the CPU. It runs candle's
 // kernels and our own, compiled for the host (build.sh), one thread after the other, and does what it is told at once, but for copies
-// with pinned memory: no speed is like a card's. What it shows is whether the right functions are called with the right sizes and
+// with pinned memory: no speed is like a GPU's. What it shows is whether the right functions are called with the right sizes and
 // numbers, and whether somebody waits for what is not there yet.
 #include <cstdio>
 #include <deque>
@@ -25,7 +25,7 @@ namespace {
 constexpr Status WRONG = 1;  // CUDA_ERROR_INVALID_VALUE
 
 Status refuse(const char *what) {
-    fprintf(stderr, "the pretended card: %s\n", what);
+    fprintf(stderr, "the pretended GPU: %s\n", what);
     return WRONG;
 }
 }  // namespace
@@ -170,13 +170,13 @@ void add(const char *name, Call call) { kernels()[name] = {name, call, 0}; }
 }  // namespace pretend
 
 namespace {
-// PRETEND_COUNT=1: says at the end how often the card was waited for and how many kernels it ran; PRETEND_COUNT=kernels: also which.
+// PRETEND_COUNT=1: says at the end how often the GPU was waited for and how many kernels it ran; PRETEND_COUNT=kernels: also which.
 unsigned long waits = 0, launches = 0;
 void tell() {
     if (!strcmp(getenv("PRETEND_COUNT"), "kernels"))
         for (auto &[name, kernel] : pretend::kernels())
             if (kernel.launches) fprintf(stderr, "%8lu %s\n", kernel.launches, name.c_str());
-    fprintf(stderr, "the pretended card: %lu waits for all of its work, %lu launches\n", waits, launches);
+    fprintf(stderr, "the pretended GPU: %lu waits for all of its work, %lu launches\n", waits, launches);
 }
 void count(unsigned long &what) {
     static const bool asked = getenv("PRETEND_COUNT") && !atexit(tell);
@@ -199,7 +199,7 @@ Status cuModuleUnload(Handle) { return 0; }
 Status cuModuleGetFunction(Handle *function, Handle, const char *name) {
     auto found = pretend::kernels().find(name);
     if (found == pretend::kernels().end()) {
-        fprintf(stderr, "the pretended card: no kernel is called %s\n", name);
+        fprintf(stderr, "the pretended GPU: no kernel is called %s\n", name);
         return 500;  // CUDA_ERROR_NOT_FOUND
     }
     *function = &found->second;
@@ -288,8 +288,8 @@ Status cuMemcpyDtoDAsync_v2(Address to, Address from, size_t size, Handle) {
     return memcpy(reinterpret_cast<void *>(to), reinterpret_cast<void *>(from), size), 0;
 }
 
-// ---- Copies between the card and the processor. Those with pinned memory are under way until somebody waits for them: what was
-// to arrive is NaN until then, and what was to be sent must still be there. All others wait for all that the card was given.
+// ---- Copies between the GPU and the CPU. Those with pinned memory are under way until somebody waits for them: what was
+// to arrive is NaN until then, and what was to be sent must still be there. All others wait for all that the GPU was given.
 
 }  // extern "C"
 
@@ -297,7 +297,7 @@ namespace {
 struct Copy {
     uint64_t number;
     char *host;
-    std::vector<char> bytes;  // as they are on the card's side
+    std::vector<char> bytes;  // as they are on the GPU's side
     bool arrives;
 };
 struct Event {
@@ -322,7 +322,7 @@ void deliver(uint64_t last) {
         if (copy.arrives)
             memcpy(copy.host, copy.bytes.data(), copy.bytes.size());
         else if (memcmp(copy.host, copy.bytes.data(), copy.bytes.size()))
-            stop("pinned memory was written while the card read it");
+            stop("pinned memory was written while the GPU read it");
         under_way.pop_front();
     }
 }
@@ -363,7 +363,7 @@ Status cuMemHostAlloc(void **address, size_t size, unsigned) {
 Status cuMemFreeHost(void *address) {
     const std::lock_guard<std::mutex> held(of_copies);
     for (auto &copy : under_way)
-        if (copy.host == address) stop("pinned memory was freed while the card was at it");
+        if (copy.host == address) stop("pinned memory was freed while the GPU was at it");
     pinned.erase(static_cast<char *>(address));
     return free(address), 0;
 }
@@ -384,7 +384,7 @@ Status cuMemcpyDtoHAsync_v2(void *to, Address from, size_t size, Handle) {
     return memset(to, 0xff, size), 0;
 }
 
-// ---- cuRAND: only there. sadm draws on the processor.
+// ---- cuRAND: only there. sadm draws on the CPU.
 
 Status curandCreateGenerator(Handle *generator, int) { return *generator = reinterpret_cast<Handle>(4), 0; }
 Status curandSetPseudoRandomGeneratorSeed(Handle, unsigned long long) { return 0; }
