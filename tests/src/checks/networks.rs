@@ -14,7 +14,7 @@ use sadm_gpu::{
 };
 use sadm_reference::{
     bound::Tracked,
-    network::{Condition, Denoiser, Dit, Encoder, Head, NetworkError, Pass, UNet},
+    network::{Condition, Denoiser, DitSmall, Encoder, Head, NetworkError, Pass, UNet},
 };
 
 use crate::{
@@ -85,8 +85,8 @@ pub(crate) fn gpu_unet(network: &UNet, at: Builder) -> Result<gpu::UNet> {
     Ok(gpu::UNet::new(&config, at)?)
 }
 
-fn dit(classes: bool) -> Dit {
-    Dit {
+fn dit(classes: bool) -> DitSmall {
+    DitSmall {
         in_channels: 1,
         size: 4,
         patch: 2,
@@ -99,7 +99,7 @@ fn dit(classes: bool) -> Dit {
     }
 }
 
-fn gpu_dit(network: &Dit, at: Builder) -> Result<gpu::Dit> {
+fn gpu_dit(network: &DitSmall, at: Builder) -> Result<gpu::Dit> {
     let config = gpu::DitConfig {
         in_channels: network.in_channels,
         size: network.size,
@@ -304,8 +304,9 @@ fn reference_pass(kind: Kind, case: &Case, rounding: Option<&dyn Fn(f64) -> f64>
     let (parameters, x, g) = (parameters_of(case), case.get("x")?, case.get("g")?);
     let labels = labels(case)?;
     let condition = Condition {
-        c_noise: case.get_numbers("c_noise")?,
+        noise: case.get_numbers("c_noise")?,
         labels: labels.as_deref(),
+        augment: None,
     };
     let denoiser = |network: &dyn Denoiser| match rounding {
         None => network.forward_backward(&parameters, x, condition, g),

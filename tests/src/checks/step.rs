@@ -242,8 +242,9 @@ fn whole_step(case: &Case, arithmetic: &Arithmetic<'_>) -> Result<Values> {
     let labels = labels(case)?;
     let noise: Vec<f64> = c.iter().map(|c| c.noise).collect();
     let condition = Condition {
-        c_noise: &noise,
+        noise: &noise,
         labels: Some(&labels),
+        augment: None,
     };
     let input = arithmetic.round(scaled(&x_t, &c, |c| c.input));
     let pass = |g: &ArrayD<f64>| match arithmetic {
