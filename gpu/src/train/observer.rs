@@ -5,7 +5,8 @@
 use crate::Result;
 use crate::forward::schedule::Schedule;
 use crate::objective::denoising::Weight;
-use crate::objective::parametrisation::{Coefficients, Parametrisation};
+use crate::objective::parametrisation::Parametrisation;
+use crate::objective::preconditioner::{Coefficients, NoiseCondition};
 use crate::structure::{Eta, StructureOptions};
 use candle_core::Tensor;
 
@@ -40,6 +41,8 @@ pub struct DenoisingObservation<'a> {
     pub schedule: Schedule,
     /// What the network predicts.
     pub parametrisation: Parametrisation,
+    /// What it is told as noise level.
+    pub noise: NoiseCondition,
     /// σ_d of the preconditioning and of the EDM weight.
     pub sigma_data: f64,
     /// Kind of the denoising weight.

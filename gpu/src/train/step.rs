@@ -4,9 +4,10 @@ use crate::config::Config;
 use crate::features::Encoder;
 use crate::forward::diffuse;
 use crate::forward::schedule::Schedule;
-use crate::network::Denoiser;
+use crate::network::{Mode, Network};
 use crate::objective::denoising::{Weight, denoising_loss};
-use crate::objective::parametrisation::{self, Parametrisation};
+use crate::objective::parametrisation::Parametrisation;
+use crate::objective::preconditioner::{self, NoiseCondition, Preconditioner};
 use crate::run::phases::Phase;
 use crate::structure::{Eta, Relation, StructureOptions, structural_loss};
 use crate::{Error, Result};
@@ -33,6 +34,8 @@ pub struct Objective {
     pub schedule: Schedule,
     /// What the network predicts.
     pub parametrisation: Parametrisation,
+    /// What it is told as noise level.
+    pub noise: NoiseCondition,
     /// w(λ_t).
     pub weight: Weight,
     /// σ_d.
@@ -46,8 +49,18 @@ impl Objective {
         Self {
             schedule: o.schedule,
             parametrisation: o.parametrisation,
+            noise: o.noise_condition,
             weight: o.weight,
             sigma_data: o.sigma_data,
+        }
+    }
+
+    /// What stands between x_t and the denoiser's network.
+    pub fn preconditioner(&self) -> Preconditioner {
+        Preconditioner {
+            parametrisation: self.parametrisation,
+            noise: self.noise,
+            sigma_data: self.sigma_data,
         }
     }
 }
@@ -87,7 +100,7 @@ pub struct Prediction {
     /// α_t x_0 + σ_t ε.
     pub x_t: Tensor,
     /// x̂, with the network's output and the coefficients around it.
-    pub answer: parametrisation::Prediction,
+    pub answer: preconditioner::Prediction,
 }
 
 /// The structural loss of a batch, with what led to it.
@@ -166,11 +179,7 @@ fn probed(x: &Tensor, slot: Option<&mut Option<Var>>) -> Result<Tensor> {
 }
 
 /// x̂ for a batch, by a denoiser inside its preconditioner.
-pub fn predict(
-    denoiser: &dyn Denoiser,
-    objective: &Objective,
-    batch: &Batch,
-) -> Result<Prediction> {
+pub fn predict(denoiser: &dyn Network, objective: &Objective, batch: &Batch) -> Result<Prediction> {
     let schedule = objective.schedule;
     let alpha: Vec<f64> = batch.t.iter().map(|&t| schedule.alpha(t)).collect();
     let sigma: Vec<f64> = batch.t.iter().map(|&t| schedule.sigma(t)).collect();
@@ -181,21 +190,15 @@ pub fn predict(
 
 /// x̂ for noised images.
 pub fn answer(
-    denoiser: &dyn Denoiser,
+    denoiser: &dyn Network,
     objective: &Objective,
     x_t: &Tensor,
     t: &[f64],
     labels: Option<&[u32]>,
-) -> Result<parametrisation::Prediction> {
-    parametrisation::predict(
-        denoiser,
-        x_t,
-        t,
-        objective.schedule,
-        objective.parametrisation,
-        objective.sigma_data,
-        labels,
-    )
+) -> Result<preconditioner::Prediction> {
+    let times = (objective.schedule, t);
+    let preconditioner = objective.preconditioner();
+    preconditioner.denoise(denoiser, x_t, times, labels, Mode::Evaluate)
 }
 
 fn structure(
@@ -226,7 +229,7 @@ fn structure(
 
 /// What θ descends (SADM Eq. 6 and 10) `[eq:minimax]`: L + λS with Ψ from `encoder`, whose parameters the caller has frozen.
 pub fn theta_losses(
-    denoiser: &dyn Denoiser,
+    denoiser: &dyn Network,
     encoder: Option<&Encoder>,
     objective: &Objective,
     term: &StructureTerm,
@@ -269,7 +272,7 @@ pub fn theta_losses(
 
 /// What φ descends (SADM Eq. 9) `[eq:minimax]`: −S, with x̂ a constant, so that no gradient reaches θ `[eq:players-gradients]`.
 pub fn phi_losses(
-    denoiser: &dyn Denoiser,
+    denoiser: &dyn Network,
     encoder: &Encoder,
     objective: &Objective,
     term: &StructureTerm,

@@ -60,6 +60,7 @@ impl Trainer {
                 denoising: Some(DenoisingObservation {
                     schedule: self.objective.schedule,
                     parametrisation: self.objective.parametrisation,
+                    noise: self.objective.noise,
                     sigma_data: self.objective.sigma_data,
                     weight: self.objective.weight,
                     t: &batch.t,

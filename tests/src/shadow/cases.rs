@@ -98,6 +98,7 @@ fn denoise<'a>(o: &DenoisingObservation<'a>) -> Result<Found<'a>> {
         .tensor("network", Place::array(o.network_out)?)
         .numbers("t", o.t.to_vec())
         .text("schedule", o.schedule.name())
+        .text("noise", o.noise.name())
         .number("sigma_data", o.sigma_data);
     Ok((format!("denoise.{}", o.parametrisation.name()), case, o.x_t))
 }

@@ -12,6 +12,7 @@ use sadm_reference::{
     bound::{self, Precision, Tracked},
     denoise::{self, Weight},
     distance::Distance,
+    parametrisation::Preconditioner,
     relation::Relation,
     schedule::ScheduleKind,
     structure::{EtaKind, StructureOptions},
@@ -188,13 +189,17 @@ fn judge_denoising(o: &DenoisingObservation<'_>, found: &mut Found) -> Result<()
 
     let w = weight_bound(weight_of(o)?, schedule, o.t, host)?;
     found.add("w", &list(o.weights), &w, &w);
-    let kind = o.parametrisation.name().parse().map_err(Error::reference)?;
-    let c = denoiser_coefficients(kind, schedule, o.t, o.sigma_data, true)?;
+    let around = Preconditioner {
+        parametrisation: o.parametrisation.name().parse().map_err(Error::reference)?,
+        noise: o.noise.name().parse().map_err(Error::reference)?,
+        sigma_data: o.sigma_data,
+    };
+    let c = denoiser_coefficients(&around, schedule, o.t, true)?;
     for (name, bound, of) in [
         (
             "skip",
             &c.skip,
-            (|c| c.skip) as fn(&sadm_gpu::objective::parametrisation::Coefficients) -> f64,
+            (|c| c.skip) as fn(&sadm_gpu::objective::preconditioner::Coefficients) -> f64,
         ),
         ("out", &c.out, |c| c.out),
         ("input", &c.input, |c| c.input),
@@ -321,12 +326,16 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    use crate::{checks::networks, generators::seeded_normal};
+    use crate::{
+        checks::networks::{self, Small},
+        generators::seeded_normal,
+    };
     use candle_core::Device;
     use sadm_gpu::{
         forward::schedule::Schedule,
         objective::denoising::Weight as GpuWeight,
         objective::parametrisation::Parametrisation,
+        objective::preconditioner::NoiseCondition,
         params::Params,
         train::{
             observer::Player,
@@ -357,14 +366,12 @@ mod tests {
                 Params::new(&Device::Cpu, dtype, 1),
                 Params::new(&Device::Cpu, dtype, 2),
             );
-            let (unet, encoder) = (networks::unet(true, true), networks::encoder());
-            networks::gpu_unet(&unet, theta.builder()).expect("the network exists");
+            let (unet, encoder) = (Small::of("unet").expect("it is known"), networks::encoder());
+            unet.gpu(theta.builder()).expect("the network exists");
             networks::gpu_encoder(&encoder, phi.builder()).expect("the network exists");
             // Training starts with an output of zero, where nothing could go wrong.
-            let shapes =
-                sadm_reference::network::Denoiser::parameter_shapes(&unet).expect("it is possible");
-            networks::load(&theta, &networks::parameters(3, &shapes), &place)
-                .expect("the same names");
+            let own = unet.parameters(3).expect("it is possible");
+            networks::load(&theta, &own, &place).expect("the same names");
             let shapes = encoder.parameter_shapes().expect("it is possible");
             networks::load(&phi, &networks::parameters(4, &shapes), &place)
                 .expect("the same names");
@@ -372,6 +379,7 @@ mod tests {
                 objective: Objective {
                     schedule: Schedule::VpLinear,
                     parametrisation: Parametrisation::Edm,
+                    noise: NoiseCondition::LogSigma,
                     weight: GpuWeight::Edm,
                     sigma_data: 0.5,
                 },
@@ -398,7 +406,8 @@ mod tests {
 
         /// The update of θ, looked at by a fresh shadow after `spoil`.
         fn theta(&self, spoil: impl Fn(&mut Observed), folder: Option<PathBuf>) -> Verdict {
-            let network = networks::gpu_unet(&networks::unet(true, true), self.theta.builder())
+            let network = (Small::of("unet").expect("it is known"))
+                .gpu(self.theta.builder())
                 .expect("it exists");
             let psi =
                 networks::gpu_encoder(&networks::encoder(), self.phi.frozen()).expect("it exists");
@@ -443,7 +452,7 @@ mod tests {
     struct Observed {
         x_t: Tensor,
         network_out: Tensor,
-        coefficients: Vec<sadm_gpu::objective::parametrisation::Coefficients>,
+        coefficients: Vec<sadm_gpu::objective::preconditioner::Coefficients>,
         x_hat: Tensor,
         weights: Vec<f64>,
         loss: f64,
@@ -462,6 +471,7 @@ mod tests {
             let denoising = (player == Player::Theta).then_some(DenoisingObservation {
                 schedule: o.schedule,
                 parametrisation: o.parametrisation,
+                noise: o.noise,
                 sigma_data: o.sigma_data,
                 weight: o.weight,
                 t: &step.batch.t,
@@ -537,7 +547,8 @@ mod tests {
     #[test]
     fn a_right_ascent_passes() {
         let step = cosine();
-        let network = networks::gpu_unet(&networks::unet(true, true), step.theta.frozen())
+        let network = (Small::of("unet").expect("it is known"))
+            .gpu(step.theta.frozen())
             .expect("it exists");
         let psi =
             networks::gpu_encoder(&networks::encoder(), step.phi.builder()).expect("it exists");
