@@ -20,7 +20,7 @@ use std::process::Command;
 use candle_core::Device;
 use clock::Clock;
 use ours::Work;
-use sadm::gpu::config::{Config, ModelKind};
+use sadm::gpu::config::Config;
 use sadm::gpu::data::ImageKind;
 
 /// A bench says what failed and stops.
@@ -37,41 +37,43 @@ const SERIES: [Series; 8] = [
     Series {
         name: "U-Net step, |B|",
         values: &[8, 16, 32, 64, 128, 256],
-        make: |n| step("digits", 8, |config| config.train.batch = n),
+        make: |n| step("digits", 8, &[format!("train.batch={n}")]),
     },
     Series {
         name: "DiT step, |B|",
         values: &[8, 16, 32, 64, 128, 256],
-        make: |n| step("digits-dit", 8, |config| config.train.batch = n),
+        make: |n| step("digits-dit", 8, &[format!("train.batch={n}")]),
     },
     Series {
         name: "U-Net step, image side",
         values: &[8, 16, 32, 64],
-        make: |side| step("digits", side, |config| config.train.batch = 8),
+        make: |side| step("digits", side, &["train.batch=8".to_owned()]),
     },
     Series {
         name: "DiT step, image side",
         values: &[8, 16, 32, 64],
-        make: |side| step("digits-dit", side, |config| config.train.batch = 8),
+        make: |side| step("digits-dit", side, &["train.batch=8".to_owned()]),
     },
     Series {
         name: "U-Net step, blocks",
         values: &[1, 2, 4, 8],
         make: |blocks| {
-            step("digits", 8, |config| {
-                config.train.batch = 32;
-                config.model.unet.blocks = blocks;
-            })
+            step(
+                "digits",
+                8,
+                &[BATCH.to_owned(), format!("model.unet.blocks={blocks}")],
+            )
         },
     },
     Series {
         name: "DiT step, depth",
         values: &[2, 4, 8, 16],
         make: |depth| {
-            step("digits-dit", 8, |config| {
-                config.train.batch = 32;
-                config.model.dit.depth = depth;
-            })
+            step(
+                "digits-dit",
+                8,
+                &[BATCH.to_owned(), format!("model.dit-small.depth={depth}")],
+            )
         },
     },
     Series {
@@ -86,13 +88,11 @@ const SERIES: [Series; 8] = [
     },
 ];
 
-fn step(preset: &str, size: usize, change: impl Fn(&mut Config)) -> Outcome<Work> {
-    let mut config = Config::preset(preset)?;
-    change(&mut config);
-    debug_assert!(matches!(
-        config.model.kind,
-        ModelKind::Unet | ModelKind::Dit
-    ));
+/// The batch of the series over depth.
+const BATCH: &str = "train.batch=32";
+
+fn step(preset: &str, size: usize, sets: &[String]) -> Outcome<Work> {
+    let config = Config::preset(preset)?.with_sets(sets.iter().map(String::as_str))?;
     let image = ImageKind {
         channels: 1,
         size,

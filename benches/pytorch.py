@@ -170,7 +170,7 @@ class DitBlock(nn.Module):
         return x + gate2[:, None] * self.mlp(modulated_norm(x, scale2, shift2))
 
 
-class Dit(nn.Module):
+class DitSmall(nn.Module):
     def __init__(self, c, image):
         super().__init__()
         dim, self.patch = c["dim"], c["patch"]
@@ -235,7 +235,7 @@ class Step:
 
     def __init__(self, what, compiled):
         image, self.batch = what["image"], what["batch"]
-        make = {"unet": UNet, "dit": Dit}[what["kind"]]
+        make = {"unet": UNet, "dit-small": DitSmall}[what["kind"]]
         self.net = make(what["network"], image)
         self.encoder = Encoder(what["encoder"], image).requires_grad_(False)
         self.parameters = sum(p.numel() for p in self.net.parameters())

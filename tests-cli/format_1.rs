@@ -80,15 +80,17 @@ fn a_run_of_format_1_goes_on_to_its_end() {
 fn the_tensors_of_format_1_are_those_of_its_files() {
     let at = fixture().join(format!("checkpoints/{STEP:08}"));
     let (read, state) = checkpoint::read(&at, &Device::Cpu).expect("a checkpoint");
-    assert_eq!(
-        (state.step, state.theta_updates, state.phi_optimizer_steps),
-        (STEP, 6, 2)
-    );
+    let updates = ["theta", "phi"].map(|player| state.updates[player]);
+    assert_eq!((state.step, updates), (STEP, [6, 2]));
+    let moments = ["theta", "phi"].iter().flat_map(|player| {
+        let own = read.of(&format!("{player}.optimizer")).iter();
+        own.map(move |(name, moment)| (format!("{player}.{name}"), moment.clone()))
+    });
     for (name, found) in [
-        ("model", &read.model),
-        ("ema", &read.ema),
-        ("encoder", &read.encoder),
-        ("optimizer", &read.optimizer),
+        ("model", read.of("theta")),
+        ("ema", read.of("theta.average")),
+        ("encoder", read.of("phi")),
+        ("optimizer", &moments.collect()),
     ] {
         let bytes = fs::read(at.join(format!("{name}.safetensors"))).expect("a file");
         let file = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");

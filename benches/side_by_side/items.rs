@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Outcome;
 use super::ours::{self, Work};
-use sadm::gpu::config::{Config, ModelKind};
+use sadm::gpu::config::Config;
 use sadm::gpu::data::ImageKind;
 
 /// One line of the table.
@@ -92,11 +92,14 @@ fn step(preset: &str, batch: Option<usize>, (channels, size): (usize, usize)) ->
 /// A transformer of the size of DiT-B/2 on latents of 4 × 32 × 32, guided by 2048 features and plain: the difference is what
 /// the structure costs.
 fn large() -> Outcome<[Item; 2]> {
-    let mut config = Config::preset("digits-dit")?;
-    config.train.batch = 256;
-    config.encoder.dim = 2048;
-    let dit = &mut config.model.dit;
-    (dit.dim, dit.depth, dit.heads, dit.patch) = (768, 12, 12, 2);
+    let config = Config::preset("digits-dit")?.with_sets([
+        "train.batch=256",
+        "encoder.dim=2048",
+        "model.dit-small.dim=768",
+        "model.dit-small.depth=12",
+        "model.dit-small.heads=12",
+        "model.dit-small.patch=2",
+    ])?;
     let image = ImageKind {
         channels: 4,
         size: 32,
@@ -109,12 +112,9 @@ fn large() -> Outcome<[Item; 2]> {
 }
 
 fn step_of(name: &str, config: Config, image: ImageKind, guided: bool) -> Outcome<Item> {
-    let (kind, network) = match config.model.kind {
-        ModelKind::Unet => ("unet", serde_json::to_value(&config.model.unet)?),
-        ModelKind::Dit => ("dit", serde_json::to_value(&config.model.dit)?),
-    };
+    let (network, dimensions) = config.model.network()?;
     let what = json!({
-        "type": "step", "kind": kind, "network": network, "image": image, "batch": config.train.batch,
+        "type": "step", "kind": network.name, "network": dimensions, "image": image, "batch": config.train.batch,
         "encoder": config.encoder, "sigma_data": config.objective.sigma_data,
         "structure_weight": config.structure.weight, "guided": guided,
     });

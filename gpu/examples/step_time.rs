@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use sadm_gpu::Result;
-use sadm_gpu::network::{Denoiser, UNet, UNetConfig};
+use sadm_gpu::network::{Condition, Mode, Network, UNet, UNetConfig};
 use sadm_gpu::params::Params;
 
 fn main() -> Result<()> {
@@ -35,10 +35,15 @@ fn main() -> Result<()> {
     let x = Tensor::rand(-1f32, 1f32, (batch, 1, side, side), &Device::Cpu)?;
     let noise = vec![0.3; batch];
     let labels = vec![3; batch];
+    let condition = Condition {
+        noise: &noise,
+        labels: Some(&labels),
+        augment: None,
+    };
     let mut times = Vec::with_capacity(steps);
     for _ in 0..steps {
         let start = Instant::now();
-        let y = network.forward(&x, &noise, Some(&labels))?;
+        let y = network.forward(&x, &condition, Mode::Evaluate)?;
         let forward = start.elapsed();
         (y - &x)?.sqr()?.sum_all()?.backward()?;
         times.push((start.elapsed(), forward));

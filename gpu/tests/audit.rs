@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use sadm_gpu::Result;
 use sadm_gpu::config::Config;
 use sadm_gpu::data::ImageKind;
-use sadm_gpu::network::Denoiser;
+use sadm_gpu::network::{Condition, Mode, Network};
 use sadm_gpu::params::{Init, Params};
 use sadm_gpu::random::Streams;
 use sadm_gpu::run::phases::Phase;
@@ -46,8 +46,8 @@ impl Quadratic {
     }
 }
 
-impl Denoiser for Quadratic {
-    fn forward(&self, x: &Tensor, _: &[f64], _: Option<&[u32]>) -> Result<Tensor> {
+impl Network for Quadratic {
+    fn forward(&self, x: &Tensor, _: &Condition<'_>, _: Mode<'_>) -> Result<Tensor> {
         let linear = x.broadcast_mul(&self.a)?;
         let square = x.sqr()?.broadcast_mul(&self.b)?;
         Ok(match self.fault {
@@ -90,9 +90,9 @@ fn players(fault: Fault, leaky: bool) -> Networks {
 
 /// A denoiser without gradients.
 struct Cut(Quadratic);
-impl Denoiser for Cut {
-    fn forward(&self, x: &Tensor, n: &[f64], l: Option<&[u32]>) -> Result<Tensor> {
-        Ok(self.0.forward(x, n, l)?.detach())
+impl Network for Cut {
+    fn forward(&self, x: &Tensor, at: &Condition<'_>, mode: Mode<'_>) -> Result<Tensor> {
+        Ok(self.0.forward(x, at, mode)?.detach())
     }
 }
 

@@ -198,7 +198,11 @@ fn what_rounds_ask_for_besides() {
             "train.batch=512",
         ],
         &["train.compute=bf16"],
-        &["train.compute=bf16", "model.kind=dit", "model.dit.heads=2"],
+        &[
+            "train.compute=bf16",
+            "model.kind=dit-small",
+            "model.dit-small.heads=2",
+        ],
     ] {
         holds(&sets.join(" "), &config("digits", sets));
     }
@@ -228,7 +232,10 @@ fn a_few_large_pictures_and_many_small_samples() {
         "patches",
         &with(&["model.unet.channels=[24, 40]", "model.unet.attention=[]"]),
     );
-    holds("dit", &with(&["model.kind=dit", "model.dit.patch=4"]));
+    holds(
+        "dit",
+        &with(&["model.kind=dit-small", "model.dit-small.patch=4"]),
+    );
     holds(
         "samples",
         &with(&["sample.count=40", "train.batch=2", "encoder.batch=2"]),

@@ -10,9 +10,30 @@ use proptest::prelude::*;
 use sadm_gpu::Result;
 use sadm_gpu::forward::schedule::Schedule;
 use sadm_gpu::forward::{diffuse, scale_samples};
-use sadm_gpu::network::Denoiser;
+use sadm_gpu::network::{Condition, Mode, Network};
 use sadm_gpu::objective::denoising::{Weight, denoising_loss};
-use sadm_gpu::objective::parametrisation::{Parametrisation, predict};
+use sadm_gpu::objective::parametrisation::Parametrisation;
+use sadm_gpu::objective::preconditioner::{NoiseCondition, Preconditioner, Prediction};
+
+/// The preconditioner of a parametrisation that tells noise levels as EDM does.
+fn around(parametrisation: Parametrisation, sigma_data: f64) -> Preconditioner {
+    let noise = NoiseCondition::LogSigma;
+    Preconditioner {
+        parametrisation,
+        noise,
+        sigma_data,
+    }
+}
+
+fn predict(
+    x_t: &Tensor,
+    t: &[f64],
+    schedule: Schedule,
+    kind: Parametrisation,
+    labels: Option<&[u32]>,
+) -> Result<Prediction> {
+    around(kind, 0.5).denoise(&Affine, x_t, (schedule, t), labels, Mode::Evaluate)
+}
 
 fn house() -> ProptestConfig {
     ProptestConfig {
@@ -125,7 +146,7 @@ proptest! {
         let (alpha, sigma) = (s.alpha(t), s.sigma(t));
         let x_t = alpha * x0 + sigma * eps;
         for p in Parametrisation::ALL {
-            let c = p.coefficients(alpha, sigma, sigma_data);
+            let c = around(p, sigma_data).coefficients(alpha, sigma);
             let ratio = sigma / alpha;
             let answer = match p {
                 Parametrisation::X0 => x0,
@@ -148,7 +169,7 @@ proptest! {
     #[test]
     fn edm_preconditioning_has_unit_variances(s in schedule(), t in inner_time(), sigma_data in 0.25..2.0f64) {
         let (alpha, sigma) = (s.alpha(t), s.sigma(t));
-        let c = Parametrisation::Edm.coefficients(alpha, sigma, sigma_data);
+        let c = around(Parametrisation::Edm, sigma_data).coefficients(alpha, sigma);
         let variance_of_x_t = (alpha * sigma_data).powi(2) + sigma * sigma;
         prop_assert!(close(c.input.powi(2) * variance_of_x_t, 1.0, 1e-13), "input variance");
         let residual = ((1.0 - c.skip * alpha) * sigma_data).powi(2) + (c.skip * sigma).powi(2);
@@ -269,7 +290,7 @@ fn ddpm_is_the_published_table() {
 /// Karras et al., Table 1 at σ = 1, σ_d = 0.5 (golden numbers).
 #[test]
 fn edm_preconditioning_is_the_published_table() {
-    let c = Parametrisation::Edm.coefficients(1.0, 1.0, 0.5);
+    let c = around(Parametrisation::Edm, 0.5).coefficients(1.0, 1.0);
     for (got, want) in [
         (c.skip, 0.2),
         (c.out, 0.447_213_595_5),
@@ -284,13 +305,50 @@ fn edm_preconditioning_is_the_published_table() {
     );
 }
 
+/// EDM's formula for VP, which cancels where there is little noise; names, and a level that no condition has.
+#[test]
+fn noise_conditions_are_the_published_ones() {
+    for (ratio, time) in [
+        (1.0, 258.701_302_170_363_8),
+        (157.0, 1_002.118_638_881_619_5),
+    ] {
+        assert!(
+            close(NoiseCondition::VpTime.at(ratio), time, 1e-13),
+            "{ratio}"
+        );
+    }
+    for step in [0, 1, 500, 999] {
+        let level = Schedule::Ddpm.sigma_ratio(f64::from(step) / 999.0);
+        assert_eq!(NoiseCondition::DdpmStep.at(level), f64::from(step));
+    }
+    for noise in NoiseCondition::ALL {
+        assert_eq!(
+            noise.name().parse::<NoiseCondition>().expect("a name"),
+            noise
+        );
+        let told = Preconditioner {
+            noise,
+            ..around(Parametrisation::Edm, 0.5)
+        };
+        assert_eq!(told.coefficients(0.5, 1.0).noise, noise.at(2.0));
+        let told = told.coefficients(1.0, 0.0).noise;
+        assert_eq!(
+            told.is_finite(),
+            noise != NoiseCondition::LogSigma,
+            "{noise}"
+        );
+    }
+    let refused = "log".parse::<NoiseCondition>().expect_err("no such name");
+    assert!(refused.to_string().contains("noise condition"));
+}
+
 /// F(x, c) = 3x + c + label, so that every part of the wrapping shows.
 struct Affine;
 
-impl Denoiser for Affine {
-    fn forward(&self, x: &Tensor, c_noise: &[f64], labels: Option<&[u32]>) -> Result<Tensor> {
-        let shift: Vec<f64> = (0..c_noise.len())
-            .map(|i| c_noise[i] + labels.map_or(0.0, |l| f64::from(l[i])))
+impl Network for Affine {
+    fn forward(&self, x: &Tensor, at: &Condition<'_>, _: Mode<'_>) -> Result<Tensor> {
+        let shift: Vec<f64> = (0..at.noise.len())
+            .map(|i| at.noise[i] + at.labels.map_or(0.0, |l| f64::from(l[i])))
             .collect();
         let shift = scale_samples(&x.ones_like()?, &shift)?;
         Ok(((x * 3.0)? + shift)?)
@@ -303,15 +361,14 @@ fn predict_wraps_the_network_in_its_coefficients() {
     let (t, labels) = ([0.2, 0.9], [4, 1]);
     for s in Schedule::ALL {
         for p in Parametrisation::ALL {
-            let prediction =
-                predict(&Affine, &x_t, &t, s, p, 0.5, Some(&labels)).expect("inner times");
+            let prediction = predict(&x_t, &t, s, p, Some(&labels)).expect("inner times");
             let x_hat = prediction
                 .x_hat
                 .flatten_all()
                 .and_then(|x| x.to_vec1::<f64>())
                 .expect("values");
             for i in 0..2 {
-                let c = p.coefficients(s.alpha(t[i]), s.sigma(t[i]), 0.5);
+                let c = around(p, 0.5).coefficients(s.alpha(t[i]), s.sigma(t[i]));
                 let x = [0.5, -1.25][i];
                 let want =
                     c.skip * x + c.out * (3.0 * c.input * x + c.noise + f64::from(labels[i]));
@@ -323,15 +380,7 @@ fn predict_wraps_the_network_in_its_coefficients() {
             }
         }
     }
-    let shared = predict(
-        &Affine,
-        &x_t,
-        &[0.5],
-        Schedule::Edm,
-        Parametrisation::Edm,
-        0.5,
-        None,
-    );
+    let shared = predict(&x_t, &[0.5], Schedule::Edm, Parametrisation::Edm, None);
     let shared = shared.expect("one time for all");
     assert_eq!(shared.coefficients.len(), 2);
     assert_eq!(shared.coefficients[0], shared.coefficients[1]);
@@ -341,7 +390,7 @@ fn predict_wraps_the_network_in_its_coefficients() {
 fn times_and_shapes_that_do_not_fit_are_refused() {
     let x = Tensor::zeros((2, 1, 1, 1), DType::F32, &Device::Cpu).expect("a tensor");
     let refused = |s, p, t: &[f64]| {
-        let result = predict(&Affine, &x, t, s, p, 0.5, None);
+        let result = predict(&x, t, s, p, None);
         result.expect_err("must be refused").to_string()
     };
     let message = refused(Schedule::Edm, Parametrisation::Edm, &[0.5, 0.0]);

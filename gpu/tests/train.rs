@@ -530,12 +530,12 @@ fn every_method_schedule_and_model_trains() {
             "structure.eta=constant",
         ],
         &[
-            "model.kind=dit",
-            "model.dit.patch=4",
-            "model.dit.dim=16",
-            "model.dit.depth=1",
-            "model.dit.heads=2",
-            "model.dit.time_dim=8",
+            "model.kind=dit-small",
+            "model.dit-small.patch=4",
+            "model.dit-small.dim=16",
+            "model.dit-small.depth=1",
+            "model.dit-small.heads=2",
+            "model.dit-small.time_dim=8",
         ],
         &["train.compute=bf16"],
     ];

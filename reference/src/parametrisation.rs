@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::name::{UnknownName, parse};
 use crate::precondition::{Sigma, SigmaError, c_in, c_noise, c_out, c_skip};
+use crate::schedule::{Ddpm, Schedule, VpLinear};
 
 /// Why a pair of levels was refused.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
@@ -95,6 +96,86 @@ impl FromStr for Parametrisation {
     }
 }
 
+/// What a network is told as its noise level, a function of σ' = σ/α.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NoiseCondition {
+    /// `log-sigma`: ln(σ')/4.
+    LogSigma,
+    /// `vp-time`: the time of the schedule `vp-linear`, in thousandths.
+    VpTime,
+    /// `ddpm-step`: the number of the nearest step of DDPM.
+    DdpmStep,
+}
+
+impl NoiseCondition {
+    /// Every condition.
+    pub const ALL: [Self; 3] = [Self::LogSigma, Self::VpTime, Self::DdpmStep];
+
+    /// c_noise at noise level σ'.
+    ///
+    /// # Formula `[eq:noise-condition]`
+    /// ```text
+    /// log-sigma    ln(σ')/4
+    /// vp-time      999 t,  σ_t/α_t = σ' under vp-linear, beyond its end too:  β_min t + ½(β_max − β_min) t² = ln(1 + σ'²)
+    /// ddpm-step    argmin_k |λ_k − λ|,  λ = −2 ln σ',  k = 0 … 999
+    /// ```
+    /// # Source
+    /// Karras et al. 2022 (arXiv:2206.00364), Table 1 with M = 1000, for the first two; Ho et al. 2020 (arXiv:2006.11239)
+    /// for the steps, which the networks of Dhariwal & Nichol 2021 and Peebles & Xie 2023 are told.
+    pub fn at(self, ratio: Sigma) -> f64 {
+        let lambda = -2.0 * ratio.get().ln();
+        match self {
+            Self::LogSigma => c_noise(ratio),
+            Self::VpTime => 999.0 * VpLinear::default().t_of_lambda(lambda),
+            Self::DdpmStep => {
+                let ddpm = Ddpm::default();
+                ddpm.step(ddpm.t_of_lambda(lambda)) as f64
+            }
+        }
+    }
+}
+
+impl fmt::Display for NoiseCondition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LogSigma => "log-sigma",
+            Self::VpTime => "vp-time",
+            Self::DdpmStep => "ddpm-step",
+        })
+    }
+}
+
+impl FromStr for NoiseCondition {
+    type Err = UnknownName;
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        parse("noise condition", &Self::ALL, name)
+    }
+}
+
+/// What stands between x_t and a network: alone it decides what the network is given, told and asked for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Preconditioner {
+    /// What the network predicts.
+    pub parametrisation: Parametrisation,
+    /// What it is told as its noise level.
+    pub noise: NoiseCondition,
+    /// σ_d.
+    pub sigma_data: f64,
+}
+
+impl Preconditioner {
+    /// Its coefficients at levels α, σ.
+    ///
+    /// # Errors
+    /// As [`coefficients`].
+    pub fn coefficients(&self, alpha: f64, sigma: f64) -> Result<Coefficients, LevelError> {
+        Ok(Coefficients {
+            noise: self.noise.at(Sigma::new(sigma / alpha)?),
+            ..coefficients(self.parametrisation, alpha, sigma, self.sigma_data)?
+        })
+    }
+}
+
 /// The denoiser around a network F: `x̂ = skip · x_t + out · F(input · x_t, noise)`. `[eq:denoiser]`
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Coefficients {
@@ -104,11 +185,11 @@ pub struct Coefficients {
     pub out: f64,
     /// Scale of the network's input.
     pub input: f64,
-    /// The noise level as the network sees it, `ln(σ/α)/4` in every parametrisation.
+    /// The noise level as the network sees it.
     pub noise: f64,
 }
 
-/// Coefficients of the denoiser at levels α, σ.
+/// Coefficients of the denoiser at levels α, σ, the noise level as EDM tells it: `ln(σ')/4`.
 ///
 /// # Formula `[eq:denoiser-coefficients]`
 /// ```text

@@ -15,7 +15,7 @@ use sadm_reference::distance::Distance;
 use sadm_reference::forward::{posterior, transition};
 use sadm_reference::nn::{self, Conv2dOptions};
 use sadm_reference::optim::{AdamW, Moments};
-use sadm_reference::parametrisation::{self, Level, Parametrisation, coefficients};
+use sadm_reference::parametrisation::{self, Level, NoiseCondition, Parametrisation, coefficients};
 use sadm_reference::polarised::{Form, polarised_loss};
 use sadm_reference::precondition::{self, Sigma};
 use sadm_reference::relation::Relation;
@@ -272,6 +272,22 @@ fn parametrisations_match() {
                 [&bound[k], &still[k]],
                 &scalar(number(&output["converted"][part])),
             );
+        }
+    }
+}
+
+#[test]
+fn noise_conditions_match() {
+    for test in suite!("noise-conditions") {
+        let sigma = number(&test["input"]["sigma"]);
+        for kind in NoiseCondition::ALL {
+            let got = kind.at(Sigma::new(sigma).expect("positive"));
+            let ratio = Tracked::exact(vector(&[sigma]));
+            let [bound, still] = [F64, EXACT]
+                .map(|p| bound::precondition::noise_condition(kind, &ratio, p).expect("positive"));
+            let want = number(&test["output"][kind.to_string()]);
+            let what = format!("{} {kind}", test["comment"]);
+            keeps(&what, vector(&[got]), [&bound, &still], &vector(&[want]));
         }
     }
 }

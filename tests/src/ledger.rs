@@ -129,6 +129,7 @@ pub const ENTRIES: &[Entry] = &[
     entry("weight", Arithmetic::Host, HOST),
     entry("eta", Arithmetic::Host, HOST),
     entry("coefficients", Arithmetic::Host, HOST),
+    entry("noise-condition", Arithmetic::Host, HOST),
     entry("edm-sigmas", Arithmetic::Host, HOST),
     entry("forward", Arithmetic::Element, COMPOSED),
     entry("denoise", Arithmetic::Element, COMPOSED),

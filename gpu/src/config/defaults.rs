@@ -7,9 +7,10 @@ use super::{
 };
 use crate::data::{Depth, PixelRange, Unread};
 use crate::forward::schedule::Schedule;
-use crate::network::{Compute, DitConfig, UNetConfig};
+use crate::network::Compute;
 use crate::objective::denoising::Weight;
 use crate::objective::parametrisation::Parametrisation;
+use crate::objective::preconditioner::NoiseCondition;
 use crate::sampler::SamplerKind;
 use crate::structure::{Diagonal, Distance, Eta, Relation};
 
@@ -29,45 +30,12 @@ impl Default for DataConfig {
     }
 }
 
-impl Default for UNetConfig {
-    /// Two levels of 32 and 64 channels; channels of the images and classes follow the data.
-    fn default() -> Self {
-        Self {
-            in_channels: 0,
-            channels: vec![32, 64],
-            blocks: 1,
-            attention: vec![1],
-            heads: 2,
-            groups: 8,
-            emb_dim: 128,
-            time_dim: 64,
-            classes: None,
-        }
-    }
-}
-
-impl Default for DitConfig {
-    /// Four blocks of width 96 on 2×2 patches; the images' dimensions and classes follow the data.
-    fn default() -> Self {
-        Self {
-            in_channels: 0,
-            size: 0,
-            patch: 2,
-            dim: 96,
-            depth: 4,
-            heads: 4,
-            mlp_ratio: 4,
-            time_dim: 64,
-            classes: None,
-        }
-    }
-}
-
 impl Default for ObjectiveConfig {
     fn default() -> Self {
         Self {
             schedule: Schedule::Edm,
             parametrisation: Parametrisation::Edm,
+            noise_condition: NoiseCondition::LogSigma,
             weight: Weight::Edm,
             sigma_data: 0.5,
             time: TimeLaw::LogNormal,

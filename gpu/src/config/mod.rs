@@ -1,20 +1,23 @@
 //! The typed configuration of a run: one TOML file, every key with a default, unknown keys refused.
 
 mod defaults;
+mod model;
 mod parse;
 mod presets;
 
 use crate::data::{Depth, PixelRange, Rules, Unread};
 use crate::features::EncoderConfig;
 use crate::forward::schedule::Schedule;
-use crate::network::{Compute, DitConfig, UNetConfig};
+use crate::network::Compute;
 use crate::objective::Objective;
 use crate::objective::denoising::Weight;
 use crate::objective::parametrisation::Parametrisation;
+use crate::objective::preconditioner::NoiseCondition;
 use crate::sampler::SamplerKind;
 use crate::structure::{Diagonal, Distance, Eta, Relation, StructureOptions};
 use serde::{Deserialize, Serialize};
 
+pub use model::ModelConfig;
 pub use parse::ConfigError;
 pub use presets::PRESETS;
 
@@ -109,29 +112,6 @@ pub enum DatasetKind {
     Images,
 }
 
-/// The denoiser's network.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ModelConfig {
-    /// Which of the two networks is trained.
-    pub kind: ModelKind,
-    /// The U-Net's dimensions. `in_channels` and `classes` follow the data.
-    pub unet: UNetConfig,
-    /// The DiT's dimensions. `in_channels`, `size` and `classes` follow the data.
-    pub dit: DitConfig,
-}
-
-/// The two denoisers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ModelKind {
-    /// Convolutional U-Net.
-    #[default]
-    Unet,
-    /// Diffusion transformer with adaLN-zero.
-    Dit,
-}
-
 /// The denoising objective: schedule, parametrisation, weight and the law of t.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -140,6 +120,8 @@ pub struct ObjectiveConfig {
     pub schedule: Schedule,
     /// What the network predicts.
     pub parametrisation: Parametrisation,
+    /// What the network is told as noise level: `log-sigma`, `vp-time` or `ddpm-step`.
+    pub noise_condition: NoiseCondition,
     /// w(λ_t) of the denoising loss.
     pub weight: Weight,
     /// Standard deviation of the data, for the EDM preconditioning and weight.
@@ -439,6 +421,7 @@ impl Config {
         Objective {
             schedule: o.schedule,
             parametrisation: o.parametrisation,
+            noise: o.noise_condition,
             weight: o.weight,
             sigma_data: o.sigma_data,
         }

@@ -6,6 +6,7 @@ use super::{
     TrainConfig,
 };
 use crate::config::presets::preset_text;
+use crate::network::architecture;
 use std::path::PathBuf;
 use toml::{Table, Value};
 
@@ -98,6 +99,48 @@ fn merge(base: &mut Table, over: Table) {
                 base.insert(key, value);
             }
         }
+    }
+}
+
+/// Sections of older versions with today's names: what was written under the old ones is still read.
+const RENAMED: &[(&str, &str)] = &[("model.dit", "model.dit-small")];
+/// Keys whose values have other names today.
+const RENAMED_VALUES: &[(&str, &str, &str)] = &[("model.kind", "dit", "dit-small")];
+
+/// Replaces the names of older versions by today's.
+fn todays_names(table: &mut Table, origin: &str) -> Result<(), ConfigError> {
+    for (old, new) in RENAMED {
+        let Some(value) = holder(table, old).and_then(|(section, key)| section.remove(key)) else {
+            continue;
+        };
+        // Today's name is beside the old one.
+        if let Some((section, key)) = holder(table, new)
+            && section.insert(key.to_owned(), value).is_some()
+        {
+            return Err(ConfigError::Value {
+                origin: origin.to_owned(),
+                problem: format!(
+                    "`{old}` is an older name of `{new}`: only one of them may be given"
+                ),
+            });
+        }
+    }
+    for (key, old, new) in RENAMED_VALUES {
+        if let Some((section, key)) = holder(table, key)
+            && let Some(value) = section.get_mut(key)
+            && value.as_str() == Some(old)
+        {
+            *value = Value::from(*new);
+        }
+    }
+    Ok(())
+}
+
+/// The table that holds a dotted key, and the key in it.
+fn holder<'a, 'b>(table: &'a mut Table, key: &'b str) -> Option<(&'a mut Table, &'b str)> {
+    match key.split_once('.') {
+        None => Some((table, key)),
+        Some((section, rest)) => holder(table.get_mut(section)?.as_table_mut()?, rest),
     }
 }
 
@@ -209,8 +252,9 @@ impl Config {
     }
 
     /// This configuration with `over` laid on it.
-    fn overlaid(&self, over: Table, origin: &str) -> Result<Self, ConfigError> {
+    fn overlaid(&self, mut over: Table, origin: &str) -> Result<Self, ConfigError> {
         let mut base = self.to_table();
+        todays_names(&mut over, origin)?;
         self.refuse_unknown(&over, origin)?;
         integers_where_floats(&base, &over, origin)?;
         merge(&mut base, over);
@@ -320,13 +364,15 @@ const DEEPEST: usize = 1024;
 
 impl ModelConfig {
     fn validate(&self) -> Result<(), String> {
-        for (key, layers) in [
-            ("model.unet.blocks", self.unet.blocks),
-            ("number of model.unet.channels", self.unet.channels.len()),
-            ("model.dit.depth", self.dit.depth),
-        ] {
-            let must = format!("be at most {DEEPEST}");
-            check(key, &must, layers, layers <= DEEPEST)?;
+        architecture(&self.kind).map_err(|e| format!("model.kind: {e}"))?;
+        for (name, dimensions) in &self.networks {
+            let network = architecture(name).map_err(|e| format!("model: {e}"))?;
+            let depths = (network.depths)(dimensions)
+                .map_err(|e| one_line(&e).replace("in `", &format!("in `model.{name}.")))?;
+            for (key, layers) in depths {
+                let must = format!("be at most {DEEPEST}");
+                check(key, &must, layers, layers <= DEEPEST)?;
+            }
         }
         Ok(())
     }
@@ -601,6 +647,44 @@ mod tests {
             Config::of_run(&written, "new")?.data.limit_by,
             LimitBy::Random
         );
+        Ok(())
+    }
+
+    /// A configuration as versions before `dit-small` wrote it, and as they were told it.
+    #[test]
+    fn names_of_older_versions_are_read() -> Result<(), ConfigError> {
+        let written = Config::preset("digits-dit")?.with_set("model.dit-small.dim=24")?;
+        let old = written.to_toml();
+        let old = old.replace("model.dit-small", "model.dit");
+        let old = old.replace("kind = \"dit-small\"", "kind = \"dit\"");
+        assert!(
+            old.contains("kind = \"dit\"") && !old.contains("dit-small"),
+            "{old}"
+        );
+        assert_eq!(Config::from_toml(&old, "old")?, written);
+        assert_eq!(Config::of_run(&old, "old")?, written);
+        let told = Config::default().with_sets(["model.kind=dit", "model.dit.dim=24"])?;
+        let today = ["model.kind=dit-small", "model.dit-small.dim=24"];
+        assert_eq!(told, Config::default().with_sets(today)?);
+        let both = "[model.dit]\ndim = 24\n[model.dit-small]\ndim = 16\n";
+        let refused = Config::from_toml(both, "both").expect_err("two names");
+        assert!(
+            refused
+                .to_string()
+                .contains("`model.dit` is an older name of `model.dit-small`")
+        );
+        for (set, says) in [
+            (
+                "model.dit.dym=24",
+                "unknown key `model.dit-small.dym`, did you mean `model.dit-small.dim`?",
+            ),
+            ("model.kind=dat", "unknown network `dat`"),
+            ("model.dit-small.dim=-24", "in `model.dit-small.dim`"),
+            ("model.unet.channels=[\"a\"]", "in `model.unet.channels"),
+        ] {
+            let refused = Config::default().with_set(set).expect_err(set).to_string();
+            assert!(refused.contains(says), "{refused}");
+        }
         Ok(())
     }
 

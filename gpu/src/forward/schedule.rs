@@ -118,18 +118,21 @@ impl Schedule {
     /// step whose λ is nearest.
     pub fn t_of_sigma_ratio(self, ratio: f64) -> f64 {
         match self {
-            Self::VpLinear => {
-                let b = (ratio * ratio).ln_1p();
-                let slope = BETA_MAX - BETA_MIN;
-                let root = BETA_MIN.mul_add(BETA_MIN, 2.0 * slope * b).sqrt();
-                (2.0 * b / (BETA_MIN + root)).clamp(0.0, 1.0)
-            }
+            Self::VpLinear => Self::vp_time(ratio).clamp(0.0, 1.0),
             Self::Cosine => ratio.max(0.0).atan() / FRAC_PI_2,
             Self::Ddpm => ddpm_step_of_lambda(-2.0 * ratio.ln()) as f64 / (DDPM_STEPS - 1) as f64,
             Self::Edm => ratio.max(0.0),
             Self::RectifiedFlow if ratio.is_infinite() => 1.0,
             Self::RectifiedFlow => ratio.max(0.0) / (1.0 + ratio.max(0.0)),
         }
+    }
+
+    /// The t at which `vp-linear`, continued beyond its end, has σ_t/α_t = `ratio`.
+    pub(crate) fn vp_time(ratio: f64) -> f64 {
+        let b = (ratio * ratio).ln_1p();
+        let slope = BETA_MAX - BETA_MIN;
+        let root = BETA_MIN.mul_add(BETA_MIN, 2.0 * slope * b).sqrt();
+        2.0 * b / (BETA_MIN + root)
     }
 
     /// λ_t = ln(α_t²/σ_t²), decreasing; +∞ where σ_t = 0 and −∞ where α_t = 0.

@@ -4,11 +4,11 @@ use super::sketch::{Id, Sketch};
 
 /// Images `[N, C, S, S]`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Images {
-    pub(super) id: Id,
-    pub(super) batch: f64,
-    pub(super) channels: f64,
-    pub(super) side: f64,
+pub(crate) struct Images {
+    pub(crate) id: Id,
+    pub(crate) batch: f64,
+    pub(crate) channels: f64,
+    pub(crate) side: f64,
 }
 
 impl Images {
@@ -40,7 +40,7 @@ fn together(most: f64, of_image: f64, batch: f64) -> f64 {
 
 impl Sketch {
     /// `y = x Wᵀ + b` of rows.
-    pub(super) fn linear(&mut self, x: Id, rows: f64, inputs: f64, outputs: f64) -> Id {
+    pub(crate) fn linear(&mut self, x: Id, rows: f64, inputs: f64, outputs: f64) -> Id {
         let weight = self.parameter("weight", inputs * outputs);
         let bias = self.parameter("bias", outputs);
         let forward = panels(outputs) * inputs;
@@ -50,7 +50,7 @@ impl Sketch {
     }
 
     /// A convolution that keeps the size.
-    pub(super) fn conv(&mut self, x: Images, outputs: f64, kernel: f64) -> Images {
+    pub(crate) fn conv(&mut self, x: Images, outputs: f64, kernel: f64) -> Images {
         let weight = self.parameter("weight", x.channels * outputs * kernel * kernel);
         let bias = self.parameter("bias", outputs);
         let by_tiles = |n: f64| n % 32.0 == 0.0;
@@ -111,14 +111,14 @@ impl Sketch {
     }
 
     /// Group normalisation, with the activation that may follow.
-    pub(super) fn group_norm(&mut self, x: Images) -> Images {
+    pub(crate) fn group_norm(&mut self, x: Images) -> Images {
         let gamma = self.parameter("weight", x.channels);
         let beta = self.parameter("bias", x.channels);
         self.normalised(x, [gamma, beta])
     }
 
     /// Group normalisation with a map of each sample.
-    pub(super) fn modulated_norm(&mut self, x: Images, scale: Id, shift: Id) -> Images {
+    pub(crate) fn modulated_norm(&mut self, x: Images, scale: Id, shift: Id) -> Images {
         let each = x.batch * x.channels;
         let gamma = self.parameter("weight", x.channels);
         let beta = self.parameter("bias", x.channels);
@@ -135,12 +135,12 @@ impl Sketch {
     }
 
     /// An element-wise function.
-    pub(super) fn function(&mut self, x: Id) -> Id {
+    pub(crate) fn function(&mut self, x: Id) -> Id {
         self.operation(self.elements(x), &[x], [0.0; 2])
     }
 
     /// Images of half or twice the side.
-    pub(super) fn resampled(&mut self, x: Images, factor: f64) -> Images {
+    pub(crate) fn resampled(&mut self, x: Images, factor: f64) -> Images {
         let elements = self.elements(x.id) * factor * factor;
         Images {
             id: self.operation(elements, &[x.id], [0.0; 2]),
@@ -150,7 +150,7 @@ impl Sketch {
     }
 
     /// The channels of two.
-    pub(super) fn concatenated(&mut self, x: Images, y: Images) -> Images {
+    pub(crate) fn concatenated(&mut self, x: Images, y: Images) -> Images {
         let elements = self.elements(x.id) + self.elements(y.id);
         Images {
             id: self.operation(elements, &[x.id, y.id], [0.0; 2]),
@@ -161,7 +161,7 @@ impl Sketch {
 
     /// Self-attention of `tokens` packed queries, keys and values: one head of one sample at a time on each thread, of which the
     /// relation of all tokens with all is made, and made again on the way back with its gradient and that one's strips.
-    pub(super) fn attention(
+    pub(crate) fn attention(
         &mut self,
         qkv: Id,
         [batch, tokens, channels]: [f64; 3],

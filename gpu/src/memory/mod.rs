@@ -4,20 +4,19 @@
 //! is kept for it, the gradients that wait for their turn and the buffers of the operations follow from how they are implemented; no number
 //! is fitted. It is of the CPU: what a device's libraries take for themselves is not known here.
 
-mod layers;
+pub(crate) mod layers;
 mod networks;
 mod room;
-mod sketch;
+pub(crate) mod sketch;
 
 use std::collections::BTreeMap;
 
 use layers::Images;
-use networks::{ENCODER, NETWORK};
 use room::ABSURD;
 pub use room::{Room, gibibytes, peak_of_process};
-use sketch::{Id, Peak, Sketch, WIDE};
+use sketch::{ENCODER, Id, NETWORK, Peak, Sketch, WIDE};
 
-use crate::config::{Config, ModelKind, StructureMethod};
+use crate::config::{Config, StructureMethod};
 use crate::data::ImageKind;
 use crate::features::EncoderConfig;
 use crate::network::Compute;
@@ -200,11 +199,7 @@ impl Plan<'_> {
         let scaled = s.wide_operation(pixels, &[noised]);
         let input = s.narrowed(scaled);
         let x = self.images(input, batch);
-        let model = &self.config.model;
-        let y = match model.kind {
-            ModelKind::Unet => networks::unet(s, &model.unet, x, images.classes),
-            ModelKind::Dit => networks::dit(s, &model.dit, x, images.classes),
-        };
+        let y = self.config.model.sketch(s, x, images.classes);
         s.at("");
         let output = s.widened(y.id);
         let skipped = s.wide_operation(pixels, &[noised]);
@@ -496,37 +491,17 @@ impl Plan<'_> {
         } else {
             self.widths()
         };
-        let model = &self.config.model;
-        let attention = (model.kind == ModelKind::Unet && name.contains("attn")).then(|| {
-            format!(
-                "number of levels in model.unet.attention = {:?}, of which level 0 has the most pixels",
-                model.unet.attention
-            )
-        });
-        let own = attention.into_iter();
-        own.chain([batch, pictures]).chain(widths).collect()
+        let [own, _] = self.config.model.smaller(name);
+        own.into_iter()
+            .chain([batch, pictures])
+            .chain(widths)
+            .collect()
     }
 
     /// The settings that make a network smaller.
     fn widths(&self) -> Vec<String> {
-        let (unet, dit) = (&self.config.model.unet, &self.config.model.dit);
-        match self.config.model.kind {
-            ModelKind::Unet => vec![
-                format!("model.unet.channels = {:?}", unet.channels),
-                format!("model.unet.blocks = {}", unet.blocks),
-                format!("model.unet.emb_dim = {}", unet.emb_dim),
-                format!("model.unet.time_dim = {}", unet.time_dim),
-            ],
-            ModelKind::Dit => vec![
-                format!("model.dit.dim = {}", dit.dim),
-                format!("model.dit.time_dim = {}", dit.time_dim),
-                format!("model.dit.depth = {}", dit.depth),
-                format!(
-                    "(size/model.dit.patch)² with model.dit.patch = {}",
-                    dit.patch
-                ),
-            ],
-        }
+        let [_, whole] = self.config.model.smaller("");
+        whole
     }
 }
 
@@ -537,6 +512,7 @@ mod tests {
     use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 
     use super::*;
+    use crate::network::{Condition, Mode};
     use crate::params::Params;
     use crate::train::networks as trained;
 
@@ -630,34 +606,40 @@ mod tests {
                 "model.unet.attention=[]",
                 "model.unet.emb_dim=7",
             ],
-            &["model.kind=dit", "model.dit.depth=3", "model.dit.dim=24"],
             &[
-                "model.kind=dit",
-                "model.dit.patch=4",
-                "model.dit.mlp_ratio=3",
+                "model.kind=dit-small",
+                "model.dit-small.depth=3",
+                "model.dit-small.dim=24",
+            ],
+            &[
+                "model.kind=dit-small",
+                "model.dit-small.patch=4",
+                "model.dit-small.mlp_ratio=3",
             ],
             &["train.compute=bf16"],
-            &["train.compute=bf16", "model.kind=dit"],
+            &["train.compute=bf16", "model.kind=dit-small"],
         ] {
             let config = config(sets);
             let params = Params::new(&Device::Cpu, DType::F32, 1);
             let inner =
                 trained::denoiser(&config.model, IMAGES, params.builder()).expect("a network");
             let (x, noise, labels) = batch();
+            let condition = Condition {
+                noise: &noise,
+                labels: Some(&labels),
+                augment: None,
+            };
             let y = config
                 .train
                 .compute
-                .within(&x, |x| inner.forward(x, &noise, Some(&labels)))
+                .within(&x, |x| inner.forward(x, &condition, Mode::Evaluate))
                 .expect("an answer");
             let plan = plan(&config);
             let mut s = plan.sketch();
             let x = s.input(plan.batch(3));
             let x = s.narrowed(x);
             let image = plan.images(x, 3);
-            let y_sketched = match config.model.kind {
-                ModelKind::Unet => networks::unet(&mut s, &config.model.unet, image, 5),
-                ModelKind::Dit => networks::dit(&mut s, &config.model.dit, image, 5),
-            };
+            let y_sketched = config.model.sketch(&mut s, image, 5);
             s.widened(y_sketched.id);
             assert_eq!(sketched(&s, NETWORK), sizes(&params), "{sets:?}");
             assert_eq!(
@@ -742,9 +724,12 @@ mod tests {
                 ],
             ),
             (
-                &["model.kind=dit", "model.dit.dim=1000000000"],
+                &["model.kind=dit-small", "model.dit-small.dim=1000000000"],
                 8,
-                ["more than any machine has", "model.dit.dim = 1000000000"],
+                [
+                    "more than any machine has",
+                    "model.dit-small.dim = 1000000000",
+                ],
             ),
             (
                 &["encoder.widths=[1000000000]"],

@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 
+/// What the names of the denoiser's layers begin with.
+pub(crate) const NETWORK: &str = "model";
+/// What those of the encoder's begin with.
+pub(crate) const ENCODER: &str = "encoder";
+
 /// A tensor of a [`Sketch`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Id(usize);
+pub(crate) struct Id(usize);
 
 /// What a tensor is to candle's graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,14 +43,14 @@ struct Node {
 ///
 /// Sizes are real numbers: what a mistyped width asks for is beyond every integer, and must be refused, not overflow.
 #[derive(Debug, Default)]
-pub(super) struct Sketch {
+pub(crate) struct Sketch {
     nodes: Vec<Node>,
     layers: Vec<String>,
     current: usize,
     parameters: BTreeMap<String, f64>,
     frozen: bool,
     /// Bytes of an element of what the networks compute in.
-    pub(super) width: f64,
+    pub(crate) width: f64,
     /// Threads that work, and need room, at the same time.
     pub(super) threads: f64,
 }
@@ -59,7 +64,7 @@ fn is_made(node: &Node) -> bool {
 pub(super) const WIDE: f64 = 4.0;
 
 impl Sketch {
-    pub(super) fn new(width: f64, threads: f64) -> Self {
+    pub(crate) fn new(width: f64, threads: f64) -> Self {
         Self {
             width,
             threads,
@@ -69,24 +74,24 @@ impl Sketch {
     }
 
     /// From now on parameters get no gradients, or do again.
-    pub(super) fn freeze(&mut self, frozen: bool) {
+    pub(crate) fn freeze(&mut self, frozen: bool) {
         self.frozen = frozen;
     }
 
     /// What follows belongs to the layer `name`.
-    pub(super) fn at(&mut self, name: impl Into<String>) {
+    pub(crate) fn at(&mut self, name: impl Into<String>) {
         self.current = self.layers.len();
         self.layers.push(name.into());
     }
 
     /// Something that the pass is given.
-    pub(super) fn input(&mut self, elements: f64) -> Id {
+    pub(crate) fn input(&mut self, elements: f64) -> Id {
         let bytes = elements * WIDE;
         self.push(Kind::Leaf, bytes, &[], false, [0.0; 2])
     }
 
     /// The parameter `name` of the current layer, in the type of what it meets.
-    pub(super) fn parameter(&mut self, name: &str, elements: f64) -> Id {
+    pub(crate) fn parameter(&mut self, name: &str, elements: f64) -> Id {
         let name = format!("{}.{name}", self.layers[self.current]);
         self.parameters.insert(name, elements);
         let tracked = !self.frozen;
@@ -98,7 +103,7 @@ impl Sketch {
     }
 
     /// What an operation makes; `scratch` is what it needs for itself, forward and back, in elements of f32.
-    pub(super) fn operation(&mut self, elements: f64, inputs: &[Id], scratch: [f64; 2]) -> Id {
+    pub(crate) fn operation(&mut self, elements: f64, inputs: &[Id], scratch: [f64; 2]) -> Id {
         let mut scratch = scratch.map(|elements| elements * WIDE);
         if self.width < WIDE {
             // Narrow numbers are widened before, and narrowed after.
@@ -110,40 +115,40 @@ impl Sketch {
     }
 
     /// As [`operation`](Self::operation), in f32 whatever the networks compute in.
-    pub(super) fn wide_operation(&mut self, elements: f64, inputs: &[Id]) -> Id {
+    pub(crate) fn wide_operation(&mut self, elements: f64, inputs: &[Id]) -> Id {
         self.made(Kind::Operation, elements * WIDE, inputs, [0.0; 2])
     }
 
     /// Squares.
-    pub(super) fn squares(&mut self, x: Id) -> Id {
+    pub(crate) fn squares(&mut self, x: Id) -> Id {
         let bytes = self.nodes[x.0].bytes;
         self.made(Kind::Square, bytes, &[x], [0.0; 2])
     }
 
     /// `a + b`.
-    pub(super) fn sum(&mut self, a: Id, b: Id) -> Id {
+    pub(crate) fn sum(&mut self, a: Id, b: Id) -> Id {
         let bytes = self.nodes[a.0].bytes;
         self.made(Kind::Sum, bytes, &[a, b], [0.0; 2])
     }
 
     /// The same numbers in another shape.
-    pub(super) fn view(&mut self, of: Id) -> Id {
+    pub(crate) fn view(&mut self, of: Id) -> Id {
         let bytes = self.nodes[of.0].bytes;
         self.made(Kind::View, bytes, &[of], [0.0; 2])
     }
 
     /// Some elements of a tensor, as a view.
-    pub(super) fn part(&mut self, of: Id, elements: f64) -> Id {
+    pub(crate) fn part(&mut self, of: Id, elements: f64) -> Id {
         self.made(Kind::View, elements * self.width, &[of], [0.0; 2])
     }
 
     /// A tensor's numbers in f32, each shown several times.
-    pub(super) fn broadcast(&mut self, of: Id, elements: f64) -> Id {
+    pub(crate) fn broadcast(&mut self, of: Id, elements: f64) -> Id {
         self.made(Kind::View, elements * WIDE, &[of], [0.0; 2])
     }
 
     /// The same numbers in the networks' type, which may be narrower than that in which they come.
-    pub(super) fn narrowed(&mut self, x: Id) -> Id {
+    pub(crate) fn narrowed(&mut self, x: Id) -> Id {
         if self.width < WIDE {
             let bytes = self.nodes[x.0].bytes / WIDE * self.width;
             return self.made(Kind::Operation, bytes, &[x], [0.0; 2]);
@@ -152,7 +157,7 @@ impl Sketch {
     }
 
     /// The same numbers in f32.
-    pub(super) fn widened(&mut self, x: Id) -> Id {
+    pub(crate) fn widened(&mut self, x: Id) -> Id {
         if self.width < WIDE {
             return self.wide_operation(self.elements(x), &[x]);
         }
@@ -160,13 +165,13 @@ impl Sketch {
     }
 
     /// The same numbers, through which no gradient goes.
-    pub(super) fn detached(&mut self, of: Id) -> Id {
+    pub(crate) fn detached(&mut self, of: Id) -> Id {
         let bytes = self.nodes[of.0].bytes;
         self.push(Kind::View, bytes, &[of], false, [0.0; 2])
     }
 
     /// Elements of a tensor in the networks' type.
-    pub(super) fn elements(&self, id: Id) -> f64 {
+    pub(crate) fn elements(&self, id: Id) -> f64 {
         self.nodes[id.0].bytes / self.width
     }
 
@@ -195,12 +200,12 @@ impl Sketch {
     }
 
     /// Numbers of each parameter by its name.
-    pub(super) fn parameters(&self) -> &BTreeMap<String, f64> {
+    pub(crate) fn parameters(&self) -> &BTreeMap<String, f64> {
         &self.parameters
     }
 
     /// The bytes that the pass holds at once.
-    pub(super) fn peak(&self) -> Peak {
+    pub(crate) fn peak(&self) -> Peak {
         let (kept, forward) = self.forward();
         Peak {
             kept,
@@ -257,7 +262,7 @@ impl Sketch {
 
     /// Bytes of the tensors that gradients go through, without parameters.
     #[cfg(test)]
-    pub(super) fn tracked(&self) -> f64 {
+    pub(crate) fn tracked(&self) -> f64 {
         let made = |node: &&Node| is_made(node) && node.tracked;
         self.nodes.iter().filter(made).map(|node| node.bytes).sum()
     }
@@ -316,7 +321,7 @@ impl Sketch {
     }
 
     /// What each layer keeps, or needs for itself, whichever is more; the largest first.
-    pub(super) fn layers(&self) -> Vec<(&str, f64)> {
+    pub(crate) fn layers(&self) -> Vec<(&str, f64)> {
         let kept = self.kept();
         let mut of_layers = vec![[0.0_f64; 2]; self.layers.len()];
         for (node, kept) in self.nodes.iter().zip(kept) {
@@ -340,7 +345,7 @@ impl Sketch {
 
 /// Bytes that a pass holds besides parameters and inputs.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Peak {
+pub(crate) struct Peak {
     /// Tensors kept for the way back.
     pub(super) kept: f64,
     /// The most tensors at once, with gradients and without scratch.

@@ -1,7 +1,9 @@
-//! Layers with parameters, and the embedding of the condition that both denoisers share.
+//! Layers with parameters, and the embedding of the condition that the small networks share.
 
 use candle_core::Tensor;
 
+use super::Condition;
+use crate::memory::sketch::{Id, NETWORK, Sketch};
 use crate::nn::{
     self, conv2d, embedding, group_norm, group_norm_silu, linear, silu, time_features,
 };
@@ -158,13 +160,13 @@ impl GroupNorm {
 
 /// Embedding of noise level and class: `time.1(silu(time.0(features))) + class.weight[label]`.
 #[derive(Debug, Clone)]
-pub(crate) struct Condition {
+pub(crate) struct ConditionEmbedding {
     time: [Linear; 2],
     class: Option<Tensor>,
     time_dim: usize,
 }
 
-impl Condition {
+impl ConditionEmbedding {
     pub(crate) fn new(
         time_dim: usize,
         dim: usize,
@@ -193,13 +195,8 @@ impl Condition {
     }
 
     /// `silu(emb)`, as every block takes it: `[B, dim]`.
-    pub(crate) fn forward(
-        &self,
-        x: &Tensor,
-        c_noise: &[f64],
-        labels: Option<&[u32]>,
-    ) -> Result<Tensor> {
-        let batch = x.dim(0)?;
+    pub(super) fn forward(&self, x: &Tensor, at: &Condition<'_>) -> Result<Tensor> {
+        let (batch, labels) = (x.dim(0)?, at.labels);
         let count = |what: &str, got: usize| {
             let must = format!("be {batch}, one for each image");
             if got == batch {
@@ -208,8 +205,13 @@ impl Condition {
                 Err(Error::invalid(what, must, got))
             }
         };
-        count("number of noise levels", c_noise.len())?;
-        let features = time_features(c_noise, self.time_dim, x.device(), x.dtype())?;
+        count("number of noise levels", at.noise.len())?;
+        if let Some(augment) = at.augment {
+            let must = "be absent for a network that knows none";
+            let got = format!("shape {:?}", augment.dims());
+            return Err(Error::invalid("augmentation labels", must, got));
+        }
+        let features = time_features(at.noise, self.time_dim, x.device(), x.dtype())?;
         let hidden = silu(&self.time[0].forward(&features)?)?;
         let mut emb = self.time[1].forward(&hidden)?;
         if let Some(labels) = labels {
@@ -225,6 +227,26 @@ impl Condition {
         }
         Ok(silu(&emb)?)
     }
+}
+
+/// [`ConditionEmbedding`] as sizes: the silu of the embedded noise level and class, `[B, dim]`.
+pub(super) fn sketch_condition(
+    s: &mut Sketch,
+    batch: f64,
+    [time_dim, dim]: [f64; 2],
+    classes: f64,
+) -> Id {
+    s.at(format!("{NETWORK}.time.0"));
+    let features = s.input(batch * time_dim);
+    let hidden = s.linear(features, batch, time_dim, dim);
+    let hidden = s.function(hidden);
+    s.at(format!("{NETWORK}.time.1"));
+    let embedded = s.linear(hidden, batch, dim, dim);
+    s.at(format!("{NETWORK}.class"));
+    let table = s.parameter("weight", (classes + 1.0) * dim);
+    let rows = s.operation(batch * dim, &[table], [0.0; 2]);
+    let sum = s.sum(embedded, rows);
+    s.function(sum)
 }
 
 /// Rows of the class table; the last one, "no class", for everything if there are no labels.
@@ -275,6 +297,18 @@ pub(crate) fn check_heads(channels: usize, heads: usize) -> Result<()> {
     if heads == 0 || !channels.is_multiple_of(heads) {
         let must = format!("be positive and divide {channels} channels");
         return Err(Error::invalid("network.heads", must, heads));
+    }
+    Ok(())
+}
+
+/// Whether images can be halved between so many levels.
+pub(crate) fn halves(key: &str, levels: usize, size: usize) -> Result<()> {
+    let most = size.trailing_zeros() as usize + 1;
+    if levels > most {
+        let must = format!(
+            "have at most {most} entries for images of {size}×{size} pixels, which are halved between two of them"
+        );
+        return Err(Error::invalid(key, must, levels));
     }
     Ok(())
 }

@@ -1,39 +1,52 @@
-//! The networks: two denoisers and the encoder Ψ.
+//! The networks that denoise, by name.
 //!
 //! Parameters are named as in `sadm-reference`, which implements the same networks independently:
 //! a linear map or convolution `x` has `x.weight` and `x.bias`, a group norm as well.
 
 pub(crate) mod blocks;
-mod dit;
+mod dit_small;
+mod mode;
 mod precision;
+mod registry;
 mod unet;
 
 use candle_core::Tensor;
 
-pub use dit::{Dit, DitConfig};
+pub use dit_small::{DitSmall, DitSmallConfig};
+pub use mode::Mode;
 pub use precision::{Compute, MixedPrecision};
+pub use registry::{ARCHITECTURES, Architecture, Domain, architecture, build};
 pub use unet::{UNet, UNetConfig};
 
 use crate::Result;
 
-/// A network that predicts from a noisy image, as [`Parametrisation`](crate::objective::parametrisation)
-/// states what.
-pub trait Denoiser: Send + Sync {
+/// What a network is told besides the noisy images.
+#[derive(Debug, Clone, Copy)]
+pub struct Condition<'a> {
+    /// The noise level of each of B samples, as the [preconditioner](crate::objective::preconditioner) tells it.
+    pub noise: &'a [f64],
+    /// Class of each sample; an index equal to the number of classes, or `None` for all, is "no class".
+    pub labels: Option<&'a [u32]>,
+    /// How each sample was augmented, `[B, A]`. A network that knows no augmentation labels refuses them.
+    pub augment: Option<&'a Tensor>,
+}
+
+/// A network that predicts from a noisy image, inside a [preconditioner](crate::objective::preconditioner).
+pub trait Network: Send + Sync {
     /// The raw prediction F.
     ///
     /// # Shapes
-    /// `x: [B, C, H, W]` (scaled by c_in), `c_noise`: B values of ln(σ')/4 → `[B, C, H, W]`.
-    /// `labels`: B class indices; an index equal to the number of classes, or `None` for all, is
-    /// "no class", the last row of the class table.
+    /// `x: [B, C, H, W]` (scaled by c_in) → `[B, C, H, W]`.
     ///
     /// # Errors
-    /// Shapes that do not fit, labels out of range, labels for a network without classes.
-    fn forward(&self, x: &Tensor, c_noise: &[f64], labels: Option<&[u32]>) -> Result<Tensor>;
+    /// Shapes that do not fit, labels out of range, labels for a network without classes, augmentation labels that the
+    /// network does not know.
+    fn forward(&self, x: &Tensor, at: &Condition<'_>, mode: Mode<'_>) -> Result<Tensor>;
 }
 
-impl<D: Denoiser + ?Sized> Denoiser for Box<D> {
-    fn forward(&self, x: &Tensor, c_noise: &[f64], labels: Option<&[u32]>) -> Result<Tensor> {
-        self.as_ref().forward(x, c_noise, labels)
+impl<N: Network + ?Sized> Network for Box<N> {
+    fn forward(&self, x: &Tensor, at: &Condition<'_>, mode: Mode<'_>) -> Result<Tensor> {
+        self.as_ref().forward(x, at, mode)
     }
 }
 

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::Denoiser;
+use super::{Condition, Mode, Network};
 use crate::Result;
 
 /// The element type in which networks compute.
@@ -36,16 +36,15 @@ impl Compute {
 
 /// A denoiser that computes in another type than that of its input and its parameters.
 #[derive(Debug, Clone)]
-pub struct MixedPrecision<D> {
+pub struct MixedPrecision<N> {
     /// The denoiser.
-    pub inner: D,
+    pub inner: N,
     /// What it computes in.
     pub compute: Compute,
 }
 
-impl<D: Denoiser> Denoiser for MixedPrecision<D> {
-    fn forward(&self, x: &Tensor, c_noise: &[f64], labels: Option<&[u32]>) -> Result<Tensor> {
-        self.compute
-            .within(x, |x| self.inner.forward(x, c_noise, labels))
+impl<N: Network> Network for MixedPrecision<N> {
+    fn forward(&self, x: &Tensor, at: &Condition<'_>, mode: Mode<'_>) -> Result<Tensor> {
+        self.compute.within(x, |x| self.inner.forward(x, at, mode))
     }
 }

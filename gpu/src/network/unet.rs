@@ -3,8 +3,13 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::blocks::{Condition, Conv, GroupNorm, Linear, PixelAttention};
-use super::{Denoiser, is_zero};
+use super::blocks::{
+    ConditionEmbedding, Conv, GroupNorm, Linear, PixelAttention, halves, sketch_condition,
+};
+use super::registry::{checked, given, setting};
+use super::{Architecture, Condition, Mode, Network, is_zero};
+use crate::memory::layers::Images;
+use crate::memory::sketch::{Id, NETWORK, Sketch};
 use crate::nn::{avg_pool2x, concat_channels, upsample_nearest2x};
 use crate::params::Builder;
 use crate::{Error, Result};
@@ -59,6 +64,63 @@ impl UNetConfig {
     }
 }
 
+/// The U-Net in the registry.
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "unet",
+    defaults: "channels = [32, 64]
+blocks = 1
+attention = [1]
+heads = 2
+groups = 8
+emb_dim = 128
+time_dim = 64",
+    small: &[
+        "channels = [4, 6]
+blocks = 1
+attention = [1]
+heads = 2
+groups = 2
+emb_dim = 6
+time_dim = 4",
+        "channels = [4, 6]
+blocks = 1
+attention = []
+heads = 2
+groups = 2
+emb_dim = 6
+time_dim = 4",
+    ],
+    depths: |dimensions| {
+        let config: UNetConfig = given(dimensions)?;
+        Ok(vec![
+            ("model.unet.blocks", config.blocks),
+            ("number of model.unet.channels", config.channels.len()),
+        ])
+    },
+    build: |dimensions, domain, at| {
+        let config = UNetConfig {
+            in_channels: domain.channels,
+            classes: domain.classes,
+            ..checked(dimensions)?
+        };
+        halves("network.channels", config.channels.len(), domain.size)?;
+        Ok(Box::new(UNet::new(&config, at)?))
+    },
+    sketch: |dimensions, s, x, classes| {
+        let config = given::<UNetConfig>(dimensions);
+        config.map_or(x, |config| sketch(s, &config, x, classes))
+    },
+    smaller: |dimensions, layer| {
+        let setting = |key| setting("unet", dimensions, key);
+        let attention = layer.contains("attn").then(|| {
+            let levels = setting("attention");
+            format!("number of levels in {levels}, of which level 0 has the most pixels")
+        });
+        let widths = ["channels", "blocks", "emb_dim", "time_dim"].map(setting);
+        [attention.into_iter().collect(), widths.into()]
+    },
+};
+
 /// U-Net with residual blocks modulated by noise level and class, attention at chosen levels and in
 /// the middle, and skip connections.
 ///
@@ -67,7 +129,7 @@ impl UNetConfig {
 /// the modulated normalisation. The last convolutions of each branch and of the network start at 0.
 #[derive(Debug, Clone)]
 pub struct UNet {
-    condition: Condition,
+    condition: ConditionEmbedding,
     conv_in: Conv,
     down: Vec<Vec<Stage>>,
     middle: (ResBlock, PixelAttention, ResBlock),
@@ -116,7 +178,12 @@ impl UNet {
             .collect::<Result<_>>()?;
         let width = maker.width;
         Ok(Self {
-            condition: Condition::new(config.time_dim, config.emb_dim, config.classes, &at)?,
+            condition: ConditionEmbedding::new(
+                config.time_dim,
+                config.emb_dim,
+                config.classes,
+                &at,
+            )?,
             conv_in,
             down,
             middle,
@@ -127,9 +194,9 @@ impl UNet {
     }
 }
 
-impl Denoiser for UNet {
-    fn forward(&self, x: &Tensor, c_noise: &[f64], labels: Option<&[u32]>) -> Result<Tensor> {
-        let emb = self.condition.forward(x, c_noise, labels)?;
+impl Network for UNet {
+    fn forward(&self, x: &Tensor, at: &Condition<'_>, _: Mode<'_>) -> Result<Tensor> {
+        let emb = self.condition.forward(x, at)?;
         let mut h = self.conv_in.forward(x)?;
         let mut skips = Vec::new();
         for (i, stages) in self.down.iter().enumerate() {
@@ -280,5 +347,121 @@ impl ResBlock {
             None => x.clone(),
         };
         Ok((skip + h)?)
+    }
+}
+
+/// A [`UNet`] as sizes.
+fn sketch(s: &mut Sketch, config: &UNetConfig, x: Images, classes: f64) -> Images {
+    let widths: Vec<f64> = config.channels.iter().map(|&n| n as f64).collect();
+    let (Some(&first), Some(&last)) = (widths.first(), widths.last()) else {
+        return x;
+    };
+    let sizes = [config.time_dim, config.emb_dim].map(|n| n as f64);
+    let embedded = sketch_condition(s, x.batch, sizes, classes);
+    let mut net = Sizes {
+        s,
+        config,
+        embedded,
+    };
+    let mut h = net.conv(x, first, 3.0, "conv_in");
+    let mut skips = Vec::new();
+    for (i, &width) in widths.iter().enumerate() {
+        if i > 0 {
+            net.s.at(format!("{NETWORK}.down.{i}"));
+            h = net.s.resampled(h, 0.5);
+        }
+        for j in 0..config.blocks {
+            h = net.stage(h, width, "down", i, j);
+            skips.push(h);
+        }
+    }
+    h = net.block(h, last, "mid.block.0");
+    h = net.attention(h, "mid.attn");
+    h = net.block(h, last, "mid.block.1");
+    for (i, &width) in widths.iter().enumerate().rev() {
+        for j in 0..config.blocks {
+            if let Some(skip) = skips.pop() {
+                net.s.at(format!("{NETWORK}.up.{i}.block.{j}"));
+                h = net.s.concatenated(h, skip);
+            }
+            h = net.stage(h, width, "up", i, j);
+        }
+        if i > 0 {
+            net.s.at(format!("{NETWORK}.up.{i}.conv"));
+            h = net.s.resampled(h, 2.0);
+            h = net.conv(h, h.channels, 3.0, &format!("up.{i}.conv"));
+        }
+    }
+    net.s.at(format!("{NETWORK}.norm_out"));
+    h = net.s.group_norm(h);
+    net.conv(h, x.channels, 3.0, "conv_out")
+}
+
+/// A U-Net being sketched.
+struct Sizes<'a> {
+    s: &'a mut Sketch,
+    config: &'a UNetConfig,
+    embedded: Id,
+}
+
+impl Sizes<'_> {
+    fn conv(&mut self, x: Images, outputs: f64, kernel: f64, name: &str) -> Images {
+        self.s.at(format!("{NETWORK}.{name}"));
+        self.s.conv(x, outputs, kernel)
+    }
+
+    fn stage(&mut self, x: Images, width: f64, way: &str, i: usize, j: usize) -> Images {
+        let h = self.block(x, width, &format!("{way}.{i}.block.{j}"));
+        if self.config.attention.contains(&i) {
+            return self.attention(h, &format!("{way}.{i}.attn.{j}"));
+        }
+        h
+    }
+
+    fn block(&mut self, x: Images, outputs: f64, name: &str) -> Images {
+        let at = |part: &str| format!("{NETWORK}.{name}.{part}");
+        self.s.at(at("emb"));
+        let emb_dim = self.config.emb_dim as f64;
+        let modulation = self
+            .s
+            .linear(self.embedded, x.batch, emb_dim, 2.0 * outputs);
+        let [scale, shift] = [(); 2].map(|()| self.s.part(modulation, x.batch * outputs));
+        self.s.at(at("norm1"));
+        let h = self.s.group_norm(x);
+        self.s.at(at("conv1"));
+        let h = self.s.conv(h, outputs, 3.0);
+        self.s.at(at("norm2"));
+        let h = self.s.modulated_norm(h, scale, shift);
+        self.s.at(at("conv2"));
+        let h = self.s.conv(h, outputs, 3.0);
+        self.s.at(at("skip"));
+        let skip = if x.channels.to_bits() == outputs.to_bits() {
+            x
+        } else {
+            self.s.conv(x, outputs, 1.0)
+        };
+        let id = self.s.sum(skip.id, h.id);
+        Images { id, ..h }
+    }
+
+    fn attention(&mut self, x: Images, name: &str) -> Images {
+        let at = |part: &str| format!("{NETWORK}.{name}.{part}");
+        self.s.at(at("norm"));
+        let h = self.s.group_norm(x);
+        self.s.at(at("qkv"));
+        let qkv = self.s.conv(h, 3.0 * x.channels, 1.0);
+        self.s.at(format!("{NETWORK}.{name}"));
+        let packed = self.s.view(qkv.id);
+        let tokens = x.side * x.side;
+        let sizes = [x.batch, tokens, x.channels];
+        let y = self.s.attention(packed, sizes, self.config.heads as f64);
+        let y = Images {
+            id: self.s.view(y),
+            ..x
+        };
+        self.s.at(at("proj"));
+        let y = self.s.conv(y, x.channels, 1.0);
+        let id = self.s.sum(x.id, y.id);
+        Images { id, ..x }
     }
 }

@@ -2,13 +2,15 @@
 
 pub mod denoising;
 pub mod parametrisation;
+pub mod preconditioner;
 
 use crate::Result;
 use crate::forward::schedule::Schedule;
-use crate::network::Denoiser;
+use crate::network::{Mode, Network};
 use candle_core::Tensor;
 use denoising::Weight;
-use parametrisation::{Parametrisation, Prediction};
+use parametrisation::Parametrisation;
+use preconditioner::{NoiseCondition, Preconditioner, Prediction};
 
 /// What the denoiser is asked.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,6 +19,8 @@ pub struct Objective {
     pub schedule: Schedule,
     /// What the network predicts.
     pub parametrisation: Parametrisation,
+    /// What it is told as noise level.
+    pub noise: NoiseCondition,
     /// w(λ_t).
     pub weight: Weight,
     /// σ_d.
@@ -27,15 +31,24 @@ impl Objective {
     /// x̂ of noised images, by a denoiser inside its preconditioner.
     ///
     /// # Errors
-    /// Those of [`parametrisation::predict`].
+    /// Those of [`Preconditioner::denoise`].
     pub fn denoise(
         &self,
-        denoiser: &dyn Denoiser,
+        denoiser: &dyn Network,
         x_t: &Tensor,
         t: &[f64],
         labels: Option<&[u32]>,
     ) -> Result<Prediction> {
-        let (schedule, kind) = (self.schedule, self.parametrisation);
-        parametrisation::predict(denoiser, x_t, t, schedule, kind, self.sigma_data, labels)
+        let times = (self.schedule, t);
+        (self.preconditioner()).denoise(denoiser, x_t, times, labels, Mode::Evaluate)
+    }
+
+    /// What stands between x_t and the denoiser's network.
+    pub fn preconditioner(&self) -> Preconditioner {
+        Preconditioner {
+            parametrisation: self.parametrisation,
+            noise: self.noise,
+            sigma_data: self.sigma_data,
+        }
     }
 }

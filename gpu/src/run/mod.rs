@@ -14,7 +14,7 @@ use crate::config::{Config, DatasetKind};
 use crate::data::{Classes, Dataset, ImageKind};
 use crate::features::Encoder;
 use crate::likelihood::{Trace, probability_flow, terminal_log_density};
-use crate::network::Denoiser;
+use crate::network::Network;
 use crate::objective::Objective;
 use crate::params::Params;
 use crate::random::Streams;
@@ -70,7 +70,7 @@ pub struct Run {
     images: ImageKind,
     device: Device,
     dtype: DType,
-    denoiser: Box<dyn Denoiser>,
+    denoiser: Box<dyn Network>,
     encoder: Encoder,
     encoder_accuracy: Option<f64>,
     data_sha256: String,
@@ -377,7 +377,7 @@ const BATCH: usize = 128;
 /// Draws a request from a denoiser, in batches. Under a deterministic sampler image k depends on the seed, its
 /// class and k alone, not on how many are drawn with it.
 pub(crate) fn sample(
-    denoiser: &dyn Denoiser,
+    denoiser: &dyn Network,
     objective: &Objective,
     images: ImageKind,
     device: &Device,
@@ -389,7 +389,7 @@ pub(crate) fn sample(
 
 /// As [`sample`], in the given element type; `visit` sees every batch at every level.
 fn sample_along(
-    denoiser: &dyn Denoiser,
+    denoiser: &dyn Network,
     objective: &Objective,
     images: ImageKind,
     (device, dtype): (&Device, DType),

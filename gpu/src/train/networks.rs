@@ -1,10 +1,11 @@
 //! The networks of a run, with the views of them that an update needs.
 
 use super::pass::{Moves, View};
-use crate::config::{Config, ModelConfig, ModelKind};
+use crate::config::{Config, ModelConfig};
 use crate::data::ImageKind;
 use crate::features::{Encoder, EncoderConfig};
-use crate::network::{Compute, Denoiser, Dit, DitConfig, MixedPrecision, UNet, UNetConfig};
+use crate::network::blocks::halves;
+use crate::network::{self, Compute, Domain, MixedPrecision, Network};
 use crate::params::{Builder, Params};
 use crate::{Error, Result};
 use candle_core::{DType, Device};
@@ -16,9 +17,9 @@ pub struct Networks {
     /// φ, the parameters of the encoder.
     pub phi_params: Params,
     /// The denoiser; gradients reach θ.
-    pub denoiser: Box<dyn Denoiser>,
+    pub denoiser: Box<dyn Network>,
     /// The denoiser; no gradient reaches θ.
-    pub denoiser_frozen: Box<dyn Denoiser>,
+    pub denoiser_frozen: Box<dyn Network>,
     /// Ψ; gradients reach φ.
     pub encoder: Encoder,
     /// Ψ; no gradient reaches φ.
@@ -68,7 +69,7 @@ impl Networks {
     ) -> Result<Self> {
         let player = |at| {
             let inner = denoiser(model, images, at)?;
-            Ok::<_, Error>(Box::new(MixedPrecision { inner, compute }) as Box<dyn Denoiser>)
+            Ok::<_, Error>(Box::new(MixedPrecision { inner, compute }) as Box<dyn Network>)
         };
         halves("encoder.widths", features.widths.len(), images.size)?;
         let encoder = |at| {
@@ -118,42 +119,12 @@ pub fn denoiser(
     model: &ModelConfig,
     images: ImageKind,
     builder: Builder,
-) -> Result<Box<dyn Denoiser>> {
-    let classes = Some(images.classes);
-    Ok(match model.kind {
-        ModelKind::Unet => {
-            halves(
-                "model.unet.channels",
-                model.unet.channels.len(),
-                images.size,
-            )?;
-            let config = UNetConfig {
-                in_channels: images.channels,
-                classes,
-                ..model.unet.clone()
-            };
-            Box::new(UNet::new(&config, builder).map_err(|e| e.naming("model.unet."))?)
-        }
-        ModelKind::Dit => {
-            let config = DitConfig {
-                in_channels: images.channels,
-                size: images.size,
-                classes,
-                ..model.dit.clone()
-            };
-            Box::new(Dit::new(&config, builder).map_err(|e| e.naming("model.dit."))?)
-        }
-    })
-}
-
-/// Whether images can be halved between so many levels.
-fn halves(key: &str, levels: usize, size: usize) -> Result<()> {
-    let most = size.trailing_zeros() as usize + 1;
-    if levels > most {
-        let must = format!(
-            "have at most {most} entries for images of {size}×{size} pixels, which are halved between two of them"
-        );
-        return Err(Error::invalid(key, must, levels));
-    }
-    Ok(())
+) -> Result<Box<dyn Network>> {
+    let (network, dimensions) = model.network()?;
+    let domain = Domain {
+        channels: images.channels,
+        size: images.size,
+        classes: Some(images.classes),
+    };
+    network::build(network.name, dimensions, domain, builder)
 }

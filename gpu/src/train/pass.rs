@@ -3,8 +3,8 @@
 use super::batch::Batch;
 use crate::features::Encoder;
 use crate::forward::diffuse;
-use crate::network::Denoiser;
-use crate::objective::{Objective, parametrisation};
+use crate::network::Network;
+use crate::objective::{Objective, preconditioner};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use std::cell::OnceCell;
@@ -24,7 +24,7 @@ pub enum Moves {
 #[derive(Clone, Copy)]
 pub struct View<'a> {
     /// The denoiser, frozen unless it moves.
-    pub denoiser: &'a dyn Denoiser,
+    pub denoiser: &'a dyn Network,
     /// Ψ, frozen unless it moves; none where no term asks for features.
     pub encoder: Option<&'a Encoder>,
     /// Who moves.
@@ -37,7 +37,7 @@ pub struct Prediction {
     /// α_t x_0 + σ_t ε.
     pub x_t: Tensor,
     /// x̂, with the network's output and the coefficients around it.
-    pub answer: parametrisation::Prediction,
+    pub answer: preconditioner::Prediction,
 }
 
 /// A tensor of a pass by which samples are coupled, a row for each sample.

@@ -2,7 +2,9 @@
 
 use candle_core::{DType, Device, Tensor};
 use sadm_gpu::features::{Encoder, EncoderConfig};
-use sadm_gpu::network::{Compute, Denoiser, Dit, DitConfig, MixedPrecision, UNet, UNetConfig};
+use sadm_gpu::network::{
+    Compute, Condition, DitSmall, DitSmallConfig, MixedPrecision, Mode, Network, UNet, UNetConfig,
+};
 use sadm_gpu::params::Params;
 
 use crate::support::{Draw, flat};
@@ -21,8 +23,8 @@ fn unet_config() -> UNetConfig {
     }
 }
 
-fn dit_config() -> DitConfig {
-    DitConfig {
+fn dit_config() -> DitSmallConfig {
+    DitSmallConfig {
         in_channels: 2,
         size: 4,
         patch: 2,
@@ -53,8 +55,8 @@ fn unet(params: &Params) -> UNet {
     UNet::new(&unet_config(), params.builder()).expect("a U-Net")
 }
 
-fn dit(params: &Params) -> Dit {
-    Dit::new(&dit_config(), params.builder()).expect("a DiT")
+fn dit(params: &Params) -> DitSmall {
+    DitSmall::new(&dit_config(), params.builder()).expect("a DiT")
 }
 
 /// Moves every parameter, so that those that start at 0 pass gradients on.
@@ -74,6 +76,16 @@ fn image(seed: u64) -> Tensor {
 }
 
 const NOISE: [f64; 3] = [-0.75, 0.25, 1.0];
+
+/// A condition without augmentation.
+fn told<'a>(noise: &'a [f64], labels: Option<&'a [u32]>) -> Condition<'a> {
+    let augment = None;
+    Condition {
+        noise,
+        labels,
+        augment,
+    }
+}
 
 /// Names of the parameters whose gradient of `loss` is missing or zero.
 fn without_gradient(params: &Params, y: &Tensor) -> Vec<String> {
@@ -96,14 +108,14 @@ fn without_gradient(params: &Params, y: &Tensor) -> Vec<String> {
 #[test]
 fn every_parameter_of_a_perturbed_denoiser_receives_a_gradient() {
     for build in [
-        (|p| Box::new(unet(p)) as Box<dyn Denoiser>) as fn(&Params) -> Box<dyn Denoiser>,
+        (|p| Box::new(unet(p)) as Box<dyn Network>) as fn(&Params) -> Box<dyn Network>,
         |p| Box::new(dit(p)),
     ] {
         let params = params();
         let network = build(&params);
         perturb(&params);
         let y = network
-            .forward(&image(1), &NOISE, Some(&[0, 2, 3]))
+            .forward(&image(1), &told(&NOISE, Some(&[0, 2, 3])), Mode::Evaluate)
             .expect("a prediction");
         assert_eq!(y.dims(), [3, 2, 4, 4]);
         assert_eq!(without_gradient(&params, &y), Vec::<String>::new());
@@ -127,9 +139,9 @@ fn every_parameter_of_the_encoder_receives_a_gradient() {
 #[test]
 fn denoisers_start_at_zero() {
     let (p, q) = (params(), params());
-    for network in [Box::new(unet(&p)) as Box<dyn Denoiser>, Box::new(dit(&q))] {
+    for network in [Box::new(unet(&p)) as Box<dyn Network>, Box::new(dit(&q))] {
         let y = network
-            .forward(&image(1), &NOISE, None)
+            .forward(&image(1), &told(&NOISE, None), Mode::Evaluate)
             .expect("a prediction");
         assert!(flat(&y).iter().all(|y| y.abs() <= 0.0));
     }
@@ -140,7 +152,7 @@ fn denoisers_start_at_zero() {
 #[test]
 fn a_directional_derivative_of_each_denoiser_is_right() {
     for build in [
-        (|p| Box::new(unet(p)) as Box<dyn Denoiser>) as fn(&Params) -> Box<dyn Denoiser>,
+        (|p| Box::new(unet(p)) as Box<dyn Network>) as fn(&Params) -> Box<dyn Network>,
         |p| Box::new(dit(p)),
     ] {
         let params = params();
@@ -149,7 +161,7 @@ fn a_directional_derivative_of_each_denoiser_is_right() {
         let weights = Draw::new(29).tensor((3, 2, 4, 4));
         let loss = || {
             let y = network
-                .forward(&image(1), &NOISE, Some(&[0, 2, 3]))
+                .forward(&image(1), &told(&NOISE, Some(&[0, 2, 3])), Mode::Evaluate)
                 .expect("a prediction");
             (y * &weights).and_then(|y| y.sum_all()).expect("a loss")
         };
@@ -194,14 +206,14 @@ fn a_directional_derivative_of_each_denoiser_is_right() {
 #[test]
 fn no_labels_are_the_last_row_of_the_table() {
     let (p, q) = (params(), params());
-    let networks = [Box::new(unet(&p)) as Box<dyn Denoiser>, Box::new(dit(&q))];
+    let networks = [Box::new(unet(&p)) as Box<dyn Network>, Box::new(dit(&q))];
     perturb(&p);
     perturb(&q);
     for network in networks {
         let run = |labels: Option<&[u32]>| {
             flat(
                 &network
-                    .forward(&image(1), &NOISE, labels)
+                    .forward(&image(1), &told(&NOISE, labels), Mode::Evaluate)
                     .expect("a prediction"),
             )
         };
@@ -216,16 +228,16 @@ fn no_labels_are_the_last_row_of_the_table() {
 #[test]
 fn samples_do_not_see_each_other() {
     let (p, q) = (params(), params());
-    let networks = [Box::new(unet(&p)) as Box<dyn Denoiser>, Box::new(dit(&q))];
+    let networks = [Box::new(unet(&p)) as Box<dyn Network>, Box::new(dit(&q))];
     perturb(&p);
     perturb(&q);
     for network in networks {
         let all = network
-            .forward(&image(1), &NOISE, Some(&[0, 1, 2]))
+            .forward(&image(1), &told(&NOISE, Some(&[0, 1, 2])), Mode::Evaluate)
             .expect("a prediction");
         let one = image(1).narrow(0, 1, 1).expect("a sample");
         let one = network
-            .forward(&one, &NOISE[1..2], Some(&[1]))
+            .forward(&one, &told(&NOISE[1..2], Some(&[1])), Mode::Evaluate)
             .expect("a prediction");
         let want = flat(&all.narrow(0, 1, 1).expect("a sample"));
         for (got, want) in flat(&one).iter().zip(want) {
@@ -316,7 +328,9 @@ fn a_frozen_network_passes_the_gradient_of_its_input_only() {
     perturb(&params);
     let network = UNet::new(&unet_config(), params.frozen()).expect("a frozen U-Net");
     let x = candle_core::Var::from_tensor(&image(1)).expect("a variable");
-    let y = network.forward(&x, &NOISE, None).expect("a prediction");
+    let y = network
+        .forward(&x, &told(&NOISE, None), Mode::Evaluate)
+        .expect("a prediction");
     let store = y
         .sum_all()
         .and_then(|y| y.backward())
@@ -350,10 +364,10 @@ fn impossible_networks_are_refused_in_words() {
     assert!(unet(|c| c.channels.clear()).contains("channels must be positive"));
     assert!(unet(|c| c.time_dim = 5).contains("time_dim must be even and positive, got 5"));
     assert!(unet(|c| c.blocks = 0).contains("blocks must be positive"));
-    let dit = |change: fn(&mut DitConfig)| {
+    let dit = |change: fn(&mut DitSmallConfig)| {
         let mut config = dit_config();
         change(&mut config);
-        Dit::new(&config, params().builder())
+        DitSmall::new(&config, params().builder())
             .map(|_| ())
             .expect_err("a refusal")
             .to_string()
@@ -371,9 +385,9 @@ fn impossible_networks_are_refused_in_words() {
 fn impossible_inputs_are_refused_in_words() {
     let params = params();
     let network = unet(&params);
-    let refuse = |network: &dyn Denoiser, x: &Tensor, noise: &[f64], labels: Option<&[u32]>| {
+    let refuse = |network: &dyn Network, x: &Tensor, noise: &[f64], labels: Option<&[u32]>| {
         network
-            .forward(x, noise, labels)
+            .forward(x, &told(noise, labels), Mode::Evaluate)
             .expect_err("a refusal")
             .to_string()
     };
@@ -390,6 +404,20 @@ fn impossible_inputs_are_refused_in_words() {
     };
     let plain = UNet::new(&plain, self::params().builder()).expect("a U-Net");
     assert!(refuse(&plain, &image(1), &NOISE, Some(&[0, 0, 0])).contains("without classes"));
+    let augment = Tensor::zeros((3, 9), DType::F64, &Device::Cpu).expect("labels");
+    let augmented = Condition {
+        augment: Some(&augment),
+        ..told(&NOISE, None)
+    };
+    let params = self::params();
+    let (small, x) = (dit(&params), image(1));
+    for network in [&network as &dyn Network, &small] {
+        let refused = network.forward(&x, &augmented, Mode::Evaluate);
+        let refused = refused.expect_err("a refusal").to_string();
+        assert!(refused.contains(
+            "augmentation labels must be absent for a network that knows none, got shape [3, 9]"
+        ));
+    }
     let params = self::params();
     assert!(refuse(&dit(&params), &odd, &NOISE, None).contains("[B, 2, 4, 4]"));
 }
@@ -402,13 +430,13 @@ fn configurations_round_trip_and_refuse_unknown_keys() {
         unet_config()
     );
     assert!(toml::from_str::<UNetConfig>(&format!("{text}\nheds = 2")).is_err());
-    let text = toml::to_string(&DitConfig {
+    let text = toml::to_string(&DitSmallConfig {
         classes: None,
         ..dit_config()
     })
     .expect("TOML");
     assert!(
-        toml::from_str::<DitConfig>(&text)
+        toml::from_str::<DitSmallConfig>(&text)
             .expect("the same")
             .classes
             .is_none()
@@ -426,9 +454,9 @@ fn networks_run_in_f32_and_bf16() {
         let params = Params::new(&Device::Cpu, dtype, 1);
         let (unet, dit) = (unet(&params), dit(&Params::new(&Device::Cpu, dtype, 1)));
         let x = image(1).to_dtype(dtype).expect("a conversion");
-        for network in [&unet as &dyn Denoiser, &dit] {
+        for network in [&unet as &dyn Network, &dit] {
             let y = network
-                .forward(&x, &NOISE, Some(&[0, 1, 3]))
+                .forward(&x, &told(&NOISE, Some(&[0, 1, 3])), Mode::Evaluate)
                 .expect("a prediction");
             assert_eq!((y.dtype(), y.dims()), (dtype, x.dims()));
             y.sum_all()
@@ -464,12 +492,12 @@ fn mixed_precision_is_the_network_on_rounded_parameters_and_input() {
         |params, compute| {
             let inner = UNet::new(&unet_config(), params.builder()).expect("a U-Net");
             let network = MixedPrecision { inner, compute };
-            Box::new(move |x| network.forward(x, &NOISE, Some(&[0, 2, 3])))
+            Box::new(move |x| network.forward(x, &told(&NOISE, Some(&[0, 2, 3])), Mode::Evaluate))
         },
         |params, compute| {
-            let inner = Dit::new(&dit_config(), params.builder()).expect("a DiT");
+            let inner = DitSmall::new(&dit_config(), params.builder()).expect("a DiT");
             let network = MixedPrecision { inner, compute };
-            Box::new(move |x| network.forward(x, &NOISE, Some(&[0, 2, 3])))
+            Box::new(move |x| network.forward(x, &told(&NOISE, Some(&[0, 2, 3])), Mode::Evaluate))
         },
         |params, compute| {
             let encoder = Encoder::new(&encoder_config(), params.builder()).expect("an encoder");

@@ -3,7 +3,9 @@
 use ndarray::{Array1, ArrayD};
 
 use super::{Precision, Tracked};
-use crate::precondition::{self, Sigma};
+use crate::parametrisation::NoiseCondition;
+use crate::precondition::{self, Sigma, SigmaError};
+use crate::schedule::{Ddpm, ScheduleKind};
 
 /// Bounds for the preconditioning scalars of several noise levels, each of shape `[N]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +41,66 @@ pub(crate) fn scalars(s: &Tracked, d: &Tracked, p: Precision) -> PreconditionBou
         c_noise: s.ln(p).scale(0.25, p),
         loss_weight: total.div(&product.square(p), p),
     }
+}
+
+/// Bound for [`NoiseCondition::at`] by the printed formulas at tracked levels σ' `[N]`.
+///
+/// The number of a step is exact, but where two steps are as near as λ and their own λ_k are known it may be either.
+///
+/// # Errors
+/// A level that is not finite and positive.
+pub fn noise_condition(
+    kind: NoiseCondition,
+    ratio: &Tracked,
+    p: Precision,
+) -> Result<Tracked, SigmaError> {
+    let levels = ratio.value.iter().map(|&s| Sigma::new(s));
+    let exact = levels.map(|level| Ok(kind.at(level?)));
+    let exact = exact
+        .collect::<Result<Array1<f64>, SigmaError>>()?
+        .into_dyn();
+    let lambda = ratio.ln(p).scale(-2.0, p);
+    let bound = match kind {
+        NoiseCondition::LogSigma => ratio.ln(p).scale(0.25, p),
+        NoiseCondition::VpTime => {
+            let slope = Tracked::scalar(20.0, p).sub(&Tracked::scalar(0.1, p), p);
+            let b = ratio.square(p).ln1p(p).either(&lambda.neg().exp(p).ln1p(p));
+            let slope = slope.broadcast_to(b.shape());
+            let root = b
+                .mul(&slope, p)
+                .scale(2.0, p)
+                .add_scalar(0.1 * 0.1, p)
+                .sqrt(p);
+            b.scale(2.0, p)
+                .div(&root.add_scalar(0.1, p), p)
+                .scale(999.0, p)
+        }
+        NoiseCondition::DdpmStep => {
+            let error = exact.iter().zip(lambda.value.iter().zip(&lambda.error));
+            let error = error.map(|(&step, (&at, &own))| steps_in_doubt(step, at, own, p));
+            Tracked {
+                error: error.collect::<Array1<f64>>().into_dyn(),
+                value: exact.clone(),
+            }
+        }
+    };
+    Ok(bound.recentred(exact))
+}
+
+/// 1 where a neighbour of `step` is as near to λ as can be told, 0 elsewhere.
+fn steps_in_doubt(step: f64, lambda: f64, error: f64, p: Precision) -> f64 {
+    let last = (Ddpm::default().steps() - 1) as f64;
+    let at = |step: f64| super::schedule::levels(ScheduleKind::Ddpm, &[step / last], p);
+    let apart = |level: &Tracked| (level.value[[0]] - lambda).abs();
+    let neighbours = [step - 1.0, step + 1.0].into_iter();
+    let doubtful = neighbours.filter(|k| (0.0..=last).contains(k)).any(|k| {
+        let (Ok(own), Ok(other)) = (at(step), at(k)) else {
+            return true;
+        };
+        let doubt = own.lambda.error[[0]] + other.lambda.error[[0]] + 2.0 * error;
+        apart(&other.lambda) - apart(&own.lambda) <= doubt
+    });
+    f64::from(u8::from(doubtful))
 }
 
 impl PreconditionBound {

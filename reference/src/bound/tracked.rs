@@ -410,6 +410,18 @@ impl Tracked {
         self.function(p, FUNCTION_ULPS, f64::exp_m1, |v, e| v.exp() * e.exp_m1())
     }
 
+    /// `ln(1 + a)`; infinite error where a may be ≤ −1.
+    #[must_use]
+    pub fn ln1p(&self, p: Precision) -> Self {
+        self.function(p, FUNCTION_ULPS, f64::ln_1p, |v, e| {
+            if 1.0 + v > e {
+                -(-e / (1.0 + v)).ln_1p()
+            } else {
+                f64::INFINITY
+            }
+        })
+    }
+
     /// `ln a`; infinite error where a may be ≤ 0.
     #[must_use]
     pub fn ln(&self, p: Precision) -> Self {

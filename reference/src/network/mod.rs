@@ -4,21 +4,74 @@
 //! the spread of a network under roundings of its parameters and input is how a whole network is held against its
 //! fast twin.
 
+use crate::name::UnknownName;
 use crate::nn::{self, NnError};
 use ndarray::{ArrayD, IxDyn};
 use std::collections::BTreeMap;
 
 mod blocks;
-mod dit;
+mod dit_small;
 mod encoder;
 pub mod graph;
 mod unet;
 
-pub use dit::Dit;
+pub use dit_small::DitSmall;
 pub use encoder::{Encoder, Head};
 pub use unet::UNet;
 
 use graph::{Graph, Rounding, Value};
+use serde::de::DeserializeOwned;
+use toml::Table;
+
+/// The images and classes that a network is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Domain {
+    /// Channels of an image.
+    pub channels: usize,
+    /// Side of a square image.
+    pub size: usize,
+    /// Number of classes; `None` for an unconditional network.
+    pub classes: Option<usize>,
+}
+
+/// A denoiser by name.
+#[derive(Debug, Clone, Copy)]
+pub struct Architecture {
+    /// The name in configurations.
+    pub name: &'static str,
+    /// The denoiser of these dimensions.
+    build: fn(&Table, Domain) -> Result<Box<dyn Denoiser>, NetworkError>,
+}
+
+/// Every denoiser.
+pub const ARCHITECTURES: &[Architecture] = &[unet::ARCHITECTURE, dit_small::ARCHITECTURE];
+
+/// The denoiser `name` of these dimensions, which are those of its section in a configuration.
+///
+/// # Errors
+/// [`NetworkError::Name`] or [`NetworkError::Dimensions`]; what cannot be built is refused when it is used.
+pub fn build(
+    name: &str,
+    dimensions: &Table,
+    domain: Domain,
+) -> Result<Box<dyn Denoiser>, NetworkError> {
+    let architecture = ARCHITECTURES.iter().find(|known| known.name == name);
+    let Some(architecture) = architecture else {
+        let known: Vec<&str> = ARCHITECTURES.iter().map(|known| known.name).collect();
+        return Err(NetworkError::Name(UnknownName {
+            what: "network",
+            known: known.join(", "),
+            got: name.to_owned(),
+        }));
+    };
+    (architecture.build)(dimensions, domain)
+}
+
+/// Dimensions as a network has them.
+fn given<T: DeserializeOwned>(dimensions: &Table) -> Result<T, NetworkError> {
+    let parsed = dimensions.clone().try_into();
+    parsed.map_err(|error| NetworkError::Dimensions(error.to_string()))
+}
 
 /// Parameters by name.
 pub type Parameters = BTreeMap<String, ArrayD<f64>>;
@@ -59,9 +112,21 @@ pub enum NetworkError {
         /// What it is.
         got: usize,
     },
+    /// No network has this name.
+    #[error(transparent)]
+    Name(UnknownName),
+    /// The dimensions do not describe a network of this name.
+    #[error("the dimensions of the network cannot be read: {0}")]
+    Dimensions(String),
     /// Labels were given to a network without classes.
     #[error("the network has no classes, but labels were given")]
     NoClasses,
+    /// Augmentation labels were given to a network that knows none.
+    #[error("the network knows no augmentation labels, but {got} a sample were given")]
+    NoAugmentation {
+        /// How many.
+        got: usize,
+    },
     /// A layer refused its arguments.
     #[error(transparent)]
     Layer(#[from] NnError),
@@ -81,10 +146,12 @@ pub struct Pass {
 /// What a denoiser is told besides the noisy image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Condition<'a> {
-    /// Noise level of each sample, `c_noise = ln(σ')/4`, `[B]`.
-    pub c_noise: &'a [f64],
+    /// Noise level of each sample as the preconditioner states it (c_noise), `[B]`.
+    pub noise: &'a [f64],
     /// Class of each sample, `[B]`; the number of classes itself means "no class". Without labels, all are "no class".
     pub labels: Option<&'a [u32]>,
+    /// How each sample was augmented, `[B, A]`. A network that knows no augmentation labels refuses them.
+    pub augment: Option<&'a ArrayD<f64>>,
 }
 
 /// A network that maps a noisy image batch and its noise levels to an image batch of the same shape.
@@ -110,8 +177,9 @@ pub trait Denoiser {
     fn parameter_shapes(&self) -> Result<BTreeMap<String, Vec<usize>>, NetworkError> {
         let [c, h, w] = self.smallest_image();
         let condition = Condition {
-            c_noise: &[0.0],
+            noise: &[0.0],
             labels: None,
+            augment: None,
         };
         recorded_shapes(&[1, c, h, w], |graph, x| self.build(graph, x, condition))
     }
@@ -276,8 +344,12 @@ fn condition_embedding(
             len,
         )
     };
-    equal_counts("number of noise levels", condition.c_noise.len())?;
-    let features = graph.input(nn::time_features(condition.c_noise, time_dim)?);
+    equal_counts("number of noise levels", condition.noise.len())?;
+    if let Some(augment) = condition.augment {
+        let got = augment.shape().get(1).copied().unwrap_or(0);
+        return Err(NetworkError::NoAugmentation { got });
+    }
+    let features = graph.input(nn::time_features(condition.noise, time_dim)?);
     let hidden = graph.linear(features, "time.0", emb_dim)?;
     let hidden = graph.silu(hidden);
     let mut emb = graph.linear(hidden, "time.1", emb_dim)?;
@@ -319,8 +391,9 @@ mod tests {
         .map(|(name, value)| (name.to_owned(), value))
         .into();
         let condition = Condition {
-            c_noise: &[-0.5, 0.25],
+            noise: &[-0.5, 0.25],
             labels: Some(&[1, 2]),
+            augment: None,
         };
         let mut graph = Graph::new(&p);
         let emb = condition_embedding(&mut graph, condition, 2, [4, 3], Some(2)).expect("fits");

@@ -3,8 +3,10 @@
 use super::blocks::{attention_block, res_block};
 use super::graph::{Graph, Value};
 use super::{
-    Condition, Denoiser, NetworkError, condition_embedding, require_config, require_image,
+    Architecture, Condition, Denoiser, NetworkError, condition_embedding, given, require_config,
+    require_image,
 };
+use serde::Deserialize;
 
 /// U-Net: residual blocks on a pyramid of resolutions, with a skip connection from each block on the way down to its
 /// partner on the way up.
@@ -16,9 +18,11 @@ use super::{
 ///
 /// # Source
 /// Ronneberger et al. 2015 (arXiv:1505.04597); blocks after Ho et al. 2020 (arXiv:2006.11239), App. B.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct UNet {
     /// Channels of the image.
+    #[serde(default)]
     pub in_channels: usize,
     /// Channels at each level, from full resolution downwards; each level halves the sides.
     pub channels: Vec<usize>,
@@ -37,6 +41,18 @@ pub struct UNet {
     /// Number of classes, if conditional.
     pub classes: Option<usize>,
 }
+
+/// The U-Net in the registry.
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "unet",
+    build: |dimensions, domain| {
+        Ok(Box::new(UNet {
+            in_channels: domain.channels,
+            classes: domain.classes,
+            ..given(dimensions)?
+        }))
+    },
+};
 
 impl Denoiser for UNet {
     fn smallest_image(&self) -> [usize; 3] {

@@ -4,7 +4,7 @@ use ndarray::{Array1, Array2, ArrayD, Axis, Dimension, IxDyn};
 use proptest::prelude::*;
 use sadm_reference::bound::{self, Precision, Tracked};
 use sadm_reference::distance::Distance;
-use sadm_reference::parametrisation::Parametrisation;
+use sadm_reference::parametrisation::{NoiseCondition, Parametrisation};
 use sadm_reference::polarised::Form;
 use sadm_reference::precondition::Sigma;
 use sadm_reference::relation::Relation;
@@ -535,6 +535,36 @@ proptest! {
             let denoised = bound::parametrisation::denoised(&exact(x), &exact(f), &c.skip, &c.out, P);
             keeps(&denoised, &one(skip * narrow(x) + out * narrow(f)), "denoised");
         }
+    }
+
+    /// At a step's own level there is no doubt which it is, half way to the next there is.
+    #[test]
+    fn the_number_of_a_step_is_in_doubt_between_two(k in 0..999_usize) {
+        let ddpm = Ddpm::default();
+        let level = |k: usize| (-0.5 * ddpm.lambda(k as f64 / 999.0)).exp();
+        let doubt = |s: f64| {
+            let ratio = Tracked::exact(ndarray::arr1(&[s]).into_dyn());
+            let step = bound::precondition::noise_condition(NoiseCondition::DdpmStep, &ratio, Precision::F64);
+            step.map(|step| step.error[[0]])
+        };
+        prop_assert_eq!(doubt(level(k))?, 0.0);
+        prop_assert_eq!(doubt((level(k) * level(k + 1)).sqrt())?, 1.0);
+    }
+
+    /// In f32 on the CPU, from a rounded σ'.
+    #[test]
+    fn noise_conditions_in_f32_keep_their_bounds(s in positive()) {
+        let exact = Tracked::exact(ndarray::arr1(&[s]).into_dyn());
+        let one = |x: f32| ndarray::arr1(&[x]);
+        let s = narrow(s);
+        let b = (s * s).ln_1p();
+        let stable = 2.0 * b / (0.1 + (0.01 + 39.8 * b).sqrt());
+        let time = bound::precondition::noise_condition(NoiseCondition::VpTime, &exact, P)?;
+        keeps(&time, &one(999.0 * stable), "vp-time");
+        // |ln σ'²| ≤ 9 with 5 roundings each, and a dozen after it.
+        is_tight(&time, 1.0 + time.value[[0]], 64.0);
+        let log = bound::precondition::noise_condition(NoiseCondition::LogSigma, &exact, P)?;
+        keeps(&log, &one(s.ln() / 4.0), "log-sigma");
     }
 
     /// Other formulas, in f64: what another implementation of the schedules may do.

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use sadm_reference::UnknownName;
 use sadm_reference::denoise::Weight;
 use sadm_reference::distance::Distance;
-use sadm_reference::parametrisation::Parametrisation;
+use sadm_reference::parametrisation::{NoiseCondition, Parametrisation};
 use sadm_reference::relation::Relation;
 use sadm_reference::schedule::ScheduleKind;
 use sadm_reference::structure::{Diagonal, EtaKind};
@@ -41,6 +41,7 @@ fn every_choice_has_its_name() {
     names_are(&Diagonal::ALL, &["include", "exclude"]);
     names_are(&EtaKind::ALL, &["inverse-time", "constant", "snr"]);
     names_are(&Parametrisation::ALL, &["x0", "eps", "v", "edm"]);
+    names_are(&NoiseCondition::ALL, &["log-sigma", "vp-time", "ddpm-step"]);
     names_are(
         &Weight::ALL,
         &[

@@ -1,13 +1,15 @@
 use proptest::prelude::*;
 use sadm_reference::parametrisation::{
-    Coefficients, Level, LevelError, Parametrisation, coefficients, eps_from_score, eps_from_v,
-    eps_from_x0, score_from_eps, score_from_x0, v_from_eps, v_from_x0, v_from_x0_eps, x0_from_eps,
-    x0_from_score, x0_from_v,
+    Coefficients, Level, LevelError, NoiseCondition, Parametrisation, Preconditioner, coefficients,
+    eps_from_score, eps_from_v, eps_from_x0, score_from_eps, score_from_x0, v_from_eps, v_from_x0,
+    v_from_x0_eps, x0_from_eps, x0_from_score, x0_from_v,
 };
 use sadm_reference::precondition::{
     Sigma, SigmaError, c_in, c_in_grad, c_noise, c_out, c_out_grad, c_skip, c_skip_grad,
     loss_weight,
 };
+
+use sadm_reference::schedule::{Ddpm, Schedule, VpLinear};
 
 use crate::support::{assert_close, assert_near, house, number, positive};
 
@@ -122,8 +124,61 @@ fn coefficients_are_the_hand_worked_ones() {
     }
 }
 
+/// Hand-worked: ln 2 = 0.1 t + 9.95 t² at σ' = 1; DDPM's first, second and last step by their own levels.
+#[test]
+fn noise_conditions_have_their_published_values() {
+    let at = |kind: NoiseCondition, s| kind.at(sigma(s));
+    assert_close(
+        at(NoiseCondition::LogSigma, 2.0),
+        0.173_286_795_139_986_32,
+        4.0,
+    );
+    assert_close(at(NoiseCondition::VpTime, 1.0), 258.701_302_170_363_8, 16.0);
+    for (step, alpha_bar) in [
+        (0.0, 0.9999_f64),
+        (1.0, 0.9999 * (1.0 - 1e-4 - 0.0199 / 999.0)),
+    ] {
+        let level = ((1.0 - alpha_bar) / alpha_bar).sqrt();
+        assert_eq!(at(NoiseCondition::DdpmStep, level), step);
+    }
+    assert_eq!(at(NoiseCondition::DdpmStep, 1e-9), 0.0);
+    assert_eq!(at(NoiseCondition::DdpmStep, 1e9), 999.0);
+    // The preconditioner takes the other coefficients from the parametrisation.
+    let told = Preconditioner {
+        parametrisation: Parametrisation::Edm,
+        noise: NoiseCondition::VpTime,
+        sigma_data: 1.5,
+    };
+    let (got, plain) = (
+        told.coefficients(0.5, 0.5),
+        coefficients(Parametrisation::Edm, 0.5, 0.5, 1.5),
+    );
+    let (got, plain) = (got.expect("positive"), plain.expect("positive"));
+    assert_close(got.noise, 258.701_302_170_363_8, 16.0);
+    assert_eq!(
+        Coefficients {
+            noise: plain.noise,
+            ..got
+        },
+        plain
+    );
+}
+
 proptest! {
     #![proptest_config(house())]
+
+    /// The times of a schedule come back from its own levels, and more noise is never told as less.
+    #[test]
+    fn noise_conditions_undo_their_schedules(t in 1..=1024_i32, k in 0..1000_usize, s in positive(), more in positive()) {
+        let t = f64::from(t) / 1024.0;
+        let of = |schedule: &dyn Schedule, t| sigma(schedule.sigma(t) / schedule.alpha(t));
+        assert_near(NoiseCondition::VpTime.at(of(&VpLinear::default(), t)), 999.0 * t, 999.0, 64.0);
+        let step = NoiseCondition::DdpmStep.at(of(&Ddpm::default(), k as f64 / 999.0));
+        prop_assert_eq!(step, k as f64);
+        for kind in NoiseCondition::ALL {
+            prop_assert!(kind.at(sigma(s)) <= kind.at(sigma(s + more)), "{}", kind);
+        }
+    }
 
     /// A network that predicts its own target exactly gives back the clean data.
     #[test]

@@ -65,6 +65,7 @@ fn errors_are_the_hand_worked_ones() {
     near(error(a.exp(P)), 3f64.exp() * (4.0 + 4.0));
     near(error(a.expm1(P)), 3f64.exp() * 4.0 + 4.0 * 3f64.exp_m1());
     near(error(a.ln(P)), 4.0 / 3.0 + 4.0 * 3f64.ln());
+    near(error(a.ln1p(P)), 4.0 / 4.0 + 4.0 * 3f64.ln_1p());
     near(
         error(a.tanh(P)),
         4.0 / 3f64.cosh().powi(2) + 4.0 * 3f64.tanh(),
@@ -332,6 +333,7 @@ proptest! {
         let root = a.square(P).add(&b, P).sqrt(P);
         keeps(&root, (s * s + t).sqrt());
         keeps(&root.ln(P), (s * s + t).sqrt().ln());
+        keeps(&root.ln1p(P), (s * s + t).sqrt().ln_1p());
         keeps(&root.recip(P), 1.0 / (s * s + t).sqrt());
         keeps(&root.scale(0.3, P), (s * s + t).sqrt() * 0.3);
         keeps(&root.add_scalar(-0.7, P), (s * s + t).sqrt() - 0.7);

@@ -5,7 +5,8 @@ use ndarray::{ArrayD, Axis, IxDyn};
 use proptest::prelude::*;
 use sadm_reference::network::graph::Graph;
 use sadm_reference::network::{
-    Condition, Denoiser, Dit, Encoder, Head, NetworkError, Parameters, Pass, UNet, check_parameters,
+    Condition, Denoiser, DitSmall, Domain, Encoder, Head, NetworkError, Parameters, Pass, UNet,
+    build, check_parameters,
 };
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -26,8 +27,8 @@ fn unet() -> UNet {
     }
 }
 
-fn dit() -> Dit {
-    Dit {
+fn dit() -> DitSmall {
+    DitSmall {
         in_channels: 1,
         size: 4,
         patch: 2,
@@ -169,8 +170,9 @@ fn denoiser_run<'a>(
 
 /// Two samples of different noise level and class.
 const CONDITION: Condition<'_> = Condition {
-    c_noise: &[-0.75, 0.5],
+    noise: &[-0.75, 0.5],
     labels: Some(&[2, 0]),
+    augment: None,
 };
 
 fn few() -> ProptestConfig {
@@ -224,7 +226,7 @@ proptest! {
             let x = stream.array(&[2, 1, 4, 4]);
             let together = network.forward(&parameters, &x, CONDITION).expect(FITS);
             for n in 0..2 {
-                let alone = Condition { c_noise: &CONDITION.c_noise[n..=n], labels: CONDITION.labels.map(|l| &l[n..=n]) };
+                let alone = Condition { noise: &CONDITION.noise[n..=n], labels: CONDITION.labels.map(|l| &l[n..=n]), augment: None };
                 let one = x.select(Axis(0), &[n]);
                 let y = network.forward(&parameters, &one, alone).expect(FITS);
                 let difference = &y.index_axis(Axis(0), 0) - &together.index_axis(Axis(0), n);
@@ -242,7 +244,7 @@ proptest! {
             let parameters = stream.parameters(&network.parameter_shapes().expect("a valid configuration"));
             let x = stream.array(&[1, 1, 4, 4]);
             let y = |n: f64, labels: Option<&[u32]>| {
-                network.forward(&parameters, &x, Condition { c_noise: &[n], labels }).expect(FITS)
+                network.forward(&parameters, &x, Condition { noise: &[n], labels, augment: None }).expect(FITS)
             };
             prop_assert_eq!(y(0.5, None), y(0.5, Some(&[2])));
             prop_assert_ne!(y(0.5, None), y(0.5, Some(&[1])));
@@ -502,8 +504,14 @@ fn inputs_that_do_not_fit_are_named() {
     );
     assert_says(&image(&[2, 1, 5, 4]), "image side must be even, got 5");
 
-    let told = |c_noise: &[f64], labels: Option<&[u32]>| {
-        message(unet().forward(&parameters, &x, Condition { c_noise, labels }))
+    let told = |noise: &[f64], labels: Option<&[u32]>| {
+        let augment = None;
+        let condition = Condition {
+            noise,
+            labels,
+            augment,
+        };
+        message(unet().forward(&parameters, &x, condition))
     };
     assert_says(
         &told(&[0.0], None),
@@ -516,6 +524,15 @@ fn inputs_that_do_not_fit_are_named() {
     assert_says(
         &told(&[0.0, 1.0], Some(&[0, 3])),
         "index must be below the 3 rows",
+    );
+    let augment = stream.array(&[2, 9]);
+    let augmented = Condition {
+        augment: Some(&augment),
+        ..CONDITION
+    };
+    assert_says(
+        &message(unet().forward(&parameters, &x, augmented)),
+        "knows no augmentation labels, but 9 a sample were given",
     );
     let without = UNet {
         classes: None,
@@ -533,6 +550,37 @@ fn inputs_that_do_not_fit_are_named() {
     );
     let side = dit().forward(&parameters, &stream.array(&[2, 1, 8, 8]), CONDITION);
     assert_says(&message(side), "image side must be the configured 4, got 8");
+}
+
+/// What a name and a table give is the network of the same dimensions; other names, keys and types are refused.
+#[test]
+fn networks_are_built_by_name() {
+    let domain = Domain {
+        channels: 1,
+        size: 4,
+        classes: Some(2),
+    };
+    let dimensions: toml::Table = "channels = [2, 4]\nblocks = 1\nattention = [1]\nheads = 2\n\
+         groups = 2\nemb_dim = 3\ntime_dim = 4"
+        .parse()
+        .expect("TOML");
+    let by_name = build("unet", &dimensions, domain).expect("it exists");
+    assert_eq!(by_name.parameter_shapes(), unet().parameter_shapes());
+    let unconditional = Domain {
+        classes: None,
+        ..domain
+    };
+    let shapes = build("unet", &dimensions, unconditional).and_then(|n| n.parameter_shapes());
+    assert!(!shapes.expect("valid").contains_key("class.weight"));
+    let said = |name, dimensions| message(build(name, dimensions, domain).map(|_| ()));
+    assert_says(
+        &said("dit", &dimensions),
+        "network must be one of unet, dit-small, got `dit`",
+    );
+    assert_says(&said("dit-small", &dimensions), "unknown field `attention`");
+    let mut wrong = dimensions.clone();
+    wrong.insert("heads".to_owned(), toml::Value::from(-2));
+    assert_says(&said("unet", &wrong), "heads");
 }
 
 #[test]
@@ -566,15 +614,15 @@ fn impossible_configurations_are_refused() {
         "groups must be a divisor of the 3 channels, got 2",
     );
     assert_says(
-        &said(&Dit { patch: 3, ..dit() }),
+        &said(&DitSmall { patch: 3, ..dit() }),
         "patch must be a divisor of the image side 4, got 3",
     );
     assert_says(
-        &said(&Dit { dim: 6, ..dit() }),
+        &said(&DitSmall { dim: 6, ..dit() }),
         "dim must be a positive multiple of 4, got 6",
     );
     assert_says(
-        &said(&Dit {
+        &said(&DitSmall {
             time_dim: 3,
             ..dit()
         }),

@@ -6,13 +6,17 @@ use candle_core::Tensor;
 use ndarray::{Array1, ArrayD};
 use proptest::prelude::*;
 use sadm_gpu::{
-    forward::schedule::Schedule as GpuSchedule, network::Denoiser,
-    objective::parametrisation as gpu_parametrisation, structure::Eta as GpuEta,
+    forward::schedule::Schedule as GpuSchedule,
+    network::{Condition, Mode, Network},
+    objective::parametrisation::Parametrisation as GpuParametrisation,
+    objective::preconditioner::{NoiseCondition as GpuNoiseCondition, Preconditioner},
+    structure::Eta as GpuEta,
 };
 use sadm_reference::{
     bound::{self, Precision, Tracked, parametrisation::CoefficientsBound},
     forward, parametrisation,
-    parametrisation::Parametrisation,
+    parametrisation::{NoiseCondition, Parametrisation},
+    precondition::Sigma,
     schedule::ScheduleKind,
     structure::{self, EtaKind},
 };
@@ -34,6 +38,7 @@ pub(super) fn checks() -> Vec<Box<dyn Check>> {
         .chain(etas)
         .chain([diffusion()])
         .chain(kinds.clone().map(coefficients))
+        .chain(NoiseCondition::ALL.map(noise_condition))
         .chain(kinds.map(denoised))
         .collect()
 }
@@ -286,9 +291,15 @@ fn coefficients(kind: Parametrisation) -> Box<dyn Check> {
         ]))
     })
     .candle(move |case, _| {
-        let kind: gpu_parametrisation::Parametrisation = kind.to_string().parse()?;
+        let parametrisation = kind.to_string().parse()?;
+        let noise = GpuNoiseCondition::LogSigma;
         let rows = coefficient_rows(case, |alpha, sigma, sigma_data| {
-            let c = kind.coefficients(alpha, sigma, sigma_data);
+            let around = Preconditioner {
+                parametrisation,
+                noise,
+                sigma_data,
+            };
+            let c = around.coefficients(alpha, sigma);
             Ok([c.skip, c.out, c.input, c.noise])
         })?;
         Ok(values(rows))
@@ -322,16 +333,60 @@ fn coefficient_rows(
     ])
 }
 
+/// c_noise at levels of all sizes, some of them exactly those of DDPM's steps.
+fn noise_condition(kind: NoiseCondition) -> Box<dyn Check> {
+    let levels = || {
+        let ddpm = |k| {
+            let lambda = ScheduleKind::Ddpm.schedule().lambda(f64::from(k) / 999.0);
+            (-0.5 * lambda).exp()
+        };
+        prop_oneof![
+            2 => (-96..=96_i32).prop_map(|k| (f64::from(k) / 12.0).exp2()),
+            1 => (0..1000_i32).prop_map(ddpm),
+            1 => positive(),
+        ]
+    };
+    Quantity::new(
+        format!("noise-condition.{kind}"),
+        "c_noise of σ': ln(σ')/4; 999 t with σ'_t = σ' under vp-linear; the nearest step of DDPM",
+        "Karras et al. 2022, Table 1; Ho et al. 2020",
+    )
+    .draws(move || {
+        prop::collection::vec(levels(), 1..=5)
+            .prop_map(|ratio| Case::new().numbers("ratio", ratio))
+            .boxed()
+    })
+    .reference(move |case| {
+        let told = case.get_numbers("ratio")?.iter();
+        let told = told.map(|&ratio| Ok(kind.at(Sigma::new(ratio).map_err(Error::reference)?)));
+        Ok(values([("noise", list(told.collect::<Result<Vec<_>>>()?))]))
+    })
+    .bound(move |case, rule| {
+        let ratio = Tracked::exact(list(case.get_numbers("ratio")?.iter().copied()));
+        let noise = bound::precondition::noise_condition(kind, &ratio, rule.compute);
+        Ok(bounds([("noise", noise.map_err(Error::reference)?)]))
+    })
+    .candle(move |case, _| {
+        let kind: GpuNoiseCondition = kind.to_string().parse()?;
+        let told = case
+            .get_numbers("ratio")?
+            .iter()
+            .map(|&ratio| kind.at(ratio));
+        Ok(values([("noise", list(told))]))
+    })
+    .boxed()
+}
+
 /// A network whose answer is given, and which remembers what it was asked.
 struct Given {
     answer: Tensor,
     asked: Mutex<Option<(Tensor, Vec<f64>)>>,
 }
 
-impl Denoiser for Given {
-    fn forward(&self, x: &Tensor, c_noise: &[f64], _: Option<&[u32]>) -> sadm_gpu::Result<Tensor> {
+impl Network for Given {
+    fn forward(&self, x: &Tensor, at: &Condition<'_>, _: Mode<'_>) -> sadm_gpu::Result<Tensor> {
         if let Ok(mut asked) = self.asked.lock() {
-            *asked = Some((x.clone(), c_noise.to_vec()));
+            *asked = Some((x.clone(), at.noise.to_vec()));
         }
         Ok(self.answer.clone())
     }
@@ -347,22 +402,24 @@ fn denoised(kind: Parametrisation) -> Box<dyn Check> {
         (
             1..=3_usize,
             prop::sample::select(ScheduleKind::ALL.to_vec()),
+            prop::sample::select(NoiseCondition::ALL.to_vec()),
         )
-            .prop_flat_map(|(b, kind)| {
+            .prop_flat_map(|(b, kind, noise)| {
                 let shape = [b, 1, 2, 2];
                 (
                     tensor(&shape),
                     tensor(&shape),
                     prop::collection::vec(time(), b),
-                    Just(kind),
+                    Just((kind, noise)),
                 )
             })
-            .prop_map(|(x_t, network, t, schedule)| {
+            .prop_map(|(x_t, network, t, (schedule, noise))| {
                 Case::new()
                     .tensor("x_t", x_t)
                     .tensor("network", network)
                     .numbers("t", t)
                     .text("schedule", &schedule.to_string())
+                    .text("noise", &noise.to_string())
                     .number("sigma_data", 0.5)
             })
             .boxed()
@@ -402,14 +459,17 @@ fn denoised(kind: Parametrisation) -> Box<dyn Check> {
             answer: place.tensor(case.get("network")?)?,
             asked: Mutex::new(None),
         };
-        let prediction = gpu_parametrisation::predict(
+        let around = Preconditioner {
+            parametrisation: kind.to_string().parse::<GpuParametrisation>()?,
+            noise: noise_of(case)?.to_string().parse()?,
+            sigma_data: case.get_number("sigma_data")?,
+        };
+        let prediction = around.denoise(
             &network,
             &place.tensor(case.get("x_t")?)?,
-            case.get_numbers("t")?,
-            schedule_of(case)?.1,
-            kind.to_string().parse()?,
-            case.get_number("sigma_data")?,
+            (schedule_of(case)?.1, case.get_numbers("t")?),
             None,
+            Mode::Evaluate,
         )?;
         let asked = network.asked.into_inner().ok().flatten();
         let (input, noise) =
@@ -423,36 +483,53 @@ fn denoised(kind: Parametrisation) -> Box<dyn Check> {
     .boxed()
 }
 
+/// What the network of a case is told; cases of older versions do not say it.
+fn noise_of(case: &Case) -> Result<NoiseCondition> {
+    match case.get_text("noise") {
+        Ok(name) => name.parse().map_err(Error::reference),
+        Err(_) => Ok(NoiseCondition::LogSigma),
+    }
+}
+
 fn coefficients_of(kind: Parametrisation, case: &Case, erring: bool) -> Result<CoefficientsBound> {
-    let (schedule, t) = (schedule_of(case)?.0, case.get_numbers("t")?);
-    denoiser_coefficients(kind, schedule, t, case.get_number("sigma_data")?, erring)
+    let around = parametrisation::Preconditioner {
+        parametrisation: kind,
+        noise: noise_of(case)?,
+        sigma_data: case.get_number("sigma_data")?,
+    };
+    denoiser_coefficients(
+        &around,
+        schedule_of(case)?.0,
+        case.get_numbers("t")?,
+        erring,
+    )
 }
 
 /// The coefficients at several times and, if `erring`, the errors of computing them on the host: those of
 /// the levels and of the formulas in f64.
 pub(crate) fn denoiser_coefficients(
-    kind: Parametrisation,
+    around: &parametrisation::Preconditioner,
     schedule: ScheduleKind,
     t: &[f64],
-    sigma_data: f64,
     erring: bool,
 ) -> Result<CoefficientsBound> {
-    let levels = bound::schedule::levels(schedule, t, Precision::F64).map_err(Error::reference)?;
+    let (kind, host) = (around.parametrisation, Precision::F64);
+    let levels = bound::schedule::levels(schedule, t, host).map_err(Error::reference)?;
     let (alpha, sigma) = (levels.alpha.value.iter(), levels.sigma.value.iter());
     let (alpha, sigma): (Vec<f64>, Vec<f64>) = alpha.copied().zip(sigma.copied()).unzip();
-    let mut c =
-        bound::parametrisation::coefficients(kind, &alpha, &sigma, sigma_data, Precision::F64)
-            .map_err(Error::reference)?;
+    let c = bound::parametrisation::coefficients(kind, &alpha, &sigma, around.sigma_data, host);
+    let mut c = c.map_err(Error::reference)?;
     if erring {
-        // Every coefficient is a smooth function of (α, σ) whose relative condition is at most 2 in each; the
-        // noise, a logarithm, moves by a quarter of the relative errors.
+        // Every coefficient is a smooth function of (α, σ) whose relative condition is at most 2 in each.
         let relative = |x: &Tracked| &x.error / &x.value.mapv(f64::abs);
         let drift = relative(&levels.alpha) + relative(&levels.sigma);
         for part in [&mut c.skip, &mut c.out, &mut c.input] {
             *part = part.widened(&(&part.value.mapv(f64::abs) * &drift * 2.0));
         }
-        c.noise = c.noise.widened(&(&drift * 0.25));
     }
+    let ratio = levels.sigma.div(&levels.alpha, host);
+    c.noise = bound::precondition::noise_condition(around.noise, &ratio, host)
+        .map_err(Error::reference)?;
     Ok(c)
 }
 

@@ -9,12 +9,11 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sadm_gpu::{
     network as gpu,
-    network::Denoiser as _,
     params::{Builder, Params},
 };
 use sadm_reference::{
     bound::Tracked,
-    network::{Condition, Denoiser, Dit, Encoder, Head, NetworkError, Pass, UNet},
+    network::{Condition, Denoiser, Domain, Encoder, Head, Pass, build},
 };
 
 use crate::{
@@ -30,88 +29,70 @@ use crate::{
 const SAMPLES: u64 = 8;
 
 pub(super) fn checks() -> Vec<Box<dyn Check>> {
-    [Kind::UNet, Kind::Dit, Kind::Encoder]
-        .map(network)
-        .into_iter()
-        .collect()
+    let denoisers = gpu::ARCHITECTURES.iter().map(|known| known.name);
+    denoisers.chain([ENCODER]).map(network).collect()
 }
 
-/// Which network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    UNet,
-    Dit,
-    Encoder,
+/// The encoder's name among the networks.
+const ENCODER: &str = "encoder";
+
+/// A denoiser of both registries, with dimensions that its author calls small.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Small {
+    name: &'static str,
+    dimensions: &'static str,
+    classes: bool,
 }
 
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::UNet => "unet",
-            Self::Dit => "dit",
-            Self::Encoder => "encoder",
-        }
+impl Small {
+    /// The first small dimensions of a network with classes.
+    pub(crate) fn of(name: &'static str) -> Result<Self> {
+        let dimensions = gpu::architecture(name)?.small[0];
+        Ok(Self {
+            name,
+            dimensions,
+            classes: true,
+        })
     }
-}
 
-/// The U-Net of a case: two levels, attention on the coarser one if `attention`, classes if `classes`.
-pub(crate) fn unet(attention: bool, classes: bool) -> UNet {
-    UNet {
-        in_channels: 1,
-        channels: vec![4, 6],
-        blocks: 1,
-        attention: if attention { vec![1] } else { vec![] },
-        heads: 2,
-        groups: 2,
-        emb_dim: 6,
-        time_dim: 4,
-        classes: classes.then_some(3),
+    /// As a case says.
+    fn of_case(name: &'static str, case: &Case) -> Result<Self> {
+        Ok(Self {
+            dimensions: gpu::architecture(name)?.small[case.get_count("dimensions")?],
+            classes: case.get_flag("classes")?,
+            ..Self::of(name)?
+        })
     }
-}
 
-/// The same U-Net in the training system.
-pub(crate) fn gpu_unet(network: &UNet, at: Builder) -> Result<gpu::UNet> {
-    let config = gpu::UNetConfig {
-        in_channels: network.in_channels,
-        channels: network.channels.clone(),
-        blocks: network.blocks,
-        attention: network.attention.clone(),
-        heads: network.heads,
-        groups: network.groups,
-        emb_dim: network.emb_dim,
-        time_dim: network.time_dim,
-        classes: network.classes,
-    };
-    Ok(gpu::UNet::new(&config, at)?)
-}
-
-fn dit(classes: bool) -> Dit {
-    Dit {
-        in_channels: 1,
-        size: 4,
-        patch: 2,
-        dim: 8,
-        depth: 2,
-        heads: 2,
-        mlp_ratio: 2,
-        time_dim: 4,
-        classes: classes.then_some(3),
+    fn dimensions(self) -> Result<toml::Table> {
+        self.dimensions.parse().map_err(Error::reference)
     }
-}
 
-fn gpu_dit(network: &Dit, at: Builder) -> Result<gpu::Dit> {
-    let config = gpu::DitConfig {
-        in_channels: network.in_channels,
-        size: network.size,
-        patch: network.patch,
-        dim: network.dim,
-        depth: network.depth,
-        heads: network.heads,
-        mlp_ratio: network.mlp_ratio,
-        time_dim: network.time_dim,
-        classes: network.classes,
-    };
-    Ok(gpu::Dit::new(&config, at)?)
+    /// In the reference.
+    pub(crate) fn reference(self) -> Result<Box<dyn Denoiser>> {
+        let domain = Domain {
+            channels: 1,
+            size: 4,
+            classes: self.classes.then_some(3),
+        };
+        build(self.name, &self.dimensions()?, domain).map_err(Error::reference)
+    }
+
+    /// In the training system.
+    pub(crate) fn gpu(self, at: Builder) -> Result<Box<dyn gpu::Network>> {
+        let domain = gpu::Domain {
+            channels: 1,
+            size: 4,
+            classes: self.classes.then_some(3),
+        };
+        Ok(gpu::build(self.name, &self.dimensions()?, domain, at)?)
+    }
+
+    /// Parameters of ordinary size.
+    pub(crate) fn parameters(self, seed: u64) -> Result<BTreeMap<String, ArrayD<f64>>> {
+        let shapes = self.reference()?.parameter_shapes();
+        Ok(parameters(seed, &shapes.map_err(Error::reference)?))
+    }
 }
 
 /// The encoder of the checks: two convolutions, five features, three classes.
@@ -211,30 +192,32 @@ pub(super) fn spread(
     Ok(exact.into_iter().map(bounded).collect())
 }
 
-/// Network, parameters, input, output gradient, noise levels and labels from a seed.
-fn draws(kind: Kind) -> BoxedStrategy<Case> {
-    (any::<u32>(), any::<bool>(), any::<bool>(), 1..=2_usize)
-        .prop_map(move |(seed, attention, classes, batch)| {
+/// Dimensions, parameters, input, output gradient, noise levels and labels from a seed.
+fn draws(name: &'static str) -> BoxedStrategy<Case> {
+    let ways = gpu::architecture(name).map_or(1_usize, |known| known.small.len());
+    (any::<u32>(), 0..ways, any::<bool>(), 1..=2_usize)
+        .prop_map(move |(seed, dimensions, classes, batch)| {
             let seed = u64::from(seed);
             let case = Case::new()
-                .flag("attention", attention)
+                .count("dimensions", dimensions)
                 .flag("classes", classes)
                 .count("batch", batch);
-            let shapes = match kind {
-                Kind::UNet => unet(attention, classes).parameter_shapes(),
-                Kind::Dit => dit(classes).parameter_shapes(),
-                Kind::Encoder => encoder().parameter_shapes(),
+            let is_encoder = name == ENCODER;
+            let parameters = if is_encoder {
+                let shapes = encoder().parameter_shapes();
+                shapes
+                    .map(|shapes| parameters(seed, &shapes))
+                    .map_err(Error::reference)
+            } else {
+                Small::of_case(name, &case).and_then(|small| small.parameters(seed))
             };
-            let parameters = parameters(
-                seed,
-                &shapes.expect("the configurations above are possible"),
-            );
-            let output: &[usize] = if kind == Kind::Encoder {
+            let output: &[usize] = if is_encoder {
                 &[batch, 3]
             } else {
                 &[batch, 1, 4, 4]
             };
-            let case = parameters.into_iter().fold(case, |case, (name, value)| {
+            let parameters = parameters.expect("small networks are possible").into_iter();
+            let case = parameters.fold(case, |case, (name, value)| {
                 case.tensor(&format!("parameter {name}"), value)
             });
             case.tensor("x", seeded_normal(seed ^ 0x5eed, &[batch, 1, 4, 4]))
@@ -268,9 +251,9 @@ fn labels(case: &Case) -> Result<Option<Vec<u32>>> {
     labels.map(Some).map_err(Error::reference)
 }
 
-fn network(kind: Kind) -> Box<dyn Check> {
+fn network(kind: &'static str) -> Box<dyn Check> {
     Quantity::new(
-        format!("network.{}", kind.name()),
+        format!("network.{kind}"),
         "output of the whole network, and gradients of Σ g·output in its input and in every parameter",
         "sadm_reference::network, layer by layer with hand-derived backward",
     )
@@ -300,55 +283,50 @@ fn quantities(pass: Pass) -> Values {
     values
 }
 
-fn reference_pass(kind: Kind, case: &Case, rounding: Option<&dyn Fn(f64) -> f64>) -> Result<Pass> {
+fn reference_pass(
+    kind: &'static str,
+    case: &Case,
+    rounding: Option<&dyn Fn(f64) -> f64>,
+) -> Result<Pass> {
     let (parameters, x, g) = (parameters_of(case), case.get("x")?, case.get("g")?);
     let labels = labels(case)?;
     let condition = Condition {
-        c_noise: case.get_numbers("c_noise")?,
+        noise: case.get_numbers("c_noise")?,
         labels: labels.as_deref(),
+        augment: None,
     };
-    let denoiser = |network: &dyn Denoiser| match rounding {
-        None => network.forward_backward(&parameters, x, condition, g),
-        Some(rounding) => network.forward_backward_rounded(&parameters, x, condition, g, rounding),
-    };
-    let pass: std::result::Result<Pass, NetworkError> = match kind {
-        Kind::UNet => denoiser(&unet(
-            case.get_flag("attention")?,
-            case.get_flag("classes")?,
-        )),
-        Kind::Dit => denoiser(&dit(case.get_flag("classes")?)),
-        Kind::Encoder => match rounding {
-            None => encoder().forward_backward(&parameters, x, Head::Logits, g),
-            Some(rounding) => {
-                encoder().forward_backward_rounded(&parameters, x, Head::Logits, g, rounding)
-            }
-        },
+    let pass = if kind == ENCODER {
+        let (network, head) = (encoder(), Head::Logits);
+        match rounding {
+            None => network.forward_backward(&parameters, x, head, g),
+            Some(f) => network.forward_backward_rounded(&parameters, x, head, g, f),
+        }
+    } else {
+        let network = Small::of_case(kind, case)?.reference()?;
+        match rounding {
+            None => network.forward_backward(&parameters, x, condition, g),
+            Some(f) => network.forward_backward_rounded(&parameters, x, condition, g, f),
+        }
     };
     pass.map_err(Error::reference)
 }
 
-fn candle_pass(kind: Kind, case: &Case, place: &Place) -> Result<Values> {
+fn candle_pass(kind: &'static str, case: &Case, place: &Place) -> Result<Values> {
     let params = Params::new(&place.device, place.dtype, 0);
     let x = Var::from_tensor(&place.tensor(case.get("x")?)?)?;
     let labels = labels(case)?;
-    let (noise, labels) = (case.get_numbers("c_noise")?, labels.as_deref());
+    let condition = gpu::Condition {
+        noise: case.get_numbers("c_noise")?,
+        labels: labels.as_deref(),
+        augment: None,
+    };
     let at = params.builder();
-    let run: Box<dyn Fn(&Tensor) -> Result<Tensor>> = match kind {
-        Kind::UNet => {
-            let network = gpu_unet(
-                &unet(case.get_flag("attention")?, case.get_flag("classes")?),
-                at,
-            )?;
-            Box::new(move |x| Ok(network.forward(x, noise, labels)?))
-        }
-        Kind::Dit => {
-            let network = gpu_dit(&dit(case.get_flag("classes")?), at)?;
-            Box::new(move |x| Ok(network.forward(x, noise, labels)?))
-        }
-        Kind::Encoder => {
-            let network = gpu_encoder(&encoder(), at)?;
-            Box::new(move |x| Ok(network.logits(x)?))
-        }
+    let run: Box<dyn Fn(&Tensor) -> Result<Tensor>> = if kind == ENCODER {
+        let network = gpu_encoder(&encoder(), at)?;
+        Box::new(move |x| Ok(network.logits(x)?))
+    } else {
+        let network = Small::of_case(kind, case)?.gpu(at)?;
+        Box::new(move |x| Ok(network.forward(x, &condition, gpu::Mode::Evaluate)?))
     };
     load(&params, &parameters_of(case), place)?;
     let output = run(x.as_tensor())?;
@@ -375,4 +353,20 @@ pub(crate) fn load(
         .iter()
         .map(|(name, value)| Ok((name.clone(), place.tensor(value)?)));
     Ok(params.load(&tensors.collect::<Result<BTreeMap<_, _>>>()?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_sides_have_the_same_networks() {
+        let here: Vec<&str> = gpu::ARCHITECTURES.iter().map(|known| known.name).collect();
+        let there = sadm_reference::network::ARCHITECTURES.iter();
+        let there: Vec<&str> = there.map(|known| known.name).collect();
+        assert_eq!(
+            here, there,
+            "a network on one side only is checked against nothing"
+        );
+    }
 }

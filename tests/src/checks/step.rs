@@ -12,6 +12,7 @@ use sadm_gpu::{
     objective::Objective,
     objective::denoising::Weight as GpuWeight,
     objective::parametrisation::Parametrisation as GpuParametrisation,
+    objective::preconditioner::NoiseCondition,
     optim::clip_grad_norm_later,
     params::Params,
     structure::Eta,
@@ -27,7 +28,7 @@ use sadm_reference::{
     denoise::{self, Weight},
     distance::Distance,
     ema, forward,
-    network::{Condition, Denoiser, Encoder, Head, UNet},
+    network::{Condition, Encoder, Head},
     optim::{self, AdamW, Moments},
     parametrisation::{self, Coefficients, Parametrisation},
     polarised::{Form, polarised_loss},
@@ -37,7 +38,7 @@ use sadm_reference::{
 };
 
 use super::{
-    networks::{encoder, gpu_encoder, gpu_unet, load, parameters, spread, unet},
+    networks::{Small, encoder, gpu_encoder, load, parameters, spread},
     optim::gpu_adamw,
     structure::gpu_options,
 };
@@ -108,8 +109,8 @@ fn guided_step() -> Box<dyn Check> {
     .boxed()
 }
 
-fn denoiser() -> UNet {
-    unet(true, true)
+fn denoiser() -> Result<Small> {
+    Small::of("unet")
 }
 
 /// The a-priori bound of S for given features. The spread does not contain it: moving Ψ and Ψ̂ at random leaves
@@ -134,11 +135,10 @@ fn draws() -> BoxedStrategy<Case> {
     (any::<u32>(), 64..=960_i32)
         .prop_map(|(seed, t)| {
             let seed = u64::from(seed);
-            let shapes = denoiser()
-                .parameter_shapes()
-                .expect("the configuration is possible");
+            let theta = denoiser().and_then(|small| small.parameters(seed));
+            let theta = theta.expect("the configuration is possible");
             let mut case = Case::new().number("t", f64::from(t) / 1024.0);
-            for (i, (name, value)) in parameters(seed, &shapes).into_iter().enumerate() {
+            for (i, (name, value)) in theta.into_iter().enumerate() {
                 let normal = |k: u64| {
                     seeded_normal(seed.wrapping_add(7919 * (4 * i as u64 + k)), value.shape())
                 };
@@ -248,15 +248,15 @@ fn whole_step(case: &Case, arithmetic: &Arithmetic<'_>) -> Result<Values> {
     let labels = labels(case)?;
     let noise: Vec<f64> = c.iter().map(|c| c.noise).collect();
     let condition = Condition {
-        c_noise: &noise,
+        noise: &noise,
         labels: Some(&labels),
+        augment: None,
     };
     let input = arithmetic.round(scaled(&x_t, &c, |c| c.input));
+    let network = denoiser()?.reference()?;
     let pass = |g: &ArrayD<f64>| match arithmetic {
-        Arithmetic::Exact => denoiser().forward_backward(&theta, &input, condition, g),
-        Arithmetic::Rounded(f) => {
-            denoiser().forward_backward_rounded(&theta, &input, condition, g, f)
-        }
+        Arithmetic::Exact => network.forward_backward(&theta, &input, condition, g),
+        Arithmetic::Rounded(f) => network.forward_backward_rounded(&theta, &input, condition, g, f),
     };
     let output = pass(&ArrayD::zeros(input.raw_dim()))
         .map_err(Error::reference)?
@@ -355,7 +355,7 @@ fn candle_step(case: &Case, place: &Place) -> Result<Values> {
         Params::new(&place.device, place.dtype, 0),
         Params::new(&place.device, place.dtype, 0),
     );
-    let network = gpu_unet(&denoiser(), theta.builder())?;
+    let network = denoiser()?.gpu(theta.builder())?;
     gpu_encoder(&encoder(), phi.builder())?;
     let psi = gpu_encoder(&encoder(), phi.frozen())?;
     load(&theta, &part(case, "theta"), place)?;
@@ -364,6 +364,7 @@ fn candle_step(case: &Case, place: &Place) -> Result<Values> {
     let objective = Objective {
         schedule: GpuSchedule::VpLinear,
         parametrisation: GpuParametrisation::Edm,
+        noise: NoiseCondition::LogSigma,
         weight: GpuWeight::Edm,
         sigma_data: SIGMA_DATA,
     };
@@ -434,7 +435,7 @@ fn candle_step(case: &Case, place: &Place) -> Result<Values> {
     }
     optimiser.load_state(STEPS_BEFORE as usize, moments)?;
     let averages = Params::new(&place.device, place.dtype, 0);
-    gpu_unet(&denoiser(), averages.builder())?;
+    denoiser()?.gpu(averages.builder())?;
     load(&averages, &part(case, "average"), place)?;
     let mut ema = Ema::new(&averages, HALF_LIFE, RAMP)?;
     optimiser.step_and_average(&theta, &grads, 1.0, &mut ema, [IMAGES, BATCH as f64])?;

@@ -5,6 +5,7 @@ use sadm_gpu::objective::denoising::Weight as GpuWeight;
 use sadm_reference::{
     bound::{self, Precision, Tracked},
     denoise::{self, Weight},
+    parametrisation::Preconditioner,
     schedule::ScheduleKind,
 };
 
@@ -32,7 +33,7 @@ impl Judge for Denoising {
 
     fn judge(&self, seen: Seen<'_>, found: &mut Found) -> Result<()> {
         let schedule: ScheduleKind = seen.parsed("schedule")?;
-        let (t, sigma_data) = (seen.samples("t")?, seen.setting("sigma_data")?);
+        let t = seen.samples("t")?;
         let p = Precisions::of(seen.tensor("x_t")?);
         let host = Precision::F64;
         let [x0, eps, x_t, network, x_hat] =
@@ -41,8 +42,12 @@ impl Judge for Denoising {
 
         let w = weight_bound(weight_of(seen)?, schedule, t, host)?;
         found.add("w", &seen.list("w")?, &w, &w);
-        let kind = seen.parsed("parametrisation")?;
-        let c = denoiser_coefficients(kind, schedule, t, sigma_data, true)?;
+        let around = Preconditioner {
+            parametrisation: seen.parsed("parametrisation")?,
+            noise: seen.parsed("noise")?,
+            sigma_data: seen.setting("sigma_data")?,
+        };
+        let c = denoiser_coefficients(&around, schedule, t, true)?;
         for (name, bound) in [
             ("skip", &c.skip),
             ("out", &c.out),
@@ -160,6 +165,7 @@ fn denoised(seen: Seen<'_>) -> Result<Replay<'_>> {
         .tensor("network", seen.array("network")?)
         .numbers("t", seen.samples("t")?.to_vec())
         .text("schedule", seen.choice("schedule")?)
+        .text("noise", seen.choice("noise")?)
         .number("sigma_data", seen.setting("sigma_data")?);
     let check = format!("denoise.{}", seen.choice("parametrisation")?);
     at(check, case, seen, "x_t")

@@ -219,13 +219,16 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    use crate::{checks::networks, generators::seeded_normal};
+    use crate::{
+        checks::networks::{self, Small},
+        generators::seeded_normal,
+    };
     use candle_core::Device;
     use ndarray::Ix2;
     use sadm_gpu::{
         forward::schedule::Schedule,
         objective::denoising::Weight as GpuWeight,
-        objective::{Objective, parametrisation::Parametrisation},
+        objective::{Objective, parametrisation::Parametrisation, preconditioner::NoiseCondition},
         params::Params,
         structure as gpu,
         train::{
@@ -265,14 +268,12 @@ mod tests {
                 Params::new(&Device::Cpu, dtype, 1),
                 Params::new(&Device::Cpu, dtype, 2),
             );
-            let (unet, encoder) = (networks::unet(true, true), networks::encoder());
-            networks::gpu_unet(&unet, theta.builder()).expect("the network exists");
+            let (unet, encoder) = (Small::of("unet").expect("it is known"), networks::encoder());
+            unet.gpu(theta.builder()).expect("the network exists");
             networks::gpu_encoder(&encoder, phi.builder()).expect("the network exists");
             // Training starts with an output of zero, where nothing could go wrong.
-            let shapes =
-                sadm_reference::network::Denoiser::parameter_shapes(&unet).expect("it is possible");
-            networks::load(&theta, &networks::parameters(3, &shapes), &place)
-                .expect("the same names");
+            let own = unet.parameters(3).expect("it is possible");
+            networks::load(&theta, &own, &place).expect("the same names");
             let shapes = encoder.parameter_shapes().expect("it is possible");
             networks::load(&phi, &networks::parameters(4, &shapes), &place)
                 .expect("the same names");
@@ -280,6 +281,7 @@ mod tests {
                 objective: Objective {
                     schedule: Schedule::VpLinear,
                     parametrisation: Parametrisation::Edm,
+                    noise: NoiseCondition::LogSigma,
                     weight: GpuWeight::Edm,
                     sigma_data: 0.5,
                 },
@@ -310,8 +312,8 @@ mod tests {
             } else {
                 (self.theta.frozen(), self.phi.builder())
             };
-            let network =
-                networks::gpu_unet(&networks::unet(true, true), theta).expect("it exists");
+            let network = Small::of("unet").and_then(|unet| unet.gpu(theta));
+            let network = network.expect("it exists");
             let psi = networks::gpu_encoder(&networks::encoder(), phi).expect("it exists");
             let (moves, summands): (_, Vec<Summand<'_>>) = if player == THETA {
                 let both: Vec<Summand<'_>> = vec![(1.0, &terms::Denoising), (WEIGHT, &self.term)];

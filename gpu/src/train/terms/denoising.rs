@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::objective::denoising::denoising_loss;
-use crate::objective::parametrisation::Coefficients;
+use crate::objective::preconditioner::Coefficients;
 use crate::train::pass::Pass;
 use crate::train::term::{Record, Tape, Term};
 use candle_core::Tensor;
@@ -47,6 +47,7 @@ impl Term for Denoising {
         record.choices.extend([
             ("schedule", o.schedule.to_string()),
             ("parametrisation", o.parametrisation.to_string()),
+            ("noise", o.noise.to_string()),
             ("weight", o.weight.to_string()),
         ]);
         record.settings.insert("sigma_data", o.sigma_data);

@@ -1,11 +1,13 @@
-//! The transformer denoiser.
+//! The small transformer denoiser.
 
 use super::blocks::self_attention;
 use super::graph::{Graph, Value};
 use super::{
-    Condition, Denoiser, NetworkError, condition_embedding, require_config, require_image,
+    Architecture, Condition, Denoiser, NetworkError, condition_embedding, given, require_config,
+    require_image,
 };
 use ndarray::{Array3, ArrayD};
+use serde::Deserialize;
 
 /// Diffusion transformer with adaptive layer norm (adaLN-zero).
 ///
@@ -14,11 +16,14 @@ use ndarray::{Array3, ArrayD};
 ///
 /// # Source
 /// Peebles and Xie 2023 (arXiv:2212.09748), §3.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dit {
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DitSmall {
     /// Channels of the image.
+    #[serde(default)]
     pub in_channels: usize,
     /// Side of the square image.
+    #[serde(default)]
     pub size: usize,
     /// Side of a patch; divides `size`.
     pub patch: usize,
@@ -36,7 +41,20 @@ pub struct Dit {
     pub classes: Option<usize>,
 }
 
-impl Denoiser for Dit {
+/// The small diffusion transformer in the registry.
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "dit-small",
+    build: |dimensions, domain| {
+        Ok(Box::new(DitSmall {
+            in_channels: domain.channels,
+            size: domain.size,
+            classes: domain.classes,
+            ..given(dimensions)?
+        }))
+    },
+};
+
+impl Denoiser for DitSmall {
     fn smallest_image(&self) -> [usize; 3] {
         [self.in_channels, self.size, self.size]
     }
@@ -83,7 +101,7 @@ impl Denoiser for Dit {
     }
 }
 
-impl Dit {
+impl DitSmall {
     fn grid(&self) -> usize {
         self.size / self.patch
     }
@@ -170,8 +188,8 @@ mod tests {
     use crate::nn;
     use ndarray::{ArrayD, IxDyn};
 
-    fn small() -> Dit {
-        Dit {
+    fn small() -> DitSmall {
+        DitSmall {
             in_channels: 2,
             size: 4,
             patch: 2,

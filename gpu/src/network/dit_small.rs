@@ -3,16 +3,19 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::blocks::{Condition, Linear, check_heads, like};
-use super::{Denoiser, is_zero};
+use super::blocks::{ConditionEmbedding, Linear, check_heads, like, sketch_condition};
+use super::registry::{checked, given, setting};
+use super::{Architecture, Condition, Mode, Network, is_zero};
+use crate::memory::layers::Images;
+use crate::memory::sketch::{Id, NETWORK, Sketch};
 use crate::nn::{self, from_f64, gated_sum, gelu, layer_norm};
 use crate::params::Builder;
 use crate::{Error, Result};
 
-/// Shape of a [`Dit`].
+/// Shape of a [`DitSmall`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DitConfig {
+pub struct DitSmallConfig {
     /// Channels of the images; 0 stands for "as the data" in a configuration.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub in_channels: usize,
@@ -36,7 +39,7 @@ pub struct DitConfig {
     pub classes: Option<usize>,
 }
 
-impl DitConfig {
+impl DitSmallConfig {
     fn check(&self) -> Result<()> {
         let positive = [
             ("network.in_channels", self.in_channels),
@@ -74,15 +77,58 @@ impl DitConfig {
     }
 }
 
+/// The small diffusion transformer in the registry.
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "dit-small",
+    defaults: "patch = 2
+dim = 96
+depth = 4
+heads = 4
+mlp_ratio = 4
+time_dim = 64",
+    small: &["patch = 2
+dim = 8
+depth = 2
+heads = 2
+mlp_ratio = 2
+time_dim = 4"],
+    depths: |dimensions| {
+        let config: DitSmallConfig = given(dimensions)?;
+        Ok(vec![("model.dit-small.depth", config.depth)])
+    },
+    build: |dimensions, domain, at| {
+        let config = DitSmallConfig {
+            in_channels: domain.channels,
+            size: domain.size,
+            classes: domain.classes,
+            ..checked(dimensions)?
+        };
+        Ok(Box::new(DitSmall::new(&config, at)?))
+    },
+    sketch: |dimensions, s, x, classes| {
+        let config = given::<DitSmallConfig>(dimensions);
+        config.map_or(x, |config| sketch(s, &config, x, classes))
+    },
+    smaller: |dimensions, _| {
+        let setting = |key| setting("dit-small", dimensions, key);
+        let patch = format!("(size/model.dit-small.patch)² with {}", setting("patch"));
+        let mut widths = ["dim", "time_dim", "depth"].map(setting).to_vec();
+        widths.push(patch);
+        [Vec::new(), widths]
+    },
+};
+
 /// Transformer over image patches, modulated by noise level and class (adaLN-zero: every block
 /// starts as the identity, the network as 0).
+///
+/// After the published DiT, but not that network: names, features of the noise level and output channels are others.
 ///
 /// # Source
 /// Peebles and Xie 2022 (arXiv:2212.09748).
 #[derive(Debug, Clone)]
-pub struct Dit {
-    config: DitConfig,
-    condition: Condition,
+pub struct DitSmall {
+    config: DitSmallConfig,
+    condition: ConditionEmbedding,
     patch: Linear,
     positions: Tensor,
     blocks: Vec<Block>,
@@ -99,12 +145,12 @@ struct Block {
     heads: usize,
 }
 
-impl Dit {
+impl DitSmall {
     /// Takes its parameters from `at`, making those that do not exist.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a configuration that cannot be built.
-    pub fn new(config: &DitConfig, at: Builder) -> Result<Self> {
+    pub fn new(config: &DitSmallConfig, at: Builder) -> Result<Self> {
         config.check()?;
         let (dim, patch_len) = (config.dim, config.patch_len());
         let blocks = (0..config.depth)
@@ -113,7 +159,7 @@ impl Dit {
         let positions = position_features(config.side(), dim);
         let shape = (config.side() * config.side(), dim);
         Ok(Self {
-            condition: Condition::new(config.time_dim, dim, config.classes, &at)?,
+            condition: ConditionEmbedding::new(config.time_dim, dim, config.classes, &at)?,
             patch: Linear::new(patch_len, dim, &at.pp("patch"))?,
             positions: from_f64(positions, shape, at.device(), at.dtype())?,
             blocks,
@@ -125,7 +171,7 @@ impl Dit {
 
     /// `[B, C, H, W]` → `[B, T, C p p]`: tokens row by row, inside a token (c, y, x).
     fn patchify(&self, x: &Tensor) -> Result<Tensor> {
-        let DitConfig {
+        let DitSmallConfig {
             in_channels: c,
             size,
             patch: p,
@@ -148,7 +194,7 @@ impl Dit {
 
     /// The inverse of [`patchify`](Self::patchify).
     fn unpatchify(&self, tokens: &Tensor) -> Result<Tensor> {
-        let DitConfig {
+        let DitSmallConfig {
             in_channels: c,
             size,
             patch: p,
@@ -162,10 +208,10 @@ impl Dit {
     }
 }
 
-impl Denoiser for Dit {
-    fn forward(&self, x: &Tensor, c_noise: &[f64], labels: Option<&[u32]>) -> Result<Tensor> {
+impl Network for DitSmall {
+    fn forward(&self, x: &Tensor, at: &Condition<'_>, _: Mode<'_>) -> Result<Tensor> {
         let tokens = self.patchify(x)?;
-        let emb = self.condition.forward(x, c_noise, labels)?;
+        let emb = self.condition.forward(x, at)?;
         let mut h = self
             .patch
             .forward(&tokens)?
@@ -184,7 +230,7 @@ impl Denoiser for Dit {
 }
 
 impl Block {
-    fn new(config: &DitConfig, at: &Builder) -> Result<Self> {
+    fn new(config: &DitSmallConfig, at: &Builder) -> Result<Self> {
         let (dim, hidden) = (config.dim, config.dim * config.mlp_ratio);
         Ok(Self {
             ada: Linear::zero(dim, 6 * dim, &at.pp("ada"))?,
@@ -248,11 +294,77 @@ fn position_features(side: usize, dim: usize) -> Vec<f64> {
     features
 }
 
+/// A [`DitSmall`] as sizes.
+fn sketch(s: &mut Sketch, config: &DitSmallConfig, x: Images, classes: f64) -> Images {
+    let [patch, dim, heads, ratio, time_dim] = [
+        config.patch,
+        config.dim,
+        config.heads,
+        config.mlp_ratio,
+        config.time_dim,
+    ]
+    .map(|n| n as f64);
+    let (batch, tokens) = (x.batch, (x.side / patch) * (x.side / patch));
+    let (rows, patch_len) = (batch * tokens, x.channels * patch * patch);
+    let at = |name: String| format!("{NETWORK}.{name}");
+    s.at(at("patch".to_owned()));
+    let image = s.elements(x.id);
+    let patches = s.operation(image, &[x.id], [0.0; 2]);
+    let embedded = sketch_condition(s, batch, [time_dim, dim], classes);
+    s.at(at("patch".to_owned()));
+    let h = s.linear(patches, rows, patch_len, dim);
+    let mut h = s.function(h);
+    for i in 0..config.depth {
+        let within = |part: &str| at(format!("block.{i}.{part}"));
+        s.at(within("ada"));
+        let modulation = s.linear(embedded, batch, dim, 6.0 * dim);
+        let part = |s: &mut Sketch| s.part(modulation, batch * dim);
+        let [shift1, scale1, gate1, shift2, scale2, gate2] = [(); 6].map(|()| part(s));
+        s.at(within("attn.qkv"));
+        let y = sketch_norm(s, h, batch * dim, scale1, shift1);
+        let qkv = s.linear(y, rows, dim, 3.0 * dim);
+        s.at(within("attn"));
+        let y = s.attention(qkv, [batch, tokens, dim], heads);
+        s.at(within("attn.proj"));
+        let y = s.linear(y, rows, dim, dim);
+        h = sketch_gated_sum(s, [h, gate1, y], batch * dim);
+        s.at(within("mlp.0"));
+        let y = sketch_norm(s, h, batch * dim, scale2, shift2);
+        let y = s.linear(y, rows, dim, ratio * dim);
+        let y = s.function(y);
+        s.at(within("mlp.1"));
+        let y = s.linear(y, rows, ratio * dim, dim);
+        h = sketch_gated_sum(s, [h, gate2, y], batch * dim);
+    }
+    s.at(at("final.ada".to_owned()));
+    let modulation = s.linear(embedded, batch, dim, 2.0 * dim);
+    let [shift, scale] = [(); 2].map(|()| s.part(modulation, batch * dim));
+    s.at(at("final.linear".to_owned()));
+    let h = sketch_norm(s, h, batch * dim, scale, shift);
+    let h = s.linear(h, rows, dim, patch_len);
+    Images {
+        id: s.operation(image, &[h], [0.0; 2]),
+        ..x
+    }
+}
+
+fn sketch_gated_sum(s: &mut Sketch, [x, gate, y]: [Id; 3], each: f64) -> Id {
+    let gate = s.operation(each, &[gate], [0.0; 2]);
+    s.operation(s.elements(x), &[x, gate, y], [0.0; 2])
+}
+
+fn sketch_norm(s: &mut Sketch, x: Id, each: f64, scale: Id, shift: Id) -> Id {
+    let scale = s.operation(each, &[scale], [0.0; 2]);
+    // Parts of the modulation are cut out of it as they are needed.
+    let shift = s.operation(each, &[shift], [0.0; 2]);
+    s.operation(s.elements(x), &[x, scale, shift], [0.0; 2])
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device, Tensor};
 
-    use super::{Dit, DitConfig, position_features};
+    use super::{DitSmall, DitSmallConfig, position_features};
     use crate::Result;
     use crate::params::Params;
 
@@ -268,8 +380,8 @@ mod tests {
         )?)
     }
 
-    fn dit() -> Result<Dit> {
-        let config = DitConfig {
+    fn dit() -> Result<DitSmall> {
+        let config = DitSmallConfig {
             in_channels: 2,
             size: 4,
             patch: 2,
@@ -280,7 +392,7 @@ mod tests {
             time_dim: 2,
             classes: None,
         };
-        Dit::new(&config, Params::new(&Device::Cpu, DType::F64, 0).builder())
+        DitSmall::new(&config, Params::new(&Device::Cpu, DType::F64, 0).builder())
     }
 
     #[test]
