@@ -18,7 +18,6 @@
 pub mod bound;
 mod check;
 pub mod denoise;
-pub mod distance;
 pub mod ema;
 pub mod forward;
 pub mod likelihood;
@@ -29,9 +28,7 @@ pub mod network;
 pub mod nn;
 pub mod optim;
 pub mod parametrisation;
-pub mod polarised;
 pub mod precondition;
-pub mod relation;
 pub mod sampler;
 pub mod schedule;
 pub mod statistics;
@@ -39,3 +36,4 @@ pub mod structure;
 pub mod trajectory;
 
 pub use name::UnknownName;
+pub use structure::{distance, polarised, relation};

@@ -1,5 +1,9 @@
 //! The structural loss: how far the affinities of the generated batch are from those of the real one.
 
+pub mod distance;
+pub mod polarised;
+pub mod relation;
+
 use std::fmt;
 use std::str::FromStr;
 
