@@ -6,7 +6,7 @@ use std::str::FromStr;
 use ndarray::{ArrayD, Axis};
 
 use crate::check::first_non_finite;
-use crate::name::{UnknownName, parse};
+use crate::choice::{UnknownName, parse};
 use crate::schedule::{Schedule, ScheduleError};
 
 /// Why a denoising computation was refused.

@@ -17,13 +17,13 @@
 
 pub mod bound;
 mod check;
+pub mod choice;
 pub mod denoise;
 pub mod ema;
 pub mod forward;
 pub mod likelihood;
 pub mod linalg;
 pub mod metrics;
-mod name;
 pub mod network;
 pub mod nn;
 pub mod optim;
@@ -35,5 +35,5 @@ pub mod statistics;
 pub mod structure;
 pub mod trajectory;
 
-pub use name::UnknownName;
+pub use choice::UnknownName;
 pub use structure::{distance, polarised, relation};

@@ -4,7 +4,7 @@ use std::f64::consts::{FRAC_PI_2, PI};
 use std::fmt;
 use std::str::FromStr;
 
-use crate::name::{UnknownName, parse};
+use crate::choice::{UnknownName, parse};
 
 /// Why a schedule or a time was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

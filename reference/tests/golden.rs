@@ -445,18 +445,10 @@ fn denoising_losses_match() {
 }
 
 fn options(input: &Value) -> StructureOptions {
-    let relation = match name(&input["relation"]).parse().expect("a relation") {
-        Relation::Rbf { .. } => Relation::Rbf {
-            bandwidth: number(&input["bandwidth"]),
-        },
-        other => other,
-    };
-    let distance = match name(&input["distance"]).parse().expect("a distance") {
-        Distance::Huber { .. } => Distance::Huber {
-            delta: number(&input["delta"]),
-        },
-        other => other,
-    };
+    let relation: Relation = name(&input["relation"]).parse().expect("a relation");
+    let relation = relation.with(number(&input["bandwidth"]));
+    let distance: Distance = name(&input["distance"]).parse().expect("a distance");
+    let distance = distance.with(number(&input["delta"]));
     let diagonal: Diagonal = name(&input["diagonal"]).parse().expect("a diagonal");
     StructureOptions {
         relation,
@@ -521,9 +513,7 @@ fn polarised_losses_match() {
     for test in suite!("structural-loss") {
         let (input, output) = (&test["input"], &test["output"]);
         let opts = options(input);
-        if !matches!(opts.relation, Relation::Cosine | Relation::InnerProduct)
-            || opts.distance != Distance::Squared
-        {
+        if opts.relation.rows().is_none() || opts.distance != Distance::SQUARED {
             continue;
         }
         let (real, generated) = (matrix(&input["real"]), matrix(&input["generated"]));

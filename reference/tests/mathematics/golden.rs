@@ -259,8 +259,8 @@ pub const ETA: [f64; 3] = [0.5, 2.0, 1.25];
 pub type Structure = (Relation, Distance, Diagonal, f64, [f64; 6], [f64; 6]);
 pub const STRUCTURES: &[Structure] = &[
     (
-        Relation::Cosine,
-        Distance::Squared,
+        Relation::COSINE,
+        Distance::SQUARED,
         Diagonal::Include,
         0.060592090870817836,
         [
@@ -281,8 +281,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Cosine,
-        Distance::Squared,
+        Relation::COSINE,
+        Distance::SQUARED,
         Diagonal::Exclude,
         0.09088813630622676,
         [
@@ -303,8 +303,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Cosine,
-        Distance::Absolute,
+        Relation::COSINE,
+        Distance::ABSOLUTE,
         Diagonal::Include,
         0.13270314421329765,
         [
@@ -325,8 +325,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Cosine,
-        Distance::Absolute,
+        Relation::COSINE,
+        Distance::ABSOLUTE,
         Diagonal::Exclude,
         0.19905471631994648,
         [
@@ -347,8 +347,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Cosine,
-        Distance::Huber { delta: 0.375 },
+        Relation::COSINE,
+        Distance::HUBER.with(0.375),
         Diagonal::Include,
         0.027986305944090687,
         [
@@ -369,8 +369,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Cosine,
-        Distance::Huber { delta: 0.375 },
+        Relation::COSINE,
+        Distance::HUBER.with(0.375),
         Diagonal::Exclude,
         0.04197945891613603,
         [
@@ -391,8 +391,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::InnerProduct,
-        Distance::Squared,
+        Relation::INNER_PRODUCT,
+        Distance::SQUARED,
         Diagonal::Include,
         1.5875786110990444,
         [
@@ -413,8 +413,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::InnerProduct,
-        Distance::Squared,
+        Relation::INNER_PRODUCT,
+        Distance::SQUARED,
         Diagonal::Exclude,
         0.8695881314923165,
         [
@@ -435,8 +435,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::InnerProduct,
-        Distance::Absolute,
+        Relation::INNER_PRODUCT,
+        Distance::ABSOLUTE,
         Diagonal::Include,
         1.0258587913959047,
         [
@@ -457,8 +457,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::InnerProduct,
-        Distance::Absolute,
+        Relation::INNER_PRODUCT,
+        Distance::ABSOLUTE,
         Diagonal::Exclude,
         0.7080590204271904,
         [
@@ -479,8 +479,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::InnerProduct,
-        Distance::Huber { delta: 0.375 },
+        Relation::INNER_PRODUCT,
+        Distance::HUBER.with(0.375),
         Diagonal::Include,
         0.3183093794490973,
         [
@@ -501,8 +501,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::InnerProduct,
-        Distance::Huber { delta: 0.375 },
+        Relation::INNER_PRODUCT,
+        Distance::HUBER.with(0.375),
         Diagonal::Exclude,
         0.20734281266322932,
         [
@@ -523,8 +523,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::SquaredEuclidean,
-        Distance::Squared,
+        Relation::SQUARED_EUCLIDEAN,
+        Distance::SQUARED,
         Diagonal::Include,
         2.342805536554153,
         [
@@ -545,8 +545,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::SquaredEuclidean,
-        Distance::Squared,
+        Relation::SQUARED_EUCLIDEAN,
+        Distance::SQUARED,
         Diagonal::Exclude,
         3.514208304831229,
         [
@@ -567,8 +567,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::SquaredEuclidean,
-        Distance::Absolute,
+        Relation::SQUARED_EUCLIDEAN,
+        Distance::ABSOLUTE,
         Diagonal::Include,
         1.1806192202495833,
         [
@@ -589,8 +589,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::SquaredEuclidean,
-        Distance::Absolute,
+        Relation::SQUARED_EUCLIDEAN,
+        Distance::ABSOLUTE,
         Diagonal::Exclude,
         1.770928830374375,
         [
@@ -611,8 +611,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::SquaredEuclidean,
-        Distance::Huber { delta: 0.375 },
+        Relation::SQUARED_EUCLIDEAN,
+        Distance::HUBER.with(0.375),
         Diagonal::Include,
         0.3900763929996067,
         [
@@ -633,8 +633,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::SquaredEuclidean,
-        Distance::Huber { delta: 0.375 },
+        Relation::SQUARED_EUCLIDEAN,
+        Distance::HUBER.with(0.375),
         Diagonal::Exclude,
         0.5851145894994101,
         [
@@ -655,8 +655,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Euclidean,
-        Distance::Squared,
+        Relation::EUCLIDEAN,
+        Distance::SQUARED,
         Diagonal::Include,
         0.0898716407392197,
         [
@@ -677,8 +677,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Euclidean,
-        Distance::Squared,
+        Relation::EUCLIDEAN,
+        Distance::SQUARED,
         Diagonal::Exclude,
         0.13480746110882957,
         [
@@ -699,8 +699,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Euclidean,
-        Distance::Absolute,
+        Relation::EUCLIDEAN,
+        Distance::ABSOLUTE,
         Diagonal::Include,
         0.23207803894899712,
         [
@@ -721,8 +721,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Euclidean,
-        Distance::Absolute,
+        Relation::EUCLIDEAN,
+        Distance::ABSOLUTE,
         Diagonal::Exclude,
         0.34811705842349566,
         [
@@ -743,8 +743,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Euclidean,
-        Distance::Huber { delta: 0.375 },
+        Relation::EUCLIDEAN,
+        Distance::HUBER.with(0.375),
         Diagonal::Include,
         0.04448419389345217,
         [
@@ -765,8 +765,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Euclidean,
-        Distance::Huber { delta: 0.375 },
+        Relation::EUCLIDEAN,
+        Distance::HUBER.with(0.375),
         Diagonal::Exclude,
         0.06672629084017825,
         [
@@ -787,8 +787,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Rbf { bandwidth: 1.5 },
-        Distance::Squared,
+        Relation::RBF.with(1.5),
+        Distance::SQUARED,
         Diagonal::Include,
         0.006406164668409124,
         [
@@ -809,8 +809,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Rbf { bandwidth: 1.5 },
-        Distance::Squared,
+        Relation::RBF.with(1.5),
+        Distance::SQUARED,
         Diagonal::Exclude,
         0.009609247002613687,
         [
@@ -831,8 +831,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Rbf { bandwidth: 1.5 },
-        Distance::Absolute,
+        Relation::RBF.with(1.5),
+        Distance::ABSOLUTE,
         Diagonal::Include,
         0.06227661332663945,
         [
@@ -853,8 +853,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Rbf { bandwidth: 1.5 },
-        Distance::Absolute,
+        Relation::RBF.with(1.5),
+        Distance::ABSOLUTE,
         Diagonal::Exclude,
         0.09341491998995917,
         [
@@ -875,8 +875,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Rbf { bandwidth: 1.5 },
-        Distance::Huber { delta: 0.375 },
+        Relation::RBF.with(1.5),
+        Distance::HUBER.with(0.375),
         Diagonal::Include,
         0.003203082334204562,
         [
@@ -897,8 +897,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Rbf { bandwidth: 1.5 },
-        Distance::Huber { delta: 0.375 },
+        Relation::RBF.with(1.5),
+        Distance::HUBER.with(0.375),
         Diagonal::Exclude,
         0.004804623501306843,
         [

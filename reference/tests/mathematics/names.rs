@@ -2,12 +2,17 @@ use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
 use sadm_reference::UnknownName;
+use sadm_reference::choice::{Choice, Registry};
 use sadm_reference::denoise::Weight;
-use sadm_reference::distance::Distance;
+use sadm_reference::distance::{self, Distance};
 use sadm_reference::parametrisation::Parametrisation;
-use sadm_reference::relation::Relation;
+use sadm_reference::relation::{self, Relation};
 use sadm_reference::schedule::ScheduleKind;
-use sadm_reference::structure::{Diagonal, EtaKind};
+use sadm_reference::structure::{Diagonal, Eta, eta};
+
+fn all<T: ?Sized + Registry>() -> Vec<Choice<T>> {
+    Choice::all().collect()
+}
 
 /// Every value prints as its name and is found by it.
 fn names_are<T>(all: &[T], want: &[&str])
@@ -28,7 +33,7 @@ fn every_choice_has_its_name() {
         &["vp-linear", "cosine", "ddpm", "edm", "rectified-flow"],
     );
     names_are(
-        &Relation::ALL,
+        &all::<dyn relation::Kind>(),
         &[
             "cosine",
             "inner-product",
@@ -37,9 +42,15 @@ fn every_choice_has_its_name() {
             "rbf",
         ],
     );
-    names_are(&Distance::ALL, &["squared", "absolute", "huber"]);
+    names_are(
+        &all::<dyn distance::Kind>(),
+        &["squared", "absolute", "huber"],
+    );
     names_are(&Diagonal::ALL, &["include", "exclude"]);
-    names_are(&EtaKind::ALL, &["inverse-time", "constant", "snr"]);
+    names_are(
+        &all::<dyn eta::Kind>(),
+        &["inverse-time", "constant", "snr"],
+    );
     names_are(&Parametrisation::ALL, &["x0", "eps", "v", "edm"]);
     names_are(
         &Weight::ALL,
@@ -66,7 +77,7 @@ fn an_unknown_name_is_refused_with_the_known_ones() {
         "".parse::<ScheduleKind>().expect_err("empty").to_string(),
         "".parse::<Relation>().expect_err("empty").to_string(),
         "".parse::<Diagonal>().expect_err("empty").to_string(),
-        "".parse::<EtaKind>().expect_err("empty").to_string(),
+        "".parse::<Eta>().expect_err("empty").to_string(),
         "".parse::<Parametrisation>()
             .expect_err("empty")
             .to_string(),

@@ -29,11 +29,11 @@ pub const DENOISING_LOSS: Quantity = Quantity {
         SCHEDULE,
         OptionSpec::new(
             "weight",
-            Kind::Choice(&["constant", "elbo", "snr", "one-plus-snr", "min-snr", "edm"]),
+            Kind::Choice(|| vec!["constant", "elbo", "snr", "one-plus-snr", "min-snr", "edm"]),
             "constant",
         ),
-        OptionSpec::new("gamma", Kind::Positive, "5").only_with("weight", "min-snr"),
-        SIGMA_DATA.only_with("weight", "edm"),
+        OptionSpec::new("gamma", Kind::Positive, "5").only_with("weight", || vec!["min-snr"]),
+        SIGMA_DATA.only_with("weight", || vec!["edm"]),
     ],
     outputs: &[
         port("loss", &["1"]),

@@ -9,7 +9,7 @@ use super::options::{Kind, OptionSpec, Options};
 /// The schedules of the reference.
 pub const SCHEDULE: OptionSpec = OptionSpec::new(
     "schedule",
-    Kind::Choice(&["vp-linear", "cosine", "ddpm", "edm", "rectified-flow"]),
+    Kind::Choice(|| vec!["vp-linear", "cosine", "ddpm", "edm", "rectified-flow"]),
     "vp-linear",
 );
 

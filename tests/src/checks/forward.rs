@@ -14,7 +14,7 @@ use sadm_reference::{
     forward, parametrisation,
     parametrisation::Parametrisation,
     schedule::ScheduleKind,
-    structure::{self, EtaKind},
+    structure::{self, Eta},
 };
 
 use super::{exact, list, per_sample};
@@ -122,21 +122,13 @@ fn eta(kind: ScheduleKind) -> Box<dyn Check> {
     })
     .reference(|case| {
         let (schedule, t_min) = (schedule_of(case)?.0.schedule(), case.get_number("t_min")?);
-        let at = |kind| {
+        let at = |kind: Eta| {
             let eta =
                 |&t| structure::eta(kind, t, t_min, schedule.as_ref()).map_err(Error::reference);
-            Ok::<_, Error>(list(
-                case.get_numbers("t")?
-                    .iter()
-                    .map(eta)
-                    .collect::<Result<Vec<f64>>>()?,
-            ))
+            let eta = case.get_numbers("t")?.iter().map(eta);
+            Ok((kind.to_string(), list(eta.collect::<Result<Vec<f64>>>()?)))
         };
-        Ok(values([
-            ("constant", at(EtaKind::Constant)?),
-            ("inverse-time", at(EtaKind::InverseTime)?),
-            ("snr", at(EtaKind::Snr)?),
-        ]))
+        Eta::all().map(at).collect()
     })
     .bound(|case, rule| {
         let (schedule, t, t_min) = (
@@ -144,46 +136,22 @@ fn eta(kind: ScheduleKind) -> Box<dyn Check> {
             case.get_numbers("t")?,
             case.get_number("t_min")?,
         );
-        let at = |kind| eta_bound(kind, schedule, t, t_min, rule.compute);
-        Ok(bounds([
-            ("constant", at(EtaKind::Constant)?),
-            ("inverse-time", at(EtaKind::InverseTime)?),
-            ("snr", at(EtaKind::Snr)?),
-        ]))
+        let at = |kind: Eta| {
+            let bound = bound::structure::eta(kind, schedule, t, t_min, rule.compute);
+            Ok((kind.to_string(), bound.map_err(Error::reference)?))
+        };
+        Eta::all().map(at).collect()
     })
     .candle(|case, _| {
         let (schedule, t_min) = (schedule_of(case)?.1, case.get_number("t_min")?);
-        let at = |kind: GpuEta| {
-            Ok::<_, Error>(list(kind.values(schedule, case.get_numbers("t")?, t_min)))
+        let at = |kind: Eta| {
+            let same: GpuEta = kind.to_string().parse()?;
+            let eta = same.values(schedule, case.get_numbers("t")?, t_min);
+            Ok((kind.to_string(), list(eta)))
         };
-        Ok(values([
-            ("constant", at(GpuEta::Constant)?),
-            ("inverse-time", at(GpuEta::InverseTime)?),
-            ("snr", at(GpuEta::Snr)?),
-        ]))
+        Eta::all().map(at).collect()
     })
     .boxed()
-}
-
-/// η_t with its bound; α²/(α² + σ²) or 1/(1 + (σ/α)²).
-pub(crate) fn eta_bound(
-    kind: EtaKind,
-    schedule: ScheduleKind,
-    t: &[f64],
-    t_min: f64,
-    p: Precision,
-) -> Result<Tracked> {
-    let levels = bound::schedule::levels(schedule, t, p).map_err(Error::reference)?;
-    Ok(match kind {
-        EtaKind::Constant => Tracked::exact(ArrayD::ones(levels.alpha.value.raw_dim())),
-        EtaKind::InverseTime => Tracked::exact(list(t.iter().map(|t| t.max(t_min)))).recip(p),
-        EtaKind::Snr => {
-            let (alpha2, sigma2) = (levels.alpha.square(p), levels.sigma.square(p));
-            let direct = alpha2.div(&alpha2.add(&sigma2, p), p);
-            let ratio = levels.sigma.div(&levels.alpha, p);
-            direct.either(&ratio.square(p).add_scalar(1.0, p).recip(p))
-        }
-    })
 }
 
 /// A batch `[B, C, H, W]` with sides up to 2, with its noise and levels.

@@ -27,7 +27,7 @@ use sadm_reference::{
     polarised::{Form, polarised_loss},
     relation::Relation,
     schedule::{Schedule, VpLinear},
-    structure::{self, Diagonal, EtaKind, StructureOptions},
+    structure::{self, Diagonal, StructureOptions},
 };
 
 use super::{
@@ -69,8 +69,8 @@ const ADAMW: AdamW = AdamW {
 };
 
 const OPTIONS: StructureOptions = StructureOptions {
-    relation: Relation::Cosine,
-    distance: Distance::Squared,
+    relation: Relation::COSINE,
+    distance: Distance::SQUARED,
     diagonal: Diagonal::Include,
 };
 
@@ -112,7 +112,7 @@ fn denoiser() -> UNet {
 fn loss_bound(case: &Case, exact: &Values, rule: &Rule) -> Result<ArrayD<f64>> {
     let [psi, psi_hat] = ["psi", "psi_hat"].map(|name| matrix(exact[name].clone()));
     let t = case.get_number("t")?;
-    let eta = structure::eta(EtaKind::InverseTime, t, T_MIN, &VpLinear::default())
+    let eta = structure::eta(structure::Eta::INVERSE_TIME, t, T_MIN, &VpLinear::default())
         .map_err(Error::reference)?;
     let form = Form::choose(BATCH, encoder().dim);
     let bound =
@@ -272,8 +272,8 @@ fn whole_step(case: &Case, arithmetic: &Arithmetic<'_>) -> Result<Values> {
     let psi_hat = arithmetic
         .features(&psi_network, &phi, &x_hat, &no_gradient)?
         .0;
-    let eta =
-        structure::eta(EtaKind::InverseTime, t, T_MIN, &schedule).map_err(Error::reference)?;
+    let eta = structure::eta(structure::Eta::INVERSE_TIME, t, T_MIN, &schedule)
+        .map_err(Error::reference)?;
     // Polarised: the difference of two nearly equal affinity matrices would cost the reference digits that no
     // rounding of the networks explains.
     let (psi, psi_hat) = (matrix(psi)?, matrix(psi_hat)?);

@@ -9,8 +9,6 @@ use sadm_gpu::{
 };
 use sadm_reference::{
     bound::{Precision, schedule},
-    distance::Distance,
-    relation::Relation,
     schedule::ScheduleKind,
 };
 
@@ -121,22 +119,16 @@ fn eta<'a>(o: &StructureObservation<'a>) -> Found<'a> {
 fn structural_loss<'a>(o: &StructureObservation<'a>) -> Result<Found<'a>> {
     let options = options_of(&o.options)?;
     // Any width and threshold: no other relation or distance reads them.
-    let bandwidth = match options.relation {
-        Relation::Rbf { bandwidth } => bandwidth,
-        _ => 1.0,
-    };
-    let delta = match options.distance {
-        Distance::Huber { delta } => delta,
-        _ => 1.0,
-    };
+    let any = |number: f64| if number.is_nan() { 1.0 } else { number };
     let case = Case::new()
         .tensor("real", matrix(o.psi)?)
         .tensor("generated", matrix(o.psi_hat)?)
         .numbers("eta", o.eta.to_vec())
         .text("diagonal", &options.diagonal.to_string())
-        .number("bandwidth", bandwidth)
-        .number("delta", delta);
-    let name = format!("structural-loss.{}.{}", options.relation, options.distance);
+        .number("bandwidth", any(options.relation.number()))
+        .number("delta", any(options.distance.number()));
+    let (relation, distance) = (options.relation.name(), options.distance.name());
+    let name = format!("structural-loss.{relation}.{distance}");
     Ok((name, case, o.psi))
 }
 

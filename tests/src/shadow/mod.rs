@@ -11,19 +11,14 @@ use sadm_gpu::{
 use sadm_reference::{
     bound::{self, Precision, Tracked},
     denoise::{self, Weight},
-    distance::Distance,
-    relation::Relation,
     schedule::ScheduleKind,
-    structure::{EtaKind, StructureOptions},
+    structure::StructureOptions,
 };
 
 use crate::{
     check::scalar,
     checks::{
-        denoise::weight_bound,
-        forward::{denoiser_coefficients, eta_bound},
-        per_sample,
-        structure::loss_bound,
+        denoise::weight_bound, forward::denoiser_coefficients, per_sample, structure::loss_bound,
     },
     compare::{Comparison, compare},
     engine::Place,
@@ -264,20 +259,11 @@ fn weight_of(o: &DenoisingObservation<'_>) -> Result<Weight> {
 
 /// The training system's choices in the reference.
 fn options_of(options: &gpu::StructureOptions) -> Result<StructureOptions> {
+    let text = options.diagonal.to_string();
     Ok(StructureOptions {
-        relation: match options.relation {
-            gpu::Relation::Rbf { bandwidth } => Relation::Rbf { bandwidth },
-            other => other.to_string().parse().map_err(Error::reference)?,
-        },
-        distance: match options.distance {
-            gpu::Distance::Huber { delta } => Distance::Huber { delta },
-            other => other.to_string().parse().map_err(Error::reference)?,
-        },
-        diagonal: options
-            .diagonal
-            .to_string()
-            .parse()
-            .map_err(Error::reference)?,
+        relation: (options.relation.to_string().parse()).map_err(Error::reference)?,
+        distance: (options.distance.to_string().parse()).map_err(Error::reference)?,
+        diagonal: text.parse().map_err(Error::reference)?,
     })
 }
 
@@ -289,9 +275,10 @@ fn matrix(tensor: &Tensor) -> Result<Array2<f64>> {
 
 fn judge_structure(o: &StructureObservation<'_>, found: &mut Found) -> Result<()> {
     let schedule: ScheduleKind = o.schedule.name().parse().map_err(Error::reference)?;
-    let kind: EtaKind = o.eta_kind.name().parse().map_err(Error::reference)?;
+    let kind = o.eta_kind.name().parse().map_err(Error::reference)?;
     let (p, host) = (Precisions::of(o.psi), Precision::F64);
-    let eta = eta_bound(kind, schedule, o.t, o.eta_t_min, host)?;
+    let eta = bound::structure::eta(kind, schedule, o.t, o.eta_t_min, host);
+    let eta = eta.map_err(Error::reference)?;
     found.add("eta", &list(o.eta), &eta, &eta);
 
     let (psi, psi_hat, options) = (matrix(o.psi)?, matrix(o.psi_hat)?, options_of(&o.options)?);

@@ -1,12 +1,20 @@
-//! Relations R between the features of two samples, and the affinity matrix of a batch.
+//! Relations R between the features of two samples, and the affinity matrix of a batch: one file each.
 
-use std::fmt;
-use std::str::FromStr;
+mod cosine;
+mod euclidean;
+mod inner_product;
+mod radial;
+mod rbf;
+mod squared_euclidean;
+mod unit;
 
-use ndarray::{Array1, Array2, ArrayView1, Axis, Zip};
+use ndarray::{Array2, ArrayView1};
 
+use crate::bound::{Precision, Tracked};
 use crate::check::first_non_finite;
-use crate::name::{UnknownName, parse};
+use crate::choice::{Choice, Named, Registry};
+
+pub(crate) use unit::{UnitRows, through_normalisation, unit_rows};
 
 /// Why features were refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -36,9 +44,11 @@ pub enum RelationError {
         /// The row.
         row: usize,
     },
-    /// A width that is not positive.
-    #[error("bandwidth must be finite and > 0, got {got:?}")]
-    Bandwidth {
+    /// A parameter of the relation that is not positive.
+    #[error("{name} must be finite and > 0, got {got:?}")]
+    Parameter {
+        /// What it is called.
+        name: &'static str,
         /// The refused value.
         got: f64,
     },
@@ -60,55 +70,64 @@ pub enum RelationError {
     },
 }
 
-/// How two feature vectors are related. `[eq:relation]`
+/// How two feature vectors are related, by name. `[eq:relation]`
 ///
 /// # Source
 /// SADM (arXiv:2402.17563), Sec. 4.1 (Euclidean), 4.2 (cosine), Eq. 8 (inner product).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Relation {
-    /// `cosine`: ψ_i·ψ_j/(‖ψ_i‖‖ψ_j‖).
-    Cosine,
-    /// `inner-product`: ψ_i·ψ_j.
-    InnerProduct,
-    /// `squared-euclidean`: ‖ψ_i − ψ_j‖².
-    SquaredEuclidean,
-    /// `euclidean`: ‖ψ_i − ψ_j‖.
-    Euclidean,
-    /// `rbf`: exp(−‖ψ_i − ψ_j‖²/(2 b²)).
-    Rbf {
-        /// Bandwidth b > 0.
-        bandwidth: f64,
-    },
-}
+pub type Relation = Choice<dyn Kind>;
 
-impl Relation {
-    /// Every relation; bandwidth 1 for the Gaussian.
-    pub const ALL: [Self; 5] = [
-        Self::Cosine,
-        Self::InnerProduct,
-        Self::SquaredEuclidean,
-        Self::Euclidean,
-        Self::Rbf { bandwidth: 1.0 },
-    ];
-}
+/// The entries of the registry.
+const ALL: &[&dyn Kind] = &[
+    &cosine::Cosine,
+    &inner_product::InnerProduct,
+    &squared_euclidean::SquaredEuclidean,
+    &euclidean::Euclidean,
+    &rbf::Rbf,
+];
 
-impl fmt::Display for Relation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cosine => "cosine",
-            Self::InnerProduct => "inner-product",
-            Self::SquaredEuclidean => "squared-euclidean",
-            Self::Euclidean => "euclidean",
-            Self::Rbf { .. } => "rbf",
-        })
+/// A relation: its affinities, their gradient, and rounding bounds of both.
+///
+/// Features are finite, and at least one row and one column, wherever a method is given them; `number` is the value of
+/// [`Named::parameter`], finite and > 0.
+pub trait Kind: Named {
+    /// `M_ij = R(ψ_i, ψ_j)`, `[B, B]`; overflows may be infinite or NaN.
+    fn affinity(&self, psi: &Array2<f64>, number: f64) -> Array2<f64>;
+
+    /// Gradient of ⟨g, M⟩ with respect to ψ from M and `h = g + gᵀ`.
+    fn vjp(&self, psi: &Array2<f64>, m: &Array2<f64>, h: &Array2<f64>, number: f64) -> Array2<f64>;
+
+    /// Bound for M in any computation with precision `p`.
+    fn affinity_bound(&self, psi: &Tracked, number: f64, p: Precision) -> Tracked;
+
+    /// Bound for the gradient of ⟨g, M⟩, given that for M.
+    fn vjp_bound(
+        &self,
+        psi: &Tracked,
+        m: &Tracked,
+        g: &Tracked,
+        number: f64,
+        p: Precision,
+    ) -> Tracked;
+
+    /// The rows whose inner products are the affinities; none for a relation that is no inner product.
+    fn rows(&self) -> Option<Rows> {
+        None
     }
 }
 
-/// By name; bandwidth 1 for `rbf`.
-impl FromStr for Relation {
-    type Err = UnknownName;
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
-        parse("relation", &Self::ALL, name)
+/// Whose inner products a relation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// The features' own.
+    Plain,
+    /// Those of the features divided by their lengths: no row may be zero.
+    Unit,
+}
+
+impl Registry for dyn Kind {
+    const WHAT: &'static str = "relation";
+    fn entries() -> &'static [&'static Self] {
+        ALL
     }
 }
 
@@ -118,8 +137,8 @@ impl FromStr for Relation {
 /// `psi: [B, d]` → `[B, B]`, symmetric to the bit.
 ///
 /// # Range
-/// cosine in [−1, 1] with diagonal 1; the distances ≥ 0 with diagonal 0; rbf in [0, 1] with diagonal 1: these hold
-/// exactly, not only up to rounding. Distances are formed from differences, never from ‖ψ_i‖² + ‖ψ_j‖² − 2ψ_i·ψ_j.
+/// cosine in [−1, 1] with diagonal 1; the distances ≥ 0 with diagonal 0; kernels of distances in [0, 1] with diagonal 1: these
+/// hold exactly, not only up to rounding. Distances are formed from differences, never from ‖ψ_i‖² + ‖ψ_j‖² − 2ψ_i·ψ_j.
 ///
 /// # Errors
 /// [`RelationError`], naming row and column.
@@ -128,15 +147,7 @@ impl FromStr for Relation {
 /// SADM (arXiv:2402.17563), Eq. 5.
 pub fn affinity(relation: Relation, psi: &Array2<f64>) -> Result<Array2<f64>, RelationError> {
     check(relation, psi)?;
-    let m = match relation {
-        Relation::Cosine => cosine(&unit_rows(psi).0),
-        Relation::InnerProduct => pairwise(psi, |a, b| a.dot(&b)),
-        Relation::SquaredEuclidean => pairwise(psi, squared_distance),
-        Relation::Euclidean => pairwise(psi, |a, b| squared_distance(a, b).sqrt()),
-        Relation::Rbf { bandwidth } => {
-            pairwise(psi, |a, b| gaussian(squared_distance(a, b), bandwidth))
-        }
-    };
+    let m = relation.affinity(psi, relation.number());
     match first_non_finite(&m) {
         None => Ok(m),
         Some(at) => Err(RelationError::Overflow {
@@ -175,19 +186,7 @@ pub fn affinity_vjp(
             got: g.shape().to_vec(),
         });
     }
-    let h = g + &g.t();
-    Ok(match relation {
-        Relation::InnerProduct => h.dot(psi),
-        Relation::Cosine => cosine_vjp(psi, &h),
-        Relation::SquaredEuclidean => radial_vjp(psi, &(h * 2.0)),
-        Relation::Euclidean => radial_vjp(
-            psi,
-            &Zip::from(&h)
-                .and(&m)
-                .map_collect(|&h, &m| over_distance(h, m)),
-        ),
-        Relation::Rbf { bandwidth } => radial_vjp(psi, &(h * &m / -bandwidth.powi(2))),
-    })
+    Ok(relation.vjp(psi, &m, &(g + &g.t()), relation.number()))
 }
 
 /// Refuses empty features, features that are not finite, and what the relation itself cannot take.
@@ -204,95 +203,24 @@ fn check(relation: Relation, psi: &Array2<f64>) -> Result<(), RelationError> {
             got: psi[[row, column]],
         });
     }
-    match relation {
-        Relation::Cosine => match psi
-            .rows()
-            .into_iter()
-            .position(|r| r.iter().all(|&x| x == 0.0))
-        {
-            Some(row) => Err(RelationError::ZeroRow { row }),
-            None => Ok(()),
-        },
-        Relation::Rbf { bandwidth } if !(bandwidth.is_finite() && bandwidth > 0.0) => {
-            Err(RelationError::Bandwidth { got: bandwidth })
-        }
+    if let Some((parameter, got)) = relation.refused() {
+        let name = parameter.name;
+        return Err(RelationError::Parameter { name, got });
+    }
+    let mut rows = psi.rows().into_iter();
+    match rows.position(|r| r.iter().all(|&x| x == 0.0)) {
+        Some(row) if relation.rows() == Some(Rows::Unit) => Err(RelationError::ZeroRow { row }),
         _ => Ok(()),
     }
 }
 
+/// A function of two rows at all pairs of them.
 fn pairwise(psi: &Array2<f64>, r: impl Fn(ArrayView1<f64>, ArrayView1<f64>) -> f64) -> Array2<f64> {
     let b = psi.nrows();
     Array2::from_shape_fn((b, b), |(i, j)| r(psi.row(i), psi.row(j)))
 }
 
-fn squared_distance(a: ArrayView1<f64>, b: ArrayView1<f64>) -> f64 {
-    Zip::from(a)
-        .and(b)
-        .fold(0.0, |sum, &a, &b| sum + (a - b) * (a - b))
-}
-
-fn gaussian(squared_distance: f64, bandwidth: f64) -> f64 {
-    (-0.5 * squared_distance / bandwidth.powi(2)).exp()
-}
-
-/// `h/m`, and the zero subgradient where two points coincide.
-fn over_distance(h: f64, m: f64) -> f64 {
-    if m == 0.0 { 0.0 } else { h / m }
-}
-
-/// Rows of length 1, and their lengths before. Each row is divided by its largest element first, so that no
-/// square over- or underflows.
-pub(crate) fn unit_rows(psi: &Array2<f64>) -> (Array2<f64>, Array1<f64>) {
-    let mut u = psi.clone();
-    let mut norms = Array1::zeros(psi.nrows());
-    for (mut row, norm) in u.rows_mut().into_iter().zip(&mut norms) {
-        let largest = row.fold(0.0_f64, |m, x| m.max(x.abs()));
-        row /= largest;
-        let length = row.dot(&row).sqrt();
-        row /= length;
-        *norm = largest * length;
-    }
-    (u, norms)
-}
-
-/// `u uᵀ` with what is known of it in exact arithmetic: unit diagonal, no element beyond ±1.
-fn cosine(u: &Array2<f64>) -> Array2<f64> {
-    let mut m = pairwise(u, |a, b| a.dot(&b).clamp(-1.0, 1.0));
-    m.diag_mut().fill(1.0);
-    m
-}
-
-fn cosine_vjp(psi: &Array2<f64>, h: &Array2<f64>) -> Array2<f64> {
-    let (u, norms) = unit_rows(psi);
-    let mut h = h.clone();
-    // The diagonal of M is constant.
-    h.diag_mut().fill(0.0);
-    through_normalisation(&u, &norms, h.dot(&u))
-}
-
-/// From the gradient v with respect to unit rows to that with respect to ψ: `(I − u uᵀ) v/‖ψ‖` by rows.
-pub(crate) fn through_normalisation(
-    u: &Array2<f64>,
-    norms: &Array1<f64>,
-    mut v: Array2<f64>,
-) -> Array2<f64> {
-    for ((mut v, u), &norm) in v.rows_mut().into_iter().zip(u.rows()).zip(norms) {
-        let along = v.dot(&u);
-        v.zip_mut_with(&u, |v, &u| *v = (*v - along * u) / norm);
-    }
-    v
-}
-
-/// `Σ_j c_ij (ψ_i − ψ_j)` by rows.
-fn radial_vjp(psi: &Array2<f64>, c: &Array2<f64>) -> Array2<f64> {
-    let mut grad = Array2::zeros(psi.dim());
-    for (i, mut row) in grad.axis_iter_mut(Axis(0)).enumerate() {
-        for (j, other) in psi.rows().into_iter().enumerate() {
-            Zip::from(&mut row)
-                .and(psi.row(i))
-                .and(other)
-                .for_each(|g, &a, &b| *g += c[[i, j]] * (a - b));
-        }
-    }
-    grad
+/// Bound for `g x + gᵀ x`.
+fn both_sides(g: &Tracked, x: &Tracked, p: Precision) -> Tracked {
+    g.matmul(x, p).add(&g.transpose().matmul(x, p), p)
 }

@@ -246,7 +246,7 @@ fn sides(
     let level = Coefficients::new(target, kind, t, spread)?;
     let [answer, _] = predicted(setting, target, &level, spread);
     let real = setting.features(&setting.clean.mapv(Rounded::exact));
-    let loss = loss_of_rounded(&real, &setting.features(&answer), 1.0, Relation::Cosine)?;
+    let loss = loss_of_rounded(&real, &setting.features(&answer), 1.0, Relation::COSINE)?;
     let batch = setting.clean.nrows();
     let reach = (0..batch)
         .map(|i| constant(setting, target, spread, i))
