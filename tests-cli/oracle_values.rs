@@ -760,7 +760,7 @@ fn list_prints_every_name_of_the_table() {
         "c_noise",
         "relation=cosine|inner-product|squared-euclidean|euclidean|rbf",
         "schedule=vp-linear|cosine|ddpm|edm|rectified-flow",
-        "weight=constant|elbo|snr|one-plus-snr|min-snr|edm",
+        "weight=constant|elbo|snr|one-plus-snr|min-snr|edm|soft-truncation",
     ];
     let mut listed = sadm().args(["oracle", "list"]).assert().success();
     for name in names {

@@ -4,6 +4,7 @@
 //! `sadm-reference`: the two crates implement the same formulas independently, with the same names,
 //! and `sadm-crosscheck` holds them against each other.
 
+pub mod choice;
 pub mod config;
 pub mod data;
 pub mod device;
@@ -15,7 +16,6 @@ pub mod features;
 pub mod forward;
 pub mod likelihood;
 pub mod memory;
-mod names;
 pub mod network;
 pub mod nn;
 pub mod objective;

@@ -32,7 +32,7 @@ fn exact_f32() -> impl Strategy<Value = f64> {
 }
 
 fn schedule() -> impl Strategy<Value = Schedule> {
-    prop::sample::select(Schedule::ALL.to_vec())
+    prop::sample::select(Schedule::all().collect::<Vec<_>>())
 }
 
 /// t strictly inside the domain of every schedule.
@@ -49,7 +49,7 @@ proptest! {
 
     #[test]
     fn variance_preserving_schedules_preserve_variance(t in 0.0..=1.0f64) {
-        for s in [Schedule::VpLinear, Schedule::Cosine, Schedule::Ddpm] {
+        for s in [Schedule::VP_LINEAR, Schedule::COSINE, Schedule::DDPM] {
             let sum = s.alpha(t).powi(2) + s.sigma(t).powi(2);
             prop_assert!((sum - 1.0).abs() <= 1e-15, "{s} at {t}: {sum}");
         }
@@ -77,7 +77,7 @@ proptest! {
     /// order λ' t; DDPM is a step function and has a test of its own.
     #[test]
     fn lambda_grad_is_the_derivative(s in schedule(), t in inner_time()) {
-        prop_assume!(s != Schedule::Ddpm);
+        prop_assume!(s != Schedule::DDPM);
         let h = 1e-5_f64.min((1.0 - t) * 1e-3);
         let difference = |f: &dyn Fn(f64) -> f64| (f(t * (1.0 + h)) - f(t * (1.0 - h))) / (2.0 * h * t);
         let numeric = difference(&|t| s.lambda(t));
@@ -88,7 +88,7 @@ proptest! {
 
     #[test]
     fn t_of_sigma_ratio_inverts_sigma_ratio(s in schedule(), t in inner_time()) {
-        let t = if s == Schedule::Ddpm { (t * 999.0).round() / 999.0 } else { t };
+        let t = if s == Schedule::DDPM { (t * 999.0).round() / 999.0 } else { t };
         let back = s.t_of_sigma_ratio(s.sigma_ratio(t));
         prop_assert!((back - t).abs() <= 1e-12, "{s}: {t} came back as {back}");
     }
@@ -153,7 +153,7 @@ proptest! {
         prop_assert!(close(c.input.powi(2) * variance_of_x_t, 1.0, 1e-13), "input variance");
         let residual = ((1.0 - c.skip * alpha) * sigma_data).powi(2) + (c.skip * sigma).powi(2);
         prop_assert!((residual - c.out.powi(2)).abs() <= 1e-13 * (residual + c.out.powi(2) + 1e-2 * sigma_data.powi(2)), "target variance");
-        let w = Weight::Edm.at(s, t, sigma_data);
+        let w = Weight::EDM.at(s, t, sigma_data);
         prop_assert!(close(w * c.out.powi(2), 1.0, 1e-12), "w c_out² = {}", w * c.out.powi(2));
     }
 
@@ -164,13 +164,13 @@ proptest! {
         let ratio = sigma / alpha;
         let half = 0.5_f64;
         for (weight, want) in [
-            (Weight::Constant, 1.0),
-            (Weight::Snr, snr),
-            (Weight::OnePlusSnr, 1.0 + snr),
-            (Weight::MinSnr { gamma }, snr.min(gamma)),
-            (Weight::Edm, (ratio * ratio + half * half) / (ratio * half).powi(2)),
-            (Weight::Elbo, -0.5 * snr * s.lambda_grad(t)),
-            (Weight::SoftTruncation, Weight::Elbo.at(s, t, half)),
+            (Weight::CONSTANT, 1.0),
+            (Weight::SNR, snr),
+            (Weight::ONE_PLUS_SNR, 1.0 + snr),
+            (Weight::MIN_SNR.with(gamma), snr.min(gamma)),
+            (Weight::EDM, (ratio * ratio + half * half) / (ratio * half).powi(2)),
+            (Weight::ELBO, -0.5 * snr * s.lambda_grad(t)),
+            (Weight::SOFT_TRUNCATION, Weight::ELBO.at(s, t, half)),
         ] {
             prop_assert!(close(weight.at(s, t, half), want, 1e-12), "{weight} of {s} at {t}");
             prop_assert_eq!(weight.to_string().parse::<Weight>().ok(), Some(weight));
@@ -211,21 +211,21 @@ proptest! {
 #[test]
 fn ends_are_exact() {
     for s in [
-        Schedule::VpLinear,
-        Schedule::Cosine,
-        Schedule::RectifiedFlow,
+        Schedule::VP_LINEAR,
+        Schedule::COSINE,
+        Schedule::RECTIFIED_FLOW,
     ] {
         assert_eq!((s.alpha(0.0), s.sigma(0.0)), (1.0, 0.0), "{s} at 0");
         assert!(s.lambda(0.0) == f64::INFINITY, "λ of {s} at 0");
     }
-    for s in [Schedule::Cosine, Schedule::RectifiedFlow] {
+    for s in [Schedule::COSINE, Schedule::RECTIFIED_FLOW] {
         assert_eq!((s.alpha(1.0), s.sigma(1.0)), (0.0, 1.0), "{s} at 1");
         assert!(s.lambda(1.0) == f64::NEG_INFINITY, "λ of {s} at 1");
-        assert_eq!(Weight::Elbo.at(s, 1.0, 0.5), 0.0, "ELBO weight of {s} at 1");
+        assert_eq!(Weight::ELBO.at(s, 1.0, 0.5), 0.0, "ELBO weight of {s} at 1");
         assert_eq!(s.t_of_sigma_ratio(f64::INFINITY), 1.0, "{s}");
     }
     // B(1) = 0.1 + 19.9/2.
-    let vp = Schedule::VpLinear;
+    let vp = Schedule::VP_LINEAR;
     assert!(
         close(vp.lambda(1.0), -(10.05_f64.exp() - 1.0).ln(), 1e-14),
         "{}",
@@ -236,7 +236,7 @@ fn ends_are_exact() {
 /// ᾱ of the published DDPM schedule (values of diffusers, ten digits).
 #[test]
 fn ddpm_is_the_published_table() {
-    let s = Schedule::Ddpm;
+    let s = Schedule::DDPM;
     for (step, alpha_bar) in [
         (0, 0.9999),
         (500, 0.077_796_658_365),
@@ -279,7 +279,7 @@ fn edm_preconditioning_is_the_published_table() {
     }
     assert_eq!(c.noise, 0.0);
     assert!(
-        close(Weight::Edm.at(Schedule::Edm, 1.0, 0.5), 5.0, 1e-14),
+        close(Weight::EDM.at(Schedule::EDM, 1.0, 0.5), 5.0, 1e-14),
         "weight"
     );
 }
@@ -301,7 +301,7 @@ impl Denoiser for Affine {
 fn predict_wraps_the_network_in_its_coefficients() {
     let x_t = Tensor::new(&[[[[0.5_f64]]], [[[-1.25]]]], &Device::Cpu).expect("a tensor");
     let (t, labels) = ([0.2, 0.9], [4, 1]);
-    for s in Schedule::ALL {
+    for s in Schedule::all() {
         for p in Parametrisation::ALL {
             let prediction =
                 predict(&Affine, &x_t, &t, s, p, 0.5, Some(&labels)).expect("inner times");
@@ -327,7 +327,7 @@ fn predict_wraps_the_network_in_its_coefficients() {
         &Affine,
         &x_t,
         &[0.5],
-        Schedule::Edm,
+        Schedule::EDM,
         Parametrisation::Edm,
         0.5,
         None,
@@ -344,14 +344,14 @@ fn times_and_shapes_that_do_not_fit_are_refused() {
         let result = predict(&Affine, &x, t, s, p, 0.5, None);
         result.expect_err("must be refused").to_string()
     };
-    let message = refused(Schedule::Edm, Parametrisation::Edm, &[0.5, 0.0]);
+    let message = refused(Schedule::EDM, Parametrisation::Edm, &[0.5, 0.0]);
     assert!(
         message.contains("time t of schedule edm") && message.contains("got 0"),
         "{message}"
     );
-    let message = refused(Schedule::Cosine, Parametrisation::Eps, &[1.0]);
+    let message = refused(Schedule::COSINE, Parametrisation::Eps, &[1.0]);
     assert!(message.contains("eps coefficients"), "{message}");
-    let message = refused(Schedule::Edm, Parametrisation::V, &[0.1, 0.2, 0.3]);
+    let message = refused(Schedule::EDM, Parametrisation::V, &[0.1, 0.2, 0.3]);
     assert!(message.contains("batch size 2 or 1, got 3"), "{message}");
     let other = Tensor::zeros((2, 1, 1, 2), DType::F32, &Device::Cpu).expect("a tensor");
     assert!(
@@ -370,7 +370,7 @@ fn times_and_shapes_that_do_not_fit_are_refused() {
 
 #[test]
 fn names_are_read_back() {
-    for s in Schedule::ALL {
+    for s in Schedule::all() {
         assert_eq!(s.to_string().parse::<Schedule>().ok(), Some(s));
         let json = serde_json::to_string(&s).expect("a name");
         assert_eq!(json, format!("\"{s}\""));
@@ -380,10 +380,10 @@ fn names_are_read_back() {
     }
     assert_eq!(
         "min-snr".parse::<Weight>().ok(),
-        Some(Weight::MinSnr { gamma: 5.0 })
+        Some(Weight::MIN_SNR.with(5.0))
     );
     let weight: Weight = serde_json::from_str("\"min-snr(2.5)\"").expect("a weight");
-    assert_eq!(weight, Weight::MinSnr { gamma: 2.5 });
+    assert_eq!(weight, Weight::MIN_SNR.with(2.5));
     for (text, part) in [
         (
             "min-snr(0)",

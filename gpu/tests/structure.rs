@@ -15,24 +15,20 @@ use sadm_gpu::structure::{
     structural_loss_composed,
 };
 
-const RELATIONS: [Relation; 5] = [
-    Relation::Cosine,
-    Relation::InnerProduct,
-    Relation::SquaredEuclidean,
-    Relation::Euclidean,
-    Relation::Rbf { bandwidth: 0.75 },
-];
-const DISTANCES: [Distance; 3] = [
-    Distance::Squared,
-    Distance::Absolute,
-    Distance::Huber { delta: 0.5 },
-];
+fn relations() -> impl Iterator<Item = Relation> + Clone {
+    Relation::all().map(|relation| relation.with(0.75))
+}
+
+fn distances() -> impl Iterator<Item = Distance> + Clone {
+    Distance::all().map(|distance| distance.with(0.5))
+}
+
 const F64_U: f64 = f64::EPSILON / 2.0;
 const F32_U: f64 = f32::EPSILON as f64 / 2.0;
 
 fn every_option() -> impl Iterator<Item = StructureOptions> {
-    RELATIONS.into_iter().flat_map(|relation| {
-        DISTANCES.into_iter().flat_map(move |distance| {
+    relations().flat_map(|relation| {
+        distances().flat_map(move |distance| {
             Diagonal::ALL
                 .into_iter()
                 .map(move |diagonal| StructureOptions {
@@ -151,23 +147,24 @@ fn square_distance(a: &[f64], b: &[f64]) -> f64 {
 
 /// R(a, b), as SADM Eq. 5 says it.
 fn relation(relation: Relation, a: &[f64], b: &[f64]) -> f64 {
-    match relation {
-        Relation::Cosine => dot(a, b) / (dot(a, a) * dot(b, b)).sqrt(),
-        Relation::InnerProduct => dot(a, b),
-        Relation::SquaredEuclidean => square_distance(a, b),
-        Relation::Euclidean => square_distance(a, b).sqrt(),
-        Relation::Rbf { bandwidth } => {
-            (-square_distance(a, b) / (2.0 * bandwidth * bandwidth)).exp()
-        }
+    match relation.name() {
+        "cosine" => dot(a, b) / (dot(a, a) * dot(b, b)).sqrt(),
+        "inner-product" => dot(a, b),
+        "squared-euclidean" => square_distance(a, b),
+        "euclidean" => square_distance(a, b).sqrt(),
+        "rbf" => (-square_distance(a, b) / (2.0 * relation.number().powi(2))).exp(),
+        other => panic!("{other} is not written down here"),
     }
 }
 
 fn distance(distance: Distance, e: f64) -> f64 {
-    match distance {
-        Distance::Squared => e * e,
-        Distance::Absolute => e.abs(),
-        Distance::Huber { delta } if e.abs() <= delta => e * e / 2.0,
-        Distance::Huber { delta } => delta * (e.abs() - delta / 2.0),
+    let delta = distance.number();
+    match distance.name() {
+        "squared" => e * e,
+        "absolute" => e.abs(),
+        "huber" if e.abs() <= delta => e * e / 2.0,
+        "huber" => delta * (e.abs() - delta / 2.0),
+        other => panic!("{other} is not written down here"),
     }
 }
 
@@ -183,13 +180,13 @@ fn terms(relation: Relation, case: &Case, i: usize, j: usize) -> f64 {
             })
             .sum()
     };
-    match relation {
-        Relation::Cosine => products(&|row| dot(row, row).sqrt()),
-        Relation::InnerProduct => products(&|_| 1.0),
-        Relation::SquaredEuclidean => square_distance(a, b) + square_distance(a_hat, b_hat),
-        Relation::Euclidean => square_distance(a, b).sqrt() + square_distance(a_hat, b_hat).sqrt(),
+    match relation.name() {
+        "cosine" => products(&|row| dot(row, row).sqrt()),
+        "inner-product" => products(&|_| 1.0),
+        "squared-euclidean" => square_distance(a, b) + square_distance(a_hat, b_hat),
+        "euclidean" => square_distance(a, b).sqrt() + square_distance(a_hat, b_hat).sqrt(),
         // M·(its exponent) ≤ 1/e each.
-        Relation::Rbf { .. } => 2.0,
+        _ => 2.0,
     }
 }
 
@@ -198,8 +195,8 @@ fn terms(relation: Relation, case: &Case, i: usize, j: usize) -> f64 {
 fn naive(case: &Case, options: &StructureOptions) -> (f64, f64) {
     let batch = case.batch();
     let (mut sum, mut magnitude, mut pairs) = (0.0, 0.0, 0);
-    let subtracted = matches!(options.relation, Relation::Cosine | Relation::InnerProduct)
-        && options.distance == Distance::Squared
+    let subtracted = options.relation.rows().is_some()
+        && options.distance == Distance::SQUARED
         && case.width < batch;
     for i in 0..batch {
         for j in 0..batch {
@@ -224,10 +221,10 @@ fn naive(case: &Case, options: &StructureOptions) -> (f64, f64) {
             let size = terms(options.relation, case, i, j);
             // D grows at most like this where e is at most `size`.
             magnitude += eta
-                * match options.distance {
-                    Distance::Squared => size * size,
-                    Distance::Absolute => size,
-                    Distance::Huber { delta } => delta * size,
+                * match options.distance.name() {
+                    "squared" => size * size,
+                    "absolute" => size,
+                    _ => options.distance.number() * size,
                 };
             pairs += 1;
         }
@@ -243,7 +240,7 @@ proptest! {
     #[test]
     fn loss_is_the_naive_double_sum(case in case(2)) {
         for options in every_option() {
-            if options.relation == Relation::Cosine && case.has_small_row() {
+            if options.relation == Relation::COSINE && case.has_small_row() {
                 continue;
             }
             let (want, magnitude) = naive(&case, &options);
@@ -258,7 +255,7 @@ proptest! {
     #[test]
     fn one_eta_stands_for_all(case in case(2), eta in 0.0..3.0f64) {
         for options in every_option() {
-            if options.relation == Relation::Cosine && case.has_small_row() {
+            if options.relation == Relation::COSINE && case.has_small_row() {
                 continue;
             }
             let many = Case { eta: vec![eta; case.batch()], ..case.clone() };
@@ -275,7 +272,7 @@ proptest! {
     #[test]
     fn gradient_is_the_derivative((case, direction) in case_and_direction()) {
         for options in every_option() {
-            if options.relation == Relation::Cosine && case.has_small_row() || has_kink(&case, &options) {
+            if options.relation == Relation::COSINE && case.has_small_row() || has_kink(&case, &options) {
                 continue;
             }
             let h = 1e-5;
@@ -307,7 +304,7 @@ proptest! {
         };
         let swapped = Case { real: case.generated.clone(), generated: case.real.clone(), ..case.clone() };
         for options in every_option() {
-            if options.relation == Relation::Cosine && case.has_small_row() {
+            if options.relation == Relation::COSINE && case.has_small_row() {
                 continue;
             }
             let (_, magnitude) = naive(&case, &options);
@@ -329,11 +326,11 @@ proptest! {
             row
         }).collect();
         let padded = Case { width: padded_width, real: pad(&case.real), generated: pad(&case.generated), ..case.clone() };
-        for relation in [Relation::Cosine, Relation::InnerProduct] {
-            if relation == Relation::Cosine && case.has_small_row() {
+        for relation in [Relation::COSINE, Relation::INNER_PRODUCT] {
+            if relation == Relation::COSINE && case.has_small_row() {
                 continue;
             }
-            let options = StructureOptions { relation, distance: Distance::Squared, diagonal: Diagonal::Include };
+            let options = StructureOptions { relation, distance: Distance::SQUARED, diagonal: Diagonal::Include };
             let (_, magnitude) = naive(&case, &options);
             let (short, long) = (case.loss(&options), padded.loss(&options));
             prop_assert!((short - long).abs() <= 200.0 * F64_U * magnitude, "{relation}: {short}, {long}");
@@ -351,12 +348,12 @@ proptest! {
     /// V = (1 − 1/B) U where the diagonals agree (erratum E2): cosine, RBF, the Euclidean ones.
     #[test]
     fn the_diagonal_only_changes_the_divisor(case in case(2)) {
-        for relation in RELATIONS {
-            let skipped = relation == Relation::Cosine && case.has_small_row();
-            if relation == Relation::InnerProduct || skipped {
+        for relation in relations() {
+            let skipped = relation == Relation::COSINE && case.has_small_row();
+            if relation == Relation::INNER_PRODUCT || skipped {
                 continue;
             }
-            for distance in DISTANCES {
+            for distance in distances() {
                 let loss = |diagonal| {
                     let options = StructureOptions { relation, distance, diagonal };
                     (case.loss(&options), naive(&case, &options).1)
@@ -396,8 +393,8 @@ proptest! {
 
     #[test]
     fn affinity_is_the_relation_of_every_pair(case in case(1)) {
-        for r in RELATIONS {
-            if r == Relation::Cosine && case.has_small_row() {
+        for r in relations() {
+            if r == Relation::COSINE && case.has_small_row() {
                 continue;
             }
             let m = affinity(&case.tensor(&case.real, DType::F64), r).and_then(|m| Ok(m.to_vec2::<f64>()?));
@@ -414,10 +411,10 @@ proptest! {
 
     #[test]
     fn names_are_read_back(number in 0.001..1e3f64) {
-        for relation in RELATIONS.into_iter().chain([Relation::Rbf { bandwidth: number }]) {
+        for relation in relations().chain([Relation::RBF.with(number)]) {
             prop_assert_eq!(relation.to_string().parse::<Relation>().ok(), Some(relation));
         }
-        for distance in DISTANCES.into_iter().chain([Distance::Huber { delta: number }]) {
+        for distance in distances().chain([Distance::HUBER.with(number)]) {
             prop_assert_eq!(distance.to_string().parse::<Distance>().ok(), Some(distance));
         }
     }
@@ -452,10 +449,10 @@ fn has_kink(case: &Case, options: &StructureOptions) -> bool {
             };
             let ((m, r), (m_hat, r_hat)) = (pair(&case.real), pair(&case.generated));
             let near = |r: f64| r > 0.0 && r < 1.0 / 128.0;
-            let euclidean = options.relation == Relation::Euclidean && (near(r) || near(r_hat));
-            euclidean || options.distance == Distance::Absolute && (m - m_hat).abs() < 1e-3
-        }) || options.distance == Distance::Absolute
-            && options.relation == Relation::InnerProduct
+            let euclidean = options.relation == Relation::EUCLIDEAN && (near(r) || near(r_hat));
+            euclidean || options.distance == Distance::ABSOLUTE && (m - m_hat).abs() < 1e-3
+        }) || options.distance == Distance::ABSOLUTE
+            && options.relation == Relation::INNER_PRODUCT
             && {
                 let own = |values| dot(case.row(values, i), case.row(values, i));
                 (own(&case.real) - own(&case.generated)).abs() < 1e-3
@@ -499,9 +496,13 @@ fn nearly_equal() -> (Case, f64) {
 /// The loss without cancellation, in f64: ½(P Sᵀ + S Pᵀ), summed pair by pair.
 fn exact_nearby_loss(case: &Case, relation: Relation) -> f64 {
     let unit = |values: &[f64]| -> Vec<f64> {
-        let scale = |i: usize| match relation {
-            Relation::Cosine => dot(case.row(values, i), case.row(values, i)).sqrt(),
-            _ => 1.0,
+        let scale = |i: usize| {
+            let norm = dot(case.row(values, i), case.row(values, i)).sqrt();
+            if relation == Relation::COSINE {
+                norm
+            } else {
+                1.0
+            }
         };
         values
             .iter()
@@ -539,12 +540,12 @@ fn polarised_forms_are_accurate_where_the_naive_one_is_not() {
         case.tensor(&case.generated, DType::F32),
     );
     let scalar = |t: Tensor| f64::from(t.to_scalar::<f32>().expect("an f32 scalar"));
-    for relation in [Relation::Cosine, Relation::InnerProduct] {
+    for relation in [Relation::COSINE, Relation::INNER_PRODUCT] {
         let want = exact_nearby_loss(&case, relation);
         let loss = |real: &Tensor, generated: &Tensor| {
             let options = StructureOptions {
                 relation,
-                distance: Distance::Squared,
+                distance: Distance::SQUARED,
                 diagonal: Diagonal::Include,
             };
             scalar(structural_loss(real, generated, &[1.0], &options).expect("good shapes"))
@@ -593,9 +594,9 @@ fn an_eta_for_each_sample_keeps_the_accuracy_in_f64() {
         generated,
         eta,
     };
-    let want = exact_nearby_loss(&case, Relation::InnerProduct);
+    let want = exact_nearby_loss(&case, Relation::INNER_PRODUCT);
     let options = StructureOptions {
-        relation: Relation::InnerProduct,
+        relation: Relation::INNER_PRODUCT,
         ..StructureOptions::default()
     };
     let tensors = [&case.real, &case.generated].map(|x| case.tensor(x, DType::F64));
@@ -662,7 +663,7 @@ fn a_small_loss_worked_by_hand() {
     };
     let loss = |distance, diagonal| {
         case.loss(&StructureOptions {
-            relation: Relation::InnerProduct,
+            relation: Relation::INNER_PRODUCT,
             distance,
             diagonal,
         })
@@ -671,19 +672,19 @@ fn a_small_loss_worked_by_hand() {
     let near =
         |got: f64, want: f64| assert!((got - want).abs() <= 1e-12 * want, "{got}, not {want}");
     near(
-        loss(Distance::Squared, Diagonal::Include),
+        loss(Distance::SQUARED, Diagonal::Include),
         f64::from(4 * 64 + 12 * 169 + 9 * 441) / 4.0,
     );
     near(
-        loss(Distance::Squared, Diagonal::Exclude),
+        loss(Distance::SQUARED, Diagonal::Exclude),
         f64::from(12 * 169) / 2.0,
     );
     near(
-        loss(Distance::Absolute, Diagonal::Include),
+        loss(Distance::ABSOLUTE, Diagonal::Include),
         f64::from(4 * 8 + 12 * 13 + 9 * 21) / 4.0,
     );
     // Huber with δ = 10: 64/2 on the first entry, 10(|e| − 5) elsewhere.
-    let huber = Distance::Huber { delta: 10.0 };
+    let huber = Distance::HUBER.with(10.0);
     near(
         loss(huber, Diagonal::Include),
         f64::from(4 * 32 + 12 * 80 + 9 * 160) / 4.0,
@@ -692,20 +693,20 @@ fn a_small_loss_worked_by_hand() {
 
 #[test]
 fn eta_is_its_definition() {
-    let s = Schedule::VpLinear;
+    let s = Schedule::VP_LINEAR;
     assert_eq!(
-        Eta::InverseTime.values(s, &[0.5, 0.01, 0.0], 0.1),
+        Eta::INVERSE_TIME.values(s, &[0.5, 0.01, 0.0], 0.1),
         [2.0, 10.0, 10.0]
     );
-    assert_eq!(Eta::Constant.at(s, 0.3, 0.1), 1.0);
-    for schedule in Schedule::ALL {
+    assert_eq!(Eta::CONSTANT.at(s, 0.3, 0.1), 1.0);
+    for schedule in Schedule::all() {
         let (alpha, sigma) = (schedule.alpha(0.3), schedule.sigma(0.3));
         let want = alpha.powi(2) / (alpha.powi(2) + sigma.powi(2));
-        let got = Eta::Snr.at(schedule, 0.3, 0.1);
+        let got = Eta::SNR.at(schedule, 0.3, 0.1);
         assert!((got - want).abs() <= 1e-14, "{schedule}: {got}, not {want}");
     }
-    assert_eq!(Eta::Snr.at(Schedule::Cosine, 1.0, 0.1), 0.0);
-    for eta in Eta::ALL {
+    assert_eq!(Eta::SNR.at(Schedule::COSINE, 1.0, 0.1), 0.0);
+    for eta in Eta::all() {
         assert_eq!(eta.to_string().parse::<Eta>().ok(), Some(eta));
     }
 }
@@ -730,7 +731,7 @@ fn what_does_not_fit_is_refused() {
     assert!(refused(&one, &one, &[1.0], Diagonal::Exclude).contains("≥ 2, got 1"));
     let flat = Tensor::zeros(3, DType::F32, &Device::Cpu).expect("a tensor");
     assert!(
-        affinity(&flat, Relation::Cosine).is_err(),
+        affinity(&flat, Relation::COSINE).is_err(),
         "a vector accepted"
     );
     // A zero row under cosine is not hidden.
@@ -816,7 +817,7 @@ fn a_gradient_wanted_alone_is_the_one_wanted_with_the_other() {
     for (batch, width) in [(70, 150), (150, 70), (300, 650)] {
         let psi = drawn_batches(batch, width, DType::F32);
         let eta: Vec<f64> = (0..batch).map(|i| 0.5 + (i % 7) as f64).collect();
-        for relation in [Relation::Cosine, Relation::InnerProduct] {
+        for relation in [Relation::COSINE, Relation::INNER_PRODUCT] {
             let options = StructureOptions {
                 relation,
                 ..StructureOptions::default()
@@ -875,12 +876,12 @@ fn large_batches_agree_with_the_composed_loss_in_f64() {
         (300, 650),
     ];
     for (batch, width) in sizes {
-        for relation in [Relation::Cosine, Relation::InnerProduct] {
+        for relation in [Relation::COSINE, Relation::INNER_PRODUCT] {
             for diagonal in Diagonal::ALL {
                 let options = StructureOptions {
                     relation,
                     diagonal,
-                    distance: Distance::Squared,
+                    distance: Distance::SQUARED,
                 };
                 let several: Vec<f64> = (0..batch).map(|i| 0.5 + (i % 7) as f64).collect();
                 for eta in [&[0.75][..], &several] {
@@ -934,7 +935,7 @@ fn allowances(
     let (batch, width) = psi[0].dims2().expect("a batch");
     let [real, generated] = psi.each_ref().map(|x| x.to_vec2::<f64>().expect("numbers"));
     let norm = |x: &[f64]| dot(x, x).sqrt();
-    let cosine = options.relation == Relation::Cosine;
+    let cosine = options.relation == Relation::COSINE;
     let unit = |x: &[f64]| -> Vec<f64> {
         let length = if cosine { norm(x) } else { 1.0 };
         x.iter().map(|x| x / length).collect()

@@ -30,10 +30,10 @@ pub mod optim;
 pub mod parametrisation;
 pub mod precondition;
 pub mod sampler;
-pub mod schedule;
 pub mod statistics;
 pub mod structure;
 pub mod trajectory;
 
 pub use choice::UnknownName;
+pub use forward::schedule;
 pub use structure::{distance, polarised, relation};

@@ -4,6 +4,7 @@
 
 use ndarray::{ArrayD, Zip};
 
+use crate::choice::{Choice, Named, Registry};
 use crate::forward::{ForwardError, Posterior, posterior};
 use crate::schedule::{Schedule, ScheduleError};
 
@@ -70,6 +71,59 @@ pub enum SamplerError {
 impl From<ScheduleError> for SamplerError {
     fn from(error: ScheduleError) -> Self {
         Self::Forward(error.into())
+    }
+}
+
+/// A sampler by name.
+pub type SamplerKind = Choice<Entry>;
+
+/// The entries of the registry.
+const ALL: &[&Entry] = &[
+    &Entry::new("heun", Some(2.0), 2),
+    &Entry::new("euler", Some(1.0), 1),
+    &Entry::new("ddim", Some(1.0), 1),
+    &Entry::new("ddpm", None, 1),
+    &Entry::new("dpmpp-2m", Some(2.0), 1),
+];
+
+/// What theory says of a sampler; its steps are the functions below.
+#[derive(Debug)]
+pub struct Entry {
+    name: &'static str,
+    order: Option<f64>,
+    stages: usize,
+}
+
+impl Entry {
+    const fn new(name: &'static str, order: Option<f64>, stages: usize) -> Self {
+        Self {
+            name,
+            order,
+            stages,
+        }
+    }
+
+    /// Order of the error at the end of a trajectory, in the largest step; none where noise is drawn.
+    pub fn order(&self) -> Option<f64> {
+        self.order
+    }
+
+    /// Evaluations of the denoiser in `steps` ≥ 1 steps; the last, down to σ' = 0, needs one only.
+    pub fn evaluations(&self, steps: usize) -> usize {
+        self.stages * steps.saturating_sub(1) + 1
+    }
+}
+
+impl Named for Entry {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl Registry for Entry {
+    const WHAT: &'static str = "sampler";
+    fn entries() -> &'static [&'static Self] {
+        ALL
     }
 }
 

@@ -2,3 +2,4 @@
 
 pub mod denoising;
 pub mod parametrisation;
+pub mod weight;

@@ -8,7 +8,7 @@ use crate::network::Denoiser;
 use crate::objective::denoising::{Weight, denoising_loss};
 use crate::objective::parametrisation::{self, Parametrisation};
 use crate::run::phases::Phase;
-use crate::structure::{Eta, Relation, StructureOptions, structural_loss};
+use crate::structure::{Eta, Relation, Rows, StructureOptions, structural_loss};
 use crate::{Error, Result};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
@@ -296,7 +296,7 @@ pub fn bad_features(features: [&Tensor; 2], relation: Relation) -> Result<Option
                 let must = "be finite (a smaller learning rate, of Ψ or of the denoiser, may help)";
                 return Ok(Some(Error::invalid(what, must, value)));
             }
-            if relation == Relation::Cosine && row.iter().all(|&value| value == 0.0) {
+            if relation.rows() == Some(Rows::Unit) && row.iter().all(|&value| value == 0.0) {
                 let must = "not all be 0 under the cosine relation (another structure.relation, or an encoder that is trained \
                             longer, may help)";
                 return Ok(Some(Error::invalid(what, must, "zeros alone")));

@@ -6,7 +6,7 @@ use sadm_reference::structure::Diagonal;
 /// (schedule, t, α, σ, λ, dλ/dt).
 pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
     (
-        ScheduleKind::VpLinear,
+        ScheduleKind::VP_LINEAR,
         0.0625,
         [
             0.9776939487601706,
@@ -16,7 +16,7 @@ pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
         ],
     ),
     (
-        ScheduleKind::VpLinear,
+        ScheduleKind::VP_LINEAR,
         0.3125,
         [
             0.6056428374857451,
@@ -26,7 +26,7 @@ pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
         ],
     ),
     (
-        ScheduleKind::VpLinear,
+        ScheduleKind::VP_LINEAR,
         0.84375,
         [
             0.027765529854298043,
@@ -36,7 +36,7 @@ pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
         ],
     ),
     (
-        ScheduleKind::Cosine,
+        ScheduleKind::COSINE,
         0.0625,
         [
             0.9951847266721969,
@@ -46,7 +46,7 @@ pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
         ],
     ),
     (
-        ScheduleKind::Cosine,
+        ScheduleKind::COSINE,
         0.3125,
         [
             0.881921264348355,
@@ -56,7 +56,7 @@ pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
         ],
     ),
     (
-        ScheduleKind::Cosine,
+        ScheduleKind::COSINE,
         0.84375,
         [
             0.2429801799032639,
@@ -66,7 +66,7 @@ pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
         ],
     ),
     (
-        ScheduleKind::Ddpm,
+        ScheduleKind::DDPM,
         0.0625,
         [
             0.9776417510276441,
@@ -76,7 +76,7 @@ pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
         ],
     ),
     (
-        ScheduleKind::Ddpm,
+        ScheduleKind::DDPM,
         0.3125,
         [
             0.6046915289742134,
@@ -86,7 +86,7 @@ pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
         ],
     ),
     (
-        ScheduleKind::Ddpm,
+        ScheduleKind::DDPM,
         0.84375,
         [
             0.02716598253835487,
@@ -96,32 +96,32 @@ pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
         ],
     ),
     (
-        ScheduleKind::Edm,
+        ScheduleKind::EDM,
         0.0625,
         [1.0, 0.0625, 5.545177444479562, -32.0],
     ),
     (
-        ScheduleKind::Edm,
+        ScheduleKind::EDM,
         0.3125,
         [1.0, 0.3125, 2.3263016196113617, -6.4],
     ),
     (
-        ScheduleKind::Edm,
+        ScheduleKind::EDM,
         0.84375,
         [1.0, 0.84375, 0.33979807359079495, -2.3703703703703702],
     ),
     (
-        ScheduleKind::RectifiedFlow,
+        ScheduleKind::RECTIFIED_FLOW,
         0.0625,
         [0.9375, 0.0625, 5.41610040220442, -34.13333333333333],
     ),
     (
-        ScheduleKind::RectifiedFlow,
+        ScheduleKind::RECTIFIED_FLOW,
         0.3125,
         [0.6875, 0.3125, 1.5769147207285403, -9.309090909090909],
     ),
     (
-        ScheduleKind::RectifiedFlow,
+        ScheduleKind::RECTIFIED_FLOW,
         0.84375,
         [0.15625, 0.84375, -3.3727979071404572, -15.170370370370371],
     ),
@@ -129,7 +129,7 @@ pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
 /// (schedule, s, t, α_ts, σ²_ts, coefficient of x_t, of x_0, variance, discrete ELBO weight).
 pub const TRANSITIONS: &[(ScheduleKind, f64, f64, [f64; 6])] = &[
     (
-        ScheduleKind::VpLinear,
+        ScheduleKind::VP_LINEAR,
         0.0625,
         0.3125,
         [
@@ -142,7 +142,7 @@ pub const TRANSITIONS: &[(ScheduleKind, f64, f64, [f64; 6])] = &[
         ],
     ),
     (
-        ScheduleKind::VpLinear,
+        ScheduleKind::VP_LINEAR,
         0.3125,
         0.84375,
         [
@@ -155,7 +155,7 @@ pub const TRANSITIONS: &[(ScheduleKind, f64, f64, [f64; 6])] = &[
         ],
     ),
     (
-        ScheduleKind::Cosine,
+        ScheduleKind::COSINE,
         0.0625,
         0.3125,
         [
@@ -168,7 +168,7 @@ pub const TRANSITIONS: &[(ScheduleKind, f64, f64, [f64; 6])] = &[
         ],
     ),
     (
-        ScheduleKind::Cosine,
+        ScheduleKind::COSINE,
         0.3125,
         0.84375,
         [
@@ -181,7 +181,7 @@ pub const TRANSITIONS: &[(ScheduleKind, f64, f64, [f64; 6])] = &[
         ],
     ),
     (
-        ScheduleKind::Ddpm,
+        ScheduleKind::DDPM,
         0.0625,
         0.3125,
         [
@@ -194,7 +194,7 @@ pub const TRANSITIONS: &[(ScheduleKind, f64, f64, [f64; 6])] = &[
         ],
     ),
     (
-        ScheduleKind::Ddpm,
+        ScheduleKind::DDPM,
         0.3125,
         0.84375,
         [
@@ -207,13 +207,13 @@ pub const TRANSITIONS: &[(ScheduleKind, f64, f64, [f64; 6])] = &[
         ],
     ),
     (
-        ScheduleKind::Edm,
+        ScheduleKind::EDM,
         0.0625,
         0.3125,
         [1.0, 0.09375, 0.04, 0.96, 0.00375, 122.88],
     ),
     (
-        ScheduleKind::Edm,
+        ScheduleKind::EDM,
         0.3125,
         0.84375,
         [
@@ -226,7 +226,7 @@ pub const TRANSITIONS: &[(ScheduleKind, f64, f64, [f64; 6])] = &[
         ],
     ),
     (
-        ScheduleKind::RectifiedFlow,
+        ScheduleKind::RECTIFIED_FLOW,
         0.0625,
         0.3125,
         [
@@ -239,7 +239,7 @@ pub const TRANSITIONS: &[(ScheduleKind, f64, f64, [f64; 6])] = &[
         ],
     ),
     (
-        ScheduleKind::RectifiedFlow,
+        ScheduleKind::RECTIFIED_FLOW,
         0.3125,
         0.84375,
         [

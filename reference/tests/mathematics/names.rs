@@ -3,11 +3,11 @@ use std::str::FromStr;
 
 use sadm_reference::UnknownName;
 use sadm_reference::choice::{Choice, Registry};
-use sadm_reference::denoise::Weight;
+use sadm_reference::denoise::{Weight, weight};
 use sadm_reference::distance::{self, Distance};
 use sadm_reference::parametrisation::Parametrisation;
 use sadm_reference::relation::{self, Relation};
-use sadm_reference::schedule::ScheduleKind;
+use sadm_reference::schedule::{self, ScheduleKind};
 use sadm_reference::structure::{Diagonal, Eta, eta};
 
 fn all<T: ?Sized + Registry>() -> Vec<Choice<T>> {
@@ -29,7 +29,7 @@ where
 #[test]
 fn every_choice_has_its_name() {
     names_are(
-        &ScheduleKind::ALL,
+        &all::<schedule::Entry>(),
         &["vp-linear", "cosine", "ddpm", "edm", "rectified-flow"],
     );
     names_are(
@@ -53,7 +53,7 @@ fn every_choice_has_its_name() {
     );
     names_are(&Parametrisation::ALL, &["x0", "eps", "v", "edm"]);
     names_are(
-        &Weight::ALL,
+        &all::<dyn weight::Kind>(),
         &[
             "constant",
             "elbo",

@@ -634,7 +634,7 @@ proptest! {
 
     #[test]
     fn eta_of_snr_is_between_zero_and_one(t in 0.0f64..=1.0) {
-        for kind in ScheduleKind::ALL {
+        for kind in ScheduleKind::all() {
             let schedule = kind.schedule();
             let got = eta(Eta::SNR, t, 0.01, schedule.as_ref()).expect("inside the domain");
             prop_assert!((0.0..=1.0).contains(&got));

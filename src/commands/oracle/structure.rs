@@ -174,7 +174,7 @@ pub fn relation(options: &Options) -> Result<Relation> {
 }
 
 /// The entry of a registry that the option `key` names, with the value of its parameter, an option of that name.
-fn chosen<T: ?Sized + Registry>(options: &Options, key: &str) -> Result<Choice<T>> {
+pub fn chosen<T: ?Sized + Registry>(options: &Options, key: &str) -> Result<Choice<T>> {
     let choice: Choice<T> = options.word(key).parse()?;
     Ok(match choice.parameter() {
         Some(parameter) => choice.with(options.number(parameter.name)),

@@ -27,8 +27,8 @@ use crate::{
 };
 
 pub(super) fn checks() -> Vec<Box<dyn Check>> {
-    let schedules = ScheduleKind::ALL.into_iter().map(schedule);
-    let etas = ScheduleKind::ALL.into_iter().map(eta);
+    let schedules = ScheduleKind::all().map(schedule);
+    let etas = ScheduleKind::all().map(eta);
     let kinds = Parametrisation::ALL.into_iter();
     schedules
         .chain(etas)
@@ -46,7 +46,7 @@ pub(super) fn schedule_of(case: &Case) -> Result<(ScheduleKind, GpuSchedule)> {
 
 /// One to five times inside the domain: k/1024, for EDM up to 80.
 pub(super) fn times(kind: ScheduleKind) -> BoxedStrategy<Vec<f64>> {
-    let scale = if kind == ScheduleKind::Edm { 80.0 } else { 1.0 };
+    let scale = if kind == ScheduleKind::EDM { 80.0 } else { 1.0 };
     prop::collection::vec(time().prop_map(move |t| t * scale), 1..=5).boxed()
 }
 
@@ -90,14 +90,14 @@ fn schedule(kind: ScheduleKind) -> Box<dyn Check> {
     })
     .candle(|case, _| {
         let schedule = schedule_of(case)?.1;
-        let at = |f: fn(GpuSchedule, f64) -> f64| {
-            Ok::<_, Error>(list(case.get_numbers("t")?.iter().map(|&t| f(schedule, t))))
+        let at = |f: &dyn Fn(f64) -> f64| {
+            Ok::<_, Error>(list(case.get_numbers("t")?.iter().map(|&t| f(t))))
         };
         Ok(values([
-            ("alpha", at(GpuSchedule::alpha)?),
-            ("sigma", at(GpuSchedule::sigma)?),
-            ("lambda", at(GpuSchedule::lambda)?),
-            ("lambda_grad", at(GpuSchedule::lambda_grad)?),
+            ("alpha", at(&|t| schedule.alpha(t))?),
+            ("sigma", at(&|t| schedule.sigma(t))?),
+            ("lambda", at(&|t| schedule.lambda(t))?),
+            ("lambda_grad", at(&|t| schedule.lambda_grad(t))?),
         ]))
     })
     .boxed()
@@ -314,7 +314,7 @@ fn denoised(kind: Parametrisation) -> Box<dyn Check> {
     .draws(|| {
         (
             1..=3_usize,
-            prop::sample::select(ScheduleKind::ALL.to_vec()),
+            prop::sample::select(ScheduleKind::all().collect::<Vec<_>>()),
         )
             .prop_flat_map(|(b, kind)| {
                 let shape = [b, 1, 2, 2];

@@ -257,14 +257,7 @@ fn whole_step(case: &Case, arithmetic: &Arithmetic<'_>) -> Result<Values> {
         .output;
     let x_hat = arithmetic.round(scaled(&x_t, &c, |c| c.skip) + scaled(&output, &c, |c| c.out));
 
-    let w = denoise::weight(
-        Weight::Edm {
-            sigma_data: SIGMA_DATA,
-        },
-        &schedule,
-        t,
-    )
-    .map_err(Error::reference)?;
+    let w = denoise::weight(Weight::EDM, &schedule, t, SIGMA_DATA).map_err(Error::reference)?;
     let l = denoise::denoising_loss(&x_hat, x0, &[w; BATCH]).map_err(Error::reference)?;
     let psi_network = encoder();
     let no_gradient = ArrayD::zeros(ndarray::IxDyn(&[BATCH, psi_network.dim]));
@@ -356,14 +349,14 @@ fn candle_step(case: &Case, place: &Place) -> Result<Values> {
     load(&phi, &part(case, "phi"), place)?;
     let t = case.get_number("t")?;
     let objective = Objective {
-        schedule: GpuSchedule::VpLinear,
+        schedule: GpuSchedule::VP_LINEAR,
         parametrisation: GpuParametrisation::Edm,
-        weight: GpuWeight::Edm,
+        weight: GpuWeight::EDM,
         sigma_data: SIGMA_DATA,
     };
     let term = StructureTerm {
         options: gpu_options(&OPTIONS)?,
-        eta: Eta::InverseTime,
+        eta: Eta::INVERSE_TIME,
         eta_t_min: T_MIN,
         weight: LAMBDA,
     };

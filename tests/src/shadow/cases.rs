@@ -3,10 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{DeviceLocation, Tensor};
-use sadm_gpu::{
-    objective::denoising::Weight,
-    train::observer::{DenoisingObservation, Observation, StructureObservation},
-};
+use sadm_gpu::train::observer::{DenoisingObservation, Observation, StructureObservation};
 use sadm_reference::{
     bound::{Precision, schedule},
     schedule::ScheduleKind,
@@ -65,12 +62,13 @@ fn device(location: DeviceLocation) -> String {
     }
 }
 
+/// A parameter's value, and any number where there is none: nothing reads it.
+fn any(number: f64) -> f64 {
+    if number.is_nan() { 1.0 } else { number }
+}
+
 fn weight<'a>(o: &DenoisingObservation<'a>) -> Found<'a> {
-    let (name, gamma) = match o.weight {
-        // Any γ: no other weight reads it.
-        Weight::MinSnr { gamma } => ("min-snr".to_owned(), gamma),
-        other => (other.to_string(), 1.0),
-    };
+    let (name, gamma) = (o.weight.name(), any(o.weight.number()));
     let case = Case::new()
         .text("schedule", o.schedule.name())
         .numbers("t", o.t.to_vec())
@@ -118,8 +116,6 @@ fn eta<'a>(o: &StructureObservation<'a>) -> Found<'a> {
 
 fn structural_loss<'a>(o: &StructureObservation<'a>) -> Result<Found<'a>> {
     let options = options_of(&o.options)?;
-    // Any width and threshold: no other relation or distance reads them.
-    let any = |number: f64| if number.is_nan() { 1.0 } else { number };
     let case = Case::new()
         .tensor("real", matrix(o.psi)?)
         .tensor("generated", matrix(o.psi_hat)?)

@@ -10,16 +10,14 @@ use sadm_gpu::{
 };
 use sadm_reference::{
     bound::{self, Precision, Tracked},
-    denoise::{self, Weight},
+    denoise,
     schedule::ScheduleKind,
     structure::StructureOptions,
 };
 
 use crate::{
     check::scalar,
-    checks::{
-        denoise::weight_bound, forward::denoiser_coefficients, per_sample, structure::loss_bound,
-    },
+    checks::{forward::denoiser_coefficients, per_sample, structure::loss_bound},
     compare::{Comparison, compare},
     engine::Place,
     error::{Error, Result},
@@ -181,7 +179,9 @@ fn judge_denoising(o: &DenoisingObservation<'_>, found: &mut Found) -> Result<()
     );
     let (network, x_hat) = (Place::array(o.network_out)?, Place::array(o.x_hat)?);
 
-    let w = weight_bound(weight_of(o)?, schedule, o.t, host)?;
+    let weight = o.weight.to_string().parse().map_err(Error::reference)?;
+    let w = bound::denoise::weight(weight, schedule, o.t, o.sigma_data, host);
+    let w = w.map_err(Error::reference)?;
     found.add("w", &list(o.weights), &w, &w);
     let kind = o.parametrisation.name().parse().map_err(Error::reference)?;
     let c = denoiser_coefficients(kind, schedule, o.t, o.sigma_data, true)?;
@@ -245,16 +245,6 @@ fn judge_denoising(o: &DenoisingObservation<'_>, found: &mut Found) -> Result<()
         &own.grad_prediction,
     );
     Ok(())
-}
-
-fn weight_of(o: &DenoisingObservation<'_>) -> Result<Weight> {
-    Ok(match o.weight {
-        sadm_gpu::objective::denoising::Weight::MinSnr { gamma } => Weight::MinSnr { gamma },
-        sadm_gpu::objective::denoising::Weight::Edm => Weight::Edm {
-            sigma_data: o.sigma_data,
-        },
-        other => other.to_string().parse().map_err(Error::reference)?,
-    })
 }
 
 /// The training system's choices in the reference.
@@ -357,9 +347,9 @@ mod tests {
                 .expect("the same names");
             Self {
                 objective: Objective {
-                    schedule: Schedule::VpLinear,
+                    schedule: Schedule::VP_LINEAR,
                     parametrisation: Parametrisation::Edm,
-                    weight: GpuWeight::Edm,
+                    weight: GpuWeight::EDM,
                     sigma_data: 0.5,
                 },
                 term: StructureTerm {
@@ -368,7 +358,7 @@ mod tests {
                         distance,
                         diagonal: gpu::Diagonal::Include,
                     },
-                    eta: gpu::Eta::InverseTime,
+                    eta: gpu::Eta::INVERSE_TIME,
                     eta_t_min: 0.05,
                     weight: 0.7,
                 },
@@ -490,18 +480,18 @@ mod tests {
     }
 
     fn cosine() -> Step {
-        Step::new(DType::F32, gpu::Relation::Cosine, gpu::Distance::Squared)
+        Step::new(DType::F32, gpu::Relation::COSINE, gpu::Distance::SQUARED)
     }
 
     #[test]
     fn a_right_step_passes_with_every_quantity_judged() {
         for dtype in [DType::F32, DType::F64] {
             for relation in [
-                gpu::Relation::Cosine,
-                gpu::Relation::Euclidean,
-                gpu::Relation::InnerProduct,
+                gpu::Relation::COSINE,
+                gpu::Relation::EUCLIDEAN,
+                gpu::Relation::INNER_PRODUCT,
             ] {
-                for distance in [gpu::Distance::Squared, gpu::Distance::Huber { delta: 0.5 }] {
+                for distance in [gpu::Distance::SQUARED, gpu::Distance::HUBER.with(0.5)] {
                     let verdict = Step::new(dtype, relation, distance).theta(|_| {}, None);
                     assert!(
                         verdict.failure.is_none() && verdict.ratio <= 1.0,

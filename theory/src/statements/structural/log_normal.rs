@@ -98,7 +98,7 @@ impl Statement for LogNormalTime {
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (mean, std) = (instance.get(MEAN.name)?, instance.get(STD.name)?);
         let (t_min, sigma) = (instance.get(FIRST.name)?, instance.get(LEVEL.name)?);
-        let clock = Clock::new(ScheduleKind::Edm);
+        let clock = Clock::new(ScheduleKind::EDM);
         let weight = eta(Eta::INVERSE_TIME, sigma, t_min, clock.schedule())?;
         let later = clock.levels(sigma)?.1;
         let later = if later.value > t_min {
@@ -131,7 +131,7 @@ impl Statement for LogNormalTime {
             Eta::INVERSE_TIME,
             0.002,
             0.02,
-            Clock::new(ScheduleKind::Edm).schedule(),
+            Clock::new(ScheduleKind::EDM).schedule(),
         )?;
         Ok(vec![
             Evidence::equal(
