@@ -38,11 +38,18 @@ pub fn item(source: &str, name: &str) -> Result<String> {
         Some((of, method)) => (implemented(&lines, of), method),
         None => (lines, name),
     };
-    let mut starts = lines.iter().enumerate().filter(|(_, l)| begins(l, name));
-    let (start, first) = starts.next().ok_or_else(|| anyhow!("no item {name}"))?;
-    if starts.next().is_some() {
-        bail!("several items {name}: say TYPE.{name}");
+    let starts = lines.iter().enumerate().filter(|(_, l)| begins(l, name));
+    let mut starts: Vec<_> = starts.collect();
+    // A function of the module rather than methods of the same name.
+    if starts.iter().any(|(_, l)| !l.starts_with(' ')) {
+        starts.retain(|(_, l)| !l.starts_with(' '));
     }
+    let [(start, first)] = starts[..] else {
+        if starts.is_empty() {
+            bail!("no item {name}");
+        }
+        bail!("several items {name}: say TYPE.{name}");
+    };
     let margin = first.len() - first.trim_start().len();
     let alone = first.ends_with(';') || first.ends_with('}');
     let ends = |l: &&str| l.len() > margin && l[..margin].trim().is_empty() && &l[margin..] == "}";

@@ -153,6 +153,10 @@ fn relation(relation: Relation, a: &[f64], b: &[f64]) -> f64 {
         "squared-euclidean" => square_distance(a, b),
         "euclidean" => square_distance(a, b).sqrt(),
         "rbf" => (-square_distance(a, b) / (2.0 * relation.number().powi(2))).exp(),
+        "laplacian" => {
+            let sizes = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+            (-sizes.sum::<f64>() / relation.number()).exp()
+        }
         other => panic!("{other} is not written down here"),
     }
 }
@@ -436,7 +440,7 @@ fn case_and_direction() -> impl Strategy<Value = (Case, Case)> {
 }
 
 /// Whether a step of 1e-5 may cross a point where the loss has no derivative or a huge second one:
-/// |e| small under `absolute`, nearly coincident points under `euclidean`.
+/// |e| small under `absolute`, nearly coincident points under `euclidean`, nearly equal components under `laplacian`.
 fn has_kink(case: &Case, options: &StructureOptions) -> bool {
     (0..case.batch()).any(|i| {
         (0..i).any(|j| {
@@ -450,7 +454,15 @@ fn has_kink(case: &Case, options: &StructureOptions) -> bool {
             let ((m, r), (m_hat, r_hat)) = (pair(&case.real), pair(&case.generated));
             let near = |r: f64| r > 0.0 && r < 1.0 / 128.0;
             let euclidean = options.relation == Relation::EUCLIDEAN && (near(r) || near(r_hat));
-            euclidean || options.distance == Distance::ABSOLUTE && (m - m_hat).abs() < 1e-3
+            let bent = |values: &[f64]| {
+                let (a, b) = (case.row(values, i), case.row(values, j));
+                i != j && a.iter().zip(b).any(|(a, b)| (a - b).abs() < 1e-3)
+            };
+            let laplacian = options.relation == Relation::LAPLACIAN
+                && (bent(&case.real) || bent(&case.generated));
+            euclidean
+                || laplacian
+                || options.distance == Distance::ABSOLUTE && (m - m_hat).abs() < 1e-3
         }) || options.distance == Distance::ABSOLUTE
             && options.relation == Relation::INNER_PRODUCT
             && {

@@ -120,6 +120,11 @@ fn batch(relation: Relation, psi: &Array2<f64>, order: Order) -> Batch {
             let factor = narrow(-0.5 / relation.number().powi(2));
             Array2::from_shape_fn((b, b), |(i, j)| (gap(i, j) * factor).exp())
         }
+        "laplacian" => {
+            let factor = narrow(-1.0 / relation.number());
+            let gap = |i: usize, j: usize| order.sum_of(d, |k| (psi[[i, k]] - psi[[j, k]]).abs());
+            Array2::from_shape_fn((b, b), |(i, j)| (gap(i, j) * factor).exp())
+        }
         other => panic!("{other} has no chain in f32 here"),
     };
     Batch {
@@ -148,6 +153,11 @@ impl Batch {
                 let factor = narrow(-1.0 / relation.number().powi(2));
                 self.radial(&(g * &self.affinity * factor), order)
             }
+            "laplacian" => {
+                let factor = narrow(-1.0 / relation.number());
+                let sign = |x: f32| if x == 0.0 { 0.0 } else { x.signum() };
+                self.pulled(&(g * &self.affinity * factor), order, sign)
+            }
             other => panic!("{other} has no chain in f32 here"),
         }
     }
@@ -168,9 +178,14 @@ impl Batch {
     }
 
     fn radial(&self, c: &Array2<f32>, order: Order) -> Array2<f32> {
+        self.pulled(c, order, |difference| difference)
+    }
+
+    /// The backward pass of the differences, of which each component passed through a function with slope `f`.
+    fn pulled(&self, c: &Array2<f32>, order: Order, f: impl Fn(f32) -> f32) -> Array2<f32> {
         let b = self.psi.nrows();
         Array2::from_shape_fn(self.psi.dim(), |(i, k)| {
-            let pull = |i: usize, j: usize| c[[i, j]] * (self.psi[[i, k]] - self.psi[[j, k]]);
+            let pull = |i: usize, j: usize| c[[i, j]] * f(self.psi[[i, k]] - self.psi[[j, k]]);
             order.sum_of(b, |j| pull(i, j)) - order.sum_of(b, |j| pull(j, i))
         })
     }

@@ -40,6 +40,7 @@ fn every_choice_has_its_name() {
             "squared-euclidean",
             "euclidean",
             "rbf",
+            "laplacian",
         ],
     );
     names_are(

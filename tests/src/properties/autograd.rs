@@ -49,6 +49,11 @@ fn affinity(relation: Relation, psi: &Tensor) -> Result<Tensor> {
             (squared + together)?.sqrt()? * apart
         }
         "rbf" => (squared()? * (-0.5 / relation.number().powi(2)))?.exp(),
+        "laplacian" => {
+            let difference = psi.unsqueeze(1)?.broadcast_sub(&psi.unsqueeze(0)?)?;
+            let size = (&difference * difference.detach().sign()?)?.sum(D::Minus1)?;
+            (size * (-1.0 / relation.number()))?.exp()
+        }
         other => candle_core::bail!("{other} is not written down here"),
     }
 }

@@ -171,6 +171,15 @@ mod tests {
     use ndarray::array;
     use sadm_reference::relation::{affinity, affinity_vjp};
 
+    /// Relations with formulas of their own here, whose steps are no subtractions.
+    const OWN: [&str; 5] = [
+        "cosine",
+        "inner-product",
+        "squared-euclidean",
+        "euclidean",
+        "rbf",
+    ];
+
     fn kinds() -> impl Iterator<Item = Relation> {
         Relation::all().map(|kind| kind.with(1.25))
     }
@@ -222,6 +231,9 @@ mod tests {
                 "{kind}"
             );
             assert!(got.error < 1e-13, "{kind}");
+            if !OWN.contains(&kind.name()) {
+                continue;
+            }
             let got = relation_step(kind, [&a, &b], [&tiny(&mu), &tiny(&nu)]) * 2.0_f64.powi(90);
             let slope =
                 dot(&relation_grad(kind, &a, &b), &mu) + dot(&relation_grad(kind, &b, &a), &nu);

@@ -3,6 +3,7 @@
 mod cosine;
 mod euclidean;
 mod inner_product;
+mod laplacian;
 mod rbf;
 mod squared_euclidean;
 
@@ -20,6 +21,7 @@ const ALL: &[&dyn Kind] = &[
     &squared_euclidean::SquaredEuclidean,
     &euclidean::Euclidean,
     &rbf::Rbf,
+    &laplacian::Laplacian,
 ];
 
 /// A relation.

@@ -3,6 +3,7 @@
 mod cosine;
 mod euclidean;
 mod inner_product;
+mod laplacian;
 mod radial;
 mod rbf;
 mod squared_euclidean;
@@ -83,6 +84,7 @@ const ALL: &[&dyn Kind] = &[
     &squared_euclidean::SquaredEuclidean,
     &euclidean::Euclidean,
     &rbf::Rbf,
+    &laplacian::Laplacian,
 ];
 
 /// A relation: its affinities, their gradient, and rounding bounds of both.
