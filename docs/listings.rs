@@ -52,7 +52,9 @@ pub fn item(source: &str, name: &str) -> Result<String> {
     };
     let margin = first.len() - first.trim_start().len();
     let alone = first.ends_with(';') || first.ends_with('}');
-    let ends = |l: &&str| l.len() > margin && l[..margin].trim().is_empty() && &l[margin..] == "}";
+    let ends = |l: &&str| {
+        l.len() > margin && l[..margin].trim().is_empty() && ["}", "};"].contains(&&l[margin..])
+    };
     let length = if alone {
         0
     } else {
@@ -69,6 +71,9 @@ fn begins(line: &str, name: &str) -> bool {
     let mut rest = line.trim_start();
     for word in ["pub(super) ", "pub(crate) ", "pub ", "const "] {
         rest = rest.strip_prefix(word).unwrap_or(rest);
+    }
+    if rest.starts_with(name) && line.contains(&format!("const {name}: ")) {
+        return true;
     }
     ["fn ", "struct ", "enum ", "trait "].iter().any(|kind| {
         let after = rest.strip_prefix(kind).and_then(|r| r.strip_prefix(name));

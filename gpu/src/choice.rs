@@ -9,50 +9,69 @@ use std::str::FromStr;
 /// The parameter of an entry: a finite number > 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Parameter {
-    /// What messages call it.
+    /// What it is called, such as `bandwidth`.
     pub name: &'static str,
-    /// Its value where a configuration gives the bare name.
+    /// Its usual value.
     pub default: f64,
 }
 
-/// An entry of a registry.
-pub trait Named: Send + Sync {
-    /// The name in configurations.
-    fn name(&self) -> &'static str;
+/// An entry of a registry: a name for `kind`.
+pub struct Entry<T: ?Sized> {
+    name: &'static str,
+    parameter: Option<Parameter>,
+    kind: T,
+}
 
-    /// The parameter, if it has one.
-    fn parameter(&self) -> Option<Parameter> {
-        None
+impl<T> Entry<T> {
+    /// An entry without a parameter.
+    pub const fn new(name: &'static str, kind: T) -> Self {
+        Self {
+            name,
+            parameter: None,
+            kind,
+        }
+    }
+
+    /// An entry with a parameter.
+    pub const fn with(name: &'static str, parameter: &'static str, default: f64, kind: T) -> Self {
+        Self {
+            name,
+            parameter: Some(Parameter {
+                name: parameter,
+                default,
+            }),
+            kind,
+        }
     }
 }
 
-/// The entries of a slot of the configuration.
-pub trait Registry: Named + 'static {
-    /// What the slot is called.
-    const SLOT: &'static str;
+/// A slot of the method, such as the relation: what its entries have in common, and the list of them.
+pub trait Slot: 'static {
+    /// What an entry is called in messages.
+    const NAME: &'static str;
 
-    /// All of them, in the order in which messages list them.
-    fn all() -> &'static [&'static Self];
+    /// Every entry, in the order in which messages list them.
+    const ALL: &'static [Choice<Self>];
 }
 
-/// An entry of a registry with the value of its parameter.
+/// An entry of a registry, with the value of its parameter.
 ///
 /// As text: `rbf`, or with its parameter `rbf(0.5)`.
 pub struct Choice<T: ?Sized + 'static> {
-    entry: &'static T,
+    entry: &'static Entry<T>,
     number: Option<f64>,
 }
 
 impl<T: ?Sized> Choice<T> {
-    /// An entry, with its parameter's default.
-    pub const fn new(entry: &'static T) -> Self {
+    /// An entry with the usual value of its parameter.
+    pub const fn new(entry: &'static Entry<T>) -> Self {
         Self {
             entry,
             number: None,
         }
     }
 
-    /// The entry with its parameter at `number`; no more than the entry if it has none.
+    /// The same entry with another value of its parameter; an entry without one ignores it.
     #[must_use]
     pub const fn with(self, number: f64) -> Self {
         Self {
@@ -60,28 +79,33 @@ impl<T: ?Sized> Choice<T> {
             ..self
         }
     }
+
+    /// The entry's name.
+    pub fn name(self) -> &'static str {
+        self.entry.name
+    }
+
+    /// The entry's parameter, if it has one.
+    pub fn parameter(self) -> Option<Parameter> {
+        self.entry.parameter
+    }
+
+    /// The value of the entry's parameter; NaN for an entry without one.
+    pub fn number(self) -> f64 {
+        let value = |p: Parameter| self.number.unwrap_or(p.default);
+        self.entry.parameter.map_or(f64::NAN, value)
+    }
 }
 
-impl<T: ?Sized + Registry> Choice<T> {
-    /// Every entry, with its parameter's default.
+impl<T: ?Sized + Slot> Choice<T> {
+    /// Every entry, with the usual value of its parameter.
     pub fn all() -> impl Iterator<Item = Self> + Clone {
-        T::all().iter().map(|entry| Self::new(entry))
+        T::ALL.iter().copied()
     }
 
     /// The names of all entries.
     pub fn names() -> Vec<&'static str> {
-        T::all().iter().map(|entry| entry.name()).collect()
-    }
-
-    /// The name in configurations.
-    pub fn name(self) -> &'static str {
-        self.entry.name()
-    }
-
-    /// The parameter's value; NaN for an entry without one.
-    pub fn number(self) -> f64 {
-        let value = |p: Parameter| self.number.unwrap_or(p.default);
-        self.entry.parameter().map_or(f64::NAN, value)
+        Self::all().map(Self::name).collect()
     }
 }
 
@@ -97,33 +121,33 @@ impl<T: ?Sized> Deref for Choice<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.entry
+        &self.entry.kind
     }
 }
 
 /// The same name and number.
-impl<T: ?Sized + Registry> PartialEq for Choice<T> {
+impl<T: ?Sized + Slot> PartialEq for Choice<T> {
     fn eq(&self, other: &Self) -> bool {
         self.name() == other.name() && self.number().to_bits() == other.number().to_bits()
     }
 }
 
-impl<T: ?Sized + Registry> fmt::Display for Choice<T> {
+impl<T: ?Sized + Slot> fmt::Display for Choice<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.entry.parameter() {
+        match self.parameter() {
             None => f.write_str(self.name()),
             Some(_) => write!(f, "{}({})", self.name(), self.number()),
         }
     }
 }
 
-impl<T: ?Sized + Registry> fmt::Debug for Choice<T> {
+impl<T: ?Sized + Slot> fmt::Debug for Choice<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl<T: ?Sized + Registry> FromStr for Choice<T> {
+impl<T: ?Sized + Slot> FromStr for Choice<T> {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -132,14 +156,14 @@ impl<T: ?Sized + Registry> FromStr for Choice<T> {
             Some((name, rest)) => {
                 let number = rest.trim_end().strip_suffix(')');
                 let number = number.and_then(|n| n.trim().parse().ok());
-                let malformed = || Error::invalid(T::SLOT, "be `name` or `name(number)`", text);
+                let malformed = || Error::invalid(T::NAME, "be `name` or `name(number)`", text);
                 (name.trim(), Some(number.ok_or_else(malformed)?))
             }
         };
-        let entry = T::all().iter().find(|entry| entry.name() == name);
-        let entry = *entry.ok_or_else(|| Error::unknown_name(T::SLOT, name, &Self::names()))?;
-        let slot = T::SLOT;
-        match (entry.parameter(), number) {
+        let choice = Self::all().find(|choice| choice.name() == name);
+        let choice = choice.ok_or_else(|| Error::unknown_name(T::NAME, name, &Self::names()))?;
+        let slot = T::NAME;
+        match (choice.parameter(), number) {
             (None, Some(number)) => {
                 let what = format!("{slot} `{name}`");
                 Err(Error::invalid(what, "have no number", number))
@@ -148,18 +172,18 @@ impl<T: ?Sized + Registry> FromStr for Choice<T> {
                 let what = format!("{} of {slot} `{name}`", parameter.name);
                 Err(Error::invalid(what, "be finite and > 0", number))
             }
-            _ => Ok(Self { entry, number }),
+            _ => Ok(Self { number, ..choice }),
         }
     }
 }
 
-impl<T: ?Sized + Registry> Serialize for Choice<T> {
+impl<T: ?Sized + Slot> Serialize for Choice<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de, T: ?Sized + Registry> Deserialize<'de> for Choice<T> {
+impl<'de, T: ?Sized + Slot> Deserialize<'de> for Choice<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)

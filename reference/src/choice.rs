@@ -48,37 +48,56 @@ pub struct Parameter {
     pub default: f64,
 }
 
-/// An entry of a registry.
-pub trait Named: Sync {
-    /// The name, in kebab-case.
-    fn name(&self) -> &'static str;
+/// An entry of a registry: a name for `kind`.
+pub struct Entry<T: ?Sized> {
+    name: &'static str,
+    parameter: Option<Parameter>,
+    kind: T,
+}
 
-    /// The parameter, if it has one.
-    fn parameter(&self) -> Option<Parameter> {
-        None
+impl<T> Entry<T> {
+    /// An entry without a parameter.
+    pub const fn new(name: &'static str, kind: T) -> Self {
+        Self {
+            name,
+            parameter: None,
+            kind,
+        }
+    }
+
+    /// An entry with a parameter.
+    pub const fn with(name: &'static str, parameter: &'static str, default: f64, kind: T) -> Self {
+        Self {
+            name,
+            parameter: Some(Parameter {
+                name: parameter,
+                default,
+            }),
+            kind,
+        }
     }
 }
 
 /// A slot of the method, such as the relation: what its entries have in common, and the list of them.
-pub trait Registry: Named + 'static {
+pub trait Slot: 'static {
     /// What an entry is called in messages.
-    const WHAT: &'static str;
+    const NAME: &'static str;
 
-    /// Every entry.
-    fn entries() -> &'static [&'static Self];
+    /// Every entry, in the order in which messages list them.
+    const ALL: &'static [Choice<Self>];
 }
 
 /// An entry of a registry, with the value of its parameter.
 ///
 /// As text: `rbf`, or with its parameter `rbf(0.5)`.
 pub struct Choice<T: ?Sized + 'static> {
-    entry: &'static T,
+    entry: &'static Entry<T>,
     number: Option<f64>,
 }
 
 impl<T: ?Sized> Choice<T> {
     /// An entry with the usual value of its parameter.
-    pub const fn new(entry: &'static T) -> Self {
+    pub const fn new(entry: &'static Entry<T>) -> Self {
         Self {
             entry,
             number: None,
@@ -89,51 +108,48 @@ impl<T: ?Sized> Choice<T> {
     #[must_use]
     pub const fn with(self, number: f64) -> Self {
         Self {
-            entry: self.entry,
             number: Some(number),
+            ..self
         }
+    }
+
+    /// The entry's name.
+    pub fn name(self) -> &'static str {
+        self.entry.name
+    }
+
+    /// The entry's parameter, if it has one.
+    pub fn parameter(self) -> Option<Parameter> {
+        self.entry.parameter
+    }
+
+    /// The value of the entry's parameter; NaN for an entry without one.
+    pub fn number(self) -> f64 {
+        let value = |p: Parameter| self.number.unwrap_or(p.default);
+        self.entry.parameter.map_or(f64::NAN, value)
     }
 }
 
-impl<T: ?Sized + Registry> Choice<T> {
+impl<T: ?Sized + Slot> Choice<T> {
     /// Every entry, with the usual value of its parameter.
     pub fn all() -> impl Iterator<Item = Self> + Clone {
-        T::entries().iter().map(|&entry| Self::new(entry))
+        T::ALL.iter().copied()
     }
 
     /// The names of all entries.
     pub fn names() -> Vec<&'static str> {
-        Self::all().map(|choice| choice.name()).collect()
+        Self::all().map(Self::name).collect()
     }
 
     /// The names of the entries with a parameter of this name.
     pub fn names_with(parameter: &str) -> Vec<&'static str> {
-        let has = |choice: &Self| {
-            choice
-                .entry
-                .parameter()
-                .is_some_and(|p| p.name == parameter)
-        };
-        Self::all().filter(has).map(|c| c.name()).collect()
-    }
-
-    /// The entry's name.
-    pub fn name(&self) -> &'static str {
-        self.entry.name()
-    }
-
-    /// The value of the entry's parameter; NaN for an entry without one.
-    pub fn number(&self) -> f64 {
-        match (self.entry.parameter(), self.number) {
-            (Some(_), Some(number)) => number,
-            (Some(parameter), None) => parameter.default,
-            (None, _) => f64::NAN,
-        }
+        let has = |choice: &Self| choice.parameter().is_some_and(|p| p.name == parameter);
+        Self::all().filter(has).map(Self::name).collect()
     }
 
     /// The parameter and its value, where that is not finite and > 0.
     pub(crate) fn refused(&self) -> Option<(Parameter, f64)> {
-        let (parameter, number) = (self.entry.parameter()?, self.number());
+        let (parameter, number) = (self.parameter()?, self.number());
         (!(number.is_finite() && number > 0.0)).then_some((parameter, number))
     }
 }
@@ -149,42 +165,42 @@ impl<T: ?Sized> Copy for Choice<T> {}
 impl<T: ?Sized> Deref for Choice<T> {
     type Target = T;
     fn deref(&self) -> &T {
-        self.entry
+        &self.entry.kind
     }
 }
 
 /// The same entry with the same value.
-impl<T: ?Sized + Registry> PartialEq for Choice<T> {
+impl<T: ?Sized + Slot> PartialEq for Choice<T> {
     fn eq(&self, other: &Self) -> bool {
         self.name() == other.name() && self.number().to_bits() == other.number().to_bits()
     }
 }
 
-impl<T: ?Sized + Registry> Eq for Choice<T> {}
+impl<T: ?Sized + Slot> Eq for Choice<T> {}
 
-impl<T: ?Sized + Registry> fmt::Debug for Choice<T> {
+impl<T: ?Sized + Slot> fmt::Debug for Choice<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
 }
 
 /// The name, followed by the parameter's value where that was given.
-impl<T: ?Sized + Registry> Display for Choice<T> {
+impl<T: ?Sized + Slot> Display for Choice<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.entry.parameter().and(self.number) {
+        match self.parameter().and(self.number) {
             None => f.write_str(self.name()),
             Some(number) => write!(f, "{}({number})", self.name()),
         }
     }
 }
 
-impl<T: ?Sized + Registry> FromStr for Choice<T> {
+impl<T: ?Sized + Slot> FromStr for Choice<T> {
     type Err = UnknownName;
 
     fn from_str(text: &str) -> Result<Self, UnknownName> {
         let unknown = || {
             let names: Vec<String> = Self::names().into_iter().map(str::to_owned).collect();
-            UnknownName::new(T::WHAT, &names, text)
+            UnknownName::new(T::NAME, &names, text)
         };
         let (name, number) = match text.split_once('(') {
             None => (text, None),
@@ -194,7 +210,7 @@ impl<T: ?Sized + Registry> FromStr for Choice<T> {
             }
         };
         let choice = Self::all().find(|choice| choice.name() == name);
-        let choice = choice.filter(|c| number.is_none() || c.entry.parameter().is_some());
+        let choice = choice.filter(|c| number.is_none() || c.parameter().is_some());
         choice
             .map(|choice| Self { number, ..choice })
             .ok_or_else(unknown)

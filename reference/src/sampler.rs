@@ -4,7 +4,7 @@
 
 use ndarray::{ArrayD, Zip};
 
-use crate::choice::{Choice, Named, Registry};
+use crate::choice::{Choice, Entry, Slot};
 use crate::forward::{ForwardError, Posterior, posterior};
 use crate::schedule::{Schedule, ScheduleError};
 
@@ -75,34 +75,20 @@ impl From<ScheduleError> for SamplerError {
 }
 
 /// A sampler by name.
-pub type SamplerKind = Choice<Entry>;
-
-/// The entries of the registry.
-const ALL: &[&Entry] = &[
-    &Entry::new("heun", Some(2.0), 2),
-    &Entry::new("euler", Some(1.0), 1),
-    &Entry::new("ddim", Some(1.0), 1),
-    &Entry::new("ddpm", None, 1),
-    &Entry::new("dpmpp-2m", Some(2.0), 1),
-];
+pub type SamplerKind = Choice<Kind>;
 
 /// What theory says of a sampler; its steps are the functions below.
 #[derive(Debug)]
-pub struct Entry {
-    name: &'static str,
+pub struct Kind {
     order: Option<f64>,
     stages: usize,
 }
 
-impl Entry {
-    const fn new(name: &'static str, order: Option<f64>, stages: usize) -> Self {
-        Self {
-            name,
-            order,
-            stages,
-        }
-    }
+const fn entry(name: &'static str, order: Option<f64>, stages: usize) -> Entry<Kind> {
+    Entry::new(name, Kind { order, stages })
+}
 
+impl Kind {
     /// Order of the error at the end of a trajectory, in the largest step; none where noise is drawn.
     pub fn order(&self) -> Option<f64> {
         self.order
@@ -114,17 +100,15 @@ impl Entry {
     }
 }
 
-impl Named for Entry {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-}
-
-impl Registry for Entry {
-    const WHAT: &'static str = "sampler";
-    fn entries() -> &'static [&'static Self] {
-        ALL
-    }
+impl Slot for Kind {
+    const NAME: &'static str = "sampler";
+    const ALL: &'static [Choice<Self>] = &[
+        Choice::new(&entry("heun", Some(2.0), 2)),
+        Choice::new(&entry("euler", Some(1.0), 1)),
+        Choice::new(&entry("ddim", Some(1.0), 1)),
+        Choice::new(&entry("ddpm", None, 1)),
+        Choice::new(&entry("dpmpp-2m", Some(2.0), 1)),
+    ];
 }
 
 /// Noise levels of the EDM samplers, `steps` of them and a final 0. `[eq:edm-sigmas]`

@@ -7,7 +7,7 @@ use sadm_reference::choice as reference;
 
 /// The entries of a slot in both systems.
 #[derive(Debug, Clone)]
-pub struct Slot {
+pub struct Pair {
     /// What an entry is called.
     pub what: &'static str,
     /// Names and defaults of the parameters in the reference.
@@ -18,18 +18,18 @@ pub struct Slot {
     check: fn(&str) -> String,
 }
 
-impl Slot {
+impl Pair {
     fn of<R, G>(check: fn(&str) -> String) -> Self
     where
-        R: ?Sized + reference::Registry,
-        G: ?Sized + gpu::Registry,
+        R: ?Sized + reference::Slot,
+        G: ?Sized + gpu::Slot,
     {
         Self {
-            what: R::WHAT,
-            reference: (R::entries().iter())
+            what: R::NAME,
+            reference: (R::ALL.iter())
                 .map(|entry| (entry.name(), entry.parameter().map(|p| p.default)))
                 .collect(),
-            gpu: (G::all().iter())
+            gpu: (G::ALL.iter())
                 .map(|entry| (entry.name(), entry.parameter().map(|p| p.default)))
                 .collect(),
             check,
@@ -69,25 +69,21 @@ impl Slot {
 }
 
 /// Every slot that is a registry in both systems.
-pub fn slots() -> Vec<Slot> {
+pub fn slots() -> Vec<Pair> {
     use sadm_gpu::{forward, objective, sampler, structure};
     use sadm_reference::{self as r, denoise};
     vec![
-        Slot::of::<dyn r::relation::Kind, dyn structure::relation::Kind>(|n| {
+        Pair::of::<dyn r::relation::Kind, dyn structure::relation::Kind>(|n| {
             format!("affinity.{n}")
         }),
-        Slot::of::<dyn r::distance::Kind, dyn structure::distance::Kind>(|n| {
+        Pair::of::<r::distance::Kind, structure::distance::Kind>(|n| {
             format!("structural-loss.cosine.{n}")
         }),
         // One check for each schedule has every η among its outputs.
-        Slot::of::<dyn r::structure::eta::Kind, dyn structure::eta::Kind>(|_| {
-            "eta.vp-linear".to_owned()
-        }),
-        Slot::of::<dyn denoise::weight::Kind, dyn objective::weight::Kind>(|n| {
-            format!("weight.{n}")
-        }),
-        Slot::of::<r::schedule::Entry, dyn forward::schedule::Kind>(|n| format!("schedule.{n}")),
-        Slot::of::<r::sampler::Entry, dyn sampler::Kind>(|n| format!("sampler.{n}")),
+        Pair::of::<r::structure::eta::Kind, structure::eta::Kind>(|_| "eta.vp-linear".to_owned()),
+        Pair::of::<denoise::weight::Kind, objective::weight::Kind>(|n| format!("weight.{n}")),
+        Pair::of::<r::schedule::Kind, dyn forward::schedule::Kind>(|n| format!("schedule.{n}")),
+        Pair::of::<r::sampler::Kind, dyn sampler::Kind>(|n| format!("sampler.{n}")),
     ]
 }
 

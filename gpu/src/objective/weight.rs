@@ -1,6 +1,6 @@
 //! Weights of the denoising loss.
 
-use crate::choice::{Choice, Named, Parameter, Registry};
+use crate::choice::{Choice, Entry, Slot};
 use crate::forward::schedule::Schedule;
 
 /// The weight w(λ_t) of the denoising loss, by name.
@@ -21,55 +21,57 @@ use crate::forward::schedule::Schedule;
 /// # Source
 /// SADM Eq. 3–4; Kingma et al. (arXiv:2107.00630), Hang et al. (arXiv:2303.09556), Karras et al.
 /// (arXiv:2206.00364), Kim et al. (arXiv:2106.05527).
-pub type Weight = Choice<dyn Kind>;
+pub type Weight = Choice<Kind>;
 
-/// The entries of the registry.
-const ALL: &[&dyn Kind] = &[
-    &Constant,
-    &Elbo,
-    &Snr,
-    &OnePlusSnr,
-    &MinSnr,
-    &Edm,
-    &SoftTruncation,
-];
+/// A weight at one time: from the schedule, t, σ_d and the parameter's value.
+pub struct Kind(pub fn(Schedule, f64, f64, f64) -> f64);
 
-/// A weight.
-pub trait Kind: Named {
-    /// The weight at one time; `number` is the parameter's value.
-    fn at(&self, schedule: Schedule, t: f64, sigma_data: f64, number: f64) -> f64;
-}
-
-impl Registry for dyn Kind {
-    const SLOT: &'static str = "weight";
-
-    fn all() -> &'static [&'static Self] {
-        ALL
-    }
+impl Slot for Kind {
+    const NAME: &'static str = "weight";
+    const ALL: &'static [Choice<Self>] = &[
+        Weight::CONSTANT,
+        Weight::ELBO,
+        Weight::SNR,
+        Weight::ONE_PLUS_SNR,
+        Weight::MIN_SNR,
+        Weight::EDM,
+        Weight::SOFT_TRUNCATION,
+    ];
 }
 
 impl Weight {
     /// 1.
-    pub const CONSTANT: Self = Self::new(&Constant);
+    pub const CONSTANT: Self = Self::new(&Entry::new("constant", Kind(|_, _, _, _| 1.0)));
     /// −½ dSNR/dt.
-    pub const ELBO: Self = Self::new(&Elbo);
+    pub const ELBO: Self = Self::new(&Entry::new("elbo", Kind(elbo)));
     /// SNR.
-    pub const SNR: Self = Self::new(&Snr);
+    pub const SNR: Self = Self::new(&Entry::new("snr", Kind(|s, t, _, _| s.snr(t))));
     /// 1 + SNR.
-    pub const ONE_PLUS_SNR: Self = Self::new(&OnePlusSnr);
+    pub const ONE_PLUS_SNR: Self = Self::new(&Entry::new(
+        "one-plus-snr",
+        Kind(|s, t, _, _| 1.0 + s.snr(t)),
+    ));
     /// min(SNR, γ); γ = 5 if not given.
-    pub const MIN_SNR: Self = Self::new(&MinSnr);
+    pub const MIN_SNR: Self = Self::new(&Entry::with(
+        "min-snr",
+        "gamma",
+        5.0,
+        Kind(|s, t, _, gamma| s.snr(t).min(gamma)),
+    ));
     /// SNR + 1/σ_d².
-    pub const EDM: Self = Self::new(&Edm);
+    pub const EDM: Self = Self::new(&Entry::new(
+        "edm",
+        Kind(|s, t, sigma_data, _| s.snr(t) + sigma_data.powi(-2)),
+    ));
     /// −½ dSNR/dt with times from a random range.
-    pub const SOFT_TRUNCATION: Self = Self::new(&SoftTruncation);
+    pub const SOFT_TRUNCATION: Self = Self::new(&Entry::new("soft-truncation", Kind(elbo)));
 
     /// The weight at one time.
     ///
     /// # Range
     /// [0, ∞]; infinite at σ_t = 0 except for `constant` and `min-snr`.
     pub fn at(self, schedule: Schedule, t: f64, sigma_data: f64) -> f64 {
-        (*self).at(schedule, t, sigma_data, self.number())
+        self.0(schedule, t, sigma_data, self.number())
     }
 
     /// The weights of a batch of times.
@@ -80,107 +82,6 @@ impl Weight {
     }
 }
 
-struct Constant;
-
-impl Named for Constant {
-    fn name(&self) -> &'static str {
-        "constant"
-    }
-}
-
-impl Kind for Constant {
-    fn at(&self, _: Schedule, _: f64, _: f64, _: f64) -> f64 {
-        1.0
-    }
-}
-
-struct Elbo;
-
-impl Named for Elbo {
-    fn name(&self) -> &'static str {
-        "elbo"
-    }
-}
-
-impl Kind for Elbo {
-    fn at(&self, schedule: Schedule, t: f64, _: f64, _: f64) -> f64 {
-        -0.5 * schedule.snr_grad(t)
-    }
-}
-
-struct Snr;
-
-impl Named for Snr {
-    fn name(&self) -> &'static str {
-        "snr"
-    }
-}
-
-impl Kind for Snr {
-    fn at(&self, schedule: Schedule, t: f64, _: f64, _: f64) -> f64 {
-        schedule.snr(t)
-    }
-}
-
-struct OnePlusSnr;
-
-impl Named for OnePlusSnr {
-    fn name(&self) -> &'static str {
-        "one-plus-snr"
-    }
-}
-
-impl Kind for OnePlusSnr {
-    fn at(&self, schedule: Schedule, t: f64, _: f64, _: f64) -> f64 {
-        1.0 + schedule.snr(t)
-    }
-}
-
-struct MinSnr;
-
-impl Named for MinSnr {
-    fn name(&self) -> &'static str {
-        "min-snr"
-    }
-
-    fn parameter(&self) -> Option<Parameter> {
-        Some(Parameter {
-            name: "gamma",
-            default: 5.0,
-        })
-    }
-}
-
-impl Kind for MinSnr {
-    fn at(&self, schedule: Schedule, t: f64, _: f64, gamma: f64) -> f64 {
-        schedule.snr(t).min(gamma)
-    }
-}
-
-struct Edm;
-
-impl Named for Edm {
-    fn name(&self) -> &'static str {
-        "edm"
-    }
-}
-
-impl Kind for Edm {
-    fn at(&self, schedule: Schedule, t: f64, sigma_data: f64, _: f64) -> f64 {
-        schedule.snr(t) + sigma_data.powi(-2)
-    }
-}
-
-struct SoftTruncation;
-
-impl Named for SoftTruncation {
-    fn name(&self) -> &'static str {
-        "soft-truncation"
-    }
-}
-
-impl Kind for SoftTruncation {
-    fn at(&self, schedule: Schedule, t: f64, _: f64, _: f64) -> f64 {
-        -0.5 * schedule.snr_grad(t)
-    }
+fn elbo(schedule: Schedule, t: f64, _: f64, _: f64) -> f64 {
+    -0.5 * schedule.snr_grad(t)
 }

@@ -1,7 +1,7 @@
 //! `ddim`: deterministic at η = 0, ancestral at η = 1.
 
 use super::{Kind, Previous, SamplerKind, Walk, posterior_std, slope};
-use crate::choice::Named;
+use crate::choice::Entry;
 use crate::error::Result;
 use candle_core::Tensor;
 
@@ -33,18 +33,12 @@ pub fn ddim_step(
     }
 }
 
-pub(super) struct Ddim;
-
 impl SamplerKind {
     /// DDIM: deterministic at η = 0, ancestral at η = 1.
-    pub const DDIM: Self = Self::new(&Ddim);
+    pub const DDIM: Self = Self::new(&Entry::new("ddim", Ddim));
 }
 
-impl Named for Ddim {
-    fn name(&self) -> &'static str {
-        "ddim"
-    }
-}
+struct Ddim;
 
 impl Kind for Ddim {
     fn step(

@@ -1,7 +1,7 @@
 //! `ddpm`: ancestral sampling.
 
 use super::{Kind, Previous, SamplerKind, Walk, posterior_std};
-use crate::choice::Named;
+use crate::choice::Entry;
 use crate::error::Result;
 use candle_core::Tensor;
 
@@ -23,18 +23,12 @@ pub fn ancestral_step(
     Ok((mean + (noise * posterior_std(from, to))?)?)
 }
 
-pub(super) struct Ddpm;
-
 impl SamplerKind {
     /// DDPM ancestral sampling from q(x_s | x_t, x̂).
-    pub const DDPM: Self = Self::new(&Ddpm);
+    pub const DDPM: Self = Self::new(&Entry::new("ddpm", Ddpm));
 }
 
-impl Named for Ddpm {
-    fn name(&self) -> &'static str {
-        "ddpm"
-    }
-}
+struct Ddpm;
 
 impl Kind for Ddpm {
     fn step(

@@ -1,7 +1,7 @@
 //! `dpmpp-2m`: DPM-Solver++(2M).
 
 use super::{Kind, SamplerKind, Walk};
-use crate::choice::Named;
+use crate::choice::Entry;
 use crate::error::{Error, Result};
 use candle_core::Tensor;
 
@@ -55,18 +55,12 @@ pub fn dpmpp_2m_step(
     Ok((kept + (extrapolated * pull)?)?)
 }
 
-pub(super) struct Dpmpp2m;
-
 impl SamplerKind {
     /// DPM-Solver++(2M): second order for one evaluation a step.
-    pub const DPMPP_2M: Self = Self::new(&Dpmpp2m);
+    pub const DPMPP_2M: Self = Self::new(&Entry::new("dpmpp-2m", Dpmpp2m));
 }
 
-impl Named for Dpmpp2m {
-    fn name(&self) -> &'static str {
-        "dpmpp-2m"
-    }
-}
+struct Dpmpp2m;
 
 impl Kind for Dpmpp2m {
     fn step(

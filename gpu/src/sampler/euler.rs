@@ -1,7 +1,7 @@
 //! `euler`: the first-order half of EDM's sampler.
 
 use super::{Kind, Previous, SamplerKind, Walk};
-use crate::choice::Named;
+use crate::choice::Entry;
 use crate::error::Result;
 use candle_core::Tensor;
 
@@ -15,18 +15,12 @@ pub fn euler_step(z: &Tensor, d: &Tensor, from: f64, to: f64) -> Result<Tensor> 
     Ok((z + (d * (to - from))?)?)
 }
 
-pub(super) struct Euler;
-
 impl SamplerKind {
     /// The first-order half of EDM's sampler (one evaluation a step), churned if asked.
-    pub const EULER: Self = Self::new(&Euler);
+    pub const EULER: Self = Self::new(&Entry::new("euler", Euler));
 }
 
-impl Named for Euler {
-    fn name(&self) -> &'static str {
-        "euler"
-    }
-}
+struct Euler;
 
 impl Kind for Euler {
     fn step(

@@ -1,7 +1,7 @@
 //! `heun`: EDM's second-order sampler.
 
 use super::{Kind, Previous, SamplerKind, Walk, euler_step, slope};
-use crate::choice::Named;
+use crate::choice::Entry;
 use crate::error::Result;
 use candle_core::Tensor;
 
@@ -10,18 +10,12 @@ pub fn heun_step(z: &Tensor, d: &Tensor, d_next: &Tensor, from: f64, to: f64) ->
     Ok((z + ((d + d_next)? * (0.5 * (to - from)))?)?)
 }
 
-pub(super) struct Heun;
-
 impl SamplerKind {
     /// EDM's second-order sampler (2·steps − 1 evaluations), churned if asked.
-    pub const HEUN: Self = Self::new(&Heun);
+    pub const HEUN: Self = Self::new(&Entry::new("heun", Heun));
 }
 
-impl Named for Heun {
-    fn name(&self) -> &'static str {
-        "heun"
-    }
-}
+struct Heun;
 
 impl Kind for Heun {
     fn step(

@@ -11,7 +11,7 @@ mod euler;
 mod guidance;
 mod heun;
 
-use crate::choice::{Choice, Named, Registry};
+use crate::choice::{Choice, Slot};
 use crate::error::{Error, Result};
 use crate::forward::schedule::Schedule;
 use crate::random::Streams;
@@ -28,17 +28,8 @@ pub use heun::heun_step;
 /// A sampler, by name.
 pub type SamplerKind = Choice<dyn Kind>;
 
-/// The entries of the registry.
-const ALL: &[&dyn Kind] = &[
-    &heun::Heun,
-    &euler::Euler,
-    &ddim::Ddim,
-    &ddpm::Ddpm,
-    &dpmpp_2m::Dpmpp2m,
-];
-
 /// A sampler.
-pub trait Kind: Named {
+pub trait Kind: Send + Sync {
     /// Step `index`, between two levels, the higher first; a multistep sampler keeps in `previous` what its next step needs.
     fn step(
         &self,
@@ -71,12 +62,15 @@ pub trait Kind: Named {
     }
 }
 
-impl Registry for dyn Kind {
-    const SLOT: &'static str = "sampler";
-
-    fn all() -> &'static [&'static Self] {
-        ALL
-    }
+impl Slot for dyn Kind {
+    const NAME: &'static str = "sampler";
+    const ALL: &'static [Choice<Self>] = &[
+        SamplerKind::HEUN,
+        SamplerKind::EULER,
+        SamplerKind::DDIM,
+        SamplerKind::DDPM,
+        SamplerKind::DPMPP_2M,
+    ];
 }
 
 /// How to sample.

@@ -30,7 +30,7 @@ pub fn weight(
     let levels = super::schedule::levels(schedule, t, p)?;
     let ratio = levels.alpha.div(&levels.sigma, p);
     let snr = ratio.square(p).either(&levels.lambda.exp(p));
-    Ok(kind.bound(&levels, &snr, sigma_data, kind.number(), p))
+    Ok((kind.bound)(&levels, &snr, sigma_data, kind.number(), p))
 }
 
 /// Bound for [`denoise::denoising_loss`]: differences, squares, weights rounded to `p`, one sum over everything in any

@@ -53,7 +53,8 @@ pub fn eta(
     t_min: f64,
     p: Precision,
 ) -> Result<Tracked, StructureError> {
-    Ok(kind.bound(t, t_min, &super::schedule::levels(schedule, t, p)?, p))
+    let levels = super::schedule::levels(schedule, t, p)?;
+    Ok((kind.bound)(t, t_min, &levels, p))
 }
 
 /// Bound for [`relation::affinity`] of features that are exact in every precision.

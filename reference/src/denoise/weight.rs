@@ -5,61 +5,78 @@ use ndarray::ArrayD;
 use super::DenoiseError;
 use crate::bound::schedule::LevelsBound;
 use crate::bound::{Precision, Tracked};
-use crate::choice::{Choice, Named, Parameter, Registry};
+use crate::choice::{Choice, Entry, Slot};
 use crate::schedule::Schedule;
 
 /// A weight of the denoising loss, by name.
-pub type Weight = Choice<dyn Kind>;
+pub type Weight = Choice<Kind>;
 
-/// The entries of the registry.
-const ALL: &[&dyn Kind] = &[
-    &Constant,
-    &Elbo,
-    &Snr,
-    &OnePlusSnr,
-    &MinSnr,
-    &Edm,
-    &SoftTruncation,
-];
-
-/// A weight and its rounding bound; σ_d is the standard deviation of the data, `number` the value of [`Named::parameter`].
-pub trait Kind: Named {
-    /// w at time t.
-    fn at(&self, schedule: &dyn Schedule, t: f64, sigma_data: f64, number: f64) -> f64;
-
-    /// Bound for w at times with these levels and signal-to-noise ratios.
-    fn bound(
-        &self,
-        levels: &LevelsBound,
-        snr: &Tracked,
-        sigma_data: f64,
-        number: f64,
-        p: Precision,
-    ) -> Tracked;
+/// A weight and its rounding bound; σ_d is the standard deviation of the data, the last number the parameter's value.
+pub struct Kind {
+    /// w at time t of a schedule, with σ_d.
+    pub at: fn(&dyn Schedule, f64, f64, f64) -> f64,
+    /// Bound for w at times with these levels and signal-to-noise ratios, with σ_d.
+    pub bound: fn(&LevelsBound, &Tracked, f64, f64, Precision) -> Tracked,
 }
 
-impl Registry for dyn Kind {
-    const WHAT: &'static str = "weight";
-    fn entries() -> &'static [&'static Self] {
-        ALL
-    }
+impl Slot for Kind {
+    const NAME: &'static str = "weight";
+    const ALL: &'static [Choice<Self>] = &[
+        Weight::CONSTANT,
+        Weight::ELBO,
+        Weight::SNR,
+        Weight::ONE_PLUS_SNR,
+        Weight::MIN_SNR,
+        Weight::EDM,
+        Weight::SOFT_TRUNCATION,
+    ];
 }
+
+const CONSTANT: Kind = Kind {
+    at: |_, _, _, _| 1.0,
+    bound: |_, snr, _, _, _| all(1.0, snr),
+};
+
+const ELBO: Kind = Kind {
+    at: |schedule, t, _, _| elbo(schedule, t),
+    bound: |levels, snr, _, _, p| elbo_bound(levels, snr, p),
+};
+
+const SNR: Kind = Kind {
+    at: |schedule, t, _, _| schedule.snr(t),
+    bound: |_, snr, _, _, _| snr.clone(),
+};
+
+const ONE_PLUS_SNR: Kind = Kind {
+    at: |schedule, t, _, _| 1.0 + schedule.snr(t),
+    bound: |_, snr, _, _, p| snr.add_scalar(1.0, p),
+};
+
+const MIN_SNR: Kind = Kind {
+    at: |schedule, t, _, gamma| schedule.snr(t).min(gamma),
+    bound: |_, snr, _, gamma, _| snr.neg().maximum(&all(-gamma, snr)).neg(),
+};
+
+const EDM: Kind = Kind {
+    at: |schedule, t, sigma_data, _| sigma_data.powi(-2) + schedule.snr(t),
+    bound: |_, snr, sigma_data, _, p| snr.add(&all(sigma_data, snr).square(p).recip(p), p),
+};
 
 impl Weight {
     /// `constant`: 1.
-    pub const CONSTANT: Self = Self::new(&Constant);
+    pub const CONSTANT: Self = Self::new(&Entry::new("constant", CONSTANT));
     /// `elbo`: −½ dSNR/dt, the continuous-time bound on −log p.
-    pub const ELBO: Self = Self::new(&Elbo);
+    pub const ELBO: Self = Self::new(&Entry::new("elbo", ELBO));
     /// `snr`: SNR, the unweighted loss on ε̂.
-    pub const SNR: Self = Self::new(&Snr);
+    pub const SNR: Self = Self::new(&Entry::new("snr", SNR));
     /// `one-plus-snr`: 1 + SNR, the unweighted loss on v̂ of a variance-preserving schedule.
-    pub const ONE_PLUS_SNR: Self = Self::new(&OnePlusSnr);
+    pub const ONE_PLUS_SNR: Self = Self::new(&Entry::new("one-plus-snr", ONE_PLUS_SNR));
     /// `min-snr`: min(SNR, γ), γ > 0, 5 if not given.
-    pub const MIN_SNR: Self = Self::new(&MinSnr);
+    pub const MIN_SNR: Self = Self::new(&Entry::with("min-snr", "gamma", 5.0, MIN_SNR));
     /// `edm`: (σ'² + σ_d²)/(σ' σ_d)² with σ' = σ/α, the unweighted loss on EDM's target.
-    pub const EDM: Self = Self::new(&Edm);
+    pub const EDM: Self = Self::new(&Entry::new("edm", EDM));
     /// `soft-truncation`: the ELBO weight; what is softened is the law of t, uniform on [τ, 1] with random τ.
-    pub const SOFT_TRUNCATION: Self = Self::new(&SoftTruncation);
+    pub const SOFT_TRUNCATION: Self = Self::new(&Entry::new("soft-truncation", ELBO));
 }
 
 /// The loss weight at time t, of data with standard deviation `sigma_data` (which only `edm` looks at).
@@ -94,7 +111,7 @@ pub fn weight(
             got: sigma_data,
         });
     }
-    let w = kind.at(schedule, t, sigma_data, kind.number());
+    let w = (kind.at)(schedule, t, sigma_data, kind.number());
     if w.is_finite() {
         Ok(w)
     } else {
@@ -123,137 +140,7 @@ fn elbo_bound(levels: &LevelsBound, snr: &Tracked, p: Precision) -> Tracked {
     product.widened(&closed.error)
 }
 
-struct Constant;
-
-impl Named for Constant {
-    fn name(&self) -> &'static str {
-        "constant"
-    }
-}
-
-impl Kind for Constant {
-    fn at(&self, _: &dyn Schedule, _: f64, _: f64, _: f64) -> f64 {
-        1.0
-    }
-    fn bound(&self, _: &LevelsBound, snr: &Tracked, _: f64, _: f64, _: Precision) -> Tracked {
-        Tracked::exact(ArrayD::ones(snr.value.raw_dim()))
-    }
-}
-
-struct Elbo;
-
-impl Named for Elbo {
-    fn name(&self) -> &'static str {
-        "elbo"
-    }
-}
-
-impl Kind for Elbo {
-    fn at(&self, schedule: &dyn Schedule, t: f64, _: f64, _: f64) -> f64 {
-        elbo(schedule, t)
-    }
-    fn bound(&self, levels: &LevelsBound, snr: &Tracked, _: f64, _: f64, p: Precision) -> Tracked {
-        elbo_bound(levels, snr, p)
-    }
-}
-
-struct Snr;
-
-impl Named for Snr {
-    fn name(&self) -> &'static str {
-        "snr"
-    }
-}
-
-impl Kind for Snr {
-    fn at(&self, schedule: &dyn Schedule, t: f64, _: f64, _: f64) -> f64 {
-        schedule.snr(t)
-    }
-    fn bound(&self, _: &LevelsBound, snr: &Tracked, _: f64, _: f64, _: Precision) -> Tracked {
-        snr.clone()
-    }
-}
-
-struct OnePlusSnr;
-
-impl Named for OnePlusSnr {
-    fn name(&self) -> &'static str {
-        "one-plus-snr"
-    }
-}
-
-impl Kind for OnePlusSnr {
-    fn at(&self, schedule: &dyn Schedule, t: f64, _: f64, _: f64) -> f64 {
-        1.0 + schedule.snr(t)
-    }
-    fn bound(&self, _: &LevelsBound, snr: &Tracked, _: f64, _: f64, p: Precision) -> Tracked {
-        snr.add_scalar(1.0, p)
-    }
-}
-
-struct MinSnr;
-
-impl Named for MinSnr {
-    fn name(&self) -> &'static str {
-        "min-snr"
-    }
-
-    fn parameter(&self) -> Option<Parameter> {
-        Some(Parameter {
-            name: "gamma",
-            default: 5.0,
-        })
-    }
-}
-
-impl Kind for MinSnr {
-    fn at(&self, schedule: &dyn Schedule, t: f64, _: f64, gamma: f64) -> f64 {
-        schedule.snr(t).min(gamma)
-    }
-    fn bound(&self, _: &LevelsBound, snr: &Tracked, _: f64, gamma: f64, _: Precision) -> Tracked {
-        let gamma = Tracked::exact(ArrayD::from_elem(snr.value.raw_dim(), -gamma));
-        snr.neg().maximum(&gamma).neg()
-    }
-}
-
-struct Edm;
-
-impl Named for Edm {
-    fn name(&self) -> &'static str {
-        "edm"
-    }
-}
-
-impl Kind for Edm {
-    fn at(&self, schedule: &dyn Schedule, t: f64, sigma_data: f64, _: f64) -> f64 {
-        sigma_data.powi(-2) + schedule.snr(t)
-    }
-    fn bound(
-        &self,
-        _: &LevelsBound,
-        snr: &Tracked,
-        sigma_data: f64,
-        _: f64,
-        p: Precision,
-    ) -> Tracked {
-        let data = Tracked::exact(ArrayD::from_elem(snr.value.raw_dim(), sigma_data));
-        snr.add(&data.square(p).recip(p), p)
-    }
-}
-
-struct SoftTruncation;
-
-impl Named for SoftTruncation {
-    fn name(&self) -> &'static str {
-        "soft-truncation"
-    }
-}
-
-impl Kind for SoftTruncation {
-    fn at(&self, schedule: &dyn Schedule, t: f64, _: f64, _: f64) -> f64 {
-        elbo(schedule, t)
-    }
-    fn bound(&self, levels: &LevelsBound, snr: &Tracked, _: f64, _: f64, p: Precision) -> Tracked {
-        elbo_bound(levels, snr, p)
-    }
+/// The same number as often as there are times.
+fn all(number: f64, like: &Tracked) -> Tracked {
+    Tracked::exact(ArrayD::from_elem(like.value.raw_dim(), number))
 }

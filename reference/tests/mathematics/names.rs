@@ -2,7 +2,7 @@ use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
 use sadm_reference::UnknownName;
-use sadm_reference::choice::{Choice, Registry};
+use sadm_reference::choice::{Choice, Slot};
 use sadm_reference::denoise::{Weight, weight};
 use sadm_reference::distance::{self, Distance};
 use sadm_reference::parametrisation::Parametrisation;
@@ -10,7 +10,7 @@ use sadm_reference::relation::{self, Relation};
 use sadm_reference::schedule::{self, ScheduleKind};
 use sadm_reference::structure::{Diagonal, Eta, eta};
 
-fn all<T: ?Sized + Registry>() -> Vec<Choice<T>> {
+fn all<T: ?Sized + Slot>() -> Vec<Choice<T>> {
     Choice::all().collect()
 }
 
@@ -29,7 +29,7 @@ where
 #[test]
 fn every_choice_has_its_name() {
     names_are(
-        &all::<schedule::Entry>(),
+        &all::<schedule::Kind>(),
         &["vp-linear", "cosine", "ddpm", "edm", "rectified-flow"],
     );
     names_are(
@@ -43,18 +43,12 @@ fn every_choice_has_its_name() {
             "laplacian",
         ],
     );
-    names_are(
-        &all::<dyn distance::Kind>(),
-        &["squared", "absolute", "huber"],
-    );
+    names_are(&all::<distance::Kind>(), &["squared", "absolute", "huber"]);
     names_are(&Diagonal::ALL, &["include", "exclude"]);
-    names_are(
-        &all::<dyn eta::Kind>(),
-        &["inverse-time", "constant", "snr"],
-    );
+    names_are(&all::<eta::Kind>(), &["inverse-time", "constant", "snr"]);
     names_are(&Parametrisation::ALL, &["x0", "eps", "v", "edm"]);
     names_are(
-        &all::<dyn weight::Kind>(),
+        &all::<weight::Kind>(),
         &[
             "constant",
             "elbo",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, anyhow};
 use ndarray::{Array1, Array2, Ix2};
 use sadm_reference::bound::{Precision, structure as bound};
-use sadm_reference::choice::{Choice, Registry};
+use sadm_reference::choice::{Choice, Slot};
 use sadm_reference::distance::Distance;
 use sadm_reference::polarised::{Form, polarised_loss};
 use sadm_reference::relation::{Relation, Rows, affinity};
@@ -174,7 +174,7 @@ pub fn relation(options: &Options) -> Result<Relation> {
 }
 
 /// The entry of a registry that the option `key` names, with the value of its parameter, an option of that name.
-pub fn chosen<T: ?Sized + Registry>(options: &Options, key: &str) -> Result<Choice<T>> {
+pub fn chosen<T: ?Sized + Slot>(options: &Options, key: &str) -> Result<Choice<T>> {
     let choice: Choice<T> = options.word(key).parse()?;
     Ok(match choice.parameter() {
         Some(parameter) => choice.with(options.number(parameter.name)),

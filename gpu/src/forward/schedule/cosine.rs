@@ -1,21 +1,15 @@
 //! `cosine`: Variance preserving, α_t = cos(πt/2).
 
 use super::{Kind, Schedule};
-use crate::choice::Named;
+use crate::choice::Entry;
 use std::f64::consts::{FRAC_PI_2, PI};
-
-pub(super) struct Cosine;
 
 impl Schedule {
     /// Variance preserving, α_t = cos(πt/2).
-    pub const COSINE: Self = Self::new(&Cosine);
+    pub const COSINE: Self = Self::new(&Entry::new("cosine", Cosine));
 }
 
-impl Named for Cosine {
-    fn name(&self) -> &'static str {
-        "cosine"
-    }
-}
+struct Cosine;
 
 impl Kind for Cosine {
     fn alpha(&self, t: f64) -> f64 {

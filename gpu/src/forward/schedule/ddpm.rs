@@ -1,7 +1,7 @@
 //! `ddpm`: The 1000 discrete steps of DDPM.
 
 use super::{Kind, Schedule};
-use crate::choice::Named;
+use crate::choice::Entry;
 use std::sync::LazyLock;
 
 /// Number of steps.
@@ -21,18 +21,12 @@ static LN_ALPHA_BAR: LazyLock<[f64; STEPS]> = LazyLock::new(|| {
     })
 });
 
-pub(super) struct Ddpm;
-
 impl Schedule {
     /// The 1000 discrete steps of DDPM.
-    pub const DDPM: Self = Self::new(&Ddpm);
+    pub const DDPM: Self = Self::new(&Entry::new("ddpm", Ddpm));
 }
 
-impl Named for Ddpm {
-    fn name(&self) -> &'static str {
-        "ddpm"
-    }
-}
+struct Ddpm;
 
 impl Kind for Ddpm {
     fn alpha(&self, t: f64) -> f64 {

@@ -1,20 +1,14 @@
 //! `edm`: Variance exploding in the time of EDM: α = 1, σ = t.
 
 use super::{Kind, Schedule};
-use crate::choice::Named;
-
-pub(super) struct Edm;
+use crate::choice::Entry;
 
 impl Schedule {
     /// Variance exploding in the time of EDM: α = 1, σ = t.
-    pub const EDM: Self = Self::new(&Edm);
+    pub const EDM: Self = Self::new(&Entry::new("edm", Edm));
 }
 
-impl Named for Edm {
-    fn name(&self) -> &'static str {
-        "edm"
-    }
-}
+struct Edm;
 
 impl Kind for Edm {
     fn alpha(&self, _: f64) -> f64 {

@@ -9,7 +9,7 @@ mod edm;
 mod rectified_flow;
 mod vp_linear;
 
-use crate::choice::{Choice, Named, Registry};
+use crate::choice::{Choice, Slot};
 
 /// A noise schedule, by name.
 ///
@@ -27,25 +27,19 @@ use crate::choice::{Choice, Named, Registry};
 /// (arXiv:2006.11239), Karras et al. (arXiv:2206.00364), Liu et al. (arXiv:2209.03003).
 pub type Schedule = Choice<dyn Kind>;
 
-/// The entries of the registry.
-const ALL: &[&dyn Kind] = &[
-    &vp_linear::VpLinear,
-    &cosine::Cosine,
-    &ddpm::Ddpm,
-    &edm::Edm,
-    &rectified_flow::RectifiedFlow,
-];
-
-impl Registry for dyn Kind {
-    const SLOT: &'static str = "schedule";
-
-    fn all() -> &'static [&'static Self] {
-        ALL
-    }
+impl Slot for dyn Kind {
+    const NAME: &'static str = "schedule";
+    const ALL: &'static [Choice<Self>] = &[
+        Schedule::VP_LINEAR,
+        Schedule::COSINE,
+        Schedule::DDPM,
+        Schedule::EDM,
+        Schedule::RECTIFIED_FLOW,
+    ];
 }
 
 /// A noise schedule.
-pub trait Kind: Named {
+pub trait Kind: Send + Sync {
     /// The signal's factor α_t. Exact at both ends of the domain.
     fn alpha(&self, t: f64) -> f64;
 

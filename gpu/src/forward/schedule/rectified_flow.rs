@@ -1,20 +1,14 @@
 //! `rectified-flow`: Straight lines from data to noise.
 
 use super::{Kind, Schedule};
-use crate::choice::Named;
-
-pub(super) struct RectifiedFlow;
+use crate::choice::Entry;
 
 impl Schedule {
     /// Straight lines from data to noise.
-    pub const RECTIFIED_FLOW: Self = Self::new(&RectifiedFlow);
+    pub const RECTIFIED_FLOW: Self = Self::new(&Entry::new("rectified-flow", RectifiedFlow));
 }
 
-impl Named for RectifiedFlow {
-    fn name(&self) -> &'static str {
-        "rectified-flow"
-    }
-}
+struct RectifiedFlow;
 
 impl Kind for RectifiedFlow {
     fn alpha(&self, t: f64) -> f64 {

@@ -1,25 +1,19 @@
 //! `vp-linear`: Variance preserving with a linear β.
 
 use super::{Kind, Schedule};
-use crate::choice::Named;
+use crate::choice::Entry;
 
 /// β at t = 0.
 const BETA_MIN: f64 = 0.1;
 /// β at t = 1.
 const BETA_MAX: f64 = 20.0;
 
-pub(super) struct VpLinear;
-
 impl Schedule {
     /// Variance preserving with a linear β.
-    pub const VP_LINEAR: Self = Self::new(&VpLinear);
+    pub const VP_LINEAR: Self = Self::new(&Entry::new("vp-linear", VpLinear));
 }
 
-impl Named for VpLinear {
-    fn name(&self) -> &'static str {
-        "vp-linear"
-    }
-}
+struct VpLinear;
 
 impl Kind for VpLinear {
     fn alpha(&self, t: f64) -> f64 {

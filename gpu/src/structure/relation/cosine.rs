@@ -1,22 +1,16 @@
 //! `cosine`: ⟨ψ_i, ψ_j⟩ / (‖ψ_i‖ ‖ψ_j‖).
 
 use super::{Kind, Relation, Rows, gram};
-use crate::choice::Named;
+use crate::choice::Entry;
 use crate::error::Result;
 use candle_core::Tensor;
 
-pub(super) struct Cosine;
-
 impl Relation {
     /// ⟨ψ_i, ψ_j⟩ / (‖ψ_i‖ ‖ψ_j‖).
-    pub const COSINE: Self = Self::new(&Cosine);
+    pub const COSINE: Self = Self::new(&Entry::new("cosine", Cosine));
 }
 
-impl Named for Cosine {
-    fn name(&self) -> &'static str {
-        "cosine"
-    }
-}
+struct Cosine;
 
 impl Kind for Cosine {
     fn affinity(&self, psi: &Tensor, _: f64) -> Result<Tensor> {

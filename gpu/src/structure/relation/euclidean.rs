@@ -1,22 +1,16 @@
 //! `euclidean`: ‖ψ_i − ψ_j‖; zero subgradient at coincident points.
 
 use super::{Kind, Relation, squared_distances};
-use crate::choice::Named;
+use crate::choice::Entry;
 use crate::error::Result;
 use candle_core::Tensor;
 
-pub(super) struct Euclidean;
-
 impl Relation {
     /// ‖ψ_i − ψ_j‖; zero subgradient at coincident points.
-    pub const EUCLIDEAN: Self = Self::new(&Euclidean);
+    pub const EUCLIDEAN: Self = Self::new(&Entry::new("euclidean", Euclidean));
 }
 
-impl Named for Euclidean {
-    fn name(&self) -> &'static str {
-        "euclidean"
-    }
-}
+struct Euclidean;
 
 impl Kind for Euclidean {
     fn affinity(&self, psi: &Tensor, _: f64) -> Result<Tensor> {

@@ -1,22 +1,16 @@
 //! `inner-product`: ⟨ψ_i, ψ_j⟩.
 
 use super::{Kind, Relation, Rows, gram};
-use crate::choice::Named;
+use crate::choice::Entry;
 use crate::error::Result;
 use candle_core::Tensor;
 
-pub(super) struct InnerProduct;
-
 impl Relation {
     /// ⟨ψ_i, ψ_j⟩.
-    pub const INNER_PRODUCT: Self = Self::new(&InnerProduct);
+    pub const INNER_PRODUCT: Self = Self::new(&Entry::new("inner-product", InnerProduct));
 }
 
-impl Named for InnerProduct {
-    fn name(&self) -> &'static str {
-        "inner-product"
-    }
-}
+struct InnerProduct;
 
 impl Kind for InnerProduct {
     fn affinity(&self, psi: &Tensor, _: f64) -> Result<Tensor> {

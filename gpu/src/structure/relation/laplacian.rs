@@ -1,29 +1,16 @@
 //! `laplacian`: exp(−‖ψ_i − ψ_j‖₁ / bandwidth); zero subgradient in a component in which two points agree.
 
 use super::{Kind, Relation, differences};
-use crate::choice::{Named, Parameter};
+use crate::choice::Entry;
 use crate::error::Result;
 use candle_core::Tensor;
 
-pub(super) struct Laplacian;
-
 impl Relation {
     /// exp(−‖ψ_i − ψ_j‖₁ / bandwidth); zero subgradient in a component in which two points agree.
-    pub const LAPLACIAN: Self = Self::new(&Laplacian);
+    pub const LAPLACIAN: Self = Self::new(&Entry::with("laplacian", "bandwidth", 1.0, Laplacian));
 }
 
-impl Named for Laplacian {
-    fn name(&self) -> &'static str {
-        "laplacian"
-    }
-
-    fn parameter(&self) -> Option<Parameter> {
-        Some(Parameter {
-            name: "bandwidth",
-            default: 1.0,
-        })
-    }
-}
+struct Laplacian;
 
 impl Kind for Laplacian {
     fn affinity(&self, psi: &Tensor, bandwidth: f64) -> Result<Tensor> {

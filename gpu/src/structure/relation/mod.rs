@@ -7,25 +7,15 @@ mod laplacian;
 mod rbf;
 mod squared_euclidean;
 
-use crate::choice::{Choice, Named, Registry};
+use crate::choice::{Choice, Slot};
 use crate::error::Result;
 use candle_core::{D, Tensor};
 
 /// The relation R(ψ_i, ψ_j) between two feature vectors, by name; as text `rbf`, or with its bandwidth `rbf(0.5)`.
 pub type Relation = Choice<dyn Kind>;
 
-/// The entries of the registry.
-const ALL: &[&dyn Kind] = &[
-    &cosine::Cosine,
-    &inner_product::InnerProduct,
-    &squared_euclidean::SquaredEuclidean,
-    &euclidean::Euclidean,
-    &rbf::Rbf,
-    &laplacian::Laplacian,
-];
-
 /// A relation.
-pub trait Kind: Named {
+pub trait Kind: Send + Sync {
     /// The affinity matrix of features `[B, d]` in the precision of losses; `number` is the parameter's value.
     fn affinity(&self, psi: &Tensor, number: f64) -> Result<Tensor>;
 
@@ -36,12 +26,16 @@ pub trait Kind: Named {
     }
 }
 
-impl Registry for dyn Kind {
-    const SLOT: &'static str = "relation";
-
-    fn all() -> &'static [&'static Self] {
-        ALL
-    }
+impl Slot for dyn Kind {
+    const NAME: &'static str = "relation";
+    const ALL: &'static [Choice<Self>] = &[
+        Relation::COSINE,
+        Relation::INNER_PRODUCT,
+        Relation::SQUARED_EUCLIDEAN,
+        Relation::EUCLIDEAN,
+        Relation::RBF,
+        Relation::LAPLACIAN,
+    ];
 }
 
 /// Whose inner products a relation is.

@@ -2,19 +2,19 @@
 
 use std::f64::consts::{FRAC_PI_2, PI};
 
-use super::{Entry, Schedule, ScheduleKind};
+use super::{Kind, Schedule, ScheduleKind};
 use crate::bound::schedule::{LevelsBound, constant, log_ratio};
 use crate::bound::{Precision, Tracked};
+use crate::choice::Entry;
 
-pub(super) const ENTRY: Entry = Entry {
-    name: "cosine",
+const KIND: Kind = Kind {
     schedule: || Box::new(Cosine),
     levels,
 };
 
 impl ScheduleKind {
     /// `cosine`: [`Cosine`].
-    pub const COSINE: Self = Self::new(&ENTRY);
+    pub const COSINE: Self = Self::new(&Entry::new("cosine", KIND));
 }
 
 /// Variance preserving on a quarter circle: `α_t = cos(πt/2)`, `σ_t = sin(πt/2)` on [0, 1]. `[eq:cosine]`

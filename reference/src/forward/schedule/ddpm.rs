@@ -2,19 +2,19 @@
 
 use ndarray::Array1;
 
-use super::{Entry, Schedule, ScheduleError, ScheduleKind, check_rates};
+use super::{Kind, Schedule, ScheduleError, ScheduleKind, check_rates};
 use crate::bound::schedule::LevelsBound;
 use crate::bound::{FUNCTION_ULPS, Precision, Tracked};
+use crate::choice::Entry;
 
-pub(super) const ENTRY: Entry = Entry {
-    name: "ddpm",
+const KIND: Kind = Kind {
     schedule: || Box::new(Ddpm::default()),
     levels,
 };
 
 impl ScheduleKind {
     /// `ddpm`: [`Ddpm`], β from 1e-4 to 0.02 in 1000 steps.
-    pub const DDPM: Self = Self::new(&ENTRY);
+    pub const DDPM: Self = Self::new(&Entry::new("ddpm", KIND));
 }
 
 /// The discrete schedule of DDPM: `ᾱ_k = Π_{i≤k} (1 − β_i)`, β linear in i = 0 … T−1. `[eq:ddpm]`

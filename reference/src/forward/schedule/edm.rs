@@ -1,18 +1,18 @@
 //! `edm`.
 
-use super::{Entry, Schedule, ScheduleKind};
+use super::{Kind, Schedule, ScheduleKind};
 use crate::bound::schedule::{LevelsBound, constant};
 use crate::bound::{Precision, Tracked};
+use crate::choice::Entry;
 
-pub(super) const ENTRY: Entry = Entry {
-    name: "edm",
+const KIND: Kind = Kind {
     schedule: || Box::new(Edm),
     levels,
 };
 
 impl ScheduleKind {
     /// `edm`: [`Edm`].
-    pub const EDM: Self = Self::new(&ENTRY);
+    pub const EDM: Self = Self::new(&Entry::new("edm", KIND));
 }
 
 /// Variance exploding, as EDM has it: `α = 1`, `σ_t = t` on [0, ∞). `[eq:edm-schedule]`

@@ -12,7 +12,7 @@ use ndarray::Array1;
 
 use crate::bound::schedule::LevelsBound;
 use crate::bound::{Precision, Tracked};
-use crate::choice::{Choice, Named, Registry};
+use crate::choice::{Choice, Slot};
 
 pub use cosine::Cosine;
 pub use ddpm::Ddpm;
@@ -137,35 +137,23 @@ fn check_rates(beta_min: f64, beta_max: f64, limit: f64) -> Result<(), ScheduleE
 }
 
 /// A schedule by name, with its usual constants.
-pub type ScheduleKind = Choice<Entry>;
-
-/// The entries of the registry.
-const ALL: &[&Entry] = &[
-    &vp_linear::ENTRY,
-    &cosine::ENTRY,
-    &ddpm::ENTRY,
-    &edm::ENTRY,
-    &rectified_flow::ENTRY,
-];
+pub type ScheduleKind = Choice<Kind>;
 
 /// What the registry knows of a schedule.
-pub struct Entry {
-    name: &'static str,
+pub struct Kind {
     schedule: fn() -> Box<dyn Schedule>,
     levels: fn(&Tracked, &[f64], Precision) -> LevelsBound,
 }
 
-impl Named for Entry {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-}
-
-impl Registry for Entry {
-    const WHAT: &'static str = "schedule";
-    fn entries() -> &'static [&'static Self] {
-        ALL
-    }
+impl Slot for Kind {
+    const NAME: &'static str = "schedule";
+    const ALL: &'static [Choice<Self>] = &[
+        ScheduleKind::VP_LINEAR,
+        ScheduleKind::COSINE,
+        ScheduleKind::DDPM,
+        ScheduleKind::EDM,
+        ScheduleKind::RECTIFIED_FLOW,
+    ];
 }
 
 impl ScheduleKind {

@@ -2,19 +2,19 @@
 
 use std::f64::consts::FRAC_PI_2;
 
-use super::{Entry, Schedule, ScheduleKind};
+use super::{Kind, Schedule, ScheduleKind};
 use crate::bound::schedule::{LevelsBound, constant, log_ratio};
 use crate::bound::{Precision, Tracked};
+use crate::choice::Entry;
 
-pub(super) const ENTRY: Entry = Entry {
-    name: "rectified-flow",
+const KIND: Kind = Kind {
     schedule: || Box::new(RectifiedFlow),
     levels,
 };
 
 impl ScheduleKind {
     /// `rectified-flow`: [`RectifiedFlow`].
-    pub const RECTIFIED_FLOW: Self = Self::new(&ENTRY);
+    pub const RECTIFIED_FLOW: Self = Self::new(&Entry::new("rectified-flow", KIND));
 }
 
 /// Straight interpolation: `α_t = 1 − t`, `σ_t = t` on [0, 1]. `[eq:rectified-flow]`

@@ -1,18 +1,18 @@
 //! `vp-linear`.
 
-use super::{Entry, Schedule, ScheduleError, ScheduleKind, check_rates};
+use super::{Kind, Schedule, ScheduleError, ScheduleKind, check_rates};
 use crate::bound::schedule::{LevelsBound, constant, log_ratio};
 use crate::bound::{Precision, Tracked};
+use crate::choice::Entry;
 
-pub(super) const ENTRY: Entry = Entry {
-    name: "vp-linear",
+const KIND: Kind = Kind {
     schedule: || Box::new(VpLinear::default()),
     levels,
 };
 
 impl ScheduleKind {
     /// `vp-linear`: [`VpLinear`], β from 0.1 to 20.
-    pub const VP_LINEAR: Self = Self::new(&ENTRY);
+    pub const VP_LINEAR: Self = Self::new(&Entry::new("vp-linear", KIND));
 }
 
 /// Variance preserving, with noise rate `β(t) = β_min + (β_max − β_min) t` on [0, 1]. `[eq:vp-linear]`

@@ -6,20 +6,14 @@ use super::{
     Kind, Relation, Rows, UnitRows, both_sides, pairwise, through_normalisation, unit_rows,
 };
 use crate::bound::{Precision, Tracked};
-use crate::choice::Named;
-
-pub(super) struct Cosine;
+use crate::choice::Entry;
 
 impl Relation {
     /// `cosine`: ψ_i·ψ_j/(‖ψ_i‖‖ψ_j‖).
-    pub const COSINE: Self = Self::new(&Cosine);
+    pub const COSINE: Self = Self::new(&Entry::new("cosine", Cosine));
 }
 
-impl Named for Cosine {
-    fn name(&self) -> &'static str {
-        "cosine"
-    }
-}
+struct Cosine;
 
 impl Kind for Cosine {
     fn affinity(&self, psi: &Array2<f64>, _: f64) -> Array2<f64> {

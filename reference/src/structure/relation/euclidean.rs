@@ -5,20 +5,14 @@ use ndarray::{Array2, ArrayD, Zip};
 use super::radial::{differences, pulled, radial_vjp, squared_distance, squared_distances};
 use super::{Kind, Relation, pairwise};
 use crate::bound::{Precision, Tracked};
-use crate::choice::Named;
-
-pub(super) struct Euclidean;
+use crate::choice::Entry;
 
 impl Relation {
     /// `euclidean`: ‖ψ_i − ψ_j‖.
-    pub const EUCLIDEAN: Self = Self::new(&Euclidean);
+    pub const EUCLIDEAN: Self = Self::new(&Entry::new("euclidean", Euclidean));
 }
 
-impl Named for Euclidean {
-    fn name(&self) -> &'static str {
-        "euclidean"
-    }
-}
+struct Euclidean;
 
 impl Kind for Euclidean {
     fn affinity(&self, psi: &Array2<f64>, _: f64) -> Array2<f64> {

@@ -4,20 +4,14 @@ use ndarray::Array2;
 
 use super::{Kind, Relation, Rows, both_sides, pairwise};
 use crate::bound::{Precision, Tracked};
-use crate::choice::Named;
-
-pub(super) struct InnerProduct;
+use crate::choice::Entry;
 
 impl Relation {
     /// `inner-product`: ψ_i·ψ_j.
-    pub const INNER_PRODUCT: Self = Self::new(&InnerProduct);
+    pub const INNER_PRODUCT: Self = Self::new(&Entry::new("inner-product", InnerProduct));
 }
 
-impl Named for InnerProduct {
-    fn name(&self) -> &'static str {
-        "inner-product"
-    }
-}
+struct InnerProduct;
 
 impl Kind for InnerProduct {
     fn affinity(&self, psi: &Array2<f64>, _: f64) -> Array2<f64> {

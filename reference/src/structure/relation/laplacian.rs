@@ -5,9 +5,7 @@ use ndarray::{Array2, ArrayView1, Axis, Zip};
 use super::radial::{differences, pulled};
 use super::{Kind, Relation, pairwise};
 use crate::bound::{Precision, Tracked};
-use crate::choice::{Named, Parameter};
-
-pub(super) struct Laplacian;
+use crate::choice::Entry;
 
 impl Relation {
     /// `laplacian`: exp(−‖ψ_i − ψ_j‖₁/b) with bandwidth b. `[eq:laplacian]`
@@ -15,21 +13,10 @@ impl Relation {
     /// ```text
     /// ∂⟨g, M⟩/∂ψ_i = −1/b Σ_j H_ij M_ij sign(ψ_i − ψ_j),   H = g + gᵀ,   sign 0 = 0
     /// ```
-    pub const LAPLACIAN: Self = Self::new(&Laplacian);
+    pub const LAPLACIAN: Self = Self::new(&Entry::with("laplacian", "bandwidth", 1.0, Laplacian));
 }
 
-impl Named for Laplacian {
-    fn name(&self) -> &'static str {
-        "laplacian"
-    }
-
-    fn parameter(&self) -> Option<Parameter> {
-        Some(Parameter {
-            name: "bandwidth",
-            default: 1.0,
-        })
-    }
-}
+struct Laplacian;
 
 impl Kind for Laplacian {
     fn affinity(&self, psi: &Array2<f64>, bandwidth: f64) -> Array2<f64> {

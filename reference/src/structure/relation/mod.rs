@@ -13,7 +13,7 @@ use ndarray::{Array2, ArrayView1};
 
 use crate::bound::{Precision, Tracked};
 use crate::check::first_non_finite;
-use crate::choice::{Choice, Named, Registry};
+use crate::choice::{Choice, Slot};
 
 pub(crate) use unit::{UnitRows, through_normalisation, unit_rows};
 
@@ -77,21 +77,11 @@ pub enum RelationError {
 /// SADM (arXiv:2402.17563), Sec. 4.1 (Euclidean), 4.2 (cosine), Eq. 8 (inner product).
 pub type Relation = Choice<dyn Kind>;
 
-/// The entries of the registry.
-const ALL: &[&dyn Kind] = &[
-    &cosine::Cosine,
-    &inner_product::InnerProduct,
-    &squared_euclidean::SquaredEuclidean,
-    &euclidean::Euclidean,
-    &rbf::Rbf,
-    &laplacian::Laplacian,
-];
-
 /// A relation: its affinities, their gradient, and rounding bounds of both.
 ///
 /// Features are finite, and at least one row and one column, wherever a method is given them; `number` is the value of
-/// [`Named::parameter`], finite and > 0.
-pub trait Kind: Named {
+/// the parameter, finite and > 0.
+pub trait Kind: Sync {
     /// `M_ij = R(ψ_i, ψ_j)`, `[B, B]`; overflows may be infinite or NaN.
     fn affinity(&self, psi: &Array2<f64>, number: f64) -> Array2<f64>;
 
@@ -126,11 +116,16 @@ pub enum Rows {
     Unit,
 }
 
-impl Registry for dyn Kind {
-    const WHAT: &'static str = "relation";
-    fn entries() -> &'static [&'static Self] {
-        ALL
-    }
+impl Slot for dyn Kind {
+    const NAME: &'static str = "relation";
+    const ALL: &'static [Choice<Self>] = &[
+        Relation::COSINE,
+        Relation::INNER_PRODUCT,
+        Relation::SQUARED_EUCLIDEAN,
+        Relation::EUCLIDEAN,
+        Relation::RBF,
+        Relation::LAPLACIAN,
+    ];
 }
 
 /// Affinity matrix `M_ij = R(ψ_i, ψ_j)` of one batch. `[eq:affinity]`

@@ -5,27 +5,14 @@ use ndarray::Array2;
 use super::radial::{differences, pulled, radial_vjp, squared_distance, squared_distances};
 use super::{Kind, Relation, pairwise};
 use crate::bound::{Precision, Tracked};
-use crate::choice::{Named, Parameter};
-
-pub(super) struct Rbf;
+use crate::choice::Entry;
 
 impl Relation {
     /// `rbf`: exp(−‖ψ_i − ψ_j‖²/(2 b²)) with bandwidth b.
-    pub const RBF: Self = Self::new(&Rbf);
+    pub const RBF: Self = Self::new(&Entry::with("rbf", "bandwidth", 1.0, Rbf));
 }
 
-impl Named for Rbf {
-    fn name(&self) -> &'static str {
-        "rbf"
-    }
-
-    fn parameter(&self) -> Option<Parameter> {
-        Some(Parameter {
-            name: "bandwidth",
-            default: 1.0,
-        })
-    }
-}
+struct Rbf;
 
 impl Kind for Rbf {
     fn affinity(&self, psi: &Array2<f64>, number: f64) -> Array2<f64> {

@@ -5,20 +5,15 @@ use ndarray::Array2;
 use super::radial::{differences, pulled, radial_vjp, squared_distance, squared_distances};
 use super::{Kind, Relation, pairwise};
 use crate::bound::{Precision, Tracked};
-use crate::choice::Named;
-
-pub(super) struct SquaredEuclidean;
+use crate::choice::Entry;
 
 impl Relation {
     /// `squared-euclidean`: ‖ψ_i − ψ_j‖².
-    pub const SQUARED_EUCLIDEAN: Self = Self::new(&SquaredEuclidean);
+    pub const SQUARED_EUCLIDEAN: Self =
+        Self::new(&Entry::new("squared-euclidean", SquaredEuclidean));
 }
 
-impl Named for SquaredEuclidean {
-    fn name(&self) -> &'static str {
-        "squared-euclidean"
-    }
-}
+struct SquaredEuclidean;
 
 impl Kind for SquaredEuclidean {
     fn affinity(&self, psi: &Array2<f64>, _: f64) -> Array2<f64> {
