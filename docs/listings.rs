@@ -38,14 +38,23 @@ pub fn item(source: &str, name: &str) -> Result<String> {
         Some((of, method)) => (implemented(&lines, of), method),
         None => (lines, name),
     };
-    let mut starts = lines.iter().enumerate().filter(|(_, l)| begins(l, name));
-    let (start, first) = starts.next().ok_or_else(|| anyhow!("no item {name}"))?;
-    if starts.next().is_some() {
-        bail!("several items {name}: say TYPE.{name}");
+    let starts = lines.iter().enumerate().filter(|(_, l)| begins(l, name));
+    let mut starts: Vec<_> = starts.collect();
+    // A function of the module rather than methods of the same name.
+    if starts.iter().any(|(_, l)| !l.starts_with(' ')) {
+        starts.retain(|(_, l)| !l.starts_with(' '));
     }
+    let [(start, first)] = starts[..] else {
+        if starts.is_empty() {
+            bail!("no item {name}");
+        }
+        bail!("several items {name}: say TYPE.{name}");
+    };
     let margin = first.len() - first.trim_start().len();
     let alone = first.ends_with(';') || first.ends_with('}');
-    let ends = |l: &&str| l.len() > margin && l[..margin].trim().is_empty() && &l[margin..] == "}";
+    let ends = |l: &&str| {
+        l.len() > margin && l[..margin].trim().is_empty() && ["}", "};"].contains(&&l[margin..])
+    };
     let length = if alone {
         0
     } else {
@@ -62,6 +71,9 @@ fn begins(line: &str, name: &str) -> bool {
     let mut rest = line.trim_start();
     for word in ["pub(super) ", "pub(crate) ", "pub ", "const "] {
         rest = rest.strip_prefix(word).unwrap_or(rest);
+    }
+    if rest.starts_with(name) && line.contains(&format!("const {name}: ")) {
+        return true;
     }
     ["fn ", "struct ", "enum ", "trait "].iter().any(|kind| {
         let after = rest.strip_prefix(kind).and_then(|r| r.strip_prefix(name));

@@ -73,7 +73,7 @@ fn truth(real: &[f32], generated: &[f32]) -> Outcome<f64> {
     };
     let options = reference::structure::StructureOptions {
         relation: "inner-product".parse()?,
-        distance: reference::distance::Distance::Squared,
+        distance: reference::distance::Distance::SQUARED,
         diagonal: reference::structure::Diagonal::Include,
     };
     let form = reference::polarised::Form::Batch;
@@ -86,7 +86,7 @@ fn losses(real: &[f32], generated: &[f32]) -> Outcome<[f64; 8]> {
     let matrix = |x: &[f32]| Tensor::from_slice(x, (BATCH, WIDTH), &Device::Cpu);
     let (real, generated) = (matrix(real)?, matrix(generated)?);
     let options = StructureOptions {
-        relation: Relation::InnerProduct,
+        relation: Relation::INNER_PRODUCT,
         ..StructureOptions::default()
     };
     let own = |x: &Tensor, y: &Tensor| -> Outcome<f64> {

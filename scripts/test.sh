@@ -15,6 +15,9 @@ step scripts
 for script in scripts/*.sh; do bash -n "$script"; done
 python3 -c 'import sys; [compile(open(path).read(), path, "exec") for path in sys.argv[1:]]' scripts/*.py benches/*.py fixtures/*.py
 
+step "what one more entry of a registry touches"
+scripts/entry-files.sh structure/relation laplacian
+
 step lints
 cargo clippy --workspace --all-targets --quiet -- -D warnings
 

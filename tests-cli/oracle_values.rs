@@ -112,7 +112,7 @@ fn structural_cases() -> impl Iterator<Item = (Vec<String>, f64)> {
 /// A relation, with its bandwidth if it has one.
 fn with_bandwidth(relation: &str) -> Vec<String> {
     let mut settings = vec![format!("relation={relation}")];
-    if relation == "rbf" {
+    if ["rbf", "laplacian"].contains(&relation) {
         settings.push("bandwidth=1.5".to_owned());
     }
     settings
@@ -167,6 +167,11 @@ fn structural_loss_returns_both_affinity_matrices() {
             "rbf",
             0.055_637_998_277_842_810_9,
             0.025_208_965_963_143_533_8,
+        ),
+        (
+            "laplacian",
+            0.035_673_993_347_252_397_6,
+            0.021_637_370_719_493_092_6,
         ),
     ];
     for (relation, m01, generated_m12) in entries {
@@ -758,9 +763,9 @@ fn list_prints_every_name_of_the_table() {
         "posterior_coef_x0",
         "grad_prediction",
         "c_noise",
-        "relation=cosine|inner-product|squared-euclidean|euclidean|rbf",
+        "relation=cosine|inner-product|squared-euclidean|euclidean|rbf|laplacian",
         "schedule=vp-linear|cosine|ddpm|edm|rectified-flow",
-        "weight=constant|elbo|snr|one-plus-snr|min-snr|edm",
+        "weight=constant|elbo|snr|one-plus-snr|min-snr|edm|soft-truncation",
     ];
     let mut listed = sadm().args(["oracle", "list"]).assert().success();
     for name in names {

@@ -38,7 +38,7 @@ pub fn two_models() -> Result<Figure> {
         ("model B", Some([40.0, -40.0, 40.0])),
     ] {
         let batch = groups(turned.unwrap_or([0.0; 3]));
-        let table = affinity(Relation::Cosine, &batch)?;
+        let table = affinity(Relation::COSINE, &batch)?;
         let rows: Vec<Vec<f64>> = table.rows().into_iter().map(|r| r.to_vec()).collect();
         let (l, s) = losses(&batch)?;
         let title = match turned {

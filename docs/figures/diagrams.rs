@@ -59,8 +59,8 @@ impl Step {
     fn new() -> Result<Self> {
         let (x, theta, phi) = (2.0, 1.0, 1.0);
         let inner = StructureOptions {
-            relation: Relation::InnerProduct,
-            distance: Distance::Squared,
+            relation: Relation::INNER_PRODUCT,
+            distance: Distance::SQUARED,
             diagonal: Diagonal::Include,
         };
         let (psi, psi_hat) = (phi * x, phi * theta);
@@ -157,7 +157,7 @@ pub fn joint_graph() -> Result<Figure> {
         array![[1.0, 0.0], [0.0, 2.0], [-1.0, 0.5]],
         vec![0.5, 0.25, 0.25],
     )?;
-    let relation = affinity(Relation::InnerProduct, law.atoms())?;
+    let relation = affinity(Relation::INNER_PRODUCT, law.atoms())?;
     // Very much noise: the pair before anything is seen.
     let moments = |sigma: f64| -> Result<(f64, f64)> {
         let pair = law.pair(&[0.9, 0.2], &[-0.3, 1.1], 0.8, sigma)?;

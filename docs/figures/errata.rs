@@ -2,7 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use sadm_reference::schedule::RectifiedFlow;
-use sadm_reference::structure::{EtaKind, eta};
+use sadm_reference::structure::{Eta, eta};
 use sadm_theory::statements::{Statement, find, sweep};
 
 use super::chart::{Axis, Panel, Series, number};
@@ -21,7 +21,7 @@ pub fn inverse_time() -> Result<Figure> {
         let mut sum = 0.0;
         for k in 0..count {
             let t = (f64::from(k) + 0.5) / f64::from(count);
-            sum += eta(EtaKind::InverseTime, t, t_min, &RectifiedFlow)?.powi(power);
+            sum += eta(Eta::INVERSE_TIME, t, t_min, &RectifiedFlow)?.powi(power);
         }
         Ok(sum / f64::from(count))
     };

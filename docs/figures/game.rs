@@ -13,7 +13,7 @@ use super::{Figure, decades, graph, try_graph};
 fn squared(relation: Relation) -> StructureOptions {
     StructureOptions {
         relation,
-        distance: Distance::Squared,
+        distance: Distance::SQUARED,
         diagonal: Diagonal::Include,
     }
 }
@@ -39,19 +39,19 @@ pub fn homogeneity() -> Result<Figure> {
                 "inner product: s⁴",
                 Colour::Orange,
                 Stroke::Solid,
-                loss(Relation::InnerProduct)?,
+                loss(Relation::INNER_PRODUCT)?,
             ),
             Series::new(
                 "Euclidean: s²",
                 Colour::Purple,
                 Stroke::Dashed,
-                loss(Relation::Euclidean)?,
+                loss(Relation::EUCLIDEAN)?,
             ),
             Series::new(
                 "cosine",
                 Colour::Blue,
                 Stroke::Solid,
-                loss(Relation::Cosine)?,
+                loss(Relation::COSINE)?,
             ),
             Series::new(
                 "its bound 2η",
@@ -75,7 +75,7 @@ type Play = (f64, f64);
 
 fn grads((theta, phi): Play) -> Result<(f64, f64)> {
     let (real, generated) = (array![[phi * X]], array![[phi * theta]]);
-    let s = structural_loss(&real, &generated, &[1.0], &squared(Relation::InnerProduct))?;
+    let s = structural_loss(&real, &generated, &[1.0], &squared(Relation::INNER_PRODUCT))?;
     Ok((s.grad_real[[0, 0]], s.grad_generated[[0, 0]]))
 }
 

@@ -38,8 +38,8 @@ impl Instance {
         }
         Ok(Self {
             pair: law.pair(&yi, &yj, ALPHA, SIGMA)?,
-            over_atoms: affinity(Relation::InnerProduct, law.atoms())?,
-            plug_in: affinity(Relation::InnerProduct, &predicted)?[[0, 1]],
+            over_atoms: affinity(Relation::INNER_PRODUCT, law.atoms())?,
+            plug_in: affinity(Relation::INNER_PRODUCT, &predicted)?[[0, 1]],
         })
     }
 
@@ -128,7 +128,7 @@ pub fn relation_score() -> Result<Figure> {
     let atoms = FiniteLaw::uniform(array![[-1.0], [1.0]])?;
     let places = places(-2.5, 2.5, 200);
     let at = |gamma| Observation {
-        relation: Relation::InnerProduct,
+        relation: Relation::INNER_PRODUCT,
         r: 1.0,
         gamma,
     };
@@ -195,13 +195,13 @@ pub fn relation_score() -> Result<Figure> {
                 "squared Euclidean",
                 Colour::Orange,
                 Stroke::Solid,
-                relative(Relation::SquaredEuclidean)?,
+                relative(Relation::SQUARED_EUCLIDEAN)?,
             ),
             Series::new(
                 "inner product",
                 Colour::Blue,
                 Stroke::Dashed,
-                relative(Relation::InnerProduct)?,
+                relative(Relation::INNER_PRODUCT)?,
             ),
         ],
     };

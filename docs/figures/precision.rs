@@ -69,8 +69,8 @@ fn batches(size: f64) -> (Array2<f32>, Array2<f32>) {
 /// Relative errors of the naive, the Gram and the polarised form, and κ.
 fn errors(size: f64, precision: Precision) -> Result<([f64; 3], f64)> {
     let options = StructureOptions {
-        relation: Relation::InnerProduct,
-        distance: Distance::Squared,
+        relation: Relation::INNER_PRODUCT,
+        distance: Distance::SQUARED,
         diagonal: Diagonal::Include,
     };
     let (r, g) = batches(size);

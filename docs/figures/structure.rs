@@ -32,7 +32,7 @@ pub fn tangent() -> Result<Figure> {
     let mut off_diagonal = g.clone();
     off_diagonal.diag_mut().fill(0.0);
     let u = unit_rows(&generated);
-    let v = affinity_vjp(Relation::InnerProduct, &u, &off_diagonal)?;
+    let v = affinity_vjp(Relation::INNER_PRODUCT, &u, &off_diagonal)?;
     let (tip, norm) = (
         (generated[[0, 0]], generated[[0, 1]]),
         generated[[0, 0]].hypot(generated[[0, 1]]),

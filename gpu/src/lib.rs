@@ -4,6 +4,7 @@
 //! `sadm-reference`: the two crates implement the same formulas independently, with the same names,
 //! and `sadm-crosscheck` holds them against each other.
 
+pub mod choice;
 pub mod config;
 pub mod data;
 pub mod device;
@@ -16,7 +17,6 @@ pub mod forward;
 pub mod likelihood;
 pub mod memory;
 mod method;
-mod names;
 pub mod network;
 pub mod nn;
 pub mod objective;

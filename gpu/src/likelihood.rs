@@ -93,9 +93,13 @@ fn check(
     steps: usize,
     trace: &Trace,
 ) -> Result<()> {
-    if schedule == Schedule::Ddpm {
+    if schedule.is_discrete() {
         let must = "have noise levels without gaps, as vp-linear, cosine, edm and rectified-flow";
-        return Err(Error::invalid("the schedule of a likelihood", must, "ddpm"));
+        return Err(Error::invalid(
+            "the schedule of a likelihood",
+            must,
+            schedule,
+        ));
     }
     let (lowest, highest) = schedule.sigma_ratio_range();
     if !(lowest <= sigma_min && 0.0 < sigma_min && sigma_min < sigma_max && sigma_max <= highest) {
@@ -203,7 +207,7 @@ mod tests {
             terminal_log_density(&z, (c + levels[0] * levels[0]).sqrt()).expect("densities");
         let probes = signs(Streams::new(1), 2, &z).expect("probes");
         for trace in [Trace::Exact, Trace::Along(probes)] {
-            let flow = probability_flow(&denoise, Schedule::Edm, &z, levels, 200, &trace);
+            let flow = probability_flow(&denoise, Schedule::EDM, &z, levels, 200, &trace);
             let flow = flow.expect("a flow");
             let deviation = (c + levels[1] * levels[1]).sqrt();
             let terminal = terminal_log_density(&flow.z, deviation).expect("densities");
@@ -222,7 +226,7 @@ mod tests {
         let z = noise(&[2, 3]);
         let change = |steps| {
             let trace = Trace::Exact;
-            let flow = probability_flow(&denoise, Schedule::Edm, &z, [0.05, 5.0], steps, &trace);
+            let flow = probability_flow(&denoise, Schedule::EDM, &z, [0.05, 5.0], steps, &trace);
             flow.expect("a flow").log_density_change[0]
         };
         let [coarse, fine, finest] = [8, 16, 256].map(change);
@@ -238,16 +242,16 @@ mod tests {
             let flow = probability_flow(&denoise, schedule, &z, levels, steps, &trace);
             flow.expect_err("a refusal").to_string()
         };
-        let message = refused(Schedule::Ddpm, [0.1, 1.0], 4, Trace::Exact);
+        let message = refused(Schedule::DDPM, [0.1, 1.0], 4, Trace::Exact);
         assert!(message.contains("without gaps"), "{message}");
-        let message = refused(Schedule::Edm, [1.0, 0.1], 4, Trace::Exact);
+        let message = refused(Schedule::EDM, [1.0, 0.1], 4, Trace::Exact);
         assert!(message.contains("in order"), "{message}");
-        let message = refused(Schedule::Edm, [0.1, 1.0], 0, Trace::Exact);
+        let message = refused(Schedule::EDM, [0.1, 1.0], 0, Trace::Exact);
         assert!(message.contains("steps"), "{message}");
-        let message = refused(Schedule::Edm, [0.1, 1.0], 4, Trace::Along(Vec::new()));
+        let message = refused(Schedule::EDM, [0.1, 1.0], 4, Trace::Along(Vec::new()));
         assert!(message.contains("at least one"), "{message}");
         let message = refused(
-            Schedule::Edm,
+            Schedule::EDM,
             [0.1, 1.0],
             4,
             Trace::Along(vec![noise(&[3])]),

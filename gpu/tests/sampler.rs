@@ -113,7 +113,7 @@ fn heun_gives_the_published_numbers() {
         (40, 0.504_876_865),
         (256, 0.500_095_425),
     ] {
-        let got = walk(Schedule::Edm, &with(SamplerKind::Heun, steps), 1.0);
+        let got = walk(Schedule::EDM, &with(SamplerKind::HEUN, steps), 1.0);
         assert!(
             (got - want).abs() < 1e-9,
             "{steps} steps: {got}, not {want}"
@@ -144,12 +144,12 @@ fn euler_is_of_order_1_and_heun_of_order_2() {
     let at_low = high * (low.hypot(data) / high.hypot(data));
     let limit = at_low * data * data / (low * low + data * data);
     for (kind, want) in [
-        (SamplerKind::Euler, 1.0),
-        (SamplerKind::Ddim, 1.0),
-        (SamplerKind::Heun, 2.0),
-        (SamplerKind::Dpmpp2m, 2.0),
+        (SamplerKind::EULER, 1.0),
+        (SamplerKind::DDIM, 1.0),
+        (SamplerKind::HEUN, 2.0),
+        (SamplerKind::DPMPP_2M, 2.0),
     ] {
-        let got = order(|n| walk(Schedule::Edm, &with(kind, n), 1.0) - limit);
+        let got = order(|n| walk(Schedule::EDM, &with(kind, n), 1.0) - limit);
         // The next term of the error is of relative size O(ρ/N): under 0.1 in the slope from N = 128.
         assert!(
             (got - want).abs() < 0.1,
@@ -161,8 +161,8 @@ fn euler_is_of_order_1_and_heun_of_order_2() {
 /// DPM-Solver++(2M) as printed, in x and λ, for a VP schedule: another form of the same walk.
 #[test]
 fn dpmpp_2m_is_algorithm_2_of_the_paper() {
-    let schedule = Schedule::VpLinear;
-    let options = with(SamplerKind::Dpmpp2m, 9);
+    let schedule = Schedule::VP_LINEAR;
+    let options = with(SamplerKind::DPMPP_2M, 9);
     let levels = noise_levels(schedule, &options).expect("good levels");
     let denoise = gaussian(schedule);
     let times: Vec<f64> = levels[..9]
@@ -196,10 +196,10 @@ fn dpmpp_2m_is_algorithm_2_of_the_paper() {
 
 #[test]
 fn evaluations_are_counted_as_they_are_made() {
-    for kind in SamplerKind::ALL {
+    for kind in SamplerKind::all() {
         for steps in [1, 2, 7] {
             let calls = std::cell::Cell::new(0);
-            let exact = gaussian(Schedule::Edm);
+            let exact = gaussian(Schedule::EDM);
             let denoise = |x: &Tensor, t: f64| {
                 calls.set(calls.get() + 1);
                 exact(x, t)
@@ -207,7 +207,7 @@ fn evaluations_are_counted_as_they_are_made() {
             let options = with(kind, steps);
             sample(
                 &denoise,
-                Schedule::Edm,
+                Schedule::EDM,
                 &options,
                 &scalar(1.0),
                 Streams::new(0),
@@ -221,16 +221,16 @@ fn evaluations_are_counted_as_they_are_made() {
             assert_eq!(kind.steps_within(calls.get()), steps, "{kind}");
         }
     }
-    assert_eq!(SamplerKind::Heun.steps_within(6), 3);
+    assert_eq!(SamplerKind::HEUN.steps_within(6), 3);
 }
 
 #[test]
 fn a_visitor_sees_every_level_and_the_sample() {
-    let options = with(SamplerKind::Dpmpp2m, 5);
+    let options = with(SamplerKind::DPMPP_2M, 5);
     let mut seen = Vec::new();
     let end = sadm_gpu::sampler::sample_along(
-        &gaussian(Schedule::Edm),
-        Schedule::Edm,
+        &gaussian(Schedule::EDM),
+        Schedule::EDM,
         &options,
         &scalar(1.0),
         Streams::new(0),
@@ -243,7 +243,7 @@ fn a_visitor_sees_every_level_and_the_sample() {
     let levels: Vec<f64> = seen.iter().map(|point| point.0).collect();
     assert_eq!(
         levels,
-        noise_levels(Schedule::Edm, &options).expect("good levels")
+        noise_levels(Schedule::EDM, &options).expect("good levels")
     );
     assert_eq!(seen[0].1, 80.0);
     assert_eq!(seen[5].1, value(&end));
@@ -253,17 +253,17 @@ fn a_visitor_sees_every_level_and_the_sample() {
 #[test]
 fn every_schedule_gives_the_same_samples() {
     for kind in [
-        SamplerKind::Heun,
-        SamplerKind::Euler,
-        SamplerKind::Ddim,
-        SamplerKind::Ddpm,
-        SamplerKind::Dpmpp2m,
+        SamplerKind::HEUN,
+        SamplerKind::EULER,
+        SamplerKind::DDIM,
+        SamplerKind::DDPM,
+        SamplerKind::DPMPP_2M,
     ] {
-        let want = walk(Schedule::Edm, &with(kind, 12), 1.0);
+        let want = walk(Schedule::EDM, &with(kind, 12), 1.0);
         for schedule in [
-            Schedule::VpLinear,
-            Schedule::Cosine,
-            Schedule::RectifiedFlow,
+            Schedule::VP_LINEAR,
+            Schedule::COSINE,
+            Schedule::RECTIFIED_FLOW,
         ] {
             let got = walk(schedule, &with(kind, 12), 1.0);
             // 23 evaluations, each with a few roundings and an inverted schedule (1e-13).
@@ -277,18 +277,18 @@ fn every_schedule_gives_the_same_samples() {
 
 #[test]
 fn ddpm_levels_are_steps_of_the_table() {
-    let options = with(SamplerKind::Heun, 40);
-    let levels = noise_levels(Schedule::Ddpm, &options).expect("good options");
+    let options = with(SamplerKind::HEUN, 40);
+    let levels = noise_levels(Schedule::DDPM, &options).expect("good options");
     assert_eq!((levels.len(), levels[40]), (41, 0.0));
     assert!(levels.windows(2).all(|p| p[0] >= p[1]), "{levels:?}");
     for sigma in &levels[..40] {
-        let k = Schedule::Ddpm.t_of_sigma_ratio(*sigma) * 999.0;
+        let k = Schedule::DDPM.t_of_sigma_ratio(*sigma) * 999.0;
         assert!(
             (k - k.round()).abs() < 1e-9,
             "σ' = {sigma} is between steps"
         );
         assert!(
-            (Schedule::Ddpm.sigma_ratio(k / 999.0) - sigma).abs() <= 1e-12 * sigma,
+            (Schedule::DDPM.sigma_ratio(k / 999.0) - sigma).abs() <= 1e-12 * sigma,
             "{sigma}"
         );
     }
@@ -298,14 +298,14 @@ fn ddpm_levels_are_steps_of_the_table() {
         "{}",
         levels[39]
     );
-    let end = walk(Schedule::Ddpm, &options, levels[0] / levels[0]);
+    let end = walk(Schedule::DDPM, &options, levels[0] / levels[0]);
     let exact = levels[0] * SIGMA_DATA / levels[0].hypot(SIGMA_DATA);
     assert!(
         (end - exact).abs() < 0.02 * exact,
         "{end}, not about {exact}"
     );
     // More steps than levels: repeated levels are skipped, nothing is divided by 0.
-    assert!(walk(Schedule::Ddpm, &with(SamplerKind::Heun, 3000), 1.0).is_finite());
+    assert!(walk(Schedule::DDPM, &with(SamplerKind::HEUN, 3000), 1.0).is_finite());
 }
 
 /// Levels beyond the schedule's range are brought inside it.
@@ -320,16 +320,16 @@ fn noise_levels_stay_within_the_schedule() {
         let levels = noise_levels(schedule, &wide).expect("good options");
         (levels[0], levels[17])
     };
-    assert_eq!(ends(Schedule::Edm), (1e9, 1e-9));
+    assert_eq!(ends(Schedule::EDM), (1e9, 1e-9));
     assert_eq!(
-        ends(Schedule::VpLinear),
-        (Schedule::VpLinear.sigma_ratio(1.0), 1e-9)
+        ends(Schedule::VP_LINEAR),
+        (Schedule::VP_LINEAR.sigma_ratio(1.0), 1e-9)
     );
     assert_eq!(
-        ends(Schedule::Ddpm),
+        ends(Schedule::DDPM),
         (
-            Schedule::Ddpm.sigma_ratio(1.0),
-            Schedule::Ddpm.sigma_ratio(0.0)
+            Schedule::DDPM.sigma_ratio(1.0),
+            Schedule::DDPM.sigma_ratio(0.0)
         )
     );
 }
@@ -368,9 +368,9 @@ fn ddpm_draws_have_the_chains_variance() {
     let noise = streams
         .normal_tensor("start", 0, (N, 1), &Device::Cpu, DType::F64)
         .expect("noise");
-    let options = with(SamplerKind::Ddpm, 16);
-    let denoise = gaussian(Schedule::Edm);
-    let end = sample(&denoise, Schedule::Edm, &options, &noise, streams).expect("samples");
+    let options = with(SamplerKind::DDPM, 16);
+    let denoise = gaussian(Schedule::EDM);
+    let end = sample(&denoise, Schedule::EDM, &options, &noise, streams).expect("samples");
     let end = end
         .flatten_all()
         .and_then(|t| t.to_vec1::<f64>())
@@ -461,13 +461,13 @@ fn churned_samples_are_seeded_and_differ_from_deterministic_ones() {
             amount: 10.0,
             ..Churn::default()
         },
-        ..with(SamplerKind::Heun, 18)
+        ..with(SamplerKind::HEUN, 18)
     };
     let draw = |options: &SamplerOptions, seed| {
-        let denoise = gaussian(Schedule::Edm);
+        let denoise = gaussian(Schedule::EDM);
         let end = sample(
             &denoise,
-            Schedule::Edm,
+            Schedule::EDM,
             options,
             &scalar(1.0),
             Streams::new(seed),
@@ -479,11 +479,11 @@ fn churned_samples_are_seeded_and_differ_from_deterministic_ones() {
     assert_ne!(first, draw(&churned, 2), "the seed is ignored");
     assert_ne!(
         first,
-        draw(&with(SamplerKind::Heun, 18), 1),
+        draw(&with(SamplerKind::HEUN, 18), 1),
         "churn does nothing"
     );
     // A discrete or bounded schedule churns within its levels.
-    for schedule in Schedule::ALL {
+    for schedule in Schedule::all() {
         assert!(walk(schedule, &churned, 1.0).is_finite(), "{schedule}");
     }
 }
@@ -498,14 +498,14 @@ fn churned_draws_have_the_chains_variance() {
             amount: 8.0,
             ..Churn::default()
         },
-        ..with(SamplerKind::Heun, 24)
+        ..with(SamplerKind::HEUN, 24)
     };
     let streams = Streams::new(78);
     let noise = streams
         .normal_tensor("start", 0, (N, 1), &Device::Cpu, DType::F64)
         .expect("noise");
-    let denoise = gaussian(Schedule::Edm);
-    let end = sample(&denoise, Schedule::Edm, &options, &noise, streams).expect("samples");
+    let denoise = gaussian(Schedule::EDM);
+    let end = sample(&denoise, Schedule::EDM, &options, &noise, streams).expect("samples");
     let end = end
         .flatten_all()
         .and_then(|t| t.to_vec1::<f64>())
@@ -533,10 +533,10 @@ fn churned_draws_have_the_chains_variance() {
 #[test]
 fn nonsense_options_are_refused() {
     let refused = |options: SamplerOptions| {
-        let denoise = gaussian(Schedule::Edm);
+        let denoise = gaussian(Schedule::EDM);
         let result = sample(
             &denoise,
-            Schedule::Edm,
+            Schedule::EDM,
             &options,
             &scalar(1.0),
             Streams::new(0),
@@ -559,7 +559,7 @@ fn nonsense_options_are_refused() {
         "{churn}"
     );
     assert!(refused(SamplerOptions { steps: 0, ..base }).contains("steps"));
-    for kind in SamplerKind::ALL {
+    for kind in SamplerKind::all() {
         assert_eq!(kind.to_string().parse::<SamplerKind>().ok(), Some(kind));
     }
 }

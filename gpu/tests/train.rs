@@ -352,10 +352,10 @@ fn the_guided_phase_may_have_its_own_eta() {
     let config = tiny().with_set("structure.guided_eta=constant");
     let config = config.expect("valid");
     let eta = |phase| Structure::of(&config, phase).eta;
-    assert_eq!(eta(Guided), Eta::Constant);
-    assert_eq!(eta(Adversarial), Eta::InverseTime);
+    assert_eq!(eta(Guided), Eta::CONSTANT);
+    assert_eq!(eta(Adversarial), Eta::INVERSE_TIME);
     let same = Structure::of(&tiny(), Guided);
-    assert_eq!(same.eta, Eta::InverseTime);
+    assert_eq!(same.eta, Eta::INVERSE_TIME);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (own, plain) = (folder.path().join("own"), folder.path().join("plain"));
     assert!(run(&config, &own, false).finished);
@@ -371,14 +371,14 @@ fn features_without_a_direction_are_named() {
         let found = bad_features([psi, psi_hat], relation).expect("two matrices");
         found.map(|error| error.to_string())
     };
-    let said = with(&good, &psi, Relation::Cosine).expect("a zero row");
+    let said = with(&good, &psi, Relation::COSINE).expect("a zero row");
     assert!(
         said.contains("Ψ(x̂) of sample 1") && said.contains("cosine"),
         "{said}"
     );
-    assert_eq!(with(&good, &psi, Relation::Euclidean), None);
+    assert_eq!(with(&good, &psi, Relation::EUCLIDEAN), None);
     let nan = (&good * f64::NAN).expect("a product");
-    let said = with(&nan, &good, Relation::Euclidean).expect("NaN");
+    let said = with(&nan, &good, Relation::EUCLIDEAN).expect("NaN");
     assert!(
         said.contains("Ψ(x_0) of sample 0") && said.contains("finite"),
         "{said}"

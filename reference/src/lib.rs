@@ -17,25 +17,23 @@
 
 pub mod bound;
 mod check;
+pub mod choice;
 pub mod denoise;
-pub mod distance;
 pub mod ema;
 pub mod forward;
 pub mod likelihood;
 pub mod linalg;
 pub mod metrics;
-mod name;
 pub mod network;
 pub mod nn;
 pub mod optim;
 pub mod parametrisation;
-pub mod polarised;
 pub mod precondition;
-pub mod relation;
 pub mod sampler;
-pub mod schedule;
 pub mod statistics;
 pub mod structure;
 pub mod trajectory;
 
-pub use name::UnknownName;
+pub use choice::UnknownName;
+pub use forward::schedule;
+pub use structure::{distance, polarised, relation};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::name::{UnknownName, parse};
+use crate::choice::{UnknownName, parse};
 use crate::precondition::{Sigma, SigmaError, c_in, c_noise, c_out, c_skip};
 use crate::schedule::{Ddpm, Schedule, VpLinear};
 

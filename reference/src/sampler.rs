@@ -4,6 +4,7 @@
 
 use ndarray::{ArrayD, Zip};
 
+use crate::choice::{Choice, Entry, Slot};
 use crate::forward::{ForwardError, Posterior, posterior};
 use crate::schedule::{Schedule, ScheduleError};
 
@@ -71,6 +72,43 @@ impl From<ScheduleError> for SamplerError {
     fn from(error: ScheduleError) -> Self {
         Self::Forward(error.into())
     }
+}
+
+/// A sampler by name.
+pub type SamplerKind = Choice<Kind>;
+
+/// What theory says of a sampler; its steps are the functions below.
+#[derive(Debug)]
+pub struct Kind {
+    order: Option<f64>,
+    stages: usize,
+}
+
+const fn entry(name: &'static str, order: Option<f64>, stages: usize) -> Entry<Kind> {
+    Entry::new(name, Kind { order, stages })
+}
+
+impl Kind {
+    /// Order of the error at the end of a trajectory, in the largest step; none where noise is drawn.
+    pub fn order(&self) -> Option<f64> {
+        self.order
+    }
+
+    /// Evaluations of the denoiser in `steps` ≥ 1 steps; the last, down to σ' = 0, needs one only.
+    pub fn evaluations(&self, steps: usize) -> usize {
+        self.stages * steps.saturating_sub(1) + 1
+    }
+}
+
+impl Slot for Kind {
+    const NAME: &'static str = "sampler";
+    const ALL: &'static [Choice<Self>] = &[
+        Choice::new(&entry("heun", Some(2.0), 2)),
+        Choice::new(&entry("euler", Some(1.0), 1)),
+        Choice::new(&entry("ddim", Some(1.0), 1)),
+        Choice::new(&entry("ddpm", None, 1)),
+        Choice::new(&entry("dpmpp-2m", Some(2.0), 1)),
+    ];
 }
 
 /// Noise levels of the EDM samplers, `steps` of them and a final 0. `[eq:edm-sigmas]`

@@ -150,7 +150,7 @@ fn schedules_match() {
             ("sigma", schedule.sigma(t), [&bound.sigma, &still.sigma]),
             ("lambda", schedule.lambda(t), [&bound.lambda, &still.lambda]),
         ];
-        if kind != ScheduleKind::Ddpm {
+        if kind != ScheduleKind::DDPM {
             parts.push((
                 "lambda_grad",
                 schedule.lambda_grad(t),
@@ -173,7 +173,7 @@ fn schedules_match() {
 /// roundings (cosine, the longest: two sines and a squared cosine of 8 each, and 8 products and quotients). For
 /// `ddpm`, up to 1000 logarithms are summed: 1008, at a condition number of at most 1.
 fn step_variance(kind: ScheduleKind, value: f64, p: Precision) -> Tracked {
-    let units = if kind == ScheduleKind::Ddpm {
+    let units = if kind == ScheduleKind::DDPM {
         1008.0
     } else {
         48.0
@@ -411,18 +411,18 @@ fn weights_match() {
         };
         let (bound, still) = (bounds(F64), bounds(EXACT));
         let kinds = [
-            ("constant", Weight::Constant),
-            ("snr", Weight::Snr),
-            ("one-plus-snr", Weight::OnePlusSnr),
-            ("min-snr", Weight::MinSnr { gamma }),
-            ("edm", Weight::Edm { sigma_data }),
-            ("elbo", Weight::Elbo),
-            ("elbo", Weight::SoftTruncation),
+            ("constant", Weight::CONSTANT),
+            ("snr", Weight::SNR),
+            ("one-plus-snr", Weight::ONE_PLUS_SNR),
+            ("min-snr", Weight::MIN_SNR.with(gamma)),
+            ("edm", Weight::EDM),
+            ("elbo", Weight::ELBO),
+            ("elbo", Weight::SOFT_TRUNCATION),
         ];
         for (k, (part, weight_kind)) in kinds.into_iter().enumerate() {
             if output[part].is_number() {
-                let got =
-                    weight(weight_kind, kind.schedule().as_ref(), t).expect("a finite weight");
+                let got = weight(weight_kind, kind.schedule().as_ref(), t, sigma_data)
+                    .expect("a finite weight");
                 let what = format!("{} {weight_kind}", test["comment"]);
                 keeps(
                     &what,
@@ -461,18 +461,10 @@ fn denoising_losses_match() {
 }
 
 fn options(input: &Value) -> StructureOptions {
-    let relation = match name(&input["relation"]).parse().expect("a relation") {
-        Relation::Rbf { .. } => Relation::Rbf {
-            bandwidth: number(&input["bandwidth"]),
-        },
-        other => other,
-    };
-    let distance = match name(&input["distance"]).parse().expect("a distance") {
-        Distance::Huber { .. } => Distance::Huber {
-            delta: number(&input["delta"]),
-        },
-        other => other,
-    };
+    let relation: Relation = name(&input["relation"]).parse().expect("a relation");
+    let relation = relation.with(number(&input["bandwidth"]));
+    let distance: Distance = name(&input["distance"]).parse().expect("a distance");
+    let distance = distance.with(number(&input["delta"]));
     let diagonal: Diagonal = name(&input["diagonal"]).parse().expect("a diagonal");
     StructureOptions {
         relation,
@@ -537,9 +529,7 @@ fn polarised_losses_match() {
     for test in suite!("structural-loss") {
         let (input, output) = (&test["input"], &test["output"]);
         let opts = options(input);
-        if !matches!(opts.relation, Relation::Cosine | Relation::InnerProduct)
-            || opts.distance != Distance::Squared
-        {
+        if opts.relation.rows().is_none() || opts.distance != Distance::SQUARED {
             continue;
         }
         let (real, generated) = (matrix(&input["real"]), matrix(&input["generated"]));

@@ -234,9 +234,14 @@ fn request(args: &Args, run: &Run) -> Result<SampleRequest> {
 /// Refuses churn that the sampler does not have, or that no noise level gets.
 fn refuse_contradictions(options: &SamplerOptions) -> Result<()> {
     let churn = &options.churn;
-    if churn.amount != 0.0 && !matches!(options.kind, SamplerKind::Heun | SamplerKind::Euler) {
+    if churn.amount != 0.0 && !options.kind.churns() {
         bail!(
-            "--churn works with --sampler heun or euler, but the sampler is {}; leave --churn out or choose another",
+            "--churn works with --sampler {}, but the sampler is {}; leave --churn out or choose another",
+            SamplerKind::all()
+                .filter(|kind| kind.churns())
+                .map(|kind| kind.name())
+                .collect::<Vec<_>>()
+                .join(" or "),
             options.kind
         );
     }

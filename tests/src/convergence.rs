@@ -17,18 +17,6 @@ const CLEAR: f64 = 20.0;
 /// Points from which the mixture's trajectories start.
 const POINTS: usize = 16;
 
-/// The order that theory claims for a sampler: of the error at the end of a trajectory, in the largest step.
-///
-/// `ddpm` (and churn, and `ddim` with η > 0) draw noise: their limit is a stochastic equation, for whose solutions one
-/// speaks of strong and weak orders. None is claimed here.
-pub fn claimed_order(kind: SamplerKind) -> Option<f64> {
-    match kind {
-        SamplerKind::Euler | SamplerKind::Ddim => Some(1.0),
-        SamplerKind::Heun | SamplerKind::Dpmpp2m => Some(2.0),
-        SamplerKind::Ddpm => None,
-    }
-}
-
 /// The error at one number of steps.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
@@ -72,9 +60,9 @@ pub fn convergence(
             "numbers of steps must be at least 1 and below half the fine solution's {fine}, got {bad}"
         )));
     }
-    let exact = solve(SamplerKind::Heun, fine)?;
-    let floor = rms(&exact, &solve(SamplerKind::Heun, fine / 2)?);
-    let deterministic = kinds.iter().filter(|kind| claimed_order(**kind).is_some());
+    let exact = solve(SamplerKind::HEUN, fine)?;
+    let floor = rms(&exact, &solve(SamplerKind::HEUN, fine / 2)?);
+    let deterministic = kinds.iter().filter(|kind| kind.order().is_some());
     let measured = deterministic.map(|&sampler| {
         let points = steps
             .iter()
@@ -157,7 +145,7 @@ pub fn solve_mixture(kind: SamplerKind, steps: usize) -> Result<Vec<f64>> {
     };
     let streams = Streams::new(0);
     let noise = streams.normal_tensor("order", 0, (POINTS, 2), &Device::Cpu, DType::F64)?;
-    let end = sample(&denoise, Schedule::Edm, &options, &noise, streams)?;
+    let end = sample(&denoise, Schedule::EDM, &options, &noise, streams)?;
     Ok(end.flatten_all()?.to_vec1::<f64>()?)
 }
 
@@ -169,13 +157,18 @@ mod tests {
     #[test]
     fn samplers_have_their_orders_on_the_mixture() {
         let steps = [64, 128, 256, 512];
-        let (measured, floor) =
-            convergence(&SamplerKind::ALL, &steps, 4096, &solve_mixture).expect("an oracle");
+        let (measured, floor) = convergence(
+            &SamplerKind::all().collect::<Vec<_>>(),
+            &steps,
+            4096,
+            &solve_mixture,
+        )
+        .expect("an oracle");
         assert!(floor < 1e-5, "{floor}");
         assert_eq!(measured.len(), 4, "ddpm claims no order");
         for c in measured {
             let fit = c.fit.expect("four clear points");
-            let want = claimed_order(c.sampler).expect("deterministic");
+            let want = c.sampler.order().expect("deterministic");
             // The next term of the error is smaller by O(ρ/N): 0.1 from N = 64 on, and falling.
             assert!(
                 (-fit.slope - want).abs() < 0.15,
@@ -198,14 +191,14 @@ mod tests {
             Ok(end)
         };
         let (measured, _) =
-            convergence(&[SamplerKind::Heun], &[64, 128, 256], 1024, &spoiled).expect("an oracle");
+            convergence(&[SamplerKind::HEUN], &[64, 128, 256], 1024, &spoiled).expect("an oracle");
         let fit = measured[0].fit.expect("three clear points");
         assert!((-fit.slope - 1.0).abs() < 0.1, "{fit:?}");
     }
 
     #[test]
     fn steps_beyond_the_fine_solution_are_refused() {
-        let refused = convergence(&[SamplerKind::Heun], &[8, 64], 128, &solve_mixture);
+        let refused = convergence(&[SamplerKind::HEUN], &[8, 64], 128, &solve_mixture);
         let message = refused.expect_err("too many steps").to_string();
         assert!(
             message.contains("below half") && message.contains("64"),

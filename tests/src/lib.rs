@@ -20,6 +20,7 @@
 //! | [`case`], [`generators`] | inputs, exact in f32 and exact as text |
 //! | [`check`], [`checks`], [`mod@registry`] | the quantities |
 //! | [`compare`], [`ledger`] | the comparison, and the precision each quantity is judged in |
+//! | [`mod@pair`] | the registries of both systems beside each other |
 //! | [`engine`], [`report`], [`mod@replay`] | running, reporting, running again |
 //! | [`shadow`] | the observer of a training run |
 //! | [`mod@convergence`] | orders of the samplers, measured |
@@ -34,6 +35,7 @@ pub mod engine;
 pub mod error;
 pub mod generators;
 pub mod ledger;
+pub mod pair;
 pub mod registry;
 pub mod replay;
 pub mod report;

@@ -5,8 +5,11 @@ use candle_core::DType;
 use ndarray::{ArrayD, Axis};
 use proptest::strategy::BoxedStrategy;
 
+use sadm_gpu::structure::{Relation, affinity};
+
 use crate::{
     Bounds, Case, Check, CheckReport, Cost, Outcome, Place, Result, Values, VerifyOptions,
+    checks::differentiated,
     ledger::Rule,
     registry::{registry, select},
     run,
@@ -204,6 +207,18 @@ fn a_detached_branch() {
             |v| times(v, "grad_real", 0.0),
         );
     }
+}
+
+/// Lengths where sums of absolute values are meant.
+#[test]
+fn a_laplacian_of_euclidean_lengths() {
+    caught("affinity.laplacian", DType::F64, |_, case, place| {
+        let bandwidth = case.get_number("bandwidth")?;
+        differentiated(case, place, &["psi"], |inputs| {
+            let lengths = affinity(&inputs[0], Relation::EUCLIDEAN)?;
+            Ok((lengths * (-1.0 / bandwidth))?.exp()?)
+        })
+    });
 }
 
 #[test]

@@ -133,15 +133,11 @@ fn relation_oracles_match() {
         let shape = (atoms.len() / dimension, dimension);
         let atoms = Array2::from_shape_vec(shape, atoms).expect("K × n atoms");
         let law = FiniteLaw::uniform(atoms).expect("a law");
-        let relation = match input["relation"].as_str().expect("a name") {
-            "cosine" => Relation::Cosine,
-            "inner-product" => Relation::InnerProduct,
-            "squared-euclidean" => Relation::SquaredEuclidean,
-            "euclidean" => Relation::Euclidean,
-            _ => Relation::Rbf {
-                bandwidth: number("bandwidth"),
-            },
-        };
+        let relation: Relation = input["relation"]
+            .as_str()
+            .and_then(|name| name.parse().ok())
+            .expect("a relation");
+        let relation = relation.with(number("bandwidth"));
         let observation = Observation {
             relation,
             r: number("r"),

@@ -12,13 +12,9 @@ use statrs::distribution::{Beta, ContinuousCDF, Normal};
 const ALPHA: f64 = 0.8;
 const SIGMA: f64 = 0.6;
 const X: [f64; 2] = [0.4, -0.7];
-const KINDS: [Relation; 5] = [
-    Relation::Cosine,
-    Relation::InnerProduct,
-    Relation::SquaredEuclidean,
-    Relation::Euclidean,
-    Relation::Rbf { bandwidth: 1.25 },
-];
+fn kinds() -> impl Iterator<Item = Relation> {
+    Relation::all().map(|kind| kind.with(1.25))
+}
 /// Each Monte-Carlo comparison fails by chance with at most this probability.
 const DELTA: f64 = 1e-9;
 
@@ -368,7 +364,7 @@ fn posteriors_are_calibrated() -> Result<(), LawError> {
     let mut random = Random(7);
     let law = atoms();
     let seen = Observation {
-        relation: Relation::InnerProduct,
+        relation: Relation::INNER_PRODUCT,
         r: 0.0,
         gamma: 0.9,
     };
@@ -425,7 +421,7 @@ fn relation_scores_are_gradients() -> Result<(), LawError> {
     let law = atoms();
     let (step, points) = (1.0 / 4096.0, [[0.4, -0.7], [-0.9, 0.8]]);
     let allowed = step * step * 64.0 + 64.0 * f64::EPSILON / step;
-    for kind in KINDS {
+    for kind in kinds() {
         let seen = Observation {
             relation: kind,
             r: 0.35,
@@ -472,7 +468,7 @@ fn relation_scores_are_gradients() -> Result<(), LawError> {
 #[test]
 fn a_batch_of_two_is_a_pair_and_of_three_a_product() -> Result<(), LawError> {
     let law = atoms();
-    let kind = Relation::SquaredEuclidean;
+    let kind = Relation::SQUARED_EUCLIDEAN;
     let over_atoms = law.relation_over_atoms(kind)?;
     let points = array![[0.4, -0.7], [-0.9, 0.8], [0.1, 0.2]];
     let two = points.select(ndarray::Axis(0), &[0, 1]);
@@ -538,7 +534,7 @@ fn batch_scores_are_gradients() -> Result<(), LawError> {
     let r = [2.5, 0.5, 4.0];
     let step = 1.0 / 4096.0;
     let allowed = step * step * 64.0 + 64.0 * f64::EPSILON / step;
-    for kind in KINDS {
+    for kind in kinds() {
         let over_atoms = law.relation_over_atoms(kind)?;
         let log_density = |points: &Array2<f64>| -> Result<f64, LawError> {
             let batch = law.batch(points, ALPHA, SIGMA)?;
@@ -569,7 +565,7 @@ fn batch_scores_are_gradients() -> Result<(), LawError> {
         }
         assert!(batch.iter().any(|s| s.value.abs() > 0.01), "{kind}");
     }
-    let short = law.batch_score(&points, ALPHA, SIGMA, Relation::Cosine, &[0.5], 1.0);
+    let short = law.batch_score(&points, ALPHA, SIGMA, Relation::COSINE, &[0.5], 1.0);
     assert!(matches!(short, Err(LawError::Batch { got: 1, .. })));
     Ok(())
 }
@@ -577,7 +573,7 @@ fn batch_scores_are_gradients() -> Result<(), LawError> {
 #[test]
 fn batches_refuse_what_does_not_fit() -> Result<(), LawError> {
     let law = atoms();
-    let relation = law.relation_over_atoms(Relation::InnerProduct)?;
+    let relation = law.relation_over_atoms(Relation::INNER_PRODUCT)?;
     let batch = law.batch(&Array2::zeros((3, 2)), ALPHA, SIGMA)?;
     let wrong = [
         batch.given(&[0.0; 2], &relation, 1.0),
@@ -638,7 +634,7 @@ const ROW_SIGMA: [f64; 2] = [0.6, 1.25];
 const ROW_R: [f64; 2] = [0.3, -0.4];
 /// The r of a batch is in its rows; this one must not be read.
 const SEEN: Observation = Observation {
-    relation: Relation::Cosine,
+    relation: Relation::COSINE,
     r: f64::NAN,
     gamma: 0.8,
 };
@@ -710,7 +706,7 @@ fn the_oracle_splits_the_relation_error() -> Result<(), LawError> {
     let jensen = finite.jensen(&pairs, None)?;
     let (first, second) = (finite.posterior(&yi)?.mean, finite.posterior(&yj)?.mean);
     let again = finite.jensen(&pairs, Some((&first, &second)))?;
-    let over_atoms = law.relation_over_atoms(Relation::Cosine)?;
+    let over_atoms = law.relation_over_atoms(Relation::COSINE)?;
     let weight = 1.0 / (std::f64::consts::TAU * std::f64::consts::E * 0.8_f64.powi(4));
     for row in 0..2 {
         let (a, b) = (first.row(row), second.row(row));
@@ -748,7 +744,7 @@ fn the_oracle_names_what_it_refuses() {
             sigma,
         };
         let observation = Observation {
-            relation: Relation::Cosine,
+            relation: Relation::COSINE,
             r: 0.0,
             gamma,
         };
@@ -777,11 +773,11 @@ fn the_oracle_names_what_it_refuses() {
     assert!(ask(&[1.0], &[1.0], &[0.0], 1.0, &array![[0.0]]).contains("y_j"));
     let zero = FiniteLaw::uniform(array![[0.0, 0.0], [1.0, 0.0]]).expect("a law");
     let refused = zero
-        .relation_over_atoms(Relation::Cosine)
+        .relation_over_atoms(Relation::COSINE)
         .expect_err("a zero atom");
     assert!(refused.to_string().contains("row 0"), "{refused}");
     let seen = Observation {
-        relation: Relation::InnerProduct,
+        relation: Relation::INNER_PRODUCT,
         r: f64::NAN,
         gamma: 1.0,
     };

@@ -33,10 +33,10 @@ impl Default for DataConfig {
 impl Default for ObjectiveConfig {
     fn default() -> Self {
         Self {
-            schedule: Schedule::Edm,
+            schedule: Schedule::EDM,
             parametrisation: Parametrisation::Edm,
             noise_condition: NoiseCondition::LogSigma,
-            weight: Weight::Edm,
+            weight: Weight::EDM,
             sigma_data: 0.5,
             time: TimeLaw::LogNormal,
             time_min: 1e-3,
@@ -54,11 +54,11 @@ impl Default for StructureConfig {
         Self {
             method: StructureMethod::Adversarial,
             weight: 1.0,
-            relation: Relation::Cosine,
-            distance: Distance::Squared,
+            relation: Relation::COSINE,
+            distance: Distance::SQUARED,
             diagonal: Diagonal::Include,
-            eta: Eta::InverseTime,
-            guided_eta: GuidedEta::Same,
+            eta: Eta::INVERSE_TIME,
+            guided_eta: GuidedEta::SAME,
             eta_t_min: 0.1,
         }
     }
@@ -132,7 +132,7 @@ impl Default for SampleConfig {
         Self {
             every: 500,
             count: 80,
-            sampler: SamplerKind::Heun,
+            sampler: SamplerKind::HEUN,
             steps: 18,
             guidance: 1.0,
             sigma_min: 0.002,

@@ -5,6 +5,7 @@ mod model;
 mod parse;
 mod presets;
 
+use crate::Error;
 use crate::data::{Depth, PixelRange, Rules, Unread};
 use crate::features::EncoderConfig;
 use crate::forward::schedule::Schedule;
@@ -172,7 +173,7 @@ pub struct StructureConfig {
     pub method: StructureMethod,
     /// Factor of S_t beside the denoising loss.
     pub weight: f64,
-    /// R: `cosine`, `inner-product`, `squared-euclidean`, `euclidean` or `rbf(BANDWIDTH)`.
+    /// R, by its name in the registry of relations, such as `cosine` or `rbf(BANDWIDTH)`.
     pub relation: Relation,
     /// D: `squared`, `absolute` or `huber(DELTA)`.
     pub distance: Distance,
@@ -186,29 +187,39 @@ pub struct StructureConfig {
     pub eta_t_min: f64,
 }
 
-/// The values of `structure.guided_eta`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum GuidedEta {
-    /// As `structure.eta`.
-    Same,
-    /// [`Eta::InverseTime`].
-    InverseTime,
-    /// [`Eta::Constant`].
-    Constant,
-    /// [`Eta::Snr`].
-    Snr,
-}
+/// The value of `structure.guided_eta`: `same`, or the name of a weight η_t.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct GuidedEta(Option<Eta>);
 
 impl GuidedEta {
+    /// As `structure.eta`.
+    pub const SAME: Self = Self(None);
+
     /// The weight, where that of the other phases is `eta`.
     pub fn or(self, eta: Eta) -> Eta {
-        match self {
-            Self::Same => eta,
-            Self::InverseTime => Eta::InverseTime,
-            Self::Constant => Eta::Constant,
-            Self::Snr => Eta::Snr,
+        self.0.unwrap_or(eta)
+    }
+}
+
+impl TryFrom<String> for GuidedEta {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        if text == "same" {
+            return Ok(Self::SAME);
         }
+        let names = [vec!["same"], Eta::names()].concat();
+        let unknown = |_| Error::unknown_name("guided_eta", &text, &names);
+        text.parse().map(|eta| Self(Some(eta))).map_err(unknown)
+    }
+}
+
+impl From<GuidedEta> for String {
+    fn from(guided: GuidedEta) -> Self {
+        guided
+            .0
+            .map_or_else(|| "same".to_owned(), |eta| eta.to_string())
     }
 }
 

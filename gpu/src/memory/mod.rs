@@ -21,7 +21,7 @@ use crate::data::ImageKind;
 use crate::features::EncoderConfig;
 use crate::network::Compute;
 use crate::run::phases::{Phase, phases};
-use crate::structure::{Distance, Relation};
+use crate::structure::Distance;
 use crate::{Error, Result};
 
 /// What a run will hold at its fullest.
@@ -216,11 +216,8 @@ impl Plan<'_> {
         s.at("the structural loss");
         let (b, d) = (batch as f64, self.encoder.dim as f64);
         let structure = &self.config.structure;
-        let inner_product = matches!(
-            structure.relation,
-            Relation::Cosine | Relation::InnerProduct
-        );
-        if inner_product && structure.distance == Distance::Squared {
+        let inner_product = structure.relation.rows().is_some();
+        if inner_product && structure.distance == Distance::SQUARED {
             // The smaller of B×B and d×d, in f64 and f32, and the products that wait for the way back.
             let side = b.min(d);
             return s.operation(2.0 * b * d, &[psi, psi_hat], [6.0 * side * side, 0.0]);

@@ -3,6 +3,7 @@
 pub mod denoising;
 pub mod parametrisation;
 pub mod preconditioner;
+pub mod weight;
 
 use crate::Result;
 use crate::forward::schedule::Schedule;

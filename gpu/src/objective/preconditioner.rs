@@ -4,6 +4,7 @@ use super::parametrisation::Parametrisation;
 use crate::error::{Error, Result};
 use crate::forward::scale_samples;
 use crate::forward::schedule::Schedule;
+use crate::forward::schedule::vp_linear::vp_time;
 use crate::network::{Condition, Mode, Network};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
@@ -52,8 +53,8 @@ impl NoiseCondition {
     pub fn at(self, ratio: f64) -> f64 {
         match self {
             Self::LogSigma => 0.25 * ratio.ln(),
-            Self::VpTime => LAST_STEP * Schedule::vp_time(ratio),
-            Self::DdpmStep => (LAST_STEP * Schedule::Ddpm.t_of_sigma_ratio(ratio)).round(),
+            Self::VpTime => LAST_STEP * vp_time(ratio),
+            Self::DdpmStep => (LAST_STEP * Schedule::DDPM.t_of_sigma_ratio(ratio)).round(),
         }
     }
 }

@@ -3,123 +3,74 @@
 //! All of them work on z = x_t/α_t, in which every schedule looks like EDM's: z = x_0 + σ'ε. The
 //! denoiser is asked at x_t = α_t z and the time t of that level.
 
-mod steps;
+mod churn;
+mod ddim;
+mod ddpm;
+mod dpmpp_2m;
+mod euler;
+mod guidance;
+mod heun;
 
+use crate::choice::{Choice, Slot};
 use crate::error::{Error, Result};
 use crate::forward::schedule::Schedule;
 use crate::random::Streams;
 use candle_core::Tensor;
-use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::str::FromStr;
 
-pub use steps::{
-    Previous, ancestral_step, churn_gamma, churn_step, ddim_step, dpmpp_2m_step, euler_step,
-    guided, heun_step, slope,
-};
+pub use churn::{Churn, churn_gamma, churn_step};
+pub use ddim::ddim_step;
+pub use ddpm::ancestral_step;
+pub use dpmpp_2m::{Previous, dpmpp_2m_step};
+pub use euler::{euler_step, slope};
+pub use guidance::guided;
+pub use heun::heun_step;
 
 /// A sampler, by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SamplerKind {
-    /// EDM's second-order sampler (2·steps − 1 evaluations), churned if asked.
-    Heun,
-    /// Its first-order half (one evaluation a step), churned if asked.
-    Euler,
-    /// DDIM: deterministic at η = 0, ancestral at η = 1.
-    Ddim,
-    /// DDPM ancestral sampling from q(x_s | x_t, x̂).
-    Ddpm,
-    /// DPM-Solver++(2M): second order for one evaluation a step.
-    #[serde(rename = "dpmpp-2m")]
-    Dpmpp2m,
-}
+pub type SamplerKind = Choice<dyn Kind>;
 
-impl SamplerKind {
-    /// Every sampler.
-    pub const ALL: [Self; 5] = [
-        Self::Heun,
-        Self::Euler,
-        Self::Ddim,
-        Self::Ddpm,
-        Self::Dpmpp2m,
-    ];
+/// A sampler.
+pub trait Kind: Send + Sync {
+    /// Step `index`, between two levels, the higher first; a multistep sampler keeps in `previous` what its next step needs.
+    fn step(
+        &self,
+        walk: &Walk<'_>,
+        z: &Tensor,
+        previous: &mut Option<Previous>,
+        index: u64,
+        levels: [f64; 2],
+    ) -> Result<Tensor>;
 
-    /// The name in configurations.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Heun => "heun",
-            Self::Euler => "euler",
-            Self::Ddim => "ddim",
-            Self::Ddpm => "ddpm",
-            Self::Dpmpp2m => "dpmpp-2m",
-        }
-    }
+    /// The order that theory claims for the error at the end of a trajectory, in the largest step.
+    ///
+    /// None for a sampler that draws noise: its limit is a stochastic equation, for whose solutions one speaks of strong and
+    /// weak orders.
+    fn order(&self) -> Option<f64>;
 
-    /// Evaluations of the denoiser (NFE) in a run of `steps` ≥ 1 steps: 2·steps − 1 for `heun`, else steps.
-    pub fn evaluations(self, steps: usize) -> usize {
-        match self {
-            Self::Heun => (2 * steps).saturating_sub(1),
-            _ => steps,
-        }
+    /// Evaluations of the denoiser (NFE) in a run of `steps` ≥ 1 steps.
+    fn evaluations(&self, steps: usize) -> usize {
+        steps
     }
 
     /// The most steps that `evaluations` ≥ 1 of the denoiser allow.
-    pub fn steps_within(self, evaluations: usize) -> usize {
-        match self {
-            Self::Heun => evaluations.div_ceil(2),
-            _ => evaluations,
-        }
+    fn steps_within(&self, evaluations: usize) -> usize {
+        evaluations
+    }
+
+    /// Whether it takes [`Churn`].
+    fn churns(&self) -> bool {
+        false
     }
 }
 
-impl fmt::Display for SamplerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for SamplerKind {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|s| s.name() == text)
-            .ok_or_else(|| Error::unknown_name("sampler", text, &Self::ALL.map(Self::name)))
-    }
-}
-
-/// EDM's churn: fresh noise before a step of `heun` or `euler`.
-///
-/// # Formula
-/// ```text
-/// γ = min(S_churn/steps, √2 − 1) for σ' in [S_min, S_max], else 0
-/// σ̂ = (1 + γ) σ',   z ← z + √(σ̂² − σ'²) S_noise ε
-/// ```
-/// # Source
-/// Karras et al. (arXiv:2206.00364), Algorithm 2.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Churn {
-    /// S_churn ≥ 0; 0 is the deterministic sampler.
-    pub amount: f64,
-    /// S_min.
-    pub sigma_min: f64,
-    /// S_max.
-    pub sigma_max: f64,
-    /// S_noise.
-    pub noise: f64,
-}
-
-impl Default for Churn {
-    fn default() -> Self {
-        Self {
-            amount: 0.0,
-            sigma_min: 0.0,
-            sigma_max: f64::INFINITY,
-            noise: 1.0,
-        }
-    }
+impl Slot for dyn Kind {
+    const NAME: &'static str = "sampler";
+    const ALL: &'static [Choice<Self>] = &[
+        SamplerKind::HEUN,
+        SamplerKind::EULER,
+        SamplerKind::DDIM,
+        SamplerKind::DDPM,
+        SamplerKind::DPMPP_2M,
+    ];
 }
 
 /// How to sample.
@@ -144,7 +95,7 @@ pub struct SamplerOptions {
 impl Default for SamplerOptions {
     fn default() -> Self {
         Self {
-            kind: SamplerKind::Heun,
+            kind: SamplerKind::HEUN,
             steps: 18,
             rho: 7.0,
             sigma_min: 0.002,
@@ -257,7 +208,8 @@ pub fn sample_along(
     for (i, pair) in levels.windows(2).enumerate() {
         // Discrete schedules may map neighbouring levels to one step.
         if pair[0] > pair[1] {
-            z = walk.step(&z, &mut previous, i as u64, pair[0], pair[1])?;
+            let levels = [pair[0], pair[1]];
+            z = (options.kind).step(&walk, &z, &mut previous, i as u64, levels)?;
             visit(pair[1], &z)?;
         }
     }
@@ -280,9 +232,10 @@ pub fn noise_levels(schedule: Schedule, options: &SamplerOptions) -> Result<Vec<
 
 /// σ' itself, or the nearest level of a schedule that has only some.
 fn attained(schedule: Schedule, sigma: f64) -> f64 {
-    match schedule {
-        Schedule::Ddpm => schedule.sigma_ratio(schedule.t_of_sigma_ratio(sigma)),
-        _ => sigma,
+    if schedule.is_discrete() {
+        schedule.sigma_ratio(schedule.t_of_sigma_ratio(sigma))
+    } else {
+        sigma
     }
 }
 
@@ -302,7 +255,7 @@ fn check(options: &SamplerOptions) -> Result<()> {
 }
 
 /// What stays the same from step to step.
-struct Walk<'a> {
+pub struct Walk<'a> {
     denoise: &'a DenoiseFn<'a>,
     schedule: Schedule,
     options: &'a SamplerOptions,
@@ -310,58 +263,19 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// One step; a multistep sampler keeps in `previous` what its next one needs.
-    fn step(
-        &self,
-        z: &Tensor,
-        previous: &mut Option<Previous>,
-        index: u64,
-        from: f64,
-        to: f64,
-    ) -> Result<Tensor> {
-        match self.options.kind {
-            SamplerKind::Heun | SamplerKind::Euler => {
-                let (z, from) = self.churned(z, index, from)?;
-                let d = slope(&z, &self.denoised(&z, from)?, from)?;
-                let next = euler_step(&z, &d, from, to)?;
-                if self.options.kind == SamplerKind::Euler || to == 0.0 {
-                    return Ok(next);
-                }
-                let d_next = slope(&next, &self.denoised(&next, to)?, to)?;
-                heun_step(&z, &d, &d_next, from, to)
-            }
-            SamplerKind::Ddim => {
-                let denoised = self.denoised(z, from)?;
-                let eta = self.options.ddim_eta;
-                if eta == 0.0 || to == 0.0 {
-                    return ddim_step(z, &denoised, None, from, to, 0.0);
-                }
-                let noise = self.noise("sampler-noise", index, z)?;
-                ddim_step(z, &denoised, Some(&noise), from, to, eta)
-            }
-            SamplerKind::Ddpm => {
-                let noise = self.noise("sampler-noise", index, z)?;
-                ancestral_step(z, &self.denoised(z, from)?, &noise, from, to)
-            }
-            SamplerKind::Dpmpp2m => {
-                let denoised = self.denoised(z, from)?;
-                let next = dpmpp_2m_step(z, &denoised, previous.as_ref(), from, to)?;
-                *previous = Some(Previous {
-                    denoised,
-                    sigma: from,
-                });
-                Ok(next)
-            }
-        }
-    }
-
     /// x̂ at z and level σ'.
-    fn denoised(&self, z: &Tensor, sigma: f64) -> Result<Tensor> {
+    ///
+    /// # Errors
+    /// Those of the denoiser.
+    pub fn denoised(&self, z: &Tensor, sigma: f64) -> Result<Tensor> {
         denoised_at(self.denoise, self.schedule, z, sigma)
     }
 
     /// z and its level after churn.
-    fn churned(&self, z: &Tensor, index: u64, sigma: f64) -> Result<(Tensor, f64)> {
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub fn churned(&self, z: &Tensor, index: u64, sigma: f64) -> Result<(Tensor, f64)> {
         let churn = &self.options.churn;
         let gamma = churn_gamma(churn, self.options.steps, sigma);
         let (_, highest) = self.schedule.sigma_ratio_range();
@@ -373,8 +287,18 @@ impl Walk<'_> {
         Ok((churn_step(z, &noise, churn.noise, sigma, raised)?, raised))
     }
 
-    fn noise(&self, purpose: &str, index: u64, like: &Tensor) -> Result<Tensor> {
+    /// Standard normal noise of a step.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub fn noise(&self, purpose: &str, index: u64, like: &Tensor) -> Result<Tensor> {
         self.streams
             .normal_tensor(purpose, index, like.shape(), like.device(), like.dtype())
     }
+}
+
+/// Standard deviation of q(z_to | z_from, x_0): σ'_to √(1 − σ'_to²/σ'_from²).
+fn posterior_std(from: f64, to: f64) -> f64 {
+    let ratio = to / from;
+    to * ((1.0 - ratio) * (1.0 + ratio)).sqrt()
 }

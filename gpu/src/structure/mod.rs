@@ -10,13 +10,19 @@
 use crate::error::{Error, Result};
 use crate::forward::{loss_dtype, upload, widest};
 use crate::nn::Path;
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 use fused::polarised_squared_loss;
 
-mod choices;
+pub mod distance;
+pub mod eta;
 pub(crate) mod fused;
+mod options;
+pub mod relation;
 
-pub use choices::{Diagonal, Distance, Eta, Relation, StructureOptions};
+pub use distance::{Distance, distance};
+pub use eta::Eta;
+pub use options::{Diagonal, StructureOptions};
+pub use relation::{Relation, Rows};
 
 /// The affinity matrix M_ij = R(ψ_i, ψ_j).
 ///
@@ -28,16 +34,7 @@ pub use choices::{Diagonal, Distance, Eta, Relation, StructureOptions};
 pub fn affinity(psi: &Tensor, relation: Relation) -> Result<Tensor> {
     psi.dims2()?;
     let psi = psi.to_dtype(loss_dtype(psi.dtype()))?;
-    match relation {
-        Relation::Cosine => gram(&unit_rows(&psi)?),
-        Relation::InnerProduct => gram(&psi),
-        Relation::SquaredEuclidean => squared_distances(&psi),
-        Relation::Euclidean => safe_sqrt(&squared_distances(&psi)?),
-        Relation::Rbf { bandwidth } => {
-            let scale = -0.5 * bandwidth.powi(-2);
-            Ok(squared_distances(&psi)?.affine(scale, 0.0)?.exp()?)
-        }
-    }
+    relation.affinity(&psi, relation.number())
 }
 
 /// The structural loss, a scalar tensor that candle differentiates with respect to both batches.
@@ -79,14 +76,13 @@ pub fn structural_loss(
     check_eta(eta, batch)?;
     check_pairs(batch, options.diagonal)?;
 
-    let inner_product = matches!(options.relation, Relation::Cosine | Relation::InnerProduct);
     if Path::of(real) == Path::Fused
-        && inner_product
-        && options.distance == Distance::Squared
+        && let Some(rows) = options.relation.rows()
+        && options.distance == Distance::SQUARED
         && width > 0
     {
         let own = |psi: &Tensor| psi.to_dtype(loss_dtype(real.dtype()))?.contiguous();
-        let cosine = options.relation == Relation::Cosine;
+        let cosine = rows == Rows::Unit;
         return Ok(polarised_squared_loss(
             &own(real)?,
             &own(generated)?,
@@ -117,7 +113,7 @@ pub fn structural_loss_composed(
     check_pairs(batch, options.diagonal)?;
 
     if let Some((p, s)) = polarised(real, generated, options.relation)? {
-        if options.distance == Distance::Squared && width < batch {
+        if options.distance == Distance::SQUARED && width < batch {
             return feature_form(&p, &s, eta, options.diagonal);
         }
         let half = (p.matmul(&s.t()?)? * 0.5)?;
@@ -139,14 +135,11 @@ pub fn polarised(
 ) -> Result<Option<(Tensor, Tensor)>> {
     let dtype = loss_dtype(real.dtype());
     let fine = widest(real.device());
-    let rows = |psi: &Tensor| match relation {
-        Relation::Cosine => unit_rows(&psi.to_dtype(fine)?).map(Some),
-        Relation::InnerProduct => Ok(Some(psi.to_dtype(fine)?)),
-        _ => Ok(None),
-    };
-    let (Some(real), Some(generated)) = (rows(real)?, rows(generated)?) else {
+    let Some(rows) = relation.rows() else {
         return Ok(None);
     };
+    let rows = |psi: &Tensor| rows.of(&psi.to_dtype(fine)?);
+    let (real, generated) = (rows(real)?, rows(generated)?);
     let p = (&real - &generated)?.to_dtype(dtype)?;
     let s = (real + generated)?.to_dtype(dtype)?;
     Ok(Some((p, s)))
@@ -204,46 +197,6 @@ fn pair_weights(eta: &[f64], batch: usize, diagonal: Diagonal) -> Vec<f64> {
         }
     };
     (0..batch * batch).map(weight).collect()
-}
-
-/// D(e), element by element.
-///
-/// # Formula
-/// With the clipped error c = D'(e) held constant: e·e, sign(e)·e, and c·(e − c/2) with
-/// c = clamp(e, −δ, δ). The value is D(e) and the gradient is c, also at e = 0.
-pub fn distance(e: &Tensor, distance: Distance) -> Result<Tensor> {
-    Ok(match distance {
-        Distance::Squared => e.sqr()?,
-        Distance::Absolute => (e.detach().sign()? * e)?,
-        Distance::Huber { delta } => {
-            let clipped = e.detach().clamp(-delta, delta)?;
-            (&clipped * (e - (&clipped * 0.5)?)?)?
-        }
-    })
-}
-
-/// X Xᵀ.
-fn gram(x: &Tensor) -> Result<Tensor> {
-    Ok(x.matmul(&x.t()?)?)
-}
-
-/// Rows divided by their Euclidean norms.
-fn unit_rows(psi: &Tensor) -> Result<Tensor> {
-    let norms = psi.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
-    Ok(psi.broadcast_div(&norms)?)
-}
-
-/// ‖ψ_i − ψ_j‖², from the differences.
-fn squared_distances(psi: &Tensor) -> Result<Tensor> {
-    let differences = psi.unsqueeze(1)?.broadcast_sub(&psi.unsqueeze(0)?)?;
-    Ok(differences.sqr()?.sum(2)?)
-}
-
-/// √q with gradient 0 (not ∞) where q = 0.
-fn safe_sqrt(q: &Tensor) -> Result<Tensor> {
-    let positive = q.gt(0.0)?;
-    let root = positive.where_cond(q, &q.ones_like()?)?.sqrt()?;
-    Ok((root * positive.to_dtype(q.dtype())?)?)
 }
 
 fn check_eta(eta: &[f64], batch: usize) -> Result<()> {

@@ -4,7 +4,8 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::forward::per_sample;
 use super::{Precision, Tracked};
-use crate::denoise::{self, DenoiseError};
+use crate::denoise::{self, DenoiseError, Weight};
+use crate::schedule::ScheduleKind;
 
 /// Bounds for a denoising loss and its gradient.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +14,23 @@ pub struct DenoisingBound {
     pub loss: Tracked,
     /// Its gradient with respect to the prediction, shape `[N, …]`.
     pub grad_prediction: Tracked,
+}
+
+/// Bound for [`denoise::weight`] at several times, `[N]`; SNR as (α/σ)² or e^λ.
+///
+/// # Errors
+/// [`DenoiseError::Time`].
+pub fn weight(
+    kind: Weight,
+    schedule: ScheduleKind,
+    t: &[f64],
+    sigma_data: f64,
+    p: Precision,
+) -> Result<Tracked, DenoiseError> {
+    let levels = super::schedule::levels(schedule, t, p)?;
+    let ratio = levels.alpha.div(&levels.sigma, p);
+    let snr = ratio.square(p).either(&levels.lambda.exp(p));
+    Ok((kind.bound)(&levels, &snr, sigma_data, kind.number(), p))
 }
 
 /// Bound for [`denoise::denoising_loss`]: differences, squares, weights rounded to `p`, one sum over everything in any

@@ -90,7 +90,7 @@ pub fn noise_condition(
 /// 1 where a neighbour of `step` is as near to λ as can be told, 0 elsewhere.
 fn steps_in_doubt(step: f64, lambda: f64, error: f64, p: Precision) -> f64 {
     let last = (Ddpm::default().steps() - 1) as f64;
-    let at = |step: f64| super::schedule::levels(ScheduleKind::Ddpm, &[step / last], p);
+    let at = |step: f64| super::schedule::levels(ScheduleKind::DDPM, &[step / last], p);
     let apart = |level: &Tracked| (level.value[[0]] - lambda).abs();
     let neighbours = [step - 1.0, step + 1.0].into_iter();
     let doubtful = neighbours.filter(|k| (0.0..=last).contains(k)).any(|k| {

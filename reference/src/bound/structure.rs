@@ -3,10 +3,10 @@
 use ndarray::{Array1, Array2, ArrayD, IxDyn};
 
 use super::{Precision, Tracked};
-use crate::distance::Distance;
-use crate::polarised::{self, Form};
-use crate::relation::{self, Relation, RelationError};
-use crate::structure::{self, Diagonal, StructureError, StructureOptions};
+use crate::schedule::ScheduleKind;
+use crate::structure::polarised::{self, Form};
+use crate::structure::relation::{self, Relation, RelationError, Rows, UnitRows};
+use crate::structure::{self, Diagonal, Eta, StructureError, StructureOptions};
 
 /// Bounds for everything a structural loss returns.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +40,21 @@ fn exact(x: &Array2<f64>) -> Tracked {
 
 fn scalar(x: f64) -> ArrayD<f64> {
     ArrayD::from_elem(IxDyn(&[]), x)
+}
+
+/// Bound for [`structure::eta`] at several times, `[N]`.
+///
+/// # Errors
+/// [`StructureError::Time`].
+pub fn eta(
+    kind: Eta,
+    schedule: ScheduleKind,
+    t: &[f64],
+    t_min: f64,
+    p: Precision,
+) -> Result<Tracked, StructureError> {
+    let levels = super::schedule::levels(schedule, t, p)?;
+    Ok((kind.bound)(t, t_min, &levels, p))
 }
 
 /// Bound for [`relation::affinity`] of features that are exact in every precision.
@@ -127,15 +142,19 @@ pub fn polarised_loss(
     p: Precision,
 ) -> Result<PolarisedBound, StructureError> {
     let reference = polarised::polarised_loss(real, generated, eta, opts, form)?;
-    let batches = [real, generated].map(|psi| Batch::new(opts.relation, psi, p));
-    let [psi, psi_hat] = batches
-        .each_ref()
-        .map(|batch| batch.unit.as_ref().unwrap_or(&batch.psi));
+    let unit = [real, generated].map(|psi| {
+        let unit = opts.relation.rows() == Some(Rows::Unit);
+        unit.then(|| UnitRows::new(&exact(psi), p))
+    });
+    let [psi, psi_hat] = [(0, real), (1, generated)].map(|(side, psi)| match &unit[side] {
+        Some(unit) => unit.rows.clone(),
+        None => exact(psi),
+    });
     let pair = Pair {
-        difference: psi.sub(psi_hat, p),
-        sum: psi.add(psi_hat, p),
-        real: psi.clone(),
-        generated: psi_hat.clone(),
+        difference: psi.sub(&psi_hat, p),
+        sum: psi.add(&psi_hat, p),
+        real: psi,
+        generated: psi_hat,
     };
     let samples = real.nrows();
     let (loss, grad_real, grad_generated) = match form {
@@ -146,8 +165,10 @@ pub fn polarised_loss(
             p,
         ),
     };
-    let [grad_real, grad_generated] =
-        [(0, grad_real), (1, grad_generated)].map(|(i, g)| batches[i].unnormalise(&g, p));
+    let [grad_real, grad_generated] = [(0, grad_real), (1, grad_generated)].map(|(side, g)| {
+        let unit = unit[side].as_ref();
+        unit.map_or(g.clone(), |unit| unit.unnormalise(&g, p))
+    });
     Ok(PolarisedBound {
         loss: loss.recentred(scalar(reference.loss)),
         grad_real: grad_real.recentred(reference.grad_real.into_dyn()),
@@ -165,34 +186,13 @@ fn naive_bound(
     let [real, generated] = [real, generated].map(|psi| Batch::new(opts.relation, psi, p));
     let w = pair_weights(real.psi.shape()[0], eta, opts.diagonal, p);
     let e = real.affinity.sub(&generated.affinity, p);
-    let g = w.mul(&distance_grad(opts.distance, &e, p), p);
+    let g = w.mul(&opts.distance.grad_bound(&e, p), p);
     StructuralBound {
-        loss: w.mul(&distance(opts.distance, &e, p), p).sum_all(p),
+        loss: w.mul(&opts.distance.value_bound(&e, p), p).sum_all(p),
         grad_real: real.vjp(&g, p),
         grad_generated: generated.vjp(&g.neg(), p),
         affinity_real: real.affinity,
         affinity_generated: generated.affinity,
-    }
-}
-
-/// D(e). For Huber: its slope is at most min(|e|, δ), and either branch has at most five roundings, δ's included.
-fn distance(distance: Distance, e: &Tracked, p: Precision) -> Tracked {
-    match distance {
-        Distance::Squared => e.square(p),
-        Distance::Absolute => e.abs(),
-        Distance::Huber { delta } => {
-            let spread = |e: f64, error: f64| (e.abs() + error).min(delta) * error;
-            e.function(p, 5.0, |e| distance.value(e), spread)
-        }
-    }
-}
-
-fn distance_grad(distance: Distance, e: &Tracked, p: Precision) -> Tracked {
-    match distance {
-        Distance::Squared => e.scale(2.0, p),
-        Distance::Absolute => e.sign(),
-        // δ itself is rounded.
-        Distance::Huber { delta } => e.clamp(-delta, delta).stored_as(p),
     }
 }
 
@@ -231,134 +231,29 @@ fn sample_weights(samples: usize, eta: &[f64], diagonal: Diagonal, p: Precision)
         .reshape(&[samples, 1])
 }
 
-/// One batch of features with what the relation makes of it.
+/// Bounds for one batch of features and its affinities.
 struct Batch {
     relation: Relation,
     psi: Tracked,
     affinity: Tracked,
-    /// Rows of length 1 and their lengths, `[B, d]` and `[B, 1]`, under cosine.
-    unit: Option<Tracked>,
-    norm: Option<Tracked>,
 }
 
 impl Batch {
     fn new(relation: Relation, psi: &Array2<f64>, p: Precision) -> Self {
         let psi = exact(psi);
-        let (mut unit, mut norm) = (None, None);
-        let affinity = match relation {
-            Relation::InnerProduct => psi.matmul(&psi.transpose(), p),
-            Relation::Cosine => {
-                let length = psi.square(p).sum_axis(1, true, p).sqrt(p);
-                // A quotient, or a product with the reciprocal: one rounding more.
-                let u = psi.mul(&length.recip(p), p);
-                let m = u.matmul(&u.transpose(), p);
-                (unit, norm) = (Some(u), Some(length));
-                m
-            }
-            Relation::SquaredEuclidean => squared_distances(&psi, p),
-            Relation::Euclidean => squared_distances(&psi, p).sqrt_of_nonnegative(p),
-            Relation::Rbf { bandwidth } => {
-                over_width(&squared_distances(&psi, p), -0.5, bandwidth, p).exp(p)
-            }
-        };
+        let affinity = relation.affinity_bound(&psi, relation.number(), p);
         Self {
             relation,
             psi,
             affinity,
-            unit,
-            norm,
         }
     }
 
     /// Bound for the affinity's vector–Jacobian product with a tracked gradient `g: [B, B]`.
     fn vjp(&self, g: &Tracked, p: Precision) -> Tracked {
-        match self.relation {
-            Relation::InnerProduct => both_sides(g, &self.psi, p),
-            Relation::Cosine => self.cosine_vjp(g, p),
-            Relation::SquaredEuclidean => self.radial_vjp(&g.scale(2.0, p), p),
-            Relation::Euclidean => {
-                let coincident = self.affinity.value.mapv(|m| m == 0.0);
-                let zero = Tracked::exact(ArrayD::zeros(g.value.raw_dim()));
-                let slope = g.mul(&self.affinity.recip(p), p);
-                self.radial_vjp(&Tracked::select(&coincident, &zero, &slope), p)
-            }
-            Relation::Rbf { bandwidth } => {
-                let slope = over_width(&g.mul(&self.affinity, p), -1.0, bandwidth, p);
-                self.radial_vjp(&slope, p)
-            }
-        }
+        let number = self.relation.number();
+        (self.relation).vjp_bound(&self.psi, &self.affinity, g, number, p)
     }
-
-    /// The diagonal of M is 1 whatever ψ is, so its gradient γ_i contributes nothing but rounding. As part of the
-    /// general chain its uncertainty would count in full; it is a common factor of `2 γ_i (u_i − (u_i·u_i) u_i)`
-    /// instead, whose bound is that of the chain for γ_i = 1, times |γ_i|.
-    fn cosine_vjp(&self, g: &Tracked, p: Precision) -> Tracked {
-        let Some(u) = &self.unit else {
-            return g.clone();
-        };
-        let samples = g.shape()[0];
-        let own = ArrayD::from_shape_fn(g.value.raw_dim(), |at| at[0] == at[1]);
-        let zero = Tracked::exact(ArrayD::zeros(g.value.raw_dim()));
-        let others = self.unnormalise(&both_sides(&Tracked::select(&own, &zero, g), u, p), p);
-
-        // `2 u_i` as it comes out of two sums of B terms each and their sum.
-        let twice = u.scale(2.0, p);
-        let roundings = (samples + 1) as f64 * p.unit;
-        let twice = twice.widened(&twice.value.mapv(|v| roundings * v.abs()));
-        let itself = self.unnormalise(&twice, p);
-        let largest = Array1::from_shape_fn(samples, |i| g.value[[i, i]].abs() + g.error[[i, i]]);
-        let largest = largest
-            .into_shape_with_order((samples, 1))
-            .map_or_else(|_| zero.value.clone(), Array2::into_dyn);
-        let size = itself.value.mapv(f64::abs) + &itself.error;
-        others.widened(&(size * largest))
-    }
-
-    /// Through the normalisation of rows, by the projection or by the chain rule of ψ/‖ψ‖; the identity without one.
-    fn unnormalise(&self, v: &Tracked, p: Precision) -> Tracked {
-        let (Some(u), Some(norm)) = (&self.unit, &self.norm) else {
-            return v.clone();
-        };
-        let along = v.mul(u, p).sum_axis(1, true, p);
-        let projected = v.sub(&along.mul(u, p), p).mul(&norm.recip(p), p);
-
-        let direct = v.mul(&norm.recip(p), p);
-        let through_norm = v
-            .mul(&self.psi, p)
-            .sum_axis(1, true, p)
-            .div(&norm.square(p), p)
-            .div(norm, p);
-        let chained = direct.sub(&self.psi.mul(&through_norm, p), p);
-        projected.either(&chained)
-    }
-
-    /// `Σ_j c_ij (ψ_i − ψ_j) − Σ_j c_ji (ψ_j − ψ_i)`: the backward pass of the differences.
-    fn radial_vjp(&self, c: &Tracked, p: Precision) -> Tracked {
-        let pulls = c.insert_axis(2).mul(&differences(&self.psi, p), p);
-        pulls
-            .sum_axis(1, false, p)
-            .sub(&pulls.sum_axis(0, false, p), p)
-    }
-}
-
-/// `ψ_i − ψ_j`, shape `[B, B, d]`.
-fn differences(psi: &Tracked, p: Precision) -> Tracked {
-    psi.insert_axis(1).sub(&psi.insert_axis(0), p)
-}
-
-fn squared_distances(psi: &Tracked, p: Precision) -> Tracked {
-    differences(psi, p).square(p).sum_axis(2, false, p)
-}
-
-/// `factor x/b²`: b rounded, squared, its reciprocal, the products.
-fn over_width(x: &Tracked, factor: f64, bandwidth: f64, p: Precision) -> Tracked {
-    let reciprocal = Tracked::scalar(bandwidth, p).square(p).recip(p);
-    x.mul(&reciprocal, p).scale(factor, p)
-}
-
-/// `g x + gᵀ x`.
-fn both_sides(g: &Tracked, x: &Tracked, p: Precision) -> Tracked {
-    g.matmul(x, p).add(&g.transpose().matmul(x, p), p)
 }
 
 /// Two batches (unit rows under cosine), their difference and their sum.

@@ -4,7 +4,7 @@
 //! the spread of a network under roundings of its parameters and input is how a whole network is held against its
 //! fast twin.
 
-use crate::name::UnknownName;
+use crate::UnknownName;
 use crate::nn::{self, NnError};
 use ndarray::{ArrayD, IxDyn};
 use std::collections::BTreeMap;

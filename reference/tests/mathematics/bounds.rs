@@ -7,7 +7,7 @@ use sadm_reference::distance::Distance;
 use sadm_reference::parametrisation::{NoiseCondition, Parametrisation};
 use sadm_reference::polarised::Form;
 use sadm_reference::precondition::Sigma;
-use sadm_reference::relation::Relation;
+use sadm_reference::relation::{Relation, Rows};
 use sadm_reference::schedule::{Ddpm, RectifiedFlow, Schedule, ScheduleKind};
 use sadm_reference::structure::{Diagonal, StructureOptions, structural_loss};
 
@@ -111,15 +111,21 @@ fn batch(relation: Relation, psi: &Array2<f64>, order: Order) -> Batch {
             difference * difference
         })
     };
-    let affinity = match relation {
-        Relation::InnerProduct => order.matmul(&psi, &psi.t().to_owned()),
-        Relation::Cosine => order.matmul(&unit, &unit.t().to_owned()),
-        Relation::SquaredEuclidean => Array2::from_shape_fn((b, b), |(i, j)| gap(i, j)),
-        Relation::Euclidean => Array2::from_shape_fn((b, b), |(i, j)| gap(i, j).sqrt()),
-        Relation::Rbf { bandwidth } => {
-            let factor = narrow(-0.5 / (bandwidth * bandwidth));
+    let affinity = match relation.name() {
+        "inner-product" => order.matmul(&psi, &psi.t().to_owned()),
+        "cosine" => order.matmul(&unit, &unit.t().to_owned()),
+        "squared-euclidean" => Array2::from_shape_fn((b, b), |(i, j)| gap(i, j)),
+        "euclidean" => Array2::from_shape_fn((b, b), |(i, j)| gap(i, j).sqrt()),
+        "rbf" => {
+            let factor = narrow(-0.5 / relation.number().powi(2));
             Array2::from_shape_fn((b, b), |(i, j)| (gap(i, j) * factor).exp())
         }
+        "laplacian" => {
+            let factor = narrow(-1.0 / relation.number());
+            let gap = |i: usize, j: usize| order.sum_of(d, |k| (psi[[i, k]] - psi[[j, k]]).abs());
+            Array2::from_shape_fn((b, b), |(i, j)| (gap(i, j) * factor).exp())
+        }
+        other => panic!("{other} has no chain in f32 here"),
     };
     Batch {
         psi,
@@ -133,20 +139,26 @@ impl Batch {
     fn vjp(&self, relation: Relation, g: &Array2<f32>, order: Order) -> Array2<f32> {
         let sides = |x: &Array2<f32>| order.matmul(g, x) + order.matmul(&g.t().to_owned(), x);
         let safe = |g: f32, m: f32| if m == 0.0 { 0.0 } else { g / m };
-        match relation {
-            Relation::InnerProduct => sides(&self.psi),
-            Relation::Cosine => self.unnormalise(&sides(&self.unit), order),
-            Relation::SquaredEuclidean => self.radial(&(g * 2.0), order),
-            Relation::Euclidean => {
+        match relation.name() {
+            "inner-product" => sides(&self.psi),
+            "cosine" => self.unnormalise(&sides(&self.unit), order),
+            "squared-euclidean" => self.radial(&(g * 2.0), order),
+            "euclidean" => {
                 let c = ndarray::Zip::from(g)
                     .and(&self.affinity)
                     .map_collect(|&g, &m| safe(g, m));
                 self.radial(&c, order)
             }
-            Relation::Rbf { bandwidth } => {
-                let factor = narrow(-1.0 / (bandwidth * bandwidth));
+            "rbf" => {
+                let factor = narrow(-1.0 / relation.number().powi(2));
                 self.radial(&(g * &self.affinity * factor), order)
             }
+            "laplacian" => {
+                let factor = narrow(-1.0 / relation.number());
+                let sign = |x: f32| if x == 0.0 { 0.0 } else { x.signum() };
+                self.pulled(&(g * &self.affinity * factor), order, sign)
+            }
+            other => panic!("{other} has no chain in f32 here"),
         }
     }
 
@@ -166,9 +178,14 @@ impl Batch {
     }
 
     fn radial(&self, c: &Array2<f32>, order: Order) -> Array2<f32> {
+        self.pulled(c, order, |difference| difference)
+    }
+
+    /// The backward pass of the differences, of which each component passed through a function with slope `f`.
+    fn pulled(&self, c: &Array2<f32>, order: Order, f: impl Fn(f32) -> f32) -> Array2<f32> {
         let b = self.psi.nrows();
         Array2::from_shape_fn(self.psi.dim(), |(i, k)| {
-            let pull = |i: usize, j: usize| c[[i, j]] * (self.psi[[i, k]] - self.psi[[j, k]]);
+            let pull = |i: usize, j: usize| c[[i, j]] * f(self.psi[[i, k]] - self.psi[[j, k]]);
             order.sum_of(b, |j| pull(i, j)) - order.sum_of(b, |j| pull(j, i))
         })
     }
@@ -194,11 +211,11 @@ fn weights(samples: usize, eta: &[f64], diagonal: Diagonal) -> Array2<f32> {
 }
 
 fn value_and_slope(distance: Distance, e: f32) -> (f32, f32) {
-    match distance {
-        Distance::Squared => (e * e, 2.0 * e),
-        Distance::Absolute => (e.abs(), if e == 0.0 { 0.0 } else { e.signum() }),
-        Distance::Huber { delta } => {
-            let delta = narrow(delta);
+    match distance.name() {
+        "squared" => (e * e, 2.0 * e),
+        "absolute" => (e.abs(), if e == 0.0 { 0.0 } else { e.signum() }),
+        "huber" => {
+            let delta = narrow(distance.number());
             let value = if e.abs() <= delta {
                 0.5 * e * e
             } else {
@@ -206,18 +223,15 @@ fn value_and_slope(distance: Distance, e: f32) -> (f32, f32) {
             };
             (value, e.clamp(-delta, delta))
         }
+        other => panic!("{other} has no form in f32 here"),
     }
 }
 
 /// Every choice, with parameters that are not exact in f32.
 fn inexact_options() -> impl Iterator<Item = StructureOptions> {
     all_options().map(|mut opts| {
-        if let Distance::Huber { delta } = &mut opts.distance {
-            *delta = 0.3;
-        }
-        if let Relation::Rbf { bandwidth } = &mut opts.relation {
-            *bandwidth = 1.3;
-        }
+        opts.distance = opts.distance.with(0.3);
+        opts.relation = opts.relation.with(1.3);
         opts
     })
 }
@@ -277,7 +291,7 @@ fn check_polarised(
         batch(opts.relation, generated, order),
     ];
     let [psi, psi_hat] = sides.each_ref().map(|b| {
-        if opts.relation == Relation::Cosine {
+        if opts.relation == Relation::COSINE {
             &b.unit
         } else {
             &b.psi
@@ -328,8 +342,8 @@ fn check_polarised(
         keeps_scalar(bound_loss, loss, &what);
         for grads in [&by_hand, &automatic] {
             for i in 0..2 {
-                let grad = match opts.relation {
-                    Relation::Cosine => sides[i].unnormalise(&grads[i], order),
+                let grad = match opts.relation.rows() {
+                    Some(Rows::Unit) => sides[i].unnormalise(&grads[i], order),
                     _ => grads[i].clone(),
                 };
                 keeps(bounds[i], &grad, &what);
@@ -389,9 +403,9 @@ fn the_error_of_a_bad_input_passes_through() {
     let opts = StructureOptions::default();
     assert!(bound::structure::structural_loss(&zero, &zero, &[1.0], &opts, P).is_err());
     assert!(bound::structure::polarised_loss(&zero, &zero, &[1.0], &opts, Form::Batch, P).is_err());
-    assert!(bound::structure::affinity(Relation::Cosine, &zero, P).is_err());
-    assert!(bound::structure::affinity_vjp(Relation::Cosine, &zero, &zero, P).is_err());
-    assert!(bound::schedule::levels(ScheduleKind::Cosine, &[2.0], P).is_err());
+    assert!(bound::structure::affinity(Relation::COSINE, &zero, P).is_err());
+    assert!(bound::structure::affinity_vjp(Relation::COSINE, &zero, &zero, P).is_err());
+    assert!(bound::schedule::levels(ScheduleKind::COSINE, &[2.0], P).is_err());
     assert!(bound::sampler::sigmas(0, 7.0, 0.002, 80.0, P).is_err());
 }
 
@@ -428,7 +442,7 @@ proptest! {
         });
         for opts in inexact_options() {
             check_naive(&real, &generated, &eta, &opts, Order::Forward);
-            if opts.distance == Distance::Squared && matches!(opts.relation, Relation::Cosine | Relation::InnerProduct) {
+            if opts.distance == Distance::SQUARED && opts.relation.rows().is_some() {
                 check_polarised(&real, &generated, &eta, &opts, Form::Batch, Order::Forward);
                 if opts.diagonal == Diagonal::Include {
                     check_polarised(&real, &generated, &eta, &opts, Form::Feature, Order::Forward);
@@ -441,9 +455,9 @@ proptest! {
     fn polarised_forms_in_f32_keep_their_bounds((real, other, eta) in batches(), shared in any::<bool>()) {
         let generated = away_from_zero(Array2::from_shape_fn(real.dim(), |(i, j)| other[[i % other.nrows(), j % other.ncols()]]));
         let eta = if shared { &eta[..1] } else { &eta[..] };
-        for relation in [Relation::Cosine, Relation::InnerProduct] {
+        for relation in [Relation::COSINE, Relation::INNER_PRODUCT] {
             for (diagonal, form) in [(Diagonal::Include, Form::Batch), (Diagonal::Include, Form::Feature), (Diagonal::Exclude, Form::Batch)] {
-                let opts = StructureOptions { relation, distance: Distance::Squared, diagonal };
+                let opts = StructureOptions { relation, distance: Distance::SQUARED, diagonal };
                 for order in ORDERS {
                     check_polarised(&real, &generated, eta, &opts, form, order);
                 }
@@ -455,7 +469,7 @@ proptest! {
     fn affinity_and_its_vjp_in_f32_keep_their_bounds((psi, _, _) in batches(), g in prop::collection::vec(number(), 25)) {
         let b = psi.nrows();
         let g = Array2::from_shape_fn((b, b), |(i, j)| g[i * 5 + j]);
-        for relation in Relation::ALL {
+        for relation in Relation::all() {
             for order in ORDERS {
                 let what = format!("{relation} {order:?}");
                 let got = batch(relation, &psi, order);
@@ -570,17 +584,18 @@ proptest! {
     /// Other formulas, in f64: what another implementation of the schedules may do.
     #[test]
     fn schedules_by_other_formulas_keep_their_bounds(t in time()) {
-        for kind in ScheduleKind::ALL {
+        for kind in ScheduleKind::all() {
             let bound = bound::schedule::levels(kind, &[t], Precision::F64)?;
             let half_pi = std::f64::consts::FRAC_PI_2;
             let b = 0.1 * t + 0.5 * 19.9 * t * t;
             let alpha_bar: f64 = (0..=Ddpm::default().step(t)).map(|k| 1.0 - (1e-4 + (0.02 - 1e-4) * k as f64 / 999.0)).product();
-            let (alpha, sigma) = match kind {
-                ScheduleKind::VpLinear => ((-b / 2.0).exp(), (-(-b).exp_m1()).sqrt()),
-                ScheduleKind::Cosine => ((half_pi * t).cos(), (half_pi * t).sin()),
-                ScheduleKind::Ddpm => (alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt()),
-                ScheduleKind::Edm => (1.0, t),
-                ScheduleKind::RectifiedFlow => (1.0 - t, t),
+            let (alpha, sigma) = match kind.name() {
+                "vp-linear" => ((-b / 2.0).exp(), (-(-b).exp_m1()).sqrt()),
+                "cosine" => ((half_pi * t).cos(), (half_pi * t).sin()),
+                "ddpm" => (alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt()),
+                "edm" => (1.0, t),
+                "rectified-flow" => (1.0 - t, t),
+                other => panic!("{other} has no levels in f32 here"),
             };
             let ratio = |bound: &Tracked, x: f64| bound.worst_ratio(&ndarray::arr1(&[x]).into_dyn());
             let all = [

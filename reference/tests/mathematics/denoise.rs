@@ -15,26 +15,23 @@ fn weights_are_the_golden_ones() -> Result<(), DenoiseError> {
         let snr = (alpha / sigma).powi(2);
         let ratio = sigma / alpha;
         let wanted = [
-            (Weight::Constant, 1.0),
-            (Weight::Elbo, -0.5 * snr * lambda_grad),
-            (Weight::SoftTruncation, -0.5 * snr * lambda_grad),
-            (Weight::Snr, snr),
-            (Weight::OnePlusSnr, 1.0 + snr),
-            (Weight::MinSnr { gamma: 0.75 }, snr.min(0.75)),
-            (Weight::MinSnr { gamma: 5.0 }, snr.min(5.0)),
-            (
-                Weight::Edm { sigma_data: 0.5 },
-                (ratio * ratio + 0.25) / (0.5 * ratio).powi(2),
-            ),
+            (Weight::CONSTANT, 1.0),
+            (Weight::ELBO, -0.5 * snr * lambda_grad),
+            (Weight::SOFT_TRUNCATION, -0.5 * snr * lambda_grad),
+            (Weight::SNR, snr),
+            (Weight::ONE_PLUS_SNR, 1.0 + snr),
+            (Weight::MIN_SNR.with(0.75), snr.min(0.75)),
+            (Weight::MIN_SNR.with(5.0), snr.min(5.0)),
+            (Weight::EDM, (ratio * ratio + 0.25) / (0.5 * ratio).powi(2)),
         ];
         for (w, want) in wanted {
             // The slope of λ of DDPM is a difference of neighbours.
-            let units = if kind == ScheduleKind::Ddpm {
+            let units = if kind == ScheduleKind::DDPM {
                 2e5
             } else {
                 128.0
             };
-            assert_close(weight(w, schedule.as_ref(), t)?, want, units);
+            assert_close(weight(w, schedule.as_ref(), t, 0.5)?, want, units);
         }
     }
     Ok(())
@@ -44,22 +41,18 @@ fn weights_are_the_golden_ones() -> Result<(), DenoiseError> {
 fn rectified_flow_weights_by_hand() -> Result<(), DenoiseError> {
     // t = 1/4: SNR = 9, dSNR/dt = −2(1−t)/t³ = −96.
     let flow = RectifiedFlow;
-    assert_close(weight(Weight::Elbo, &flow, 0.25)?, 48.0, 8.0);
+    assert_close(weight(Weight::ELBO, &flow, 0.25, 0.5)?, 48.0, 8.0);
     assert_close(
-        weight(Weight::MinSnr { gamma: 5.0 }, &flow, 0.25)?,
+        weight(Weight::MIN_SNR.with(5.0), &flow, 0.25, 0.5)?,
         5.0,
         0.0,
     );
     assert_close(
-        weight(Weight::MinSnr { gamma: 10.0 }, &flow, 0.25)?,
+        weight(Weight::MIN_SNR.with(10.0), &flow, 0.25, 0.5)?,
         9.0,
         4.0,
     );
-    assert_close(
-        weight(Weight::Edm { sigma_data: 2.0 }, &flow, 0.25)?,
-        9.25,
-        4.0,
-    );
+    assert_close(weight(Weight::EDM, &flow, 0.25, 2.0)?, 9.25, 4.0);
     // ½(SNR_{1/4} − SNR_{1/2}) = ½(9 − 1).
     assert_close(discrete_elbo_weight(&flow, 0.25, 0.5)?, 4.0, 8.0);
     assert_eq!(discrete_elbo_weight(&flow, 0.5, 0.5)?, 0.0);
@@ -81,11 +74,11 @@ fn discrete_elbo_weights_are_the_golden_ones() -> Result<(), DenoiseError> {
 #[test]
 fn weights_at_the_ends() -> Result<(), DenoiseError> {
     let infinite = [
-        Weight::Elbo,
-        Weight::SoftTruncation,
-        Weight::Snr,
-        Weight::OnePlusSnr,
-        Weight::Edm { sigma_data: 0.5 },
+        Weight::ELBO,
+        Weight::SOFT_TRUNCATION,
+        Weight::SNR,
+        Weight::ONE_PLUS_SNR,
+        Weight::EDM,
     ];
     for schedule in [
         &VpLinear::default() as &dyn Schedule,
@@ -98,23 +91,27 @@ fn weights_at_the_ends() -> Result<(), DenoiseError> {
                 weight: kind,
                 t: 0.0,
             };
-            assert_eq!(weight(kind, schedule, 0.0), Err(refused));
+            assert_eq!(weight(kind, schedule, 0.0, 0.5), Err(refused));
         }
-        assert_eq!(weight(Weight::Constant, schedule, 0.0)?, 1.0);
-        assert_eq!(weight(Weight::MinSnr { gamma: 5.0 }, schedule, 0.0)?, 5.0);
+        assert_eq!(weight(Weight::CONSTANT, schedule, 0.0, 0.5)?, 1.0);
+        assert_eq!(weight(Weight::MIN_SNR.with(5.0), schedule, 0.0, 0.5)?, 5.0);
         let refused = DenoiseError::InfiniteWeight {
-            weight: Weight::Elbo,
+            weight: Weight::ELBO,
             t: 0.0,
         };
         assert_eq!(discrete_elbo_weight(schedule, 0.0, 0.5), Err(refused));
     }
     // DDPM has noise at its first step.
-    assert_close(weight(Weight::Snr, &Ddpm::default(), 0.0)?, 9999.0, 1e5);
+    assert_close(
+        weight(Weight::SNR, &Ddpm::default(), 0.0, 0.5)?,
+        9999.0,
+        1e5,
+    );
     // Without signal the SNR and its slope vanish.
     for schedule in [&Cosine as &dyn Schedule, &RectifiedFlow] {
-        assert_eq!(weight(Weight::Elbo, schedule, 1.0)?, 0.0);
-        assert_eq!(weight(Weight::Snr, schedule, 1.0)?, 0.0);
-        assert_eq!(weight(Weight::OnePlusSnr, schedule, 1.0)?, 1.0);
+        assert_eq!(weight(Weight::ELBO, schedule, 1.0, 0.5)?, 0.0);
+        assert_eq!(weight(Weight::SNR, schedule, 1.0, 0.5)?, 0.0);
+        assert_eq!(weight(Weight::ONE_PLUS_SNR, schedule, 1.0, 0.5)?, 1.0);
     }
     Ok(())
 }
@@ -123,7 +120,7 @@ fn weights_at_the_ends() -> Result<(), DenoiseError> {
 fn bad_weight_arguments_are_refused() {
     let flow = RectifiedFlow;
     assert!(matches!(
-        weight(Weight::Snr, &flow, 1.5),
+        weight(Weight::SNR, &flow, 1.5, 0.5),
         Err(DenoiseError::Time(_))
     ));
     assert!(matches!(
@@ -131,12 +128,12 @@ fn bad_weight_arguments_are_refused() {
         Err(DenoiseError::Time(ScheduleError::Order { .. }))
     ));
     for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        let gamma = weight(Weight::MinSnr { gamma: bad }, &flow, 0.5);
+        let gamma = weight(Weight::MIN_SNR.with(bad), &flow, 0.5, 0.5);
         assert!(matches!(
             gamma,
             Err(DenoiseError::Parameter { name: "gamma", .. })
         ));
-        let data = weight(Weight::Edm { sigma_data: bad }, &flow, 0.5);
+        let data = weight(Weight::EDM, &flow, 0.5, bad);
         assert!(matches!(
             data,
             Err(DenoiseError::Parameter {
@@ -219,7 +216,7 @@ proptest! {
     /// Equal weights: the loss in the network's own target space, `[eq:loss-weights]`, for every schedule.
     #[test]
     fn weights_turn_the_loss_into_that_on_the_target(t in time(), x0 in number(), x_hat in number(), eps in number()) {
-        for kind in [ScheduleKind::VpLinear, ScheduleKind::Cosine, ScheduleKind::Ddpm] {
+        for kind in [ScheduleKind::VP_LINEAR, ScheduleKind::COSINE, ScheduleKind::DDPM] {
             let schedule = kind.schedule();
             let (alpha, sigma) = (schedule.alpha(t), schedule.sigma(t));
             let x_t = alpha * x0 + sigma * eps;
@@ -227,19 +224,19 @@ proptest! {
             let v_of = |x: f64, e: f64| alpha * e - sigma * x;
             let squared = (x_hat - x0).powi(2);
             let terms = ((x_t.abs() + alpha * (x_hat.abs() + x0.abs())) / sigma).powi(2) + x0 * x0 + x_hat * x_hat + eps * eps;
-            let w = |kind| weight(kind, schedule.as_ref(), t).expect("inside the domain");
-            assert_near(w(Weight::Snr) * squared, (eps_hat - eps).powi(2), terms, 256.0);
-            assert_near(w(Weight::OnePlusSnr) * squared, (v_of(x_hat, eps_hat) - v_of(x0, eps)).powi(2), terms, 256.0);
+            let w = |kind| weight(kind, schedule.as_ref(), t, 0.5).expect("inside the domain");
+            assert_near(w(Weight::SNR) * squared, (eps_hat - eps).powi(2), terms, 256.0);
+            assert_near(w(Weight::ONE_PLUS_SNR) * squared, (v_of(x_hat, eps_hat) - v_of(x0, eps)).powi(2), terms, 256.0);
         }
     }
 
     /// The discrete weight is the integral of the continuous one: Simpson's rule on a short step.
     #[test]
     fn discrete_elbo_weight_integrates_the_continuous_one(t in (64i32..=192).prop_map(|k| f64::from(k) / 256.0)) {
-        for kind in [ScheduleKind::VpLinear, ScheduleKind::Cosine, ScheduleKind::Edm, ScheduleKind::RectifiedFlow] {
+        for kind in [ScheduleKind::VP_LINEAR, ScheduleKind::COSINE, ScheduleKind::EDM, ScheduleKind::RECTIFIED_FLOW] {
             let schedule = kind.schedule();
             let h = 1.0 / 1024.0;
-            let w = |t| weight(Weight::Elbo, schedule.as_ref(), t).expect("inside the domain");
+            let w = |t| weight(Weight::ELBO, schedule.as_ref(), t, 0.5).expect("inside the domain");
             let simpson = (w(t - h) + 4.0 * w(t) + w(t + h)) * h / 3.0;
             let exact = discrete_elbo_weight(schedule.as_ref(), t - h, t + h).expect("ordered");
             // h⁵ f⁗/90 with a fourth derivative of at most (20 + 8/t)⁴ f.

@@ -55,7 +55,7 @@ fn transitions_and_posteriors_are_the_golden_ones() -> Result<(), ForwardError> 
         let schedule = kind.schedule();
         let step = transition(schedule.as_ref(), s, t)?;
         let back = posterior(schedule.as_ref(), s, t)?;
-        let units = if kind == ScheduleKind::Ddpm {
+        let units = if kind == ScheduleKind::DDPM {
             2000.0
         } else {
             64.0
@@ -82,7 +82,7 @@ fn ddpm_posterior_has_its_published_variance() -> Result<(), ForwardError> {
 /// Limits s → t and s → 0, at both ends of every schedule: no NaN.
 #[test]
 fn limits_are_finite() -> Result<(), ForwardError> {
-    for kind in ScheduleKind::ALL {
+    for kind in ScheduleKind::all() {
         let schedule = kind.schedule();
         for t in [0.0, 0.25, 1.0] {
             let still = transition(schedule.as_ref(), t, t)?;
@@ -100,7 +100,7 @@ fn limits_are_finite() -> Result<(), ForwardError> {
         }
         for t in [1e-6, 0.25, 1.0] {
             // DDPM has no noise-free step: there, 1e-6 is step 0 itself.
-            if kind == ScheduleKind::Ddpm {
+            if kind == ScheduleKind::DDPM {
                 continue;
             }
             let step = transition(schedule.as_ref(), 0.0, t)?;
@@ -149,7 +149,7 @@ proptest! {
         let mut times = [times.0, times.1, times.2];
         times.sort_by(f64::total_cmp);
         let [r, s, t] = times;
-        for kind in ScheduleKind::ALL {
+        for kind in ScheduleKind::all() {
             let schedule = kind.schedule();
             let step = |a, b| transition(schedule.as_ref(), a, b).expect("ordered times");
             let (rs, st, rt) = (step(r, s), step(s, t), step(r, t));
@@ -164,7 +164,7 @@ proptest! {
     /// Bayes: q(x_s|x_0) q(x_t|x_s) = q(x_t|x_0) q(x_s|x_t,x_0) as densities, at every x_0, x_s, x_t.
     #[test]
     fn posterior_is_consistent_with_bayes((s, t) in ordered_times(true), x0 in number(), x_s in number(), x_t in number()) {
-        for kind in ScheduleKind::ALL {
+        for kind in ScheduleKind::all() {
             let schedule = kind.schedule();
             let step = transition(schedule.as_ref(), s, t).expect("ordered times");
             let back = posterior(schedule.as_ref(), s, t).expect("ordered times");

@@ -6,7 +6,7 @@ use sadm_reference::structure::Diagonal;
 /// (schedule, t, α, σ, λ, dλ/dt).
 pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
     (
-        ScheduleKind::VpLinear,
+        ScheduleKind::VP_LINEAR,
         0.0625,
         [
             0.9776939487601706,
@@ -16,7 +16,7 @@ pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
         ],
     ),
     (
-        ScheduleKind::VpLinear,
+        ScheduleKind::VP_LINEAR,
         0.3125,
         [
             0.6056428374857451,
@@ -26,7 +26,7 @@ pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
         ],
     ),
     (
-        ScheduleKind::VpLinear,
+        ScheduleKind::VP_LINEAR,
         0.84375,
         [
             0.027765529854298043,
@@ -36,7 +36,7 @@ pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
         ],
     ),
     (
-        ScheduleKind::Cosine,
+        ScheduleKind::COSINE,
         0.0625,
         [
             0.9951847266721969,
@@ -46,7 +46,7 @@ pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
         ],
     ),
     (
-        ScheduleKind::Cosine,
+        ScheduleKind::COSINE,
         0.3125,
         [
             0.881921264348355,
@@ -56,7 +56,7 @@ pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
         ],
     ),
     (
-        ScheduleKind::Cosine,
+        ScheduleKind::COSINE,
         0.84375,
         [
             0.2429801799032639,
@@ -66,7 +66,7 @@ pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
         ],
     ),
     (
-        ScheduleKind::Ddpm,
+        ScheduleKind::DDPM,
         0.0625,
         [
             0.9776417510276441,
@@ -76,7 +76,7 @@ pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
         ],
     ),
     (
-        ScheduleKind::Ddpm,
+        ScheduleKind::DDPM,
         0.3125,
         [
             0.6046915289742134,
@@ -86,7 +86,7 @@ pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
         ],
     ),
     (
-        ScheduleKind::Ddpm,
+        ScheduleKind::DDPM,
         0.84375,
         [
             0.02716598253835487,
@@ -96,32 +96,32 @@ pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
         ],
     ),
     (
-        ScheduleKind::Edm,
+        ScheduleKind::EDM,
         0.0625,
         [1.0, 0.0625, 5.545177444479562, -32.0],
     ),
     (
-        ScheduleKind::Edm,
+        ScheduleKind::EDM,
         0.3125,
         [1.0, 0.3125, 2.3263016196113617, -6.4],
     ),
     (
-        ScheduleKind::Edm,
+        ScheduleKind::EDM,
         0.84375,
         [1.0, 0.84375, 0.33979807359079495, -2.3703703703703702],
     ),
     (
-        ScheduleKind::RectifiedFlow,
+        ScheduleKind::RECTIFIED_FLOW,
         0.0625,
         [0.9375, 0.0625, 5.41610040220442, -34.13333333333333],
     ),
     (
-        ScheduleKind::RectifiedFlow,
+        ScheduleKind::RECTIFIED_FLOW,
         0.3125,
         [0.6875, 0.3125, 1.5769147207285403, -9.309090909090909],
     ),
     (
-        ScheduleKind::RectifiedFlow,
+        ScheduleKind::RECTIFIED_FLOW,
         0.84375,
         [0.15625, 0.84375, -3.3727979071404572, -15.170370370370371],
     ),
@@ -129,7 +129,7 @@ pub const LEVELS: &[(ScheduleKind, f64, [f64; 4])] = &[
 /// (schedule, s, t, α_ts, σ²_ts, coefficient of x_t, of x_0, variance, discrete ELBO weight).
 pub const TRANSITIONS: &[(ScheduleKind, f64, f64, [f64; 6])] = &[
     (
-        ScheduleKind::VpLinear,
+        ScheduleKind::VP_LINEAR,
         0.0625,
         0.3125,
         [
@@ -142,7 +142,7 @@ pub const TRANSITIONS: &[(ScheduleKind, f64, f64, [f64; 6])] = &[
         ],
     ),
     (
-        ScheduleKind::VpLinear,
+        ScheduleKind::VP_LINEAR,
         0.3125,
         0.84375,
         [
@@ -155,7 +155,7 @@ pub const TRANSITIONS: &[(ScheduleKind, f64, f64, [f64; 6])] = &[
         ],
     ),
     (
-        ScheduleKind::Cosine,
+        ScheduleKind::COSINE,
         0.0625,
         0.3125,
         [
@@ -168,7 +168,7 @@ pub const TRANSITIONS: &[(ScheduleKind, f64, f64, [f64; 6])] = &[
         ],
     ),
     (
-        ScheduleKind::Cosine,
+        ScheduleKind::COSINE,
         0.3125,
         0.84375,
         [
@@ -181,7 +181,7 @@ pub const TRANSITIONS: &[(ScheduleKind, f64, f64, [f64; 6])] = &[
         ],
     ),
     (
-        ScheduleKind::Ddpm,
+        ScheduleKind::DDPM,
         0.0625,
         0.3125,
         [
@@ -194,7 +194,7 @@ pub const TRANSITIONS: &[(ScheduleKind, f64, f64, [f64; 6])] = &[
         ],
     ),
     (
-        ScheduleKind::Ddpm,
+        ScheduleKind::DDPM,
         0.3125,
         0.84375,
         [
@@ -207,13 +207,13 @@ pub const TRANSITIONS: &[(ScheduleKind, f64, f64, [f64; 6])] = &[
         ],
     ),
     (
-        ScheduleKind::Edm,
+        ScheduleKind::EDM,
         0.0625,
         0.3125,
         [1.0, 0.09375, 0.04, 0.96, 0.00375, 122.88],
     ),
     (
-        ScheduleKind::Edm,
+        ScheduleKind::EDM,
         0.3125,
         0.84375,
         [
@@ -226,7 +226,7 @@ pub const TRANSITIONS: &[(ScheduleKind, f64, f64, [f64; 6])] = &[
         ],
     ),
     (
-        ScheduleKind::RectifiedFlow,
+        ScheduleKind::RECTIFIED_FLOW,
         0.0625,
         0.3125,
         [
@@ -239,7 +239,7 @@ pub const TRANSITIONS: &[(ScheduleKind, f64, f64, [f64; 6])] = &[
         ],
     ),
     (
-        ScheduleKind::RectifiedFlow,
+        ScheduleKind::RECTIFIED_FLOW,
         0.3125,
         0.84375,
         [
@@ -259,8 +259,8 @@ pub const ETA: [f64; 3] = [0.5, 2.0, 1.25];
 pub type Structure = (Relation, Distance, Diagonal, f64, [f64; 6], [f64; 6]);
 pub const STRUCTURES: &[Structure] = &[
     (
-        Relation::Cosine,
-        Distance::Squared,
+        Relation::COSINE,
+        Distance::SQUARED,
         Diagonal::Include,
         0.060592090870817836,
         [
@@ -281,8 +281,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Cosine,
-        Distance::Squared,
+        Relation::COSINE,
+        Distance::SQUARED,
         Diagonal::Exclude,
         0.09088813630622676,
         [
@@ -303,8 +303,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Cosine,
-        Distance::Absolute,
+        Relation::COSINE,
+        Distance::ABSOLUTE,
         Diagonal::Include,
         0.13270314421329765,
         [
@@ -325,8 +325,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Cosine,
-        Distance::Absolute,
+        Relation::COSINE,
+        Distance::ABSOLUTE,
         Diagonal::Exclude,
         0.19905471631994648,
         [
@@ -347,8 +347,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Cosine,
-        Distance::Huber { delta: 0.375 },
+        Relation::COSINE,
+        Distance::HUBER.with(0.375),
         Diagonal::Include,
         0.027986305944090687,
         [
@@ -369,8 +369,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Cosine,
-        Distance::Huber { delta: 0.375 },
+        Relation::COSINE,
+        Distance::HUBER.with(0.375),
         Diagonal::Exclude,
         0.04197945891613603,
         [
@@ -391,8 +391,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::InnerProduct,
-        Distance::Squared,
+        Relation::INNER_PRODUCT,
+        Distance::SQUARED,
         Diagonal::Include,
         1.5875786110990444,
         [
@@ -413,8 +413,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::InnerProduct,
-        Distance::Squared,
+        Relation::INNER_PRODUCT,
+        Distance::SQUARED,
         Diagonal::Exclude,
         0.8695881314923165,
         [
@@ -435,8 +435,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::InnerProduct,
-        Distance::Absolute,
+        Relation::INNER_PRODUCT,
+        Distance::ABSOLUTE,
         Diagonal::Include,
         1.0258587913959047,
         [
@@ -457,8 +457,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::InnerProduct,
-        Distance::Absolute,
+        Relation::INNER_PRODUCT,
+        Distance::ABSOLUTE,
         Diagonal::Exclude,
         0.7080590204271904,
         [
@@ -479,8 +479,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::InnerProduct,
-        Distance::Huber { delta: 0.375 },
+        Relation::INNER_PRODUCT,
+        Distance::HUBER.with(0.375),
         Diagonal::Include,
         0.3183093794490973,
         [
@@ -501,8 +501,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::InnerProduct,
-        Distance::Huber { delta: 0.375 },
+        Relation::INNER_PRODUCT,
+        Distance::HUBER.with(0.375),
         Diagonal::Exclude,
         0.20734281266322932,
         [
@@ -523,8 +523,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::SquaredEuclidean,
-        Distance::Squared,
+        Relation::SQUARED_EUCLIDEAN,
+        Distance::SQUARED,
         Diagonal::Include,
         2.342805536554153,
         [
@@ -545,8 +545,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::SquaredEuclidean,
-        Distance::Squared,
+        Relation::SQUARED_EUCLIDEAN,
+        Distance::SQUARED,
         Diagonal::Exclude,
         3.514208304831229,
         [
@@ -567,8 +567,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::SquaredEuclidean,
-        Distance::Absolute,
+        Relation::SQUARED_EUCLIDEAN,
+        Distance::ABSOLUTE,
         Diagonal::Include,
         1.1806192202495833,
         [
@@ -589,8 +589,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::SquaredEuclidean,
-        Distance::Absolute,
+        Relation::SQUARED_EUCLIDEAN,
+        Distance::ABSOLUTE,
         Diagonal::Exclude,
         1.770928830374375,
         [
@@ -611,8 +611,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::SquaredEuclidean,
-        Distance::Huber { delta: 0.375 },
+        Relation::SQUARED_EUCLIDEAN,
+        Distance::HUBER.with(0.375),
         Diagonal::Include,
         0.3900763929996067,
         [
@@ -633,8 +633,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::SquaredEuclidean,
-        Distance::Huber { delta: 0.375 },
+        Relation::SQUARED_EUCLIDEAN,
+        Distance::HUBER.with(0.375),
         Diagonal::Exclude,
         0.5851145894994101,
         [
@@ -655,8 +655,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Euclidean,
-        Distance::Squared,
+        Relation::EUCLIDEAN,
+        Distance::SQUARED,
         Diagonal::Include,
         0.0898716407392197,
         [
@@ -677,8 +677,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Euclidean,
-        Distance::Squared,
+        Relation::EUCLIDEAN,
+        Distance::SQUARED,
         Diagonal::Exclude,
         0.13480746110882957,
         [
@@ -699,8 +699,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Euclidean,
-        Distance::Absolute,
+        Relation::EUCLIDEAN,
+        Distance::ABSOLUTE,
         Diagonal::Include,
         0.23207803894899712,
         [
@@ -721,8 +721,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Euclidean,
-        Distance::Absolute,
+        Relation::EUCLIDEAN,
+        Distance::ABSOLUTE,
         Diagonal::Exclude,
         0.34811705842349566,
         [
@@ -743,8 +743,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Euclidean,
-        Distance::Huber { delta: 0.375 },
+        Relation::EUCLIDEAN,
+        Distance::HUBER.with(0.375),
         Diagonal::Include,
         0.04448419389345217,
         [
@@ -765,8 +765,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Euclidean,
-        Distance::Huber { delta: 0.375 },
+        Relation::EUCLIDEAN,
+        Distance::HUBER.with(0.375),
         Diagonal::Exclude,
         0.06672629084017825,
         [
@@ -787,8 +787,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Rbf { bandwidth: 1.5 },
-        Distance::Squared,
+        Relation::RBF.with(1.5),
+        Distance::SQUARED,
         Diagonal::Include,
         0.006406164668409124,
         [
@@ -809,8 +809,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Rbf { bandwidth: 1.5 },
-        Distance::Squared,
+        Relation::RBF.with(1.5),
+        Distance::SQUARED,
         Diagonal::Exclude,
         0.009609247002613687,
         [
@@ -831,8 +831,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Rbf { bandwidth: 1.5 },
-        Distance::Absolute,
+        Relation::RBF.with(1.5),
+        Distance::ABSOLUTE,
         Diagonal::Include,
         0.06227661332663945,
         [
@@ -853,8 +853,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Rbf { bandwidth: 1.5 },
-        Distance::Absolute,
+        Relation::RBF.with(1.5),
+        Distance::ABSOLUTE,
         Diagonal::Exclude,
         0.09341491998995917,
         [
@@ -875,8 +875,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Rbf { bandwidth: 1.5 },
-        Distance::Huber { delta: 0.375 },
+        Relation::RBF.with(1.5),
+        Distance::HUBER.with(0.375),
         Diagonal::Include,
         0.003203082334204562,
         [
@@ -897,8 +897,8 @@ pub const STRUCTURES: &[Structure] = &[
         ],
     ),
     (
-        Relation::Rbf { bandwidth: 1.5 },
-        Distance::Huber { delta: 0.375 },
+        Relation::RBF.with(1.5),
+        Distance::HUBER.with(0.375),
         Diagonal::Exclude,
         0.004804623501306843,
         [

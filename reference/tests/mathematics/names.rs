@@ -2,12 +2,17 @@ use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
 use sadm_reference::UnknownName;
-use sadm_reference::denoise::Weight;
-use sadm_reference::distance::Distance;
+use sadm_reference::choice::{Choice, Slot};
+use sadm_reference::denoise::{Weight, weight};
+use sadm_reference::distance::{self, Distance};
 use sadm_reference::parametrisation::{NoiseCondition, Parametrisation};
-use sadm_reference::relation::Relation;
-use sadm_reference::schedule::ScheduleKind;
-use sadm_reference::structure::{Diagonal, EtaKind};
+use sadm_reference::relation::{self, Relation};
+use sadm_reference::schedule::{self, ScheduleKind};
+use sadm_reference::structure::{Diagonal, Eta, eta};
+
+fn all<T: ?Sized + Slot>() -> Vec<Choice<T>> {
+    Choice::all().collect()
+}
 
 /// Every value prints as its name and is found by it.
 fn names_are<T>(all: &[T], want: &[&str])
@@ -24,26 +29,27 @@ where
 #[test]
 fn every_choice_has_its_name() {
     names_are(
-        &ScheduleKind::ALL,
+        &all::<schedule::Kind>(),
         &["vp-linear", "cosine", "ddpm", "edm", "rectified-flow"],
     );
     names_are(
-        &Relation::ALL,
+        &all::<dyn relation::Kind>(),
         &[
             "cosine",
             "inner-product",
             "squared-euclidean",
             "euclidean",
             "rbf",
+            "laplacian",
         ],
     );
-    names_are(&Distance::ALL, &["squared", "absolute", "huber"]);
+    names_are(&all::<distance::Kind>(), &["squared", "absolute", "huber"]);
     names_are(&Diagonal::ALL, &["include", "exclude"]);
-    names_are(&EtaKind::ALL, &["inverse-time", "constant", "snr"]);
+    names_are(&all::<eta::Kind>(), &["inverse-time", "constant", "snr"]);
     names_are(&Parametrisation::ALL, &["x0", "eps", "v", "edm"]);
     names_are(&NoiseCondition::ALL, &["log-sigma", "vp-time", "ddpm-step"]);
     names_are(
-        &Weight::ALL,
+        &all::<weight::Kind>(),
         &[
             "constant",
             "elbo",
@@ -67,7 +73,7 @@ fn an_unknown_name_is_refused_with_the_known_ones() {
         "".parse::<ScheduleKind>().expect_err("empty").to_string(),
         "".parse::<Relation>().expect_err("empty").to_string(),
         "".parse::<Diagonal>().expect_err("empty").to_string(),
-        "".parse::<EtaKind>().expect_err("empty").to_string(),
+        "".parse::<Eta>().expect_err("empty").to_string(),
         "".parse::<Parametrisation>()
             .expect_err("empty")
             .to_string(),

@@ -15,7 +15,7 @@ const FORMS: [Form; 2] = [Form::Batch, Form::Feature];
 fn options(relation: Relation, diagonal: Diagonal) -> StructureOptions {
     StructureOptions {
         relation,
-        distance: Distance::Squared,
+        distance: Distance::SQUARED,
         diagonal,
     }
 }
@@ -25,9 +25,8 @@ fn both_forms_give_the_golden_losses_and_gradients() -> Result<(), StructureErro
     let (real, generated) = (golden_batch(REAL), golden_batch(GENERATED));
     let mut seen = 0;
     for &(relation, distance, diagonal, loss, grad_real, grad_generated) in STRUCTURES {
-        let bilinear = matches!(relation, Relation::Cosine | Relation::InnerProduct);
         for form in FORMS {
-            if !bilinear || distance != Distance::Squared {
+            if relation.rows().is_none() || distance != Distance::SQUARED {
                 continue;
             }
             let got = polarised_loss(&real, &generated, &ETA, &options(relation, diagonal), form)?;
@@ -54,14 +53,10 @@ fn what_has_no_polarised_form_is_refused() {
     let judge = |real: &Array2<f64>, generated: &Array2<f64>, opts: &StructureOptions, form| {
         polarised_loss(real, generated, &[1.0], opts, form)
     };
-    for relation in [
-        Relation::SquaredEuclidean,
-        Relation::Euclidean,
-        Relation::Rbf { bandwidth: 1.0 },
-    ] {
+    for relation in Relation::all().filter(|relation| relation.rows().is_none()) {
         let refused = StructureError::NotPolarised {
             relation,
-            distance: Distance::Squared,
+            distance: Distance::SQUARED,
         };
         assert_eq!(
             judge(
@@ -74,14 +69,14 @@ fn what_has_no_polarised_form_is_refused() {
         );
     }
     let absolute = StructureOptions {
-        distance: Distance::Absolute,
+        distance: Distance::ABSOLUTE,
         ..StructureOptions::default()
     };
     assert!(matches!(
         judge(&psi, &psi, &absolute, Form::Batch),
         Err(StructureError::NotPolarised { .. })
     ));
-    let include = options(Relation::InnerProduct, Diagonal::Include);
+    let include = options(Relation::INNER_PRODUCT, Diagonal::Include);
     let wide = array![[1.0, 2.0, 0.0], [3.0, 4.0, 0.0]];
     let refused = StructureError::Dimension {
         real: 2,
@@ -117,7 +112,7 @@ fn polarised_keeps_seven_digits_where_naive_keeps_two() {
         real[[i, k]] + (wave(i, k, 0.414_213_562_37) * 1e-6) as f32
     });
     let (wide, wide_hat) = (real.mapv(f64::from), generated.mapv(f64::from));
-    let opts = options(Relation::InnerProduct, Diagonal::Include);
+    let opts = options(Relation::INNER_PRODUCT, Diagonal::Include);
     let exact = polarised_loss(&wide, &wide_hat, &[1.0], &opts, Form::Batch).expect("finite");
     let relative = |loss: f32| (f64::from(loss) / (b * b) as f64 / exact.loss - 1.0).abs();
 
@@ -156,7 +151,7 @@ proptest! {
         shared in any::<bool>(),
     ) {
         let eta = if shared { &eta[..1] } else { &eta[..] };
-        for relation in [Relation::Cosine, Relation::InnerProduct] {
+        for relation in [Relation::COSINE, Relation::INNER_PRODUCT] {
             for (diagonal, form) in [(Diagonal::Include, Form::Batch), (Diagonal::Include, Form::Feature), (Diagonal::Exclude, Form::Batch)] {
                 let opts = options(relation, diagonal);
                 let Ok(naive) = structural_loss(&real, &generated, eta, &opts) else {
@@ -179,7 +174,7 @@ proptest! {
         (real, v) in (2..=5usize, 1..=4usize).prop_flat_map(|(b, d)| (matrix(b, d), matrix(b, d))),
     ) {
         let v = v.mapv(|x| (x * 64.0).round() / 64.0);
-        let opts = options(Relation::InnerProduct, Diagonal::Include);
+        let opts = options(Relation::INNER_PRODUCT, Diagonal::Include);
         // ΨVᵀ + VΨᵀ: the derivative of the Gram matrix.
         let product = real.dot(&v.t());
         let second = (&product + &product.t()).mapv(|e| e * e).sum() / (real.nrows() as f64).powi(2);
@@ -218,7 +213,7 @@ fn cosine_loses_nothing_to_the_rounding_of_unit_rows() -> Result<(), StructureEr
         ),
     ] {
         for form in FORMS {
-            let opts = options(Relation::Cosine, diagonal);
+            let opts = options(Relation::COSINE, diagonal);
             let got = polarised_loss(&real, &generated, &[1.0], &opts, form)?;
             assert_close(got.loss, loss, 64.0);
             assert_close(got.grad_real[[0, 0]], grad_real, 256.0);
@@ -235,7 +230,7 @@ fn cosine_sees_the_directions_of_rows_too_long_to_be_subtracted() -> Result<(), 
         array![[1.2, 0.5], [1.0, 1.0]],
         array![[-1.2, 0.25], [0.5, -1.0]],
     );
-    let opts = options(Relation::Cosine, Diagonal::Exclude);
+    let opts = options(Relation::COSINE, Diagonal::Exclude);
     let loss = |scale: f64| {
         polarised_loss(
             &(&real * scale),
@@ -255,7 +250,7 @@ fn cosine_sees_the_directions_of_rows_too_long_to_be_subtracted() -> Result<(), 
 #[test]
 fn cosine_does_not_see_lengths() -> Result<(), StructureError> {
     let (real, generated) = (golden_batch(REAL), golden_batch(GENERATED));
-    let opts = options(Relation::Cosine, Diagonal::Include);
+    let opts = options(Relation::COSINE, Diagonal::Include);
     let loss = |real: &Array2<f64>, generated: &Array2<f64>| {
         polarised_loss(real, generated, &[1.0], &opts, Form::Batch).map(|got| got.loss)
     };

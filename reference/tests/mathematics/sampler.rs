@@ -322,7 +322,7 @@ proptest! {
     /// DDIM is Euler in z-space, whatever the schedule.
     #[test]
     fn ddim_is_euler_after_rescaling((x_t, x0) in (tensor([2, 1, 2]), tensor([2, 1, 2])), (s, t) in ordered_times(false)) {
-        for kind in ScheduleKind::ALL {
+        for kind in ScheduleKind::all() {
             let schedule = kind.schedule();
             let level = |t| (schedule.alpha(t), schedule.sigma(t) / schedule.alpha(t));
             let ((alpha_s, sigma_s), (alpha_t, sigma_t)) = (level(s), level(t));

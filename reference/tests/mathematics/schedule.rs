@@ -7,10 +7,10 @@ use crate::golden::{LEVELS, TRANSITIONS};
 use crate::support::{assert_close, assert_near, house, ordered_times, time};
 
 const CONTINUOUS: [ScheduleKind; 4] = [
-    ScheduleKind::VpLinear,
-    ScheduleKind::Cosine,
-    ScheduleKind::Edm,
-    ScheduleKind::RectifiedFlow,
+    ScheduleKind::VP_LINEAR,
+    ScheduleKind::COSINE,
+    ScheduleKind::EDM,
+    ScheduleKind::RECTIFIED_FLOW,
 ];
 
 const INF: f64 = f64::INFINITY;
@@ -20,7 +20,7 @@ fn levels_are_the_golden_ones() {
     for &(kind, t, [alpha, sigma, lambda, lambda_grad]) in LEVELS {
         let schedule = kind.schedule();
         // ln ᾱ of DDPM sums up to 844 logarithms.
-        let units = if kind == ScheduleKind::Ddpm {
+        let units = if kind == ScheduleKind::DDPM {
             1000.0
         } else {
             32.0
@@ -29,7 +29,7 @@ fn levels_are_the_golden_ones() {
         assert_close(schedule.sigma(t), sigma, units);
         assert_near(schedule.lambda(t), lambda, 1.0 + lambda.abs(), units);
         // A difference of two λ, times 999/2.
-        let scale = if kind == ScheduleKind::Ddpm {
+        let scale = if kind == ScheduleKind::DDPM {
             999.0
         } else {
             lambda_grad
@@ -163,14 +163,14 @@ fn cosine_transitions_do_not_cancel_near_the_end() {
 
 #[test]
 fn domains_are_enforced() {
-    for kind in ScheduleKind::ALL {
+    for kind in ScheduleKind::all() {
         let schedule = kind.schedule();
-        let high = if kind == ScheduleKind::Edm { INF } else { 1.0 };
+        let high = if kind == ScheduleKind::EDM { INF } else { 1.0 };
         assert_eq!(schedule.domain(), (0.0, high), "{kind}");
         for t in [0.0, 0.5, 1.0] {
             assert_eq!(schedule.check(t), Ok(()));
         }
-        assert_eq!(schedule.check(2.0).is_ok(), kind == ScheduleKind::Edm);
+        assert_eq!(schedule.check(2.0).is_ok(), kind == ScheduleKind::EDM);
         for t in [-1e-300, INF, -INF, f64::NAN] {
             assert!(schedule.check(t).is_err(), "{kind} accepts t = {t}");
             assert!(
@@ -238,7 +238,7 @@ proptest! {
 
     #[test]
     fn lambda_is_the_log_snr_and_decreases((s, t) in ordered_times(true)) {
-        for kind in ScheduleKind::ALL {
+        for kind in ScheduleKind::all() {
             let schedule = kind.schedule();
             let (alpha, sigma) = (schedule.alpha(t), schedule.sigma(t));
             assert_near(schedule.lambda(t), (alpha * alpha / (sigma * sigma)).ln(), 1.0 + schedule.lambda(t).abs(), 256.0);
@@ -264,7 +264,7 @@ proptest! {
 
     #[test]
     fn variance_preserving_schedules_preserve_variance(t in 0.0f64..=1.0) {
-        for kind in [ScheduleKind::VpLinear, ScheduleKind::Cosine, ScheduleKind::Ddpm] {
+        for kind in [ScheduleKind::VP_LINEAR, ScheduleKind::COSINE, ScheduleKind::DDPM] {
             let schedule = kind.schedule();
             assert_close(schedule.alpha(t).powi(2) + schedule.sigma(t).powi(2), 1.0, 16.0);
         }
@@ -293,7 +293,7 @@ proptest! {
     /// `[eq:transition-variance]` as printed; and VP stays within [0, σ_t²].
     #[test]
     fn transition_variance_is_expm1_of_lambda((s, t) in ordered_times(false)) {
-        for kind in ScheduleKind::ALL {
+        for kind in ScheduleKind::all() {
             let schedule = kind.schedule();
             let got = schedule.sigma2_transition(s, t);
             let (lambda_s, lambda_t) = (schedule.lambda(s), schedule.lambda(t));
@@ -307,7 +307,7 @@ proptest! {
 
     #[test]
     fn no_time_no_noise(t in 0.0f64..=1.0) {
-        for kind in ScheduleKind::ALL {
+        for kind in ScheduleKind::all() {
             let got = kind.schedule().sigma2_transition(t, t);
             prop_assert!(got == 0.0 && got.is_sign_positive(), "{kind}: {got}");
         }

@@ -8,6 +8,7 @@ use super::edm::SIGMA_DATA;
 use super::options::{Kind, OptionSpec, Options};
 use super::quantity::{Outputs, Quantity, port};
 use super::schedule::{SCHEDULE, column, columns, schedule};
+use super::structure::chosen;
 use crate::tensors::Tensors;
 
 /// The denoising loss with its gradient and its weights.
@@ -27,13 +28,10 @@ pub const DENOISING_LOSS: Quantity = Quantity {
     optional: &[],
     options: &[
         SCHEDULE,
-        OptionSpec::new(
-            "weight",
-            Kind::Choice(&["constant", "elbo", "snr", "one-plus-snr", "min-snr", "edm"]),
-            "constant",
-        ),
-        OptionSpec::new("gamma", Kind::Positive, "5").only_with("weight", "min-snr"),
-        SIGMA_DATA.only_with("weight", "edm"),
+        OptionSpec::new("weight", Kind::Choice(Weight::names), "constant"),
+        OptionSpec::new("gamma", Kind::Positive, "5")
+            .only_with("weight", || Weight::names_with("gamma")),
+        SIGMA_DATA.only_with("weight", || vec!["edm"]),
     ],
     outputs: &[
         port("loss", &["1"]),
@@ -46,9 +44,17 @@ pub const DENOISING_LOSS: Quantity = Quantity {
 
 fn loss(inputs: &Tensors, options: &Options) -> Result<Outputs> {
     let schedule = schedule(options)?;
-    let kind = kind(options)?;
+    let kind: Weight = chosen(options, "weight")?;
+    let data = if kind == Weight::EDM {
+        options.number(SIGMA_DATA.name)
+    } else {
+        1.0
+    };
     let t = column(&inputs["t"])?;
-    let weights = columns(t.len(), |i| Ok([weight(kind, schedule.as_ref(), t[i])?]))?.remove(0);
+    let weights = columns(t.len(), |i| {
+        Ok([weight(kind, schedule.as_ref(), t[i], data)?])
+    })?
+    .remove(0);
     let answer = denoising_loss(
         &inputs["prediction"],
         &inputs["x0"],
@@ -59,17 +65,4 @@ fn loss(inputs: &Tensors, options: &Options) -> Result<Outputs> {
         answer.grad_prediction,
         weights,
     ])
-}
-
-/// The reference's weight that the options name.
-fn kind(options: &Options) -> Result<Weight> {
-    Ok(match options.word("weight") {
-        "min-snr" => Weight::MinSnr {
-            gamma: options.number("gamma"),
-        },
-        "edm" => Weight::Edm {
-            sigma_data: options.number(SIGMA_DATA.name),
-        },
-        name => name.parse()?,
-    })
 }

@@ -205,7 +205,7 @@ fn check_atoms(kind: Relation, atoms: &Array2<f64>) -> Result<()> {
 
 /// Under cosine, refuses rows whose squared length leaves the range of f64; `what` says which, {row} for its number.
 fn check_lengths(kind: Relation, what: &str, rows: &Array2<f64>) -> Result<()> {
-    if kind != Relation::Cosine {
+    if kind != Relation::COSINE {
         return Ok(());
     }
     for (row, x) in rows.rows().into_iter().enumerate() {

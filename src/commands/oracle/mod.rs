@@ -246,7 +246,7 @@ fn entry(quantity: &Quantity) -> String {
     lines.extend(quantity.options.iter().map(|option| {
         let condition = option
             .only_with
-            .map(|(key, word)| format!("; only with {key}={word}"))
+            .map(|(key, words)| format!("; only with {key}={}", words().join("|")))
             .unwrap_or_default();
         format!(
             "  set  {}={}   (default {}{condition})",

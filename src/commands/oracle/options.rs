@@ -11,7 +11,7 @@ use crate::names::{nearest, quoted, unknown};
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     /// One of these words.
-    Choice(&'static [&'static str]),
+    Choice(fn() -> Vec<&'static str>),
     /// A finite number > 0.
     Positive,
     /// A finite number ≥ 0.
@@ -29,8 +29,8 @@ pub struct OptionSpec {
     pub kind: Kind,
     /// What is taken where the option is not given, as it would be typed.
     pub default: &'static str,
-    /// The key and the word without which the option has no effect.
-    pub only_with: Option<(&'static str, &'static str)>,
+    /// The key and the words without one of which the option has no effect.
+    pub only_with: Option<(&'static str, fn() -> Vec<&'static str>)>,
 }
 
 impl OptionSpec {
@@ -44,10 +44,10 @@ impl OptionSpec {
         }
     }
 
-    /// The same option where it has an effect only with `key=word`.
-    pub const fn only_with(self, key: &'static str, word: &'static str) -> Self {
+    /// The same option where it has an effect only with `key=` one of the words.
+    pub const fn only_with(self, key: &'static str, words: fn() -> Vec<&'static str>) -> Self {
         Self {
-            only_with: Some((key, word)),
+            only_with: Some((key, words)),
             ..self
         }
     }
@@ -94,13 +94,16 @@ impl Options {
             values.entry(spec.name).or_insert(default);
         }
         for spec in specs {
-            if let Some((key, word)) = spec.only_with
-                && values.get(key) != Some(&Value::Word(word))
+            if let Some((key, words)) = spec.only_with
+                && !words()
+                    .iter()
+                    .any(|word| values.get(key) == Some(&Value::Word(word)))
             {
                 if given.contains(&spec.name) {
                     bail!(
-                        "option `{0}` has an effect only with {key}={word}; set that too, or leave `{0}` out",
-                        spec.name
+                        "option `{0}` has an effect only with {key}={1}; set that too, or leave `{0}` out",
+                        spec.name,
+                        words().join("|")
                     );
                 }
                 values.remove(spec.name);
@@ -149,7 +152,7 @@ impl OptionSpec {
     /// The checked value of `text`.
     fn parse(&self, text: &str) -> Result<Value> {
         let value = match self.kind {
-            Kind::Choice(words) => return self.parse_word(words, text),
+            Kind::Choice(words) => return self.parse_word(&words(), text),
             Kind::Count(most) => match text.parse::<usize>() {
                 Ok(count) if (1..=most).contains(&count) => Some(Value::Count(count)),
                 _ => None,
@@ -186,7 +189,7 @@ impl Kind {
     /// The domain in words, for messages and for the table.
     pub fn domain(self) -> String {
         match self {
-            Self::Choice(words) => words.join("|"),
+            Self::Choice(words) => words().join("|"),
             Self::Positive => "a finite number > 0".to_owned(),
             Self::NonNegative => "a finite number ≥ 0".to_owned(),
             Self::Count(most) => format!("a whole number from 1 to {most}"),

@@ -7,11 +7,8 @@ use sadm_reference::schedule::{Schedule, ScheduleKind};
 use super::options::{Kind, OptionSpec, Options};
 
 /// The schedules of the reference.
-pub const SCHEDULE: OptionSpec = OptionSpec::new(
-    "schedule",
-    Kind::Choice(&["vp-linear", "cosine", "ddpm", "edm", "rectified-flow"]),
-    "vp-linear",
-);
+pub const SCHEDULE: OptionSpec =
+    OptionSpec::new("schedule", Kind::Choice(ScheduleKind::names), "vp-linear");
 
 /// The schedule that the options name.
 pub fn schedule(options: &Options) -> Result<Box<dyn Schedule>> {

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, anyhow};
 use ndarray::{Array1, Array2, Ix2};
 use sadm_reference::bound::{Precision, structure as bound};
+use sadm_reference::choice::{Choice, Slot};
 use sadm_reference::distance::Distance;
 use sadm_reference::polarised::{Form, polarised_loss};
-use sadm_reference::relation::{Relation, affinity};
+use sadm_reference::relation::{Relation, Rows, affinity};
 use sadm_reference::structure::{StructureError, StructureOptions, structural_loss};
 
 use super::options::{Kind, OptionSpec, Options};
@@ -15,20 +16,11 @@ use super::quantity::{Outputs, Quantity, port};
 use crate::tensors::Tensors;
 
 /// The relations of the reference.
-pub const RELATION: OptionSpec = OptionSpec::new(
-    "relation",
-    Kind::Choice(&[
-        "cosine",
-        "inner-product",
-        "squared-euclidean",
-        "euclidean",
-        "rbf",
-    ]),
-    "cosine",
-);
-/// The bandwidth of `rbf`.
-pub const BANDWIDTH: OptionSpec =
-    OptionSpec::new("bandwidth", Kind::Positive, "1").only_with("relation", "rbf");
+pub const RELATION: OptionSpec =
+    OptionSpec::new("relation", Kind::Choice(Relation::names), "cosine");
+/// The bandwidth of relations that have one.
+pub const BANDWIDTH: OptionSpec = OptionSpec::new("bandwidth", Kind::Positive, "1")
+    .only_with("relation", || Relation::names_with("bandwidth"));
 
 /// The structural loss with both gradients and both affinity matrices.
 pub const STRUCTURAL_LOSS: Quantity = Quantity {
@@ -45,14 +37,15 @@ pub const STRUCTURAL_LOSS: Quantity = Quantity {
     options: &[
         RELATION,
         BANDWIDTH,
-        OptionSpec::new(
-            "distance",
-            Kind::Choice(&["squared", "absolute", "huber"]),
-            "squared",
-        ),
-        OptionSpec::new("delta", Kind::Positive, "1").only_with("distance", "huber"),
+        OptionSpec::new("distance", Kind::Choice(Distance::names), "squared"),
+        OptionSpec::new("delta", Kind::Positive, "1")
+            .only_with("distance", || Distance::names_with("delta")),
         OptionSpec::new("eta", Kind::NonNegative, "1"),
-        OptionSpec::new("diagonal", Kind::Choice(&["include", "exclude"]), "include"),
+        OptionSpec::new(
+            "diagonal",
+            Kind::Choice(|| vec!["include", "exclude"]),
+            "include",
+        ),
     ],
     outputs: &[
         port("loss", &["1"]),
@@ -121,17 +114,14 @@ fn bounds(inputs: &Tensors, options: &Options) -> Result<BTreeMap<&'static str, 
 fn choices(options: &Options) -> Result<StructureOptions> {
     Ok(StructureOptions {
         relation: relation(options)?,
-        distance: distance(options)?,
+        distance: chosen(options, "distance")?,
         diagonal: options.word("diagonal").parse()?,
     })
 }
 
 /// Whether the loss has the form that does not cancel.
 fn polarised(structure: &StructureOptions) -> bool {
-    matches!(
-        structure.relation,
-        Relation::Cosine | Relation::InnerProduct
-    ) && structure.distance == Distance::Squared
+    structure.relation.rows().is_some() && structure.distance == Distance::SQUARED
 }
 
 /// An overflow with the row that most probably caused it: the shortest under cosine, whose gradient grows as the
@@ -151,7 +141,7 @@ fn explain(
             let rows = psi.rows().into_iter().enumerate();
             rows.map(move |(row, x)| (x.fold(0.0_f64, |m, v| m.max(v.abs())), name, row))
         });
-    if structure.relation == Relation::Cosine {
+    if structure.relation.rows() == Some(Rows::Unit) {
         match rows.min_by(|a, b| a.0.total_cmp(&b.0)) {
             Some((size, name, row)) => anyhow!(
                 "the gradients grow with 1/‖row‖ under cosine and overflow: row {row} of `{name}` reaches {size:e} \
@@ -180,19 +170,14 @@ pub fn matrix(inputs: &Tensors, name: &str) -> Result<Array2<f64>> {
 
 /// The relation that the options name.
 pub fn relation(options: &Options) -> Result<Relation> {
-    Ok(match options.word("relation") {
-        "rbf" => Relation::Rbf {
-            bandwidth: options.number("bandwidth"),
-        },
-        name => name.parse()?,
-    })
+    chosen(options, "relation")
 }
 
-fn distance(options: &Options) -> Result<Distance> {
-    Ok(match options.word("distance") {
-        "huber" => Distance::Huber {
-            delta: options.number("delta"),
-        },
-        name => name.parse()?,
+/// The entry of a registry that the option `key` names, with the value of its parameter, an option of that name.
+pub fn chosen<T: ?Sized + Slot>(options: &Options, key: &str) -> Result<Choice<T>> {
+    let choice: Choice<T> = options.word(key).parse()?;
+    Ok(match choice.parameter() {
+        Some(parameter) => choice.with(options.number(parameter.name)),
+        None => choice,
     })
 }

@@ -139,7 +139,7 @@ fn draw(
     let indices: Vec<usize> = (0..chosen.len()).collect();
     let (x0, labels) = chosen.batch(&indices, device, DType::F32)?;
     let cosine = |x: &Tensor| -> anyhow::Result<Vec<Vec<f32>>> {
-        Ok(affinity(&psi.features(x)?, Relation::Cosine)?.to_vec2::<f32>()?)
+        Ok(affinity(&psi.features(x)?, Relation::COSINE)?.to_vec2::<f32>()?)
     };
     let same = same_class(&labels);
     let real = cosine(&x0)?;

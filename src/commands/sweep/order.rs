@@ -6,9 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use candle_core::{DType, Device};
-use sadm_crosscheck::convergence::{
-    Convergence, LEVEL, Solve, claimed_order, convergence, solve_mixture,
-};
+use sadm_crosscheck::convergence::{Convergence, LEVEL, Solve, convergence, solve_mixture};
 use sadm_gpu::run::{Run, SampleRequest};
 use sadm_gpu::sampler::SamplerKind;
 use serde_json::{Value, json};
@@ -57,7 +55,7 @@ pub struct Args {
 /// Measures, prints and writes.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let out = args.out.as_deref().map(Out::of).transpose()?;
-    if let Some(random) = (args.samplers.iter()).find(|kind| claimed_order(**kind).is_none()) {
+    if let Some(random) = (args.samplers.iter()).find(|kind| kind.order().is_none()) {
         bail!(
             "--samplers must be deterministic to have an order, and {random} draws noise; leave it out"
         );
@@ -131,7 +129,10 @@ fn table(name: &str, measured: &[Convergence], floor: f64, fine: usize) -> Strin
     ));
     lines.push(format!("|---|---|---|{}", "---|".repeat(steps.len())));
     for c in measured {
-        let claimed = claimed_order(c.sampler).map_or("-".to_owned(), |order| order.to_string());
+        let claimed = c
+            .sampler
+            .order()
+            .map_or("-".to_owned(), |order| order.to_string());
         let order = c.fit.map_or("too few clear points".to_owned(), |fit| {
             format!("{:.3} ± {:.3}", -fit.slope, fit.half_width)
         });
@@ -169,7 +170,7 @@ fn report(name: &str, measured: &[Convergence], floor: f64, fine: usize) -> Valu
                 .collect();
             json!({
                 "sampler": c.sampler.name(),
-                "claimed": claimed_order(c.sampler),
+                "claimed": c.sampler.order(),
                 "order": c.fit.map(|fit| -fit.slope),
                 "half_width": c.fit.map(|fit| fit.half_width),
                 "points": points,

@@ -103,8 +103,7 @@ fn panel(
         .draw()
         .map_err(drawing)?;
     // Narrow lines over wide ones: euler and ddim, one formula, lie on each other.
-    let mut samplers: Vec<(usize, SamplerKind)> =
-        SamplerKind::ALL.into_iter().enumerate().collect();
+    let mut samplers: Vec<(usize, SamplerKind)> = SamplerKind::all().enumerate().collect();
     samplers.sort_by_key(|(k, _)| k % 2);
     for (k, sampler) in samplers {
         let own: Vec<(f64, f64)> = points

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 use ndarray::{Array1, Array2, Axis};
-use sadm_crosscheck::convergence::claimed_order;
 use sadm_gpu::config::Config;
 use sadm_gpu::run::{Along, Run, SampleRequest};
 use sadm_gpu::sampler::SamplerKind;
@@ -145,7 +144,7 @@ fn measure(args: &Args, run: &Run, device: &Device) -> Result<Report> {
         request,
         fine: None,
     };
-    let fine = bench.cell(SamplerKind::Heun, args.fine.get())?;
+    let fine = bench.cell(SamplerKind::HEUN, args.fine.get())?;
     let mut cells = Vec::new();
     for &sampler in &args.samplers {
         for nfe in &args.nfe {
@@ -237,7 +236,7 @@ impl Bench<'_> {
             nfe: sampler.evaluations(steps),
             fd_encoder,
             fd_pixels,
-            distance: claimed_order(sampler).map(|_| distance),
+            distance: sampler.order().map(|_| distance),
             curvature,
             deviation,
         };

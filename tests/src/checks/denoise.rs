@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub(super) fn checks() -> Vec<Box<dyn Check>> {
-    let weights = Weight::ALL.into_iter().map(weight);
+    let weights = Weight::all().map(weight);
     weights
         .chain([
             denoising_loss(),
@@ -36,19 +36,6 @@ pub(super) fn checks() -> Vec<Box<dyn Check>> {
         .collect()
 }
 
-/// The weight of a case in the reference, with its parameter.
-fn weight_of(kind: Weight, case: &Case) -> Result<Weight> {
-    Ok(match kind {
-        Weight::MinSnr { .. } => Weight::MinSnr {
-            gamma: case.get_number("gamma")?,
-        },
-        Weight::Edm { .. } => Weight::Edm {
-            sigma_data: case.get_number("sigma_data")?,
-        },
-        other => other,
-    })
-}
-
 fn weight(kind: Weight) -> Box<dyn Check> {
     Quantity::new(
         format!("weight.{kind}"),
@@ -57,7 +44,7 @@ fn weight(kind: Weight) -> Box<dyn Check> {
     )
     .draws(|| {
         (
-            prop::sample::select(ScheduleKind::ALL.to_vec()),
+            prop::sample::select(ScheduleKind::all().collect::<Vec<_>>()),
             positive(),
             positive(),
         )
@@ -72,11 +59,10 @@ fn weight(kind: Weight) -> Box<dyn Check> {
             .boxed()
     })
     .reference(move |case| {
-        let (schedule, kind) = (
-            forward::schedule_of(case)?.0.schedule(),
-            weight_of(kind, case)?,
-        );
-        let w = |&t| denoise::weight(kind, schedule.as_ref(), t).map_err(Error::reference);
+        let schedule = forward::schedule_of(case)?.0.schedule();
+        let kind = kind.with(case.get_number("gamma")?);
+        let data = case.get_number("sigma_data")?;
+        let w = |&t| denoise::weight(kind, schedule.as_ref(), t, data).map_err(Error::reference);
         Ok(values([(
             "w",
             list(
@@ -88,21 +74,15 @@ fn weight(kind: Weight) -> Box<dyn Check> {
         )]))
     })
     .bound(move |case, rule| {
-        let (schedule, t, p) = (
-            forward::schedule_of(case)?.0,
-            case.get_numbers("t")?,
-            rule.compute,
-        );
-        Ok(bounds([(
-            "w",
-            weight_bound(weight_of(kind, case)?, schedule, t, p)?,
-        )]))
+        let (schedule, t) = (forward::schedule_of(case)?.0, case.get_numbers("t")?);
+        let kind = kind.with(case.get_number("gamma")?);
+        let data = case.get_number("sigma_data")?;
+        let w = bound::denoise::weight(kind, schedule, t, data, rule.compute);
+        Ok(bounds([("w", w.map_err(Error::reference)?)]))
     })
     .candle(move |case, _| {
-        let weight: gpu_denoise::Weight = match weight_of(kind, case)? {
-            Weight::MinSnr { gamma } => gpu_denoise::Weight::MinSnr { gamma },
-            other => other.to_string().parse()?,
-        };
+        let kind = kind.with(case.get_number("gamma")?);
+        let weight: gpu_denoise::Weight = kind.to_string().parse()?;
         let (schedule, t) = (forward::schedule_of(case)?.1, case.get_numbers("t")?);
         Ok(values([(
             "w",
@@ -110,48 +90,6 @@ fn weight(kind: Weight) -> Box<dyn Check> {
         )]))
     })
     .boxed()
-}
-
-/// The weights by their formulas on tracked levels; SNR as (α/σ)² or e^λ.
-pub(crate) fn weight_bound(
-    kind: Weight,
-    schedule: ScheduleKind,
-    t: &[f64],
-    p: Precision,
-) -> Result<Tracked> {
-    let levels = bound::schedule::levels(schedule, t, p).map_err(Error::reference)?;
-    let snr = levels
-        .alpha
-        .div(&levels.sigma, p)
-        .square(p)
-        .either(&levels.lambda.exp(p));
-    Ok(match kind {
-        Weight::Constant => Tracked::exact(ArrayD::ones(snr.value.raw_dim())),
-        Weight::Snr => snr,
-        Weight::OnePlusSnr => snr.add_scalar(1.0, p),
-        Weight::MinSnr { gamma } => {
-            let gamma = Tracked::exact(ArrayD::from_elem(snr.value.raw_dim(), -gamma));
-            snr.neg().maximum(&gamma).neg()
-        }
-        Weight::Edm { sigma_data } => {
-            let data = Tracked::exact(ArrayD::from_elem(snr.value.raw_dim(), sigma_data));
-            snr.add(&data.square(p).recip(p), p)
-        }
-        // −½ SNR dλ/dt, or by the closed form of dSNR/dt: a cube and two products more.
-        _ => {
-            let product = snr.mul(&levels.lambda_grad, p).scale(-0.5, p);
-            let cube = levels.sigma.square(p).mul(&levels.sigma, p).recip(p);
-            let closed = levels
-                .alpha
-                .mul(&cube, p)
-                .scale(std::f64::consts::FRAC_PI_2, p);
-            let extra = match schedule {
-                ScheduleKind::Cosine | ScheduleKind::RectifiedFlow => closed.error,
-                _ => ArrayD::zeros(product.value.raw_dim()),
-            };
-            product.widened(&extra)
-        }
-    })
 }
 
 fn denoising_loss() -> Box<dyn Check> {

@@ -18,7 +18,7 @@ use sadm_reference::{
     parametrisation::{NoiseCondition, Parametrisation},
     precondition::Sigma,
     schedule::ScheduleKind,
-    structure::{self, EtaKind},
+    structure::{self, Eta},
 };
 
 use super::{exact, list, per_sample};
@@ -31,8 +31,8 @@ use crate::{
 };
 
 pub(super) fn checks() -> Vec<Box<dyn Check>> {
-    let schedules = ScheduleKind::ALL.into_iter().map(schedule);
-    let etas = ScheduleKind::ALL.into_iter().map(eta);
+    let schedules = ScheduleKind::all().map(schedule);
+    let etas = ScheduleKind::all().map(eta);
     let kinds = Parametrisation::ALL.into_iter();
     schedules
         .chain(etas)
@@ -51,7 +51,7 @@ pub(super) fn schedule_of(case: &Case) -> Result<(ScheduleKind, GpuSchedule)> {
 
 /// One to five times inside the domain: k/1024, for EDM up to 80.
 pub(super) fn times(kind: ScheduleKind) -> BoxedStrategy<Vec<f64>> {
-    let scale = if kind == ScheduleKind::Edm { 80.0 } else { 1.0 };
+    let scale = if kind == ScheduleKind::EDM { 80.0 } else { 1.0 };
     prop::collection::vec(time().prop_map(move |t| t * scale), 1..=5).boxed()
 }
 
@@ -95,14 +95,14 @@ fn schedule(kind: ScheduleKind) -> Box<dyn Check> {
     })
     .candle(|case, _| {
         let schedule = schedule_of(case)?.1;
-        let at = |f: fn(GpuSchedule, f64) -> f64| {
-            Ok::<_, Error>(list(case.get_numbers("t")?.iter().map(|&t| f(schedule, t))))
+        let at = |f: &dyn Fn(f64) -> f64| {
+            Ok::<_, Error>(list(case.get_numbers("t")?.iter().map(|&t| f(t))))
         };
         Ok(values([
-            ("alpha", at(GpuSchedule::alpha)?),
-            ("sigma", at(GpuSchedule::sigma)?),
-            ("lambda", at(GpuSchedule::lambda)?),
-            ("lambda_grad", at(GpuSchedule::lambda_grad)?),
+            ("alpha", at(&|t| schedule.alpha(t))?),
+            ("sigma", at(&|t| schedule.sigma(t))?),
+            ("lambda", at(&|t| schedule.lambda(t))?),
+            ("lambda_grad", at(&|t| schedule.lambda_grad(t))?),
         ]))
     })
     .boxed()
@@ -127,21 +127,13 @@ fn eta(kind: ScheduleKind) -> Box<dyn Check> {
     })
     .reference(|case| {
         let (schedule, t_min) = (schedule_of(case)?.0.schedule(), case.get_number("t_min")?);
-        let at = |kind| {
+        let at = |kind: Eta| {
             let eta =
                 |&t| structure::eta(kind, t, t_min, schedule.as_ref()).map_err(Error::reference);
-            Ok::<_, Error>(list(
-                case.get_numbers("t")?
-                    .iter()
-                    .map(eta)
-                    .collect::<Result<Vec<f64>>>()?,
-            ))
+            let eta = case.get_numbers("t")?.iter().map(eta);
+            Ok((kind.to_string(), list(eta.collect::<Result<Vec<f64>>>()?)))
         };
-        Ok(values([
-            ("constant", at(EtaKind::Constant)?),
-            ("inverse-time", at(EtaKind::InverseTime)?),
-            ("snr", at(EtaKind::Snr)?),
-        ]))
+        Eta::all().map(at).collect()
     })
     .bound(|case, rule| {
         let (schedule, t, t_min) = (
@@ -149,46 +141,22 @@ fn eta(kind: ScheduleKind) -> Box<dyn Check> {
             case.get_numbers("t")?,
             case.get_number("t_min")?,
         );
-        let at = |kind| eta_bound(kind, schedule, t, t_min, rule.compute);
-        Ok(bounds([
-            ("constant", at(EtaKind::Constant)?),
-            ("inverse-time", at(EtaKind::InverseTime)?),
-            ("snr", at(EtaKind::Snr)?),
-        ]))
+        let at = |kind: Eta| {
+            let bound = bound::structure::eta(kind, schedule, t, t_min, rule.compute);
+            Ok((kind.to_string(), bound.map_err(Error::reference)?))
+        };
+        Eta::all().map(at).collect()
     })
     .candle(|case, _| {
         let (schedule, t_min) = (schedule_of(case)?.1, case.get_number("t_min")?);
-        let at = |kind: GpuEta| {
-            Ok::<_, Error>(list(kind.values(schedule, case.get_numbers("t")?, t_min)))
+        let at = |kind: Eta| {
+            let same: GpuEta = kind.to_string().parse()?;
+            let eta = same.values(schedule, case.get_numbers("t")?, t_min);
+            Ok((kind.to_string(), list(eta)))
         };
-        Ok(values([
-            ("constant", at(GpuEta::Constant)?),
-            ("inverse-time", at(GpuEta::InverseTime)?),
-            ("snr", at(GpuEta::Snr)?),
-        ]))
+        Eta::all().map(at).collect()
     })
     .boxed()
-}
-
-/// η_t with its bound; α²/(α² + σ²) or 1/(1 + (σ/α)²).
-pub(crate) fn eta_bound(
-    kind: EtaKind,
-    schedule: ScheduleKind,
-    t: &[f64],
-    t_min: f64,
-    p: Precision,
-) -> Result<Tracked> {
-    let levels = bound::schedule::levels(schedule, t, p).map_err(Error::reference)?;
-    Ok(match kind {
-        EtaKind::Constant => Tracked::exact(ArrayD::ones(levels.alpha.value.raw_dim())),
-        EtaKind::InverseTime => Tracked::exact(list(t.iter().map(|t| t.max(t_min)))).recip(p),
-        EtaKind::Snr => {
-            let (alpha2, sigma2) = (levels.alpha.square(p), levels.sigma.square(p));
-            let direct = alpha2.div(&alpha2.add(&sigma2, p), p);
-            let ratio = levels.sigma.div(&levels.alpha, p);
-            direct.either(&ratio.square(p).add_scalar(1.0, p).recip(p))
-        }
-    })
 }
 
 /// A batch `[B, C, H, W]` with sides up to 2, with its noise and levels.
@@ -337,7 +305,7 @@ fn coefficient_rows(
 fn noise_condition(kind: NoiseCondition) -> Box<dyn Check> {
     let levels = || {
         let ddpm = |k| {
-            let lambda = ScheduleKind::Ddpm.schedule().lambda(f64::from(k) / 999.0);
+            let lambda = ScheduleKind::DDPM.schedule().lambda(f64::from(k) / 999.0);
             (-0.5 * lambda).exp()
         };
         prop_oneof![
@@ -401,7 +369,7 @@ fn denoised(kind: Parametrisation) -> Box<dyn Check> {
     .draws(|| {
         (
             1..=3_usize,
-            prop::sample::select(ScheduleKind::ALL.to_vec()),
+            prop::sample::select(ScheduleKind::all().collect::<Vec<_>>()),
             prop::sample::select(NoiseCondition::ALL.to_vec()),
         )
             .prop_flat_map(|(b, kind, noise)| {

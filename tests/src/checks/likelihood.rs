@@ -196,7 +196,7 @@ fn candle(case: &Case, place: &Place) -> Result<Values> {
     };
     let along = |trace| {
         let (levels, steps) = (ring.levels, ring.steps);
-        gpu_likelihood::probability_flow(&denoise, Schedule::Edm, &z, levels, steps, &trace)
+        gpu_likelihood::probability_flow(&denoise, Schedule::EDM, &z, levels, steps, &trace)
     };
     let by_trace = along(gpu_likelihood::Trace::Exact)?;
     let by_signs = along(gpu_likelihood::Trace::Along(vec![signs]))?;

@@ -34,7 +34,7 @@ use sadm_reference::{
     polarised::{Form, polarised_loss},
     relation::Relation,
     schedule::{Schedule, VpLinear},
-    structure::{self, Diagonal, EtaKind, StructureOptions},
+    structure::{self, Diagonal, StructureOptions},
 };
 
 use super::{
@@ -76,8 +76,8 @@ const ADAMW: AdamW = AdamW {
 };
 
 const OPTIONS: StructureOptions = StructureOptions {
-    relation: Relation::Cosine,
-    distance: Distance::Squared,
+    relation: Relation::COSINE,
+    distance: Distance::SQUARED,
     diagonal: Diagonal::Include,
 };
 
@@ -89,7 +89,7 @@ fn guided_step() -> Box<dyn Check> {
     Quantity::new(
         "step.guided",
         "L, S, ∂(L + λS)/∂θ and its norm, clipped, θ and moments after AdamW, the moving average",
-        "SADM Eq. 6 and Alg. 1; sadm_gpu::train::step",
+        "SADM Eq. 6 and Alg. 1; sadm_gpu::train::term",
     )
     .cost(Cost::Heavy)
     .draws(draws)
@@ -119,7 +119,7 @@ fn denoiser() -> Result<Small> {
 fn loss_bound(case: &Case, exact: &Values, rule: &Rule) -> Result<ArrayD<f64>> {
     let [psi, psi_hat] = ["psi", "psi_hat"].map(|name| matrix(exact[name].clone()));
     let t = case.get_number("t")?;
-    let eta = structure::eta(EtaKind::InverseTime, t, T_MIN, &VpLinear::default())
+    let eta = structure::eta(structure::Eta::INVERSE_TIME, t, T_MIN, &VpLinear::default())
         .map_err(Error::reference)?;
     let form = Form::choose(BATCH, encoder().dim);
     let bound =
@@ -263,14 +263,7 @@ fn whole_step(case: &Case, arithmetic: &Arithmetic<'_>) -> Result<Values> {
         .output;
     let x_hat = arithmetic.round(scaled(&x_t, &c, |c| c.skip) + scaled(&output, &c, |c| c.out));
 
-    let w = denoise::weight(
-        Weight::Edm {
-            sigma_data: SIGMA_DATA,
-        },
-        &schedule,
-        t,
-    )
-    .map_err(Error::reference)?;
+    let w = denoise::weight(Weight::EDM, &schedule, t, SIGMA_DATA).map_err(Error::reference)?;
     let l = denoise::denoising_loss(&x_hat, x0, &[w; BATCH]).map_err(Error::reference)?;
     let psi_network = encoder();
     let no_gradient = ArrayD::zeros(ndarray::IxDyn(&[BATCH, psi_network.dim]));
@@ -278,8 +271,8 @@ fn whole_step(case: &Case, arithmetic: &Arithmetic<'_>) -> Result<Values> {
     let psi_hat = arithmetic
         .features(&psi_network, &phi, &x_hat, &no_gradient)?
         .0;
-    let eta =
-        structure::eta(EtaKind::InverseTime, t, T_MIN, &schedule).map_err(Error::reference)?;
+    let eta = structure::eta(structure::Eta::INVERSE_TIME, t, T_MIN, &schedule)
+        .map_err(Error::reference)?;
     // Polarised: the difference of two nearly equal affinity matrices would cost the reference digits that no
     // rounding of the networks explains.
     let (psi, psi_hat) = (matrix(psi)?, matrix(psi_hat)?);
@@ -362,15 +355,15 @@ fn candle_step(case: &Case, place: &Place) -> Result<Values> {
     load(&phi, &part(case, "phi"), place)?;
     let t = case.get_number("t")?;
     let objective = Objective {
-        schedule: GpuSchedule::VpLinear,
+        schedule: GpuSchedule::VP_LINEAR,
         parametrisation: GpuParametrisation::Edm,
         noise: NoiseCondition::LogSigma,
-        weight: GpuWeight::Edm,
+        weight: GpuWeight::EDM,
         sigma_data: SIGMA_DATA,
     };
     let term = terms::Structure {
         options: gpu_options(&OPTIONS)?,
-        eta: Eta::InverseTime,
+        eta: Eta::INVERSE_TIME,
         eta_t_min: T_MIN,
     };
     let batch = Batch {

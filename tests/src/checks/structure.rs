@@ -7,7 +7,7 @@ use sadm_reference::{
     bound::{self, Precision, Tracked, structure::StructuralBound},
     distance::Distance,
     polarised::{self, Form},
-    relation::{self, Relation},
+    relation::{self, Relation, Rows},
     structure::{self, Diagonal, StructureOptions},
 };
 
@@ -21,12 +21,13 @@ use crate::{
 };
 
 pub(super) fn checks() -> Vec<Box<dyn Check>> {
-    let relations = relations().into_iter();
+    let relations = Relation::all();
     let pairs = relations
         .clone()
-        .flat_map(|r| Distance::ALL.map(|d| (r, d)));
-    let forms = [Relation::Cosine, Relation::InnerProduct]
-        .into_iter()
+        .flat_map(|r| Distance::all().map(move |d| (r, d)));
+    let forms = relations
+        .clone()
+        .filter(|r| r.rows().is_some())
         .flat_map(|r| [(r, Form::Batch), (r, Form::Feature)]);
     relations
         .map(affinity)
@@ -56,63 +57,25 @@ enum Path {
     Composed,
 }
 
-/// Every relation, with a bandwidth that is replaced by the case's.
-pub(crate) fn relations() -> [Relation; 5] {
-    [
-        Relation::Cosine,
-        Relation::InnerProduct,
-        Relation::SquaredEuclidean,
-        Relation::Euclidean,
-        Relation::Rbf { bandwidth: 1.0 },
-    ]
-}
-
 /// The choices of a case, in the reference.
 pub(crate) fn options(
     relation: Relation,
     distance: Distance,
     case: &Case,
 ) -> Result<StructureOptions> {
+    let diagonal = case.get_text("diagonal")?;
     Ok(StructureOptions {
-        relation: relation_of(relation, case)?,
-        distance: match distance {
-            Distance::Huber { .. } => Distance::Huber {
-                delta: case.get_number("delta")?,
-            },
-            other => other,
-        },
-        diagonal: case
-            .get_text("diagonal")?
-            .parse()
-            .map_err(Error::reference)?,
-    })
-}
-
-fn relation_of(relation: Relation, case: &Case) -> Result<Relation> {
-    Ok(match relation {
-        Relation::Rbf { .. } => Relation::Rbf {
-            bandwidth: case.get_number("bandwidth")?,
-        },
-        other => other,
-    })
-}
-
-/// The same relation in the training system.
-pub(crate) fn gpu_relation(relation: Relation) -> Result<gpu::Relation> {
-    Ok(match relation {
-        Relation::Rbf { bandwidth } => gpu::Relation::Rbf { bandwidth },
-        other => other.to_string().parse()?,
+        relation: relation.with(case.get_number("bandwidth")?),
+        distance: distance.with(case.get_number("delta")?),
+        diagonal: diagonal.parse().map_err(Error::reference)?,
     })
 }
 
 /// The same choices in the training system.
-pub(crate) fn gpu_options(options: &StructureOptions) -> Result<gpu::StructureOptions> {
+pub(super) fn gpu_options(options: &StructureOptions) -> Result<gpu::StructureOptions> {
     Ok(gpu::StructureOptions {
-        relation: gpu_relation(options.relation)?,
-        distance: match options.distance {
-            Distance::Huber { delta } => gpu::Distance::Huber { delta },
-            other => other.to_string().parse()?,
-        },
+        relation: options.relation.to_string().parse()?,
+        distance: options.distance.to_string().parse()?,
         diagonal: options.diagonal.to_string().parse()?,
     })
 }
@@ -167,18 +130,16 @@ fn affinity(relation: Relation) -> Box<dyn Check> {
             .boxed()
     })
     .reference(move |case| {
-        let (psi, relation) = (case.get2("psi")?, relation_of(relation, case)?);
+        let psi = case.get2("psi")?;
+        let relation = relation.with(case.get_number("bandwidth")?);
         let m = relation::affinity(relation, &psi).map_err(Error::reference)?;
         let grad =
             relation::affinity_vjp(relation, &psi, &case.get2("g")?).map_err(Error::reference)?;
         Ok(values([("y", m.into_dyn()), ("grad_psi", grad.into_dyn())]))
     })
     .bound(move |case, rule| {
-        let (psi, g, relation) = (
-            case.get2("psi")?,
-            case.get2("g")?,
-            relation_of(relation, case)?,
-        );
+        let (psi, g) = (case.get2("psi")?, case.get2("g")?);
+        let relation = relation.with(case.get_number("bandwidth")?);
         let m =
             bound::structure::affinity(relation, &psi, rule.compute).map_err(Error::reference)?;
         let grad = bound::structure::affinity_vjp(relation, &psi, &g, rule.compute);
@@ -188,7 +149,8 @@ fn affinity(relation: Relation) -> Box<dyn Check> {
         ]))
     })
     .candle(move |case, place| {
-        let relation = gpu_relation(relation_of(relation, case)?)?;
+        let relation = relation.with(case.get_number("bandwidth")?);
+        let relation = relation.to_string().parse()?;
         // From narrower features affinities come in f32; the ledger's `store` allows for this rounding.
         differentiated(case, place, &["psi"], |inputs| {
             Ok(gpu::affinity(&inputs[0], relation)?.to_dtype(place.dtype)?)
@@ -285,29 +247,21 @@ fn polarised_difference(
     options: &StructureOptions,
     p: Precision,
 ) -> Option<[Tracked; 3]> {
-    let cosine = match options.relation {
-        Relation::Cosine => true,
-        Relation::InnerProduct => false,
-        _ => return None,
-    };
-    let [real, generated] = [real, generated].map(|psi| Features::new(psi, cosine, p));
+    let rows = options.relation.rows()?;
+    if options.distance == Distance::SQUARED {
+        return None;
+    }
+    let unit = rows == Rows::Unit;
+    let [real, generated] = [real, generated].map(|psi| Features::new(psi, unit, p));
     let (difference, sum) = (
         real.rows.sub(&generated.rows, p),
         real.rows.add(&generated.rows, p),
     );
     let half = difference.matmul(&sum.transpose(), p).scale(0.5, p);
     let e = half.add(&half.transpose(), p);
-    let clipped = match options.distance {
-        Distance::Squared => return None,
-        Distance::Absolute => e.sign(),
-        Distance::Huber { delta } => e.clamp(-delta, delta),
-    };
     let weights = Tracked::rounded(pair_weights(real.rows.shape()[0], eta, options.diagonal), p);
-    let values = match options.distance {
-        Distance::Huber { .. } => clipped.mul(&e.sub(&clipped.scale(0.5, p), p), p),
-        _ => e.abs(),
-    };
-    let g = clipped.mul(&weights, p);
+    let values = options.distance.value_bound(&e, p);
+    let g = options.distance.grad_bound(&e, p).mul(&weights, p);
     let g = g.add(&g.transpose(), p).scale(0.5, p);
     let (in_difference, in_sum) = (g.matmul(&sum, p), g.matmul(&difference, p));
     Some([
@@ -387,7 +341,7 @@ fn polarised_loss(
 ) -> Box<dyn Check> {
     let options = StructureOptions {
         relation,
-        distance: Distance::Squared,
+        distance: Distance::SQUARED,
         diagonal,
     };
     let name = match form {

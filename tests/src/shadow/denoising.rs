@@ -1,7 +1,6 @@
 //! The denoising loss of a live step, from its inputs to its gradient.
 
 use candle_core::Tensor;
-use sadm_gpu::objective::denoising::Weight as GpuWeight;
 use sadm_reference::{
     bound::{self, Precision, Tracked},
     denoise::{self, Weight},
@@ -9,11 +8,11 @@ use sadm_reference::{
     schedule::ScheduleKind,
 };
 
-use super::{Found, Judge, Precisions, Replay, seen::Seen};
+use super::{Found, Judge, Precisions, Replay, any, seen::Seen};
 use crate::{
     case::Case,
     check::scalar,
-    checks::{denoise::weight_bound, forward::denoiser_coefficients, per_sample},
+    checks::{forward::denoiser_coefficients, per_sample},
     error::{Error, Result},
 };
 
@@ -40,12 +39,15 @@ impl Judge for Denoising {
             ["x0", "eps", "x_t", "network", "x_hat"].map(|name| seen.array(name));
         let (x0, eps, x_t, network, x_hat) = (x0?, eps?, x_t?, network?, x_hat?);
 
-        let w = weight_bound(weight_of(seen)?, schedule, t, host)?;
+        let (weight, sigma_data): (Weight, _) =
+            (seen.parsed("weight")?, seen.setting("sigma_data")?);
+        let w = bound::denoise::weight(weight, schedule, t, sigma_data, host);
+        let w = w.map_err(Error::reference)?;
         found.add("w", &seen.list("w")?, &w, &w);
         let around = Preconditioner {
             parametrisation: seen.parsed("parametrisation")?,
             noise: seen.parsed("noise")?,
-            sigma_data: seen.setting("sigma_data")?,
+            sigma_data,
         };
         let c = denoiser_coefficients(&around, schedule, t, true)?;
         for (name, bound) in [
@@ -114,16 +116,6 @@ impl Judge for Denoising {
     }
 }
 
-fn weight_of(seen: Seen<'_>) -> Result<Weight> {
-    Ok(match seen.parsed::<GpuWeight>("weight")? {
-        GpuWeight::MinSnr { gamma } => Weight::MinSnr { gamma },
-        GpuWeight::Edm => Weight::Edm {
-            sigma_data: seen.setting("sigma_data")?,
-        },
-        other => other.to_string().parse().map_err(Error::reference)?,
-    })
-}
-
 fn at<'a>(check: String, case: Case, seen: Seen<'a>, tensor: &str) -> Result<Replay<'a>> {
     let tensor: &'a Tensor = seen.tensor(tensor)?;
     Ok(Replay {
@@ -134,11 +126,8 @@ fn at<'a>(check: String, case: Case, seen: Seen<'a>, tensor: &str) -> Result<Rep
 }
 
 fn weight(seen: Seen<'_>) -> Result<Replay<'_>> {
-    let (name, gamma) = match weight_of(seen)? {
-        // Any γ: no other weight reads it.
-        Weight::MinSnr { gamma } => ("min-snr".to_owned(), gamma),
-        _ => (seen.choice("weight")?.to_owned(), 1.0),
-    };
+    let weight: Weight = seen.parsed("weight")?;
+    let (name, gamma) = (weight.name(), any(weight.number()));
     let case = Case::new()
         .text("schedule", seen.choice("schedule")?)
         .numbers("t", seen.samples("t")?.to_vec())

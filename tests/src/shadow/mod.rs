@@ -126,6 +126,11 @@ impl Observer for Shadow {
     }
 }
 
+/// The number of a choice, and any number where it has none: nothing reads it.
+fn any(number: f64) -> f64 {
+    if number.is_nan() { 1.0 } else { number }
+}
+
 /// Writes the case of the failed `quantity` to a file in `folder`. A case that cannot be written costs the run
 /// nothing: the failure itself is reported either way.
 fn write_case(
@@ -279,10 +284,10 @@ mod tests {
                 .expect("the same names");
             Self {
                 objective: Objective {
-                    schedule: Schedule::VpLinear,
+                    schedule: Schedule::VP_LINEAR,
                     parametrisation: Parametrisation::Edm,
                     noise: NoiseCondition::LogSigma,
-                    weight: GpuWeight::Edm,
+                    weight: GpuWeight::EDM,
                     sigma_data: 0.5,
                 },
                 term: terms::Structure {
@@ -291,7 +296,7 @@ mod tests {
                         distance,
                         diagonal: gpu::Diagonal::Include,
                     },
-                    eta: gpu::Eta::InverseTime,
+                    eta: gpu::Eta::INVERSE_TIME,
                     eta_t_min: 0.05,
                 },
                 batch: Batch {
@@ -394,18 +399,18 @@ mod tests {
     }
 
     fn cosine() -> Step {
-        Step::new(DType::F32, gpu::Relation::Cosine, gpu::Distance::Squared)
+        Step::new(DType::F32, gpu::Relation::COSINE, gpu::Distance::SQUARED)
     }
 
     #[test]
     fn a_right_step_passes_with_every_quantity_judged() {
         for dtype in [DType::F32, DType::F64] {
             for relation in [
-                gpu::Relation::Cosine,
-                gpu::Relation::Euclidean,
-                gpu::Relation::InnerProduct,
+                gpu::Relation::COSINE,
+                gpu::Relation::EUCLIDEAN,
+                gpu::Relation::INNER_PRODUCT,
             ] {
-                for distance in [gpu::Distance::Squared, gpu::Distance::Huber { delta: 0.5 }] {
+                for distance in [gpu::Distance::SQUARED, gpu::Distance::HUBER.with(0.5)] {
                     let verdict = Step::new(dtype, relation, distance).theta(|_| {}, None);
                     assert!(
                         verdict.failure.is_none() && verdict.ratio <= 1.0,

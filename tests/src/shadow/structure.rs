@@ -1,19 +1,16 @@
 //! The structural loss of a live step with its gradients in the features.
 
-use sadm_gpu::structure as gpu;
 use sadm_reference::{
-    bound::Precision,
-    distance::Distance,
-    relation::Relation,
+    bound::{self, Precision},
     schedule::ScheduleKind,
-    structure::{EtaKind, StructureOptions},
+    structure::StructureOptions,
 };
 
-use super::{Found, Judge, Precisions, Replay, seen::Seen};
+use super::{Found, Judge, Precisions, Replay, any, seen::Seen};
 use crate::{
     case::Case,
     check::scalar,
-    checks::{forward::eta_bound, structure::loss_bound},
+    checks::structure::loss_bound,
     error::{Error, Result},
 };
 
@@ -34,10 +31,11 @@ impl Judge for Structure {
 
     fn judge(&self, seen: Seen<'_>, found: &mut Found) -> Result<()> {
         let schedule: ScheduleKind = seen.parsed("schedule")?;
-        let kind: EtaKind = seen.parsed("eta")?;
+        let kind = seen.parsed("eta")?;
         let (p, host) = (Precisions::of(seen.tensor("psi")?), Precision::F64);
         let t_min = seen.setting("eta_t_min")?;
-        let eta = eta_bound(kind, schedule, seen.samples("t")?, t_min, host)?;
+        let eta = bound::structure::eta(kind, schedule, seen.samples("t")?, t_min, host);
+        let eta = eta.map_err(Error::reference)?;
         found.add("eta", &seen.list("eta")?, &eta, &eta);
 
         let (psi, psi_hat) = (seen.matrix("psi")?, seen.matrix("psi_hat")?);
@@ -75,14 +73,8 @@ impl Judge for Structure {
 /// The training system's choices in the reference.
 fn options_of(seen: Seen<'_>) -> Result<StructureOptions> {
     Ok(StructureOptions {
-        relation: match seen.parsed::<gpu::Relation>("relation")? {
-            gpu::Relation::Rbf { bandwidth } => Relation::Rbf { bandwidth },
-            other => other.to_string().parse().map_err(Error::reference)?,
-        },
-        distance: match seen.parsed::<gpu::Distance>("distance")? {
-            gpu::Distance::Huber { delta } => Distance::Huber { delta },
-            other => other.to_string().parse().map_err(Error::reference)?,
-        },
+        relation: seen.parsed("relation")?,
+        distance: seen.parsed("distance")?,
         diagonal: seen.parsed("diagonal")?,
     })
 }
@@ -102,24 +94,19 @@ fn eta(seen: Seen<'_>) -> Result<Replay<'_>> {
 
 fn structural_loss(seen: Seen<'_>) -> Result<Replay<'_>> {
     let options = options_of(seen)?;
-    // Any width and threshold: no other relation or distance reads them.
-    let bandwidth = match options.relation {
-        Relation::Rbf { bandwidth } => bandwidth,
-        _ => 1.0,
-    };
-    let delta = match options.distance {
-        Distance::Huber { delta } => delta,
-        _ => 1.0,
-    };
     let case = Case::new()
         .tensor("real", seen.array("psi")?)
         .tensor("generated", seen.array("psi_hat")?)
         .numbers("eta", seen.samples("eta")?.to_vec())
         .text("diagonal", seen.choice("diagonal")?)
-        .number("bandwidth", bandwidth)
-        .number("delta", delta);
+        .number("bandwidth", any(options.relation.number()))
+        .number("delta", any(options.distance.number()));
     Ok(Replay {
-        check: format!("structural-loss.{}.{}", options.relation, options.distance),
+        check: format!(
+            "structural-loss.{}.{}",
+            options.relation.name(),
+            options.distance.name()
+        ),
         case,
         tensor: seen.tensor("psi")?,
     })

@@ -1,10 +1,13 @@
 //! The relations of `sadm_reference::relation` and their gradients on numbers that carry their rounding bound.
 
+use ndarray::{Array2, array};
+use sadm_reference::bound::{Precision, Tracked};
 use sadm_reference::relation::Relation;
 
 use crate::rounding::Rounded;
 
-/// R(a, b) for one pair of vectors. Written apart from the reference, whose values it must enclose.
+/// R(a, b) for one pair of vectors. Written apart from the reference, whose values it must enclose; a relation that has no
+/// formula here has the reference's value and running bound.
 ///
 /// # Shapes
 /// a, b `[n]`.
@@ -12,12 +15,16 @@ use crate::rounding::Rounded;
 /// # Limits
 /// Error ∞ under cosine if a vector cannot be told from 0.
 pub fn relation(kind: Relation, a: &[Rounded], b: &[Rounded]) -> Rounded {
-    match kind {
-        Relation::InnerProduct => dot(a, b),
-        Relation::Cosine => dot(a, b) / (dot(a, a).sqrt() * dot(b, b).sqrt()),
-        Relation::SquaredEuclidean => squared_distance(a, b),
-        Relation::Euclidean => root(squared_distance(a, b)),
-        Relation::Rbf { bandwidth } => gaussian(squared_distance(a, b), bandwidth),
+    match kind.name() {
+        "inner-product" => dot(a, b),
+        "cosine" => dot(a, b) / (dot(a, a).sqrt() * dot(b, b).sqrt()),
+        "squared-euclidean" => squared_distance(a, b),
+        "euclidean" => root(squared_distance(a, b)),
+        "rbf" => gaussian(squared_distance(a, b), kind.number()),
+        _ => {
+            let m = kind.affinity_bound(&pair(a, b), kind.number(), Precision::F64);
+            Rounded::within(m.value[[0, 1]], m.error[[0, 1]])
+        }
     }
 }
 
@@ -35,21 +42,28 @@ pub fn relation_grad(kind: Relation, a: &[Rounded], b: &[Rounded]) -> Vec<Rounde
     let along = |factor: Rounded| -> Vec<Rounded> {
         a.iter().zip(b).map(|(&x, &y)| factor * (x - y)).collect()
     };
-    match kind {
-        Relation::InnerProduct => b.to_vec(),
-        Relation::Cosine => {
+    match kind.name() {
+        "inner-product" => b.to_vec(),
+        "cosine" => {
             let (length_a, length_b) = (dot(a, a).sqrt(), dot(b, b).sqrt());
             let component =
                 |(&x, &y): (&Rounded, &Rounded)| (y / length_b - value * (x / length_a)) / length_a;
             a.iter().zip(b).map(component).collect()
         }
-        Relation::SquaredEuclidean => along(2.0.into()),
-        Relation::Euclidean if value.value == 0.0 => {
+        "squared-euclidean" => along(2.0.into()),
+        "euclidean" if value.value == 0.0 => {
             let unknown = if value.error == 0.0 { 0.0 } else { 1.0 };
             vec![Rounded::within(0.0, unknown); a.len()]
         }
-        Relation::Euclidean => along(Rounded::exact(1.0) / value),
-        Relation::Rbf { bandwidth } => along(-(value / Rounded::exact(bandwidth).square())),
+        "euclidean" => along(Rounded::exact(1.0) / value),
+        "rbf" => along(-(value / Rounded::exact(kind.number()).square())),
+        _ => {
+            let (psi, number, p) = (pair(a, b), kind.number(), Precision::F64);
+            let g = Tracked::exact(array![[0.0, 1.0], [0.0, 0.0]].into_dyn());
+            let grad = kind.vjp_bound(&psi, &kind.affinity_bound(&psi, number, p), &g, number, p);
+            let first = |i| Rounded::within(grad.value[[0, i]], grad.error[[0, i]]);
+            (0..a.len()).map(first).collect()
+        }
     }
 }
 
@@ -62,7 +76,8 @@ pub fn relation_grad(kind: Relation, a: &[Rounded], b: &[Rounded]) -> Vec<Rounde
 /// cosine (inner step − R step of ‖a‖‖b‖)/(‖a'‖‖b'‖),   step of ‖a‖ = (2a·μ + ‖μ‖²)/(‖a'‖ + ‖a‖)
 /// ```
 /// # Limits
-/// As [`relation`]; for Euclidean points that coincide, the difference of the two values.
+/// As [`relation`]; for Euclidean points that coincide, and for a relation without a formula here, the difference of the two
+/// values.
 pub(crate) fn relation_step(
     kind: Relation,
     [a, b]: [&[Rounded]; 2],
@@ -82,10 +97,10 @@ pub(crate) fn relation_step(
     let longer = |x: &[Rounded], s: &[Rounded], new: &[Rounded]| {
         (dot(x, s) * 2.0 + dot(s, s)) / (length(new) + length(x))
     };
-    match kind {
-        Relation::InnerProduct => inner,
-        Relation::SquaredEuclidean => squared,
-        Relation::Euclidean => {
+    match kind.name() {
+        "inner-product" => inner,
+        "squared-euclidean" => squared,
+        "euclidean" => {
             let (old, new) = (relation(kind, a, b), relation(kind, &a_new, &b_new));
             let quotient = squared / (old + new);
             if quotient.error.is_finite() {
@@ -94,15 +109,27 @@ pub(crate) fn relation_step(
                 new - old
             }
         }
-        Relation::Rbf { bandwidth } => {
-            let exponent = -(squared / (Rounded::exact(bandwidth).square() * 2.0));
+        "rbf" => {
+            let exponent = -(squared / (Rounded::exact(kind.number()).square() * 2.0));
             relation(kind, a, b) * exponent.exp_m1()
         }
-        Relation::Cosine => {
+        "cosine" => {
             let product =
                 longer(a, mu, &a_new) * length(&b_new) + length(a) * longer(b, nu, &b_new);
             (inner - relation(kind, a, b) * product) / (length(&a_new) * length(&b_new))
         }
+        _ => relation(kind, &a_new, &b_new) - relation(kind, a, b),
+    }
+}
+
+/// Two vectors as the reference's bounds take them, `[2, n]`.
+fn pair(a: &[Rounded], b: &[Rounded]) -> Tracked {
+    let rows = |part: fn(&Rounded) -> f64| {
+        Array2::from_shape_fn((2, a.len()), |(row, i)| part(&[a, b][row][i])).into_dyn()
+    };
+    Tracked {
+        value: rows(|x| x.value),
+        error: rows(|x| x.error),
     }
 }
 
@@ -144,13 +171,18 @@ mod tests {
     use ndarray::array;
     use sadm_reference::relation::{affinity, affinity_vjp};
 
-    const KINDS: [Relation; 5] = [
-        Relation::Cosine,
-        Relation::InnerProduct,
-        Relation::SquaredEuclidean,
-        Relation::Euclidean,
-        Relation::Rbf { bandwidth: 1.25 },
+    /// Relations with formulas of their own here, whose steps are no subtractions.
+    const OWN: [&str; 5] = [
+        "cosine",
+        "inner-product",
+        "squared-euclidean",
+        "euclidean",
+        "rbf",
     ];
+
+    fn kinds() -> impl Iterator<Item = Relation> {
+        Relation::all().map(|kind| kind.with(1.25))
+    }
 
     /// Values and gradients agree with the reference within their bound and the reference's own roundings
     /// (a dozen operations on numbers below 8).
@@ -162,7 +194,7 @@ mod tests {
             exact(psi.row(1).iter().copied()),
         );
         let slack = 12.0 * 8.0 * f64::EPSILON;
-        for kind in KINDS {
+        for kind in kinds() {
             let r = relation(kind, &a, &b);
             let want = affinity(kind, &psi)?[[0, 1]];
             assert!((r.value - want).abs() <= r.error + slack, "{kind}");
@@ -191,7 +223,7 @@ mod tests {
         };
         let tiny =
             |s: &[Rounded]| -> Vec<Rounded> { s.iter().map(|&s| s * 2.0_f64.powi(-90)).collect() };
-        for kind in KINDS {
+        for kind in kinds() {
             let got = relation_step(kind, [&a, &b], [&mu, &nu]);
             let want = relation(kind, &moved(&a, &mu), &moved(&b, &nu)) - relation(kind, &a, &b);
             assert!(
@@ -199,6 +231,9 @@ mod tests {
                 "{kind}"
             );
             assert!(got.error < 1e-13, "{kind}");
+            if !OWN.contains(&kind.name()) {
+                continue;
+            }
             let got = relation_step(kind, [&a, &b], [&tiny(&mu), &tiny(&nu)]) * 2.0_f64.powi(90);
             let slope =
                 dot(&relation_grad(kind, &a, &b), &mu) + dot(&relation_grad(kind, &b, &a), &nu);
@@ -207,7 +242,7 @@ mod tests {
                 "{kind}: {got:?} {slope:?}"
             );
         }
-        let same = relation_step(Relation::Euclidean, [&a, &a], [&mu, &mu]);
+        let same = relation_step(Relation::EUCLIDEAN, [&a, &a], [&mu, &mu]);
         assert!(same.value.abs() <= same.error && same.error < 1e-14);
     }
 
@@ -230,7 +265,7 @@ mod tests {
     #[test]
     fn coincident_points_have_the_zero_subgradient() {
         let a = exact([0.3, 1.0]);
-        let euclidean = Relation::Euclidean;
+        let euclidean = Relation::EUCLIDEAN;
         assert_eq!(relation(euclidean, &a, &a), Rounded::exact(0.0));
         assert_eq!(
             relation_grad(euclidean, &a, &a),

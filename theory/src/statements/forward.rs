@@ -25,7 +25,7 @@ fn times(instance: &Instance) -> Result<(Clock, [f64; 3]), StatementError> {
     let clock = Clock::of(instance)?;
     let (t, part) = (instance.get(TIME.name)?, instance.get(PART.name)?);
     let parts = [t * part * part, t * part, t];
-    let parts = if clock.kind() == ScheduleKind::Ddpm {
+    let parts = if clock.kind() == ScheduleKind::DDPM {
         on_steps(parts)
     } else {
         parts

@@ -45,11 +45,11 @@ const BIAS: Parameter = Parameter {
 /// The relation an instance names.
 pub(super) fn relation(instance: &Instance) -> Result<Relation, StatementError> {
     Ok(match instance.size(RELATION.name)? {
-        0 => Relation::Cosine,
-        1 => Relation::InnerProduct,
-        2 => Relation::SquaredEuclidean,
-        3 => Relation::Euclidean,
-        _ => Relation::Rbf { bandwidth: 1.25 },
+        0 => Relation::COSINE,
+        1 => Relation::INNER_PRODUCT,
+        2 => Relation::SQUARED_EUCLIDEAN,
+        3 => Relation::EUCLIDEAN,
+        _ => Relation::RBF.with(1.25),
     })
 }
 
@@ -321,11 +321,11 @@ mod tests {
     #[test]
     fn relations_are_named_by_their_numbers() {
         let want = [
-            Relation::Cosine,
-            Relation::InnerProduct,
-            Relation::SquaredEuclidean,
-            Relation::Euclidean,
-            Relation::Rbf { bandwidth: 1.25 },
+            Relation::COSINE,
+            Relation::INNER_PRODUCT,
+            Relation::SQUARED_EUCLIDEAN,
+            Relation::EUCLIDEAN,
+            Relation::RBF.with(1.25),
         ];
         for (k, want) in want.into_iter().enumerate() {
             let instance = RelationErrorSplits.default_instance();
@@ -347,7 +347,7 @@ mod tests {
             1.0_f64.to_bits()
         );
         let seen = Observation {
-            relation: Relation::Cosine,
+            relation: Relation::COSINE,
             r: 1.5,
             gamma: 0.5,
         };

@@ -68,14 +68,14 @@ impl Smoothness {
     /// squared Euclidean     8D²         4               D²
     /// rbf, bandwidth b      2/(e b²)    2/b²            1
     /// ```
-    /// `None` for Euclidean, and for cosine if the first coordinates do not keep the hull away from 0.
+    /// `None` for other relations, which have no bounded second derivative, and for cosine if the first coordinates do not keep the hull away from 0.
     fn of(kind: Relation, setting: &NoisedLaw) -> Option<Self> {
         let atoms = setting.law.atoms();
         let row = |k: usize| -> Vec<Rounded> { atoms.row(k).mapv(Rounded::exact).to_vec() };
         let count = atoms.nrows();
         let one = Rounded::exact(1.0);
-        Some(match kind {
-            Relation::InnerProduct => {
+        Some(match kind.name() {
+            "inner-product" => {
                 let a2 = largest((0..count).map(|k| squared_norm(&row(k))));
                 Self {
                     slope2: a2 * 2.0,
@@ -83,7 +83,7 @@ impl Smoothness {
                     size: a2,
                 }
             }
-            Relation::SquaredEuclidean => {
+            "squared-euclidean" => {
                 let pairs = (0..count).flat_map(|k| (0..count).map(move |l| (k, l)));
                 let d2 = largest(pairs.map(|(k, l)| relation(kind, &row(k), &row(l))));
                 Self {
@@ -92,7 +92,7 @@ impl Smoothness {
                     size: d2,
                 }
             }
-            Relation::Cosine => {
+            "cosine" => {
                 let least = atoms.column(0).fold(f64::INFINITY, |m, &a| m.min(a));
                 if least <= 0.0 {
                     return None;
@@ -104,15 +104,15 @@ impl Smoothness {
                     size: one,
                 }
             }
-            Relation::Rbf { bandwidth } => {
-                let b2 = Rounded::exact(bandwidth).square();
+            "rbf" => {
+                let b2 = Rounded::exact(kind.number()).square();
                 Self {
                     slope2: (-one).exp() * 2.0 / b2,
                     curvature: Rounded::exact(2.0) / b2,
                     size: one,
                 }
             }
-            Relation::Euclidean => return None,
+            _ => return None,
         })
     }
 
@@ -392,11 +392,11 @@ mod tests {
         let curvature = (1.0 + 2.0 / 3.0_f64.sqrt()) / 4.0;
         let b2 = 1.5 * 1.5;
         for (kind, want) in [
-            (Relation::InnerProduct, [50.0, 1.0, 25.0]),
-            (Relation::SquaredEuclidean, [80.0, 4.0, 10.0]),
-            (Relation::Cosine, [0.5, curvature, 1.0]),
+            (Relation::INNER_PRODUCT, [50.0, 1.0, 25.0]),
+            (Relation::SQUARED_EUCLIDEAN, [80.0, 4.0, 10.0]),
+            (Relation::COSINE, [0.5, curvature, 1.0]),
             (
-                Relation::Rbf { bandwidth: 1.5 },
+                Relation::RBF.with(1.5),
                 [2.0 / (std::f64::consts::E * b2), 2.0 / b2, 1.0],
             ),
         ] {
@@ -409,12 +409,12 @@ mod tests {
             }
             assert!(got.is_some(), "{kind}");
         }
-        assert!(Smoothness::of(Relation::Euclidean, &setting).is_none());
+        assert!(Smoothness::of(Relation::EUCLIDEAN, &setting).is_none());
         // κ: near γ = 2, e^{−½}/2 < (1 + 25)/4; far, at γ = 100, (1 + 25)/10⁴ < e^{−½}/100.
-        let smooth = Smoothness::of(Relation::InnerProduct, &setting);
+        let smooth = Smoothness::of(Relation::INNER_PRODUCT, &setting);
         for (gamma, slope) in [(2.0, (-0.5_f64).exp() / 2.0), (100.0, 26.0 / 1e4)] {
             let seen = Observation {
-                relation: Relation::InnerProduct,
+                relation: Relation::INNER_PRODUCT,
                 r: -1.0,
                 gamma,
             };

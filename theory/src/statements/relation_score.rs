@@ -126,7 +126,7 @@ fn dependent_sides() -> Result<Vec<(Rounded, Rounded)>, StatementError> {
         points: vec![vec![0.3], vec![0.7]],
     };
     let observation = Observation {
-        relation: Relation::InnerProduct,
+        relation: Relation::INNER_PRODUCT,
         r: 0.25,
         gamma: 1.5,
     };

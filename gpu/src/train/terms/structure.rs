@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::run::phases::Phase;
-use crate::structure::{Eta, Relation, StructureOptions, structural_loss};
+use crate::structure::{Eta, Relation, Rows, StructureOptions, structural_loss};
 use crate::train::pass::{Node, Pass};
 use crate::train::term::{Record, Suspect, Tape, Term};
 use crate::{Error, Result};
@@ -108,7 +108,7 @@ pub fn bad_features(features: [&Tensor; 2], relation: Relation) -> Result<Option
                 let must = "be finite (a smaller learning rate, of Ψ or of the denoiser, may help)";
                 return Ok(Some(Error::invalid(what, must, value)));
             }
-            if relation == Relation::Cosine && row.iter().all(|&value| value == 0.0) {
+            if relation.rows() == Some(Rows::Unit) && row.iter().all(|&value| value == 0.0) {
                 let must = "not all be 0 under the cosine relation (another structure.relation, or an encoder that is trained \
                             longer, may help)";
                 return Ok(Some(Error::invalid(what, must, "zeros alone")));

@@ -97,7 +97,7 @@ impl FiniteLaw {
     /// // Two points halfway between ±1 whose product is known to be near 1: neither sign is preferred, so no force.
     /// let law = FiniteLaw::uniform(array![[-1.0], [1.0]])?;
     /// let points = array![[0.0], [0.0]];
-    /// let score = law.batch_score(&points, 0.8, 0.6, Relation::InnerProduct, &[1.0], 0.5)?;
+    /// let score = law.batch_score(&points, 0.8, 0.6, Relation::INNER_PRODUCT, &[1.0], 0.5)?;
     /// assert!(score[[0, 0]].value.abs() <= score[[0, 0]].error && score[[0, 0]].error < 1e-13);
     /// # Ok(()) }
     /// ```

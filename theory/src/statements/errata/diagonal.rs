@@ -63,19 +63,19 @@ impl Statement for DiagonalIncluded {
         let part = Rounded::exact(1.0) - Rounded::exact(1.0) / instance.get(BATCH.name)?;
         let mut claims = Vec::new();
         for relation in [
-            Relation::Cosine,
-            Relation::SquaredEuclidean,
-            Relation::Euclidean,
-            Relation::Rbf { bandwidth: 1.25 },
+            Relation::COSINE,
+            Relation::SQUARED_EUCLIDEAN,
+            Relation::EUCLIDEAN,
+            Relation::RBF.with(1.25),
         ] {
             for distance in [
-                Distance::Squared,
-                Distance::Absolute,
-                Distance::Huber { delta: 0.375 },
+                Distance::SQUARED,
+                Distance::ABSOLUTE,
+                Distance::HUBER.with(0.375),
             ] {
                 let (v, u) = both(relation, distance, instance)?;
                 claims.push(Evidence::equal(
-                    format!("V = (1 - 1/B) U, {relation}, {distance}"),
+                    format!("V = (1 - 1/B) U, {}, {}", relation.name(), distance.name()),
                     v,
                     part * u,
                 ));
@@ -91,18 +91,18 @@ impl Statement for DiagonalIncluded {
         let loss = |relation, diagonal| {
             let options = StructureOptions {
                 relation,
-                distance: Distance::Squared,
+                distance: Distance::SQUARED,
                 diagonal,
             };
             structural_loss(&real, &generated, 1.0, &options)
         };
         let (v, u) = (
-            loss(Relation::Cosine, Diagonal::Include)?,
-            loss(Relation::Cosine, Diagonal::Exclude)?,
+            loss(Relation::COSINE, Diagonal::Include)?,
+            loss(Relation::COSINE, Diagonal::Exclude)?,
         );
         let inner = (
-            loss(Relation::InnerProduct, Diagonal::Include)?,
-            loss(Relation::InnerProduct, Diagonal::Exclude)?,
+            loss(Relation::INNER_PRODUCT, Diagonal::Include)?,
+            loss(Relation::INNER_PRODUCT, Diagonal::Exclude)?,
         );
         Ok(vec![
             Evidence::equal(

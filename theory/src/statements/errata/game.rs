@@ -21,8 +21,8 @@ const STRETCH: Parameter = Parameter {
     scale: Scale::Log,
 };
 
-const INNER: StructureOptions = squared(Relation::InnerProduct);
-const COSINE: StructureOptions = squared(Relation::Cosine);
+const INNER: StructureOptions = squared(Relation::INNER_PRODUCT);
+const COSINE: StructureOptions = squared(Relation::COSINE);
 
 /// `[thm:e1]` The inner-product game is unbounded in φ; the cosine, chosen above Eq. 8, bounds it by 2η.
 ///
@@ -66,7 +66,7 @@ impl Statement for UnboundedRelation {
         let (real, generated) = batches(instance)?;
         let (eta, stretch) = (instance.get(ETA.name)?, instance.get(STRETCH.name)?);
         let (psi, psi_hat) = (stretched(&real, stretch), stretched(&generated, stretch));
-        let moved = loss_of_rounded(&psi, &psi_hat, eta, Relation::InnerProduct)?;
+        let moved = loss_of_rounded(&psi, &psi_hat, eta, Relation::INNER_PRODUCT)?;
         let inner = structural_loss(&real, &generated, eta, &INNER)?;
         let cosine = structural_loss(&real, &generated, eta, &COSINE)?;
         let most = Rounded::exact(2.0) * eta;

@@ -3,7 +3,7 @@
 use ndarray::Array2;
 use sadm_reference::relation::Relation;
 use sadm_reference::schedule::{RectifiedFlow, Schedule};
-use sadm_reference::structure::{EtaKind, eta};
+use sadm_reference::structure::{Eta, eta};
 
 use crate::laws::FiniteLaw;
 use crate::rounding::Rounded;
@@ -171,7 +171,7 @@ impl Curve {
         let mut total = Rounded::exact(0.0);
         for (k, &s) in self.losses.iter().enumerate() {
             let t = (k + 1) as f64 / n;
-            let value = eta(EtaKind::InverseTime, t, t_min, &RectifiedFlow)?;
+            let value = eta(Eta::INVERSE_TIME, t, t_min, &RectifiedFlow)?;
             total = total + s * known_weight(value, (k + 1) as f64, n, t_min);
         }
         Ok(total / n)
@@ -217,8 +217,8 @@ fn answer(instance: &Instance) -> Result<(Error, Relation), StatementError> {
         bias: instance.get(BIAS.name)?,
     };
     let relation = match instance.size(RELATION.name)? {
-        0 => Relation::Cosine,
-        _ => Relation::InnerProduct,
+        0 => Relation::COSINE,
+        _ => Relation::INNER_PRODUCT,
     };
     Ok((error, relation))
 }

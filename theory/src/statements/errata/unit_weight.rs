@@ -70,7 +70,7 @@ fn objective(gamma: f64, grid: usize) -> Result<(Rounded, Rounded), StatementErr
     let mut last = Rounded::exact(0.0); // σ_0 = 0: the integrand starts at 0
     for k in 1..=grid {
         interior = interior + last;
-        let level = level_at(ScheduleKind::VpLinear, k as f64 / grid as f64)?;
+        let level = level_at(ScheduleKind::VP_LINEAR, k as f64 / grid as f64)?;
         let alpha4 = level.alpha.square().square();
         last = level.sigma.square() * 2.0 + weight * (Rounded::exact(1.0) - alpha4);
     }
@@ -93,7 +93,7 @@ fn least_gamma() -> f64 {
 
 /// The corrected objective of the same pair, and the likelihood of its chain.
 fn corrected(gamma: f64, steps: usize) -> Result<(Rounded, Rounded), StatementError> {
-    let clock = Clock::new(ScheduleKind::VpLinear);
+    let clock = Clock::new(ScheduleKind::VP_LINEAR);
     let chain = ideal_chain(&clock, [FIRST_TIME, 1.0], steps, 1.0, 2)?;
     let data = Data {
         covariance: multiple_of_identity(1.0.into(), 2),

@@ -137,7 +137,7 @@ impl Play {
             &array![[psi.value]],
             &array![[psi_hat.value]],
             &[1.0],
-            &squared(Relation::InnerProduct),
+            &squared(Relation::INNER_PRODUCT),
             Precision::F64,
         )?;
         let (real, generated) = branch_grads(psi, psi_hat);

@@ -58,11 +58,11 @@ impl Statement for Variants {
         let (real, generated) = (unit_rows(&real), unit_rows(&generated));
         let loss = |relation| loss_of_rounded(&real, &generated, eta, relation);
         let (inner, cosine, squared) = (
-            loss(Relation::InnerProduct)?,
-            loss(Relation::Cosine)?,
-            loss(Relation::SquaredEuclidean)?,
+            loss(Relation::INNER_PRODUCT)?,
+            loss(Relation::COSINE)?,
+            loss(Relation::SQUARED_EUCLIDEAN)?,
         );
-        let unweighted = loss_of_rounded(&real, &generated, 1.0, Relation::Cosine)?;
+        let unweighted = loss_of_rounded(&real, &generated, 1.0, Relation::COSINE)?;
         Ok(vec![
             Evidence::equal("unit rows: S_inner = S_cosine", inner, cosine),
             Evidence::equal(
@@ -79,31 +79,31 @@ impl Statement for Variants {
             array![[1.0, 1.0], [0.5, 2.0]],
         );
         let loss = |relation, eta| structural_loss(&real, &generated, eta, &squared(relation));
-        let cosine = loss(Relation::Cosine, 1.0)?;
+        let cosine = loss(Relation::COSINE, 1.0)?;
         Ok(vec![
             Evidence::equal(
                 "as read: cosine and inner product are one R",
                 cosine,
-                loss(Relation::InnerProduct, 1.0)?,
+                loss(Relation::INNER_PRODUCT, 1.0)?,
             ),
             Evidence::equal(
                 "as read: cosine and Euclidean are one R",
                 cosine,
-                loss(Relation::Euclidean, 1.0)?,
+                loss(Relation::EUCLIDEAN, 1.0)?,
             ),
             Evidence::equal(
                 "as read: Euclidean and inner product are one R",
-                loss(Relation::Euclidean, 1.0)?,
-                loss(Relation::InnerProduct, 1.0)?,
+                loss(Relation::EUCLIDEAN, 1.0)?,
+                loss(Relation::INNER_PRODUCT, 1.0)?,
             ),
             Evidence::equal(
                 "as read: D of Eq. 6 and of Eq. 8 are one D at t = 0.25",
                 cosine,
-                loss(Relation::Cosine, 4.0)?,
+                loss(Relation::COSINE, 4.0)?,
             ),
             Evidence::equal(
                 "control: S_squared-euclidean = 4 S_cosine without unit rows",
-                loss(Relation::SquaredEuclidean, 1.0)?,
+                loss(Relation::SQUARED_EUCLIDEAN, 1.0)?,
                 cosine * 4.0,
             ),
         ])

@@ -19,10 +19,10 @@ const CONTINUOUS: Parameter = Parameter {
     scale: Scale::Integer,
 };
 const KINDS: [ScheduleKind; 4] = [
-    ScheduleKind::VpLinear,
-    ScheduleKind::Cosine,
-    ScheduleKind::Edm,
-    ScheduleKind::RectifiedFlow,
+    ScheduleKind::VP_LINEAR,
+    ScheduleKind::COSINE,
+    ScheduleKind::EDM,
+    ScheduleKind::RECTIFIED_FLOW,
 ];
 const STEPS: Parameter = Parameter {
     name: "T",

@@ -17,10 +17,10 @@ const SCHEDULE: Parameter = Parameter {
     scale: Scale::Integer,
 };
 const KINDS: [ScheduleKind; 4] = [
-    ScheduleKind::VpLinear,
-    ScheduleKind::Cosine,
-    ScheduleKind::Edm,
-    ScheduleKind::RectifiedFlow,
+    ScheduleKind::VP_LINEAR,
+    ScheduleKind::COSINE,
+    ScheduleKind::EDM,
+    ScheduleKind::RECTIFIED_FLOW,
 ];
 const FIRST: Parameter = Parameter {
     name: "t_0",
@@ -130,7 +130,7 @@ impl Statement for FirstTime {
         ])
     }
     fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
-        let at = |t: f64| parts(ScheduleKind::RectifiedFlow, [t, 0.9], 1.5);
+        let at = |t: f64| parts(ScheduleKind::RECTIFIED_FLOW, [t, 0.9], 1.5);
         let (late, early) = (at(1e-2)?, at(1e-12)?);
         Ok(vec![
             Evidence::at_most(

@@ -68,8 +68,8 @@ impl QuadraticRelation {
     /// The relation as the reference names it.
     fn kind(self) -> Relation {
         match self {
-            Self::InnerProduct => Relation::InnerProduct,
-            Self::SquaredEuclidean => Relation::SquaredEuclidean,
+            Self::InnerProduct => Relation::INNER_PRODUCT,
+            Self::SquaredEuclidean => Relation::SQUARED_EUCLIDEAN,
         }
     }
 

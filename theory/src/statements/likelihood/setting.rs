@@ -66,7 +66,7 @@ pub fn ideal_chain(
 /// A chain whose bound is nearly tight: 64 ideal steps of the linear VP schedule for N(0, I), which is its own noised law,
 /// so that the prior owes nothing; and that law.
 pub fn tight_chain(n: usize) -> Result<(Chain, Data), StatementError> {
-    let clock = Clock::new(ScheduleKind::VpLinear);
+    let clock = Clock::new(ScheduleKind::VP_LINEAR);
     let data = Data {
         covariance: multiple_of_identity(1.0.into(), n),
         ..Data::point(&vec![0.0; n])

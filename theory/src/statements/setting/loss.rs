@@ -29,7 +29,7 @@ pub fn structural_loss(
 pub const fn squared(relation: Relation) -> StructureOptions {
     StructureOptions {
         relation,
-        distance: Distance::Squared,
+        distance: Distance::SQUARED,
         diagonal: Diagonal::Include,
     }
 }
@@ -85,14 +85,14 @@ mod tests {
         let delta = 2.0_f64.powi(-20);
         let off = array![[Rounded::within(1.5, delta)]];
         let other = array![[Rounded::exact(0.5)]];
-        let got = loss_of_rounded(&off, &other, 3.0, Relation::InnerProduct)?;
+        let got = loss_of_rounded(&off, &other, 3.0, Relation::INNER_PRODUCT)?;
         let moved = |d: f64| 3.0 * ((1.5 + d).powi(2) - 0.25).powi(2);
         assert!((got.value - 12.0).abs() < 1e-14);
         for end in [-delta, delta] {
             assert!((got.value - moved(end)).abs() <= got.error);
         }
         assert!(got.error < 2.001 * 36.0 * delta, "{got:?}");
-        let same = loss_of_rounded(&other, &other, 3.0, Relation::Cosine)?;
+        let same = loss_of_rounded(&other, &other, 3.0, Relation::COSINE)?;
         assert!(same.value.abs() <= same.error && same.error < 1e-14);
         Ok(())
     }

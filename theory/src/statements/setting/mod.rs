@@ -11,7 +11,7 @@ use crate::laws::{FiniteLaw, PairPosterior};
 mod clock;
 mod loss;
 
-/// The schedule, by its place in [`ALL`](sadm_reference::schedule::ScheduleKind::ALL).
+/// The schedule, by its place in the registry.
 pub const SCHEDULE: Parameter = Parameter {
     name: "schedule",
     meaning: "0 vp-linear, 1 cosine, 2 ddpm, 3 edm, 4 rectified-flow",

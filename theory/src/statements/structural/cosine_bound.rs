@@ -50,7 +50,7 @@ fn affinity(features: &Array2<f64>) -> Array2<Rounded> {
         if i == j {
             Rounded::exact(1.0)
         } else {
-            relation(Relation::Cosine, &rows[i], &rows[j])
+            relation(Relation::COSINE, &rows[i], &rows[j])
         }
     })
 }
@@ -71,7 +71,7 @@ fn alternating(size: usize) -> [Array2<f64>; 2] {
 /// S of the alternating batch.
 fn nearly_attained(size: usize, eta: f64) -> Result<Rounded, StatementError> {
     let [real, generated] = alternating(size);
-    structural_loss(&real, &generated, eta, &squared(Relation::Cosine))
+    structural_loss(&real, &generated, eta, &squared(Relation::COSINE))
 }
 
 /// 2η for even B, 2η(1 − 1/B²) for odd B.
@@ -87,7 +87,7 @@ fn stretch(
     generated: &Array2<f64>,
     eta: f64,
 ) -> Result<[Rounded; 2], StatementError> {
-    let options = squared(Relation::Cosine);
+    let options = squared(Relation::COSINE);
     let bound = bound::structure::structural_loss(
         real,
         generated,
@@ -136,7 +136,7 @@ impl Statement for CosineBound {
         let count = real.nrows() as f64;
         let cross = product(&m, &m_hat);
         let (own, other) = (product(&m, &m), product(&m_hat, &m_hat));
-        let loss = structural_loss(&real, &generated, eta, &squared(Relation::Cosine))?;
+        let loss = structural_loss(&real, &generated, eta, &squared(Relation::COSINE))?;
         let [gained, square] = stretch(&real, &generated, eta)?;
         Ok(vec![
             Evidence::at_most("0 ≤ ⟨M, M̂⟩", Rounded::exact(0.0), cross),

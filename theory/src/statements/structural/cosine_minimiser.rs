@@ -139,7 +139,7 @@ fn excess(directions: &[Vec<Rounded>], answers: &[Vec<Rounded>]) -> Rounded {
         let cosine = if i == j {
             Rounded::exact(1.0)
         } else {
-            relation(Relation::Cosine, &answers[i], &answers[j])
+            relation(Relation::COSINE, &answers[i], &answers[j])
         };
         (dot(&directions[i], &directions[j]) - cosine).square()
     };
@@ -212,11 +212,11 @@ impl Statement for CosineMinimiser {
         let setting = Setting::of(instance)?;
         let pair = setting.pair()?;
         let [directions, means] = setting.means()?;
-        let cosines = setting.law.relation_over_atoms(Relation::Cosine)?;
-        let answer = relation(Relation::Cosine, &means[0], &means[1]);
+        let cosines = setting.law.relation_over_atoms(Relation::COSINE)?;
+        let answer = relation(Relation::COSINE, &means[0], &means[1]);
         let [mean, error, variance] = posterior_of(&pair, &cosines, answer);
         let asked = dot(&directions[0], &directions[1]);
-        let inner = setting.law.relation_over_atoms(Relation::InnerProduct)?;
+        let inner = setting.law.relation_over_atoms(Relation::INNER_PRODUCT)?;
         let plain = dot(&means[0], &means[1]);
         let [inner_mean, inner_error, inner_variance] = posterior_of(&pair, &inner, plain);
         Ok(vec![
@@ -253,15 +253,15 @@ impl Statement for CosineMinimiser {
         let setting = Setting::witness()?;
         let pair = setting.pair()?;
         let [directions, means] = setting.means()?;
-        let cosines = setting.law.relation_over_atoms(Relation::Cosine)?;
-        let answer = relation(Relation::Cosine, &means[0], &means[1]);
+        let cosines = setting.law.relation_over_atoms(Relation::COSINE)?;
+        let answer = relation(Relation::COSINE, &means[0], &means[1]);
         let [mean, error, variance] = posterior_of(&pair, &cosines, answer);
         Ok(vec![
             Evidence::equal("control: E[cos | y_t] = cos(x̄, x̄')", mean, answer),
             Evidence::equal(
                 "control: E[cos | y_t] is the cosine of the directions of ū",
                 mean,
-                relation(Relation::Cosine, &directions[0], &directions[1]),
+                relation(Relation::COSINE, &directions[0], &directions[1]),
             ),
             Evidence::equal(
                 "control: the ideal denoiser's term is the posterior variance under the cosine, too",
@@ -286,7 +286,7 @@ mod tests {
     fn the_witness_has_the_numbers_of_the_book() -> Result<(), StatementError> {
         let [directions, means] = Setting::witness()?.means()?;
         let asked = dot(&directions[0], &directions[1]).value;
-        let offered = relation(Relation::Cosine, &means[0], &means[1]).value;
+        let offered = relation(Relation::COSINE, &means[0], &means[1]).value;
         let near = |got: f64, want: f64| (got - want).abs() < 5e-5;
         println!("asked {asked} offered {offered}");
         assert!(

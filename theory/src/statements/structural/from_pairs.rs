@@ -48,9 +48,9 @@ pub struct EquationSix;
 
 fn kind_of(instance: &Instance) -> Result<Relation, StatementError> {
     Ok(match instance.size(RELATION.name)? {
-        0 => Relation::Cosine,
-        1 => Relation::InnerProduct,
-        _ => Relation::SquaredEuclidean,
+        0 => Relation::COSINE,
+        1 => Relation::INNER_PRODUCT,
+        _ => Relation::SQUARED_EUCLIDEAN,
     })
 }
 
@@ -106,7 +106,7 @@ impl Batch {
     fn structure(&self, diagonal: Diagonal) -> Result<Rounded, StatementError> {
         let options = StructureOptions {
             relation: self.relation,
-            distance: Distance::Squared,
+            distance: Distance::SQUARED,
             diagonal,
         };
         structural_loss(&self.real, &self.predicted, 1.0, &options)
@@ -204,7 +204,7 @@ impl Statement for EquationSix {
         let batch = Batch {
             real,
             predicted,
-            relation: Relation::InnerProduct,
+            relation: Relation::INNER_PRODUCT,
         };
         let weight = tight_weight(GAMMA.default);
         let (all, own) = (batch.structure(Diagonal::Include)?, batch.denoising());

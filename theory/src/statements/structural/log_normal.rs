@@ -1,7 +1,7 @@
 //! The default's law of t: under EDM t is σ, log-normal, and 1/t has a mean.
 
 use sadm_reference::schedule::ScheduleKind;
-use sadm_reference::structure::{EtaKind, eta};
+use sadm_reference::structure::{Eta, eta};
 
 use crate::laws::finite::two_pi;
 use crate::rounding::Rounded;
@@ -98,8 +98,8 @@ impl Statement for LogNormalTime {
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (mean, std) = (instance.get(MEAN.name)?, instance.get(STD.name)?);
         let (t_min, sigma) = (instance.get(FIRST.name)?, instance.get(LEVEL.name)?);
-        let clock = Clock::new(ScheduleKind::Edm);
-        let weight = eta(EtaKind::InverseTime, sigma, t_min, clock.schedule())?;
+        let clock = Clock::new(ScheduleKind::EDM);
+        let weight = eta(Eta::INVERSE_TIME, sigma, t_min, clock.schedule())?;
         let later = clock.levels(sigma)?.1;
         let later = if later.value > t_min {
             later
@@ -128,10 +128,10 @@ impl Statement for LogNormalTime {
     fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
         let mean = negative_moment(MEAN.default, STD.default, 1.0);
         let weight = eta(
-            EtaKind::InverseTime,
+            Eta::INVERSE_TIME,
             0.002,
             0.02,
-            Clock::new(ScheduleKind::Edm).schedule(),
+            Clock::new(ScheduleKind::EDM).schedule(),
         )?;
         Ok(vec![
             Evidence::equal(

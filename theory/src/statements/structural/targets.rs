@@ -50,10 +50,10 @@ const TARGETS: [Parametrisation; 3] = [
     Parametrisation::Edm,
 ];
 const KINDS: [ScheduleKind; 4] = [
-    ScheduleKind::VpLinear,
-    ScheduleKind::Cosine,
-    ScheduleKind::Edm,
-    ScheduleKind::RectifiedFlow,
+    ScheduleKind::VP_LINEAR,
+    ScheduleKind::COSINE,
+    ScheduleKind::EDM,
+    ScheduleKind::RECTIFIED_FLOW,
 ];
 /// Numbers in one sample, and features of one.
 const N: usize = 2;
@@ -246,7 +246,7 @@ fn sides(
     let level = Coefficients::new(target, kind, t, spread)?;
     let [answer, _] = predicted(setting, target, &level, spread);
     let real = setting.features(&setting.clean.mapv(Rounded::exact));
-    let loss = loss_of_rounded(&real, &setting.features(&answer), 1.0, Relation::Cosine)?;
+    let loss = loss_of_rounded(&real, &setting.features(&answer), 1.0, Relation::COSINE)?;
     let batch = setting.clean.nrows();
     let reach = (0..batch)
         .map(|i| constant(setting, target, spread, i))
@@ -347,11 +347,11 @@ impl Statement for TargetsNearZero {
     fn refuted(&self) -> Result<Vec<Evidence>, StatementError> {
         let instance = self.default_instance();
         let setting = Setting::of(&mut instance.values(), 3)?;
-        let at = |target, t: f64| sides(&setting, target, ScheduleKind::VpLinear, t, 0.75);
+        let at = |target, t: f64| sides(&setting, target, ScheduleKind::VP_LINEAR, t, 0.75);
         let [loss, bound] = at(Parametrisation::X0, 1e-4)?;
         let [v_loss, _] = at(Parametrisation::V, 1e-4)?;
         let ratio =
-            Coefficients::new(Parametrisation::V, ScheduleKind::VpLinear, 1e-4, 0.75)?.ratio;
+            Coefficients::new(Parametrisation::V, ScheduleKind::VP_LINEAR, 1e-4, 0.75)?.ratio;
         let [early, _] = at(Parametrisation::X0, 1e-6)?;
         Ok(vec![
             Evidence::at_most(
@@ -381,7 +381,7 @@ mod tests {
     #[test]
     fn losses_fall_with_t_for_all_targets_but_one() -> Result<(), StatementError> {
         let at = |target, kind, t| structure_near_zero(target, kind, t).map(|s| s.value);
-        let (vp, edm) = (ScheduleKind::VpLinear, ScheduleKind::Edm);
+        let (vp, edm) = (ScheduleKind::VP_LINEAR, ScheduleKind::EDM);
         for target in [Parametrisation::Eps, Parametrisation::V] {
             let fall = at(target, vp, 1e-3)? / at(target, vp, 1e-6)?;
             assert!((300.0..3000.0).contains(&fall), "{target}: {fall}");

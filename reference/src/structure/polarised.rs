@@ -21,11 +21,9 @@
 
 use ndarray::{Array1, Array2, Axis, Zip};
 
-use crate::distance::Distance;
-use crate::relation::{Relation, through_normalisation, unit_rows};
-use crate::structure::{
-    Diagonal, StructureError, StructureOptions, affinities, check_finite, weights,
-};
+use super::distance::Distance;
+use super::relation::{Rows, through_normalisation, unit_rows};
+use super::{Diagonal, StructureError, StructureOptions, affinities, check_finite, weights};
 
 /// Which of the two matrix sizes carries the computation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,8 +83,8 @@ pub fn polarised_loss(
 ) -> Result<PolarisedLoss, StructureError> {
     check(real, generated, opts)?;
     let w = weights(real.nrows(), eta, opts.diagonal)?;
-    let pair = match opts.relation {
-        Relation::Cosine => Pair::unit(real, generated),
+    let pair = match opts.relation.rows() {
+        Some(Rows::Unit) => Pair::unit(real, generated),
         _ => Pair::plain(real, generated),
     };
     let (loss, [grad_real, grad_generated]) = match form {
@@ -118,8 +116,7 @@ fn check(
     generated: &Array2<f64>,
     opts: &StructureOptions,
 ) -> Result<(), StructureError> {
-    let bilinear = matches!(opts.relation, Relation::Cosine | Relation::InnerProduct);
-    if !bilinear || opts.distance != Distance::Squared {
+    if opts.relation.rows().is_none() || opts.distance != Distance::SQUARED {
         return Err(StructureError::NotPolarised {
             relation: opts.relation,
             distance: opts.distance,

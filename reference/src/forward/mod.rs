@@ -1,8 +1,10 @@
 //! The forward process: from clean data to noise, one step of it, and one step back.
 
+pub mod schedule;
+
 use ndarray::{ArrayD, Axis, Zip};
 
-use crate::schedule::{Schedule, ScheduleError};
+use schedule::{Schedule, ScheduleError};
 
 /// Why a forward-process computation was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

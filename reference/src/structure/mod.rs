@@ -1,15 +1,22 @@
 //! The structural loss: how far the affinities of the generated batch are from those of the real one.
 
+pub mod distance;
+pub mod eta;
+pub mod polarised;
+pub mod relation;
+
 use std::fmt;
 use std::str::FromStr;
 
 use ndarray::{Array2, Zip};
 
 use crate::check::first_non_finite;
-use crate::distance::Distance;
-use crate::name::{UnknownName, parse};
-use crate::relation::{Relation, RelationError, affinity, affinity_vjp};
-use crate::schedule::{Schedule, ScheduleError};
+use crate::choice::{UnknownName, parse};
+use crate::schedule::ScheduleError;
+use distance::Distance;
+use relation::{Relation, RelationError, affinity, affinity_vjp};
+
+pub use eta::{Eta, eta};
 
 /// Why a structural loss was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -56,9 +63,13 @@ pub enum StructureError {
         /// The refused number.
         got: usize,
     },
-    /// A threshold that is not positive.
-    #[error("delta of the Huber distance must be finite and > 0, got {got:?}")]
-    Delta {
+    /// A parameter of the distance that is not positive.
+    #[error("{name} of the {distance} distance must be finite and > 0, got {got:?}")]
+    Parameter {
+        /// What it is called.
+        name: &'static str,
+        /// The distance's name.
+        distance: &'static str,
         /// The refused value.
         got: f64,
     },
@@ -126,66 +137,6 @@ impl FromStr for Diagonal {
     }
 }
 
-/// How η depends on time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum EtaKind {
-    /// `inverse-time`: 1/max(t, t_min), the paper's 1/t kept from its infinite mean.
-    InverseTime,
-    /// `constant`: 1.
-    Constant,
-    /// `snr`: SNR/(1 + SNR) = α²/(α² + σ²).
-    Snr,
-}
-
-impl EtaKind {
-    /// Every kind.
-    pub const ALL: [Self; 3] = [Self::InverseTime, Self::Constant, Self::Snr];
-}
-
-impl fmt::Display for EtaKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::InverseTime => "inverse-time",
-            Self::Constant => "constant",
-            Self::Snr => "snr",
-        })
-    }
-}
-
-impl FromStr for EtaKind {
-    type Err = UnknownName;
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
-        parse("eta", &Self::ALL, name)
-    }
-}
-
-/// Weight η_t of the structural loss at time t. `[eq:eta]`
-///
-/// # Errors
-/// [`StructureError::Time`], [`StructureError::TMin`] (checked for every kind).
-///
-/// # Source
-/// SADM (arXiv:2402.17563), Sec. 4.2: η_t = 1/t. The clamp and the other kinds are ours.
-pub fn eta(
-    kind: EtaKind,
-    t: f64,
-    t_min: f64,
-    schedule: &dyn Schedule,
-) -> Result<f64, StructureError> {
-    schedule.check(t)?;
-    if !(t_min.is_finite() && t_min > 0.0) {
-        return Err(StructureError::TMin { got: t_min });
-    }
-    Ok(match kind {
-        EtaKind::InverseTime => 1.0 / t.max(t_min),
-        EtaKind::Constant => 1.0,
-        EtaKind::Snr => {
-            let (alpha, sigma) = (schedule.alpha(t), schedule.sigma(t));
-            alpha * alpha / (alpha * alpha + sigma * sigma)
-        }
-    })
-}
-
 /// The choices that define a structural loss.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StructureOptions {
@@ -201,8 +152,8 @@ impl Default for StructureOptions {
     /// Cosine, squared, diagonal included.
     fn default() -> Self {
         Self {
-            relation: Relation::Cosine,
-            distance: Distance::Squared,
+            relation: Relation::COSINE,
+            distance: Distance::SQUARED,
             diagonal: Diagonal::Include,
         }
     }
@@ -250,10 +201,13 @@ pub fn structural_loss(
     eta: &[f64],
     opts: &StructureOptions,
 ) -> Result<StructuralLoss, StructureError> {
-    if let Distance::Huber { delta } = opts.distance
-        && !(delta.is_finite() && delta > 0.0)
-    {
-        return Err(StructureError::Delta { got: delta });
+    if let Some((parameter, got)) = opts.distance.refused() {
+        let (name, distance) = (parameter.name, opts.distance.name());
+        return Err(StructureError::Parameter {
+            name,
+            distance,
+            got,
+        });
     }
     let (affinity_real, affinity_generated) = affinities(opts.relation, real, generated)?;
     let w = weights(real.nrows(), eta, opts.diagonal)?;
@@ -300,7 +254,7 @@ pub(crate) fn check_finite(
 /// The structural error for a refusal by the relation: of one matrix, or of the relation itself.
 fn named(matrix: &'static str, source: RelationError) -> StructureError {
     match source {
-        RelationError::Bandwidth { .. } => StructureError::Relation(source),
+        RelationError::Parameter { .. } => StructureError::Relation(source),
         _ => StructureError::Features { matrix, source },
     }
 }

@@ -1,13 +1,13 @@
 //! The denoising objective and its weights.
 
-use std::fmt;
-use std::str::FromStr;
+pub mod weight;
 
 use ndarray::{ArrayD, Axis};
 
 use crate::check::first_non_finite;
-use crate::name::{UnknownName, parse};
 use crate::schedule::{Schedule, ScheduleError};
+
+pub use weight::{Weight, weight};
 
 /// Why a denoising computation was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -66,117 +66,6 @@ pub enum DenoiseError {
     Time(#[from] ScheduleError),
 }
 
-/// Weight w(λ_t) of the denoising loss, for predictions x̂ of the clean data.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Weight {
-    /// `constant`: 1.
-    Constant,
-    /// `elbo`: −½ dSNR/dt, the continuous-time bound on −log p.
-    Elbo,
-    /// `snr`: SNR, the unweighted loss on ε̂.
-    Snr,
-    /// `one-plus-snr`: 1 + SNR, the unweighted loss on v̂ of a variance-preserving schedule.
-    OnePlusSnr,
-    /// `min-snr`: min(SNR, γ).
-    MinSnr {
-        /// γ > 0, usually 5.
-        gamma: f64,
-    },
-    /// `edm`: (σ'² + σ_d²)/(σ' σ_d)² with σ' = σ/α, the unweighted loss on EDM's target.
-    Edm {
-        /// Standard deviation of the data, σ_d > 0.
-        sigma_data: f64,
-    },
-    /// `soft-truncation`: the ELBO weight; what is softened is the law of t, uniform on [τ, 1] with random τ.
-    SoftTruncation,
-}
-
-impl Weight {
-    /// Every weight, with the usual parameters.
-    pub const ALL: [Self; 7] = [
-        Self::Constant,
-        Self::Elbo,
-        Self::Snr,
-        Self::OnePlusSnr,
-        Self::MinSnr { gamma: 5.0 },
-        Self::Edm { sigma_data: 0.5 },
-        Self::SoftTruncation,
-    ];
-}
-
-impl fmt::Display for Weight {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Constant => "constant",
-            Self::Elbo => "elbo",
-            Self::Snr => "snr",
-            Self::OnePlusSnr => "one-plus-snr",
-            Self::MinSnr { .. } => "min-snr",
-            Self::Edm { .. } => "edm",
-            Self::SoftTruncation => "soft-truncation",
-        })
-    }
-}
-
-/// By name; γ = 5 for `min-snr`, σ_d = 0.5 for `edm`.
-impl FromStr for Weight {
-    type Err = UnknownName;
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
-        parse("weight", &Self::ALL, name)
-    }
-}
-
-/// The loss weight at time t.
-///
-/// # Formula `[eq:loss-weights]`
-/// ```text
-/// constant 1    elbo −½ dSNR/dt = −½ SNR dλ/dt    snr SNR    one-plus-snr 1 + SNR
-/// min-snr min(SNR, γ)    edm 1/σ_d² + SNR
-/// ```
-/// (EDM's weight at σ' = σ/α: σ'⁻² is the SNR.)
-///
-/// # Errors
-/// [`DenoiseError::Time`], [`DenoiseError::Parameter`], and [`DenoiseError::InfiniteWeight`] where the SNR or its
-/// slope is infinite and the weight with it.
-///
-/// # Source
-/// Kingma & Gao 2023 (arXiv:2303.00848); Hang et al. 2023 (arXiv:2303.09556); Kim et al. 2022 (arXiv:2106.05527).
-pub fn weight(kind: Weight, schedule: &dyn Schedule, t: f64) -> Result<f64, DenoiseError> {
-    schedule.check(t)?;
-    let snr = schedule.snr(t);
-    let w = match kind {
-        Weight::Constant => 1.0,
-        Weight::Elbo | Weight::SoftTruncation => elbo_weight(schedule, t),
-        Weight::Snr => snr,
-        Weight::OnePlusSnr => 1.0 + snr,
-        Weight::MinSnr { gamma } => snr.min(positive("gamma", gamma)?),
-        Weight::Edm { sigma_data } => positive("sigma_data", sigma_data)?.powi(-2) + snr,
-    };
-    if w.is_finite() {
-        Ok(w)
-    } else {
-        Err(DenoiseError::InfiniteWeight { weight: kind, t })
-    }
-}
-
-/// `−½ SNR dλ/dt`; 0 at the end without signal, where dSNR/dt ∝ α α' vanishes while dλ/dt does not exist.
-fn elbo_weight(schedule: &dyn Schedule, t: f64) -> f64 {
-    let snr = schedule.snr(t);
-    if snr == 0.0 {
-        0.0
-    } else {
-        -0.5 * snr * schedule.lambda_grad(t)
-    }
-}
-
-fn positive(name: &'static str, got: f64) -> Result<f64, DenoiseError> {
-    if got.is_finite() && got > 0.0 {
-        Ok(got)
-    } else {
-        Err(DenoiseError::Parameter { name, got })
-    }
-}
-
 /// Weight of one step s < t of the discrete bound, `½ (SNR_s − SNR_t)`. `[eq:discrete-elbo]`
 ///
 /// Computed as `½ SNR_s σ²_{t|s}/σ_t²`, which does not cancel as s → t.
@@ -194,7 +83,7 @@ pub fn discrete_elbo_weight(schedule: &dyn Schedule, s: f64, t: f64) -> Result<f
         Ok(w)
     } else {
         Err(DenoiseError::InfiniteWeight {
-            weight: Weight::Elbo,
+            weight: Weight::ELBO,
             t: s,
         })
     }
