@@ -239,7 +239,7 @@ fn refuse_contradictions(options: &SamplerOptions) -> Result<()> {
             "--churn works with --sampler {}, but the sampler is {}; leave --churn out or choose another",
             SamplerKind::all()
                 .filter(|kind| kind.churns())
-                .map(|kind| kind.name())
+                .map(sadm_gpu::choice::Choice::name)
                 .collect::<Vec<_>>()
                 .join(" or "),
             options.kind
