@@ -1,7 +1,7 @@
 //! Exponential moving average of parameters.
 
 use crate::error::{Error, Result};
-use crate::optim::Lerp;
+use crate::optim::lerp::Lerp;
 use crate::params::Params;
 use candle_core::Var;
 

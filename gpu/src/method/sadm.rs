@@ -1,14 +1,15 @@
 //! SADM's Algorithm 1: Ψ as a classifier, θ denoising, θ guided by Ψ, and rounds of θ and φ.
 
+use super::objectives::{of_phi, of_theta};
 use crate::Result;
 use crate::config::{AdversarialEnd, Config, Decay, UpdateOrder};
 use crate::objective::Objective;
 use crate::optim::warm_up;
 use crate::run::checkpoint::{Contents, State};
 use crate::run::phases::{Phase, Span};
-use crate::train::Hooks;
 use crate::train::batch::Batch;
 use crate::train::batches::Data;
+use crate::train::hooks::Hooks;
 use crate::train::player::{PHI, Players, THETA};
 use crate::train::report::{Done, loss_and_structure};
 use crate::train::term::Summand;
@@ -30,25 +31,6 @@ pub(crate) struct Step<'a> {
     pub(crate) hooks: &'a mut dyn Hooks,
     /// Of several φ-ascents none begins once this is set.
     pub(crate) stop: &'a AtomicBool,
-}
-
-/// What θ descends in a phase (SADM Eq. 6 and 10) `[eq:minimax]`: L + λS.
-pub fn of_theta<'a>(
-    denoising: &'a Denoising,
-    structure: &'a Structure,
-    weight: f64,
-    phase: Phase,
-) -> Vec<Summand<'a>> {
-    let mut terms: Vec<Summand<'a>> = vec![(1.0, denoising)];
-    if phase.has_structure() {
-        terms.push((weight, structure));
-    }
-    terms
-}
-
-/// What φ descends (SADM Eq. 9) `[eq:minimax]`: −S.
-pub fn of_phi(structure: &Structure) -> Vec<Summand<'_>> {
-    vec![(-1.0, structure)]
 }
 
 impl Step<'_> {

@@ -3,8 +3,8 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::architecture::{checked, given, setting};
 use super::blocks::{ConditionEmbedding, Linear, check_heads, like, sketch_condition};
-use super::registry::{checked, given, setting};
 use super::{Architecture, Condition, Mode, Network, is_zero};
 use crate::memory::layers::Images;
 use crate::memory::sketch::{Id, NETWORK, Sketch};

@@ -3,6 +3,7 @@
 //! Parameters are named as in `sadm-reference`, which implements the same networks independently:
 //! a linear map or convolution `x` has `x.weight` and `x.bias`, a group norm as well.
 
+mod architecture;
 pub(crate) mod blocks;
 mod dit_small;
 mod mode;
@@ -12,10 +13,11 @@ mod unet;
 
 use candle_core::Tensor;
 
+pub use architecture::{Architecture, Domain};
 pub use dit_small::{DitSmall, DitSmallConfig};
 pub use mode::Mode;
 pub use precision::{Compute, MixedPrecision};
-pub use registry::{ARCHITECTURES, Architecture, Domain, architecture, build};
+pub use registry::{ARCHITECTURES, architecture, build};
 pub use unet::{UNet, UNetConfig};
 
 use crate::Result;

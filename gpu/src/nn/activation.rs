@@ -6,17 +6,14 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{Path, composed};
+use super::composed;
+use super::path::Path;
+use super::shape::activation::{GELU_CUBIC, GELU_SCALE};
 use crate::nn::cpu::buffer::{CHUNK, by_dtype, load, tensor, with};
 use crate::nn::cpu::exponential::sigmoid;
 use crate::nn::cpu::real::{Real, vectorised};
 #[cfg(feature = "cuda")]
 use crate::nn::cuda;
-
-/// `√(2/π)`, the scale of GELU's tanh form.
-pub(super) const GELU_SCALE: f64 = 0.797_884_560_802_865_4;
-/// The cubic coefficient of GELU's tanh form.
-pub(super) const GELU_CUBIC: f64 = 0.044_715;
 
 /// SiLU (swish).
 ///

@@ -4,9 +4,10 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use super::composed;
+use super::path::Path;
+use super::shape::attention::{Packing, Sizes};
 use super::softmax::{scaled_softmax, scaled_softmax_row, softmax_row_grad};
-use super::{Path, composed};
-use crate::Error;
 use crate::nn::cpu::buffer::{by_dtype, load, tensor, with};
 use crate::nn::cpu::gemm::{Begin, Left, Run, Tile, multiply, multiply_into, strip_width, strips};
 use crate::nn::cpu::pack::{Panels, copy, pack_columns, pack_rows, turn};
@@ -28,15 +29,6 @@ use crate::nn::cpu::scratch::Scratch;
 /// Vaswani et al. 2017 (arXiv:1706.03762), Eq. 1.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
     composed::attention_with(scaled_softmax, q, k, v)
-}
-
-/// How the tokens of [`self_attention`] lie in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packing {
-    /// `[N, 3C, T]` → `[N, C, T]`: images, a token is a pixel.
-    Channels,
-    /// `[N, T, 3C]` → `[N, T, C]`: sequences.
-    Tokens,
 }
 
 /// Multi-head self-attention of packed queries, keys and values, as one operation.
@@ -63,54 +55,7 @@ struct SelfAttention {
     packing: Packing,
 }
 
-/// The sizes of one self-attention, checked.
-#[derive(Clone, Copy)]
-pub(super) struct Sizes {
-    pub batch: usize,
-    pub tokens: usize,
-    pub heads: usize,
-    /// Channels of one head.
-    pub width: usize,
-    packing: Packing,
-}
-
 impl Sizes {
-    pub(super) fn new(qkv: &[usize], heads: usize, packing: Packing) -> Result<Self> {
-        let &[batch, rows, columns] = qkv else {
-            return Err(Error::shape("packed q, k, v", "of rank 3", qkv).into());
-        };
-        let (tokens, channels) = match packing {
-            Packing::Channels => (columns, rows),
-            Packing::Tokens => (rows, columns),
-        };
-        if heads == 0 || channels == 0 || tokens == 0 || !channels.is_multiple_of(3 * heads) {
-            let must = format!("be positive and divide a third of the {channels} channels");
-            return Err(Error::invalid("attention heads", must, heads).into());
-        }
-        let width = channels / (3 * heads);
-        Ok(Self {
-            batch,
-            tokens,
-            heads,
-            width,
-            packing,
-        })
-    }
-
-    fn channels(&self) -> usize {
-        self.heads * self.width
-    }
-    /// Elements of one sample of the output.
-    fn sample(&self) -> usize {
-        self.tokens * self.channels()
-    }
-    fn out_shape(&self) -> Shape {
-        match self.packing {
-            Packing::Channels => Shape::from((self.batch, self.channels(), self.tokens)),
-            Packing::Tokens => Shape::from((self.batch, self.tokens, self.channels())),
-        }
-    }
-
     /// One head's `[T, width]` block of a sample with `channels` channels, from channel `channel` on, row-major.
     fn block<R: Real>(&self, sample: &[R], channel: usize, channels: usize) -> Scratch<R> {
         let mut block = Scratch::new(self.tokens * self.width);

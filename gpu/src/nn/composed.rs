@@ -5,13 +5,13 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use super::activation::{GELU_CUBIC, GELU_SCALE};
-use super::attention::{self, Packing};
-use super::conv2d::Geometry;
-use super::group_norm::{self, GROUP_NORM_EPS};
-use super::layer_norm::{self, LAYER_NORM_EPS};
-use super::linear::{self, bias_or_zeros};
-use super::resample::even_sides;
+use super::shape::activation::{GELU_CUBIC, GELU_SCALE};
+use super::shape::attention::{self, Packing};
+use super::shape::conv2d::Geometry;
+use super::shape::group_norm::{self, GROUP_NORM_EPS};
+use super::shape::layer_norm::{self, LAYER_NORM_EPS};
+use super::shape::linear::{self, bias_or_zeros};
+use super::shape::resample::even_sides;
 
 /// `f` in f32 for bf16 and f16, in the tensor's own type otherwise.
 fn widened(x: &Tensor, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
@@ -132,7 +132,7 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 
 /// See [`gated_sum`](super::gated_sum).
 pub fn gated_sum(x: &Tensor, gate: &Tensor, h: &Tensor) -> Result<Tensor> {
-    super::gated_sum::sizes(x.dims(), gate.dims(), h.dims())?;
+    super::shape::gated_sum::sizes(x.dims(), gate.dims(), h.dims())?;
     widened(x, |x| {
         let wide = |t: &Tensor| t.to_dtype(x.dtype());
         x + wide(h)?.broadcast_mul(&wide(gate)?.unsqueeze(1)?)?

@@ -5,20 +5,17 @@ use std::sync::Arc;
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
 
-use super::linear::bias_or_zeros;
-use super::{Path, composed};
+use super::composed;
+use super::path::Path;
+use super::shape::conv2d::Geometry;
+use super::shape::linear::bias_or_zeros;
 use crate::Error;
 use crate::nn::cpu::buffer::{by_dtype, load, tensor, with};
 use crate::nn::cpu::convolution::{Convolution, bias_gradient, weight_gradient};
-use crate::nn::cpu::frame::Frame;
 use crate::nn::cpu::pointwise::Pointwise;
 use crate::nn::cpu::real::Real;
 use crate::nn::cpu::winograd::{self, Winograd};
-
-/// Pixels whose patches are multiplied by all weights in one task.
-const PIXELS: usize = 256;
 
 /// Convolution (cross-correlation, as in every deep-learning library) with stride 1.
 ///
@@ -116,151 +113,6 @@ impl fmt::Display for Convolutions {
                 f,
                 "cuDNN, by candle where cuDNN failed its test: {where_and_how}"
             ),
-        }
-    }
-}
-
-/// The sizes of one convolution, checked.
-#[derive(Clone, Copy)]
-pub(crate) struct Geometry {
-    pub batch: usize,
-    pub channels: usize,
-    pub side: (usize, usize),
-    pub outputs: usize,
-    pub kernel: (usize, usize),
-    pub stride: usize,
-    pub padding: (usize, usize),
-}
-
-impl Geometry {
-    pub(crate) fn new(
-        x: &[usize],
-        weight: &[usize],
-        bias: &[usize],
-        stride: usize,
-        padding: (usize, usize),
-    ) -> Result<Self> {
-        let &[batch, channels, height, width] = x else {
-            return Err(Error::shape("conv2d input", "[N, C, H, W]", x).into());
-        };
-        let &[outputs, inner, kh, kw] = weight else {
-            return Err(Error::shape("conv2d weight", "[O, C, kh, kw]", weight).into());
-        };
-        if inner != channels || channels == 0 || outputs == 0 {
-            let must = format!("[O, {channels}, kh, kw] with no zero for input {x:?}");
-            return Err(Error::shape("conv2d weight", must, weight).into());
-        }
-        if bias != [outputs] {
-            return Err(Error::shape("conv2d bias", format!("[{outputs}]"), bias).into());
-        }
-        if stride == 0 {
-            return Err(Error::invalid("conv2d stride", "be at least 1", stride).into());
-        }
-        let fits = |side: usize, kernel: usize, padding: usize| {
-            side > 0 && kernel > padding && side + 2 * padding >= kernel
-        };
-        if !(fits(height, kh, padding.0) && fits(width, kw, padding.1)) {
-            let must =
-                format!("be larger than padding {padding:?} and fit into the padded image {x:?}");
-            return Err(Error::invalid("conv2d kernel", must, format!("{kh}×{kw}")).into());
-        }
-        Ok(Self {
-            batch,
-            channels,
-            side: (height, width),
-            outputs,
-            kernel: (kh, kw),
-            stride,
-            padding,
-        })
-    }
-
-    /// Sides of the padded image.
-    #[inline(always)]
-    pub(crate) fn padded(&self) -> (usize, usize) {
-        (
-            self.side.0 + 2 * self.padding.0,
-            self.side.1 + 2 * self.padding.1,
-        )
-    }
-    /// Sides of the output.
-    #[inline(always)]
-    pub(crate) fn out(&self) -> (usize, usize) {
-        let (height, width) = self.padded();
-        (
-            (height - self.kernel.0) / self.stride + 1,
-            (width - self.kernel.1) / self.stride + 1,
-        )
-    }
-    /// Pixels of one output image.
-    #[inline(always)]
-    pub(crate) fn pixels(&self) -> usize {
-        self.out().0 * self.out().1
-    }
-    /// Elements of one input image.
-    #[inline(always)]
-    pub(crate) fn image(&self) -> usize {
-        self.channels * self.side.0 * self.side.1
-    }
-    /// Elements of one output image.
-    #[inline(always)]
-    pub(crate) fn out_image(&self) -> usize {
-        self.outputs * self.pixels()
-    }
-    /// Elements of one patch: the rows of the patch matrix.
-    #[inline(always)]
-    pub(crate) fn patch(&self) -> usize {
-        self.channels * self.kernel.0 * self.kernel.1
-    }
-    /// Whether every output pixel depends on one input pixel, at the same place.
-    fn is_pointwise(&self) -> bool {
-        self.taps() == 1 && self.stride == 1 && self.padding == (0, 0)
-    }
-    /// Places of the kernel.
-    #[inline(always)]
-    pub(crate) fn taps(&self) -> usize {
-        self.kernel.0 * self.kernel.1
-    }
-    /// Images that are worked on together: about [`PIXELS`], in groups of nearly the same size.
-    #[inline(always)]
-    pub(crate) fn group(&self) -> usize {
-        let most = (PIXELS / self.pixels()).max(1);
-        self.batch.div_ceil(self.batch.div_ceil(most).max(1)).max(1)
-    }
-    /// The images that `of` makes of the images `x`, group by group.
-    pub(crate) fn in_groups<R: Real>(&self, x: &[R], of: impl Fn(&mut [R], &[R]) + Sync) -> Vec<R> {
-        let mut y = vec![R::default(); self.batch * self.out_image()];
-        let group = self.group();
-        y.par_chunks_mut(group * self.out_image())
-            .zip(x.par_chunks(group * self.image()))
-            .for_each(|(y, x)| of(y, x));
-        y
-    }
-    /// Contiguous elements of a padded image, channels last, under one row of the kernel.
-    pub(crate) fn kernel_row(&self) -> usize {
-        self.kernel.1 * self.channels
-    }
-    /// Where, in a row of padded images, the patch of each output pixel of `images` images begins.
-    pub(crate) fn patches(&self, images: usize) -> Vec<usize> {
-        let ((height, width), frame) = (self.out(), Frame::from(self));
-        let start = |n: usize, y: usize, x: usize| {
-            n * frame.len() + self.stride * (y * frame.pitch() + x * self.channels)
-        };
-        (0..images)
-            .flat_map(|n| (0..height).flat_map(move |y| (0..width).map(move |x| start(n, y, x))))
-            .collect()
-    }
-    /// The convolution that maps ∂L/∂y to ∂L/∂x.
-    fn transposed(&self) -> Self {
-        Self {
-            channels: self.outputs,
-            side: self.out(),
-            outputs: self.channels,
-            padding: (
-                self.kernel.0 - 1 - self.padding.0,
-                self.kernel.1 - 1 - self.padding.1,
-            ),
-            ..*self
         }
     }
 }

@@ -6,8 +6,9 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{Path, composed};
-use crate::Error;
+use super::composed;
+use super::path::Path;
+use super::shape::gated_sum::sizes;
 use crate::nn::cpu::buffer::{by_dtype, load, tensor, with};
 use crate::nn::cpu::real::{Real, vectorised};
 #[cfg(feature = "cuda")]
@@ -35,20 +36,6 @@ pub fn gated_sum(x: &Tensor, gate: &Tensor, h: &Tensor) -> Result<Tensor> {
     }
     x.contiguous()?
         .apply_op3(&gate.contiguous()?, &h.contiguous()?, GatedSum)
-}
-
-/// `(N, T, D)`, checked.
-pub(super) fn sizes(x: &[usize], gate: &[usize], h: &[usize]) -> Result<(usize, usize, usize)> {
-    let &[batch, tokens, width] = x else {
-        return Err(Error::shape("gated_sum input", "[N, T, D]", x).into());
-    };
-    if h != x {
-        return Err(Error::shape("gated_sum branch", format!("{x:?}"), h).into());
-    }
-    if gate != [batch, width] {
-        return Err(Error::shape("gated_sum gate", format!("[{batch}, {width}]"), gate).into());
-    }
-    Ok((batch, tokens, width))
 }
 
 struct GatedSum;

@@ -7,16 +7,14 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::activation::{silu_slope, silu_value};
-use super::{Path, composed};
-use crate::Error;
+use super::composed;
+use super::path::Path;
+use super::shape::group_norm::{GROUP_NORM_EPS, Sizes};
 use crate::nn::cpu::buffer::{accumulate, by_dtype, load, tensor, with};
 use crate::nn::cpu::real::{Real, vectorised};
 use crate::nn::cpu::sums::{moments, plain_sum, sum2};
 #[cfg(feature = "cuda")]
 use crate::nn::cuda;
-
-/// Added to the variance of a group.
-pub const GROUP_NORM_EPS: f64 = 1e-5;
 
 /// Group normalisation with an affine map of each channel.
 ///
@@ -71,67 +69,6 @@ fn apply(x: &Tensor, gamma: &Tensor, beta: &Tensor, op: GroupNorm) -> Result<Ten
 struct GroupNorm {
     groups: usize,
     silu: bool,
-}
-
-/// The sizes of one group normalisation, checked.
-#[derive(Clone, Copy)]
-pub(crate) struct Sizes {
-    pub batch: usize,
-    pub channels: usize,
-    pub pixels: usize,
-    pub groups: usize,
-    /// Whether γ and β differ from sample to sample.
-    pub per_sample: bool,
-    pub silu: bool,
-}
-
-impl Sizes {
-    pub(crate) fn new(groups: usize, x: &[usize], gamma: &[usize], beta: &[usize]) -> Result<Self> {
-        let &[batch, channels, ref rest @ ..] = x else {
-            return Err(Error::shape("group_norm input", "[N, C, …]", x).into());
-        };
-        if channels == 0 || rest.contains(&0) {
-            return Err(
-                Error::shape("group_norm input", "[N, C, …] with no empty sample", x).into(),
-            );
-        }
-        if groups == 0 || !channels.is_multiple_of(groups) {
-            let must = format!("be a divisor of the {channels} channels");
-            return Err(Error::invalid("group_norm groups", must, groups).into());
-        }
-        for (name, dims) in [("group_norm gamma", gamma), ("group_norm beta", beta)] {
-            if dims != gamma || (dims != [channels] && dims != [batch, channels]) {
-                let must = format!("[{channels}] or [{batch}, {channels}], both alike");
-                return Err(Error::shape(name, must, dims).into());
-            }
-        }
-        let pixels = rest.iter().product();
-        let per_sample = gamma.len() == 2;
-        Ok(Self {
-            batch,
-            channels,
-            pixels,
-            groups,
-            per_sample,
-            silu: false,
-        })
-    }
-
-    /// The part of γ or β that belongs to sample `n`.
-    fn affine<'a, R>(&self, values: &'a [R], n: usize) -> &'a [R] {
-        if self.per_sample {
-            &values[n * self.channels..][..self.channels]
-        } else {
-            values
-        }
-    }
-
-    fn group_size(&self) -> usize {
-        self.channels / self.groups * self.pixels
-    }
-    fn sample(&self) -> usize {
-        self.channels * self.pixels
-    }
 }
 
 impl GroupNorm {

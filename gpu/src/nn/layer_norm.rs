@@ -6,16 +6,14 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{Path, composed};
-use crate::Error;
-use crate::nn::cpu::buffer::{PARTIALS, accumulate, by_dtype, load, tensor, with};
+use super::composed;
+use super::path::Path;
+use super::shape::layer_norm::{LAYER_NORM_EPS, Sizes};
+use crate::nn::cpu::buffer::{accumulate, by_dtype, load, tensor, with};
 use crate::nn::cpu::real::{Real, vectorised};
 use crate::nn::cpu::sums::{moments, plain_sum, sum2};
 #[cfg(feature = "cuda")]
 use crate::nn::cuda;
-
-/// Added to the variance of a row.
-pub const LAYER_NORM_EPS: f64 = 1e-6;
 
 /// Layer normalisation over the last dimension.
 ///
@@ -57,54 +55,6 @@ pub fn layer_norm(x: &Tensor, affine: Option<(&Tensor, &Tensor)>) -> Result<Tens
 }
 
 struct LayerNorm;
-
-/// The sizes of one layer normalisation, checked.
-#[derive(Clone, Copy)]
-pub(crate) struct Sizes {
-    /// Elements of a row.
-    pub(crate) width: usize,
-    /// Rows that share one γ and β.
-    pub(crate) rows: usize,
-    /// Number of different γ and β.
-    pub(crate) segments: usize,
-}
-
-impl Sizes {
-    pub(crate) fn new(x: &[usize], gamma: &[usize], beta: &[usize]) -> Result<Self> {
-        let (Some(&batch), Some(&width)) = (x.first(), x.last()) else {
-            return Err(Error::shape("layer_norm input", "[N, …, D]", x).into());
-        };
-        if width == 0 {
-            return Err(Error::shape("layer_norm input", "[N, …, D] with D > 0", x).into());
-        }
-        for (name, dims) in [("layer_norm gamma", gamma), ("layer_norm beta", beta)] {
-            let per_sample = x.len() >= 2 && dims == [batch, width];
-            if dims != gamma || (dims != [width] && !per_sample) {
-                let must = format!("[{width}] or [{batch}, {width}], both alike");
-                return Err(Error::shape(name, must, dims).into());
-            }
-        }
-        let segments = if gamma.len() == 2 { batch } else { 1 };
-        let rows = x[..x.len() - 1].iter().product::<usize>() / segments.max(1);
-        Ok(Self {
-            width,
-            rows,
-            segments,
-        })
-    }
-
-    /// Rows of one task: a whole segment, or a part of the only one.
-    fn rows_per_task(&self) -> usize {
-        let parts = if self.segments == 1 { PARTIALS } else { 1 };
-        self.rows.div_ceil(parts).max(1)
-    }
-
-    /// The part of γ or β that belongs to task `i`.
-    fn affine<'a, R>(&self, values: &'a [R], i: usize) -> &'a [R] {
-        let segment = if self.segments == 1 { 0 } else { i };
-        &values[segment * self.width..][..self.width]
-    }
-}
 
 impl CustomOp3 for LayerNorm {
     fn name(&self) -> &'static str {

@@ -30,13 +30,13 @@ mod group_norm;
 mod layer_norm;
 mod linear;
 mod loss;
+mod path;
 mod resample;
+pub(crate) mod shape;
 mod softmax;
 
-use candle_core::Tensor;
-
 pub use activation::{gelu, silu};
-pub use attention::{Packing, attention, self_attention};
+pub use attention::{attention, self_attention};
 pub use backend::Layers;
 pub use conv2d::{Convolutions, conv2d, conv2d_strided};
 pub(crate) use cpu::buffer::{CHUNK, are_apart, with, with_variables};
@@ -45,39 +45,13 @@ pub(crate) use cpu::reduce::{scaled, sum_of_squares};
 pub(crate) use embedding::from_f64;
 pub use embedding::{embedding, time_features};
 pub use gated_sum::gated_sum;
-pub use group_norm::{GROUP_NORM_EPS, group_norm, group_norm_silu};
-pub use layer_norm::{LAYER_NORM_EPS, layer_norm};
+pub use group_norm::{group_norm, group_norm_silu};
+pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use loss::cross_entropy;
+pub use path::Path;
 pub use resample::{avg_pool2x, concat_channels, global_avg_pool, upsample_nearest2x};
+pub use shape::attention::Packing;
+pub use shape::group_norm::GROUP_NORM_EPS;
+pub use shape::layer_norm::LAYER_NORM_EPS;
 pub use softmax::softmax_last;
-
-/// Which implementation of an operation runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Path {
-    /// One custom operation with its own backward: the CPU, and on cards what has a [kernel](Layers).
-    Fused,
-    /// A chain of candle operations: everything else.
-    Composed,
-}
-
-impl Path {
-    /// The path of operations on `x` that have no kernel for cards.
-    pub fn of(x: &Tensor) -> Self {
-        if x.device().is_cpu() {
-            Self::Fused
-        } else {
-            Self::Composed
-        }
-    }
-
-    /// The path of an operation that has a kernel for cards, on tensors one of which is on its device.
-    fn with_kernel<'a>(tensors: impl IntoIterator<Item = &'a Tensor, IntoIter: Clone>) -> Self {
-        let mut tensors = tensors.into_iter();
-        #[cfg(feature = "cuda")]
-        if cuda::serve(tensors.clone()) {
-            return Self::Fused;
-        }
-        tensors.next().map_or(Self::Composed, Self::of)
-    }
-}

@@ -4,7 +4,9 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{Path, composed};
+use super::composed;
+use super::path::Path;
+use super::shape::resample::even_sides;
 use crate::Error;
 use crate::nn::cpu::buffer::{by_dtype, load, tensor, with};
 use crate::nn::cpu::real::{Real, vectorised};
@@ -44,16 +46,6 @@ pub fn avg_pool2x(x: &Tensor) -> Result<Tensor> {
         Path::Fused => x.contiguous()?.apply_op1(Resample::Down),
         Path::Composed => composed::avg_pool2x(x),
     }
-}
-
-/// The sizes `(N, C, H, W)` of an image tensor with even sides.
-pub(super) fn even_sides(x: &Tensor) -> Result<(usize, usize, usize, usize)> {
-    let (n, c, height, width) = x.dims4()?;
-    if !(height.is_multiple_of(2) && width.is_multiple_of(2)) {
-        let got = format!("{height}×{width}");
-        return Err(Error::invalid("sides of an image to halve", "be even", got).into());
-    }
-    Ok((n, c, height, width))
 }
 
 /// Average over each channel's pixels.

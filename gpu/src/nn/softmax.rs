@@ -6,7 +6,8 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{Path, composed};
+use super::composed;
+use super::path::Path;
 use crate::nn::cpu::buffer::{CHUNK, by_dtype, load, tensor, with};
 use crate::nn::cpu::real::{Real, vectorised};
 use crate::nn::cpu::sums::{maximum, plain_sum, sum2};

@@ -4,6 +4,7 @@
 //! and on cards whose kernels are right, the moments, the parameter and its moving average are updated in one pass, in place; otherwise each
 //! update is composed of tensor operations. Both evaluate the same formula in the same order.
 
+pub(crate) mod lerp;
 mod update;
 
 use crate::device::transfer::Later;
@@ -16,8 +17,8 @@ use crate::nn::{Path, scaled, sum_of_squares};
 use crate::params::Params;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
+use lerp::Lerp;
 use std::collections::BTreeMap;
-pub(crate) use update::Lerp;
 #[cfg(feature = "cuda")]
 pub(crate) use update::one_step;
 use update::{Descent, Update};

@@ -11,7 +11,7 @@ use super::term::{Summand, Tape, losses};
 use super::terms::{Classification, Denoising, Structure};
 use crate::config::Config;
 use crate::data::ImageKind;
-use crate::method::sadm::{of_phi, of_theta};
+use crate::method::objectives::{of_phi, of_theta};
 use crate::objective::Objective;
 use crate::params::Params;
 use crate::random::Streams;

@@ -1,7 +1,7 @@
 //! What is done between steps: the accuracy of Ψ, samples.
 
-use super::Hooks;
 use super::batches::Data;
+use super::hooks::Hooks;
 use super::networks;
 use super::player::{Players, THETA};
 use crate::Result;

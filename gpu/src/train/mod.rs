@@ -18,7 +18,7 @@ pub mod batch;
 pub(crate) mod batches;
 mod conclude;
 pub(crate) mod conditions;
-mod hooks;
+pub(crate) mod hooks;
 mod metrics;
 pub mod networks;
 pub mod observer;

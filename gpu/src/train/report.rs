@@ -1,9 +1,9 @@
 //! What a step says, once its numbers are known: on a GPU that is a step later, so that the GPU never waits for the CPU.
 
+use super::hooks::{Hooks, StepReport};
 use super::metrics::Metrics;
 use super::reading::Reading;
 use super::updater::Updated;
-use super::{Hooks, StepReport};
 use crate::Result;
 use crate::run::phases::Phase;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! A run's folder: whose it is, what was begun there, and the state that goes on.
 
-use super::Hooks;
 use super::batches::Data;
+use super::hooks::Hooks;
 use super::player::Players;
 use crate::config::Config;
 use crate::data::{Classes, ImageKind};

@@ -5,8 +5,8 @@
 //! whole batch and its gradient g in every row of features; (2) each micro-batch again with its graph, through which g flows back as
 //! the gradient of Σ ⟨g, ψ⟩. One micro-batch is one graph.
 
-use super::Hooks;
 use super::batch::Batch;
+use super::hooks::Hooks;
 use super::observer::Observation;
 use super::pass::{Node, Pass};
 use super::player::Players;

@@ -1,6 +1,6 @@
 //! Who looks at steps, and what follows from the verdict.
 
-use super::Hooks;
+use super::hooks::Hooks;
 use super::observer::{Observation, Observer, Verdict};
 use crate::config::{OnFailure, ShadowConfig};
 use crate::{Error, Result};

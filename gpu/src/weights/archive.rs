@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use zip::{CompressionMethod, ZipArchive};
 
-use super::file::Entry;
+use super::entry::Entry;
 use super::naming::{self, Named};
 use super::pickle;
 use super::refusal::{Outcome, Refusal, damaged, unread};

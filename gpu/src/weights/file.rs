@@ -1,29 +1,8 @@
 //! What a file is, by how it begins, and what it holds.
 
-use candle_core::Tensor;
-
 use super::naming::Named;
 use super::refusal::{Outcome, Refusal, damaged, unread};
-use super::storage::Storage;
-use super::view::View;
 use super::{archive, legacy, pickle, safe};
-
-/// What a name in a file stands for.
-#[derive(Debug, Clone)]
-pub(super) enum Entry {
-    /// A tensor, and where its elements are.
-    Tensor(View, Storage),
-    /// Something that is not read, and why: said when it is asked for.
-    Unread(String),
-    /// A tensor that was made, not read.
-    Made(Tensor),
-}
-
-impl Entry {
-    pub(super) fn is_tensor(&self) -> bool {
-        !matches!(self, Self::Unread(_))
-    }
-}
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

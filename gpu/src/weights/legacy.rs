@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::file::Entry;
+use super::entry::Entry;
 use super::naming::{self, Named};
 use super::pickle::{self, Loaded, Value};
 use super::refusal::{Outcome, damaged, unread};

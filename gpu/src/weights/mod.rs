@@ -11,6 +11,7 @@
 
 mod archive;
 mod elements;
+mod entry;
 mod file;
 mod legacy;
 mod naming;
@@ -29,7 +30,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::run::checkpoint::sha256;
 use crate::{Error, Result};
-use file::Entry;
+use entry::Entry;
 use naming::Named;
 
 /// Named tensors of one file, in host memory.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::file::Entry;
+use super::entry::Entry;
 use super::pickle::{Heap, Id, Loaded, Tensor, Value};
 use super::refusal::{Outcome, unread};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use safetensors::SafeTensors;
 
 use super::elements::Elements;
-use super::file::Entry;
+use super::entry::Entry;
 use super::naming::Named;
 use super::refusal::{Outcome, Refusal};
 use super::storage::Storage;

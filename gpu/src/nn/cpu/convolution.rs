@@ -9,7 +9,7 @@ use super::pack::{Panels, gather, pack, panel_width, turn};
 use super::real::{Real, vectorised};
 use super::scratch::Scratch;
 use super::sums::plain_sum;
-use crate::nn::conv2d::Geometry;
+use crate::nn::shape::conv2d::Geometry;
 
 /// Pixels of ∂L/∂y that are laid out for the gradient of the weights at a time.
 const TOGETHER: usize = 4096;

@@ -2,10 +2,43 @@
 
 use std::ops::Deref;
 
+use rayon::prelude::*;
+
 use super::pack::turn;
 use super::real::{Real, vectorised};
 use super::scratch::Scratch;
-use crate::nn::conv2d::Geometry;
+use crate::nn::shape::conv2d::Geometry;
+
+/// Pixels whose patches are multiplied by all weights in one task.
+const PIXELS: usize = 256;
+
+impl Geometry {
+    /// Images that are worked on together: about [`PIXELS`], in groups of nearly the same size.
+    #[inline(always)]
+    pub(crate) fn group(&self) -> usize {
+        let most = (PIXELS / self.pixels()).max(1);
+        self.batch.div_ceil(self.batch.div_ceil(most).max(1)).max(1)
+    }
+    /// The images that `of` makes of the images `x`, group by group.
+    pub(crate) fn in_groups<R: Real>(&self, x: &[R], of: impl Fn(&mut [R], &[R]) + Sync) -> Vec<R> {
+        let mut y = vec![R::default(); self.batch * self.out_image()];
+        let group = self.group();
+        y.par_chunks_mut(group * self.out_image())
+            .zip(x.par_chunks(group * self.image()))
+            .for_each(|(y, x)| of(y, x));
+        y
+    }
+    /// Where, in a row of padded images, the patch of each output pixel of `images` images begins.
+    pub(crate) fn patches(&self, images: usize) -> Vec<usize> {
+        let ((height, width), frame) = (self.out(), Frame::from(self));
+        let start = |n: usize, y: usize, x: usize| {
+            n * frame.len() + self.stride * (y * frame.pitch() + x * self.channels)
+        };
+        (0..images)
+            .flat_map(|n| (0..height).flat_map(move |y| (0..width).map(move |x| start(n, y, x))))
+            .collect()
+    }
+}
 
 /// An image in the middle of zeros, `[padded H, padded W, C]`: a patch is then one contiguous run for each row of the
 /// kernel, and no patch matrix is needed.

@@ -4,7 +4,7 @@ use super::gemm::{Left, Run, multiply};
 use super::pack::{Panels, copy, pack};
 use super::real::Real;
 use super::scratch::Scratch;
-use crate::nn::conv2d::Geometry;
+use crate::nn::shape::conv2d::Geometry;
 
 /// The map `y[n,o,·] = Σ_c w[o,c] x[n,c,·]`.
 pub(crate) struct Pointwise<'a, R: Real> {

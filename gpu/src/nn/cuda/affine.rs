@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CudaStorage, CustomOp2, Error, Layout, Result, Sha
 use super::activation::blocks;
 use super::launch::{Element, THREADS, by_element, launch, room, view};
 use super::sums;
-use crate::nn::linear::Sizes;
+use crate::nn::shape::linear::Sizes;
 
 /// See [`linear`](crate::nn::linear): of x, weight and bias, all contiguous.
 pub(crate) fn linear(inputs: [(&CudaStorage, &Layout); 3], sizes: Sizes) -> Result<CudaStorage> {

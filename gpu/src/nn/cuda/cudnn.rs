@@ -27,8 +27,8 @@ use cudarc::cudnn::{
 use cudarc::driver::{CudaSlice, DeviceRepr, ValidAsZeroBits};
 use half::{bf16, f16};
 
-use crate::nn::conv2d::Geometry;
 use crate::nn::failures::Failures;
+use crate::nn::shape::conv2d::Geometry;
 use crate::nn::{Convolutions, composed};
 
 thread_local! {

@@ -9,8 +9,8 @@ use super::launch::{
     Element, Read, THREADS, by_element, card, launch, room, tensor, threads_for, view,
 };
 use super::sums;
-use crate::nn::group_norm::Sizes as GroupSizes;
-use crate::nn::layer_norm::Sizes as LayerSizes;
+use crate::nn::shape::group_norm::Sizes as GroupSizes;
+use crate::nn::shape::layer_norm::Sizes as LayerSizes;
 use crate::nn::{GROUP_NORM_EPS, LAYER_NORM_EPS};
 
 /// ∂L/∂x, and ∂L/∂γ and ∂L/∂β where somebody wants them.

@@ -4,11 +4,8 @@ use std::collections::HashMap;
 
 use super::heap::{Heap, Id, Value};
 use super::opcodes;
-use super::rebuild::{self, Made};
+use super::rebuild::{self, LONGEST, Made};
 use crate::weights::refusal::{Outcome, Refusal, damaged, unread};
-
-/// Most bytes of the name of a class, a function or a storage.
-pub(super) const LONGEST: usize = 255;
 
 /// A pickle that was read.
 pub(crate) struct Loaded {

@@ -1,10 +1,12 @@
 //! The functions by which `torch.save` rebuilds things, and the storages that it names.
 
 use super::heap::{Heap, Id, Stored, Tensor, Value};
-use super::machine::LONGEST;
 use crate::weights::elements::Elements;
 use crate::weights::refusal::{Outcome, damaged};
 use crate::weights::view::View;
+
+/// Most bytes of the name of a class, a function or a storage.
+pub(super) const LONGEST: usize = 255;
 
 /// Functions that call functions: how deep.
 const DEEPEST: usize = 4;

@@ -4,11 +4,11 @@ use std::fmt;
 
 use super::map::Map;
 use super::tiles::Tiles;
-use crate::nn::conv2d::Geometry;
 use crate::nn::cpu::frame::Frame;
 use crate::nn::cpu::gemm::{Left, Run, multiply};
 use crate::nn::cpu::pack::{Panels, pack, turn};
 use crate::nn::cpu::real::Real;
+use crate::nn::shape::conv2d::Geometry;
 
 /// A convolution `[O, C, kh, kw]` with a bias, ready to be run on images of any size.
 pub(crate) struct Frozen<R: Real> {

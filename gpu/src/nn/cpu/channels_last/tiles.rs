@@ -3,7 +3,6 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::map::Map;
-use crate::nn::conv2d::Geometry;
 use crate::nn::cpu::frame::Frame;
 use crate::nn::cpu::pack::{VECTORS, panel_width, turn};
 use crate::nn::cpu::real::Real;
@@ -11,6 +10,7 @@ use crate::nn::cpu::scratch::Scratch;
 use crate::nn::cpu::winograd::{
     PLACES, TAPS, TILES, both_ways, data_tiles, kernel_panels, multiply_places, output, square,
 };
+use crate::nn::shape::conv2d::Geometry;
 
 /// The weights of a convolution, transformed.
 pub(crate) struct Tiles<R: Real> {

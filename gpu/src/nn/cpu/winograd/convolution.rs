@@ -4,12 +4,12 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::lines::{both_ways, data, kernel, output, square, write};
 use super::{Grid, PLACES};
-use crate::nn::conv2d::Geometry;
 use crate::nn::cpu::frame::Frame;
 use crate::nn::cpu::gemm::{Left, Run, multiply_panel};
 use crate::nn::cpu::pack::{VECTORS, pack, panel_width, turn};
 use crate::nn::cpu::real::{Real, vectorised};
 use crate::nn::cpu::scratch::Scratch;
+use crate::nn::shape::conv2d::Geometry;
 
 /// Tiles that are worked on together: what they become stays in the second-level cache.
 pub(crate) const TILES: usize = 72;

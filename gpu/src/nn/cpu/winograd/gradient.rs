@@ -6,11 +6,11 @@ use rayon::prelude::*;
 use super::convolution::data_tiles;
 use super::lines::{both_ways, kernel_gradient, square, write};
 use super::{Grid, PLACES};
-use crate::nn::conv2d::Geometry;
 use crate::nn::cpu::gemm::{Left, Run, multiply_panel};
 use crate::nn::cpu::pack::{VECTORS, panel_width, turn};
 use crate::nn::cpu::real::{Real, vectorised};
 use crate::nn::cpu::scratch::Scratch;
+use crate::nn::shape::conv2d::Geometry;
 
 /// Tiles that are laid out at a time.
 const TOGETHER: usize = 512;

@@ -28,7 +28,7 @@ pub(crate) use gradient::weight_gradient;
 pub(crate) use lines::{both_ways, output, square};
 
 use super::frame::Frame;
-use crate::nn::conv2d::Geometry;
+use crate::nn::shape::conv2d::Geometry;
 
 /// Places of a transformed tile.
 pub(crate) const PLACES: usize = 16;
