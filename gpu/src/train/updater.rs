@@ -190,7 +190,8 @@ impl Updater<'_> {
                 }
             }
             start += part.len();
-            last = Some(grads);
+            // Of the others what is left would keep their graphs: candle keeps gradients of constants too.
+            last = (start == update.batch.len()).then_some(grads);
         }
         let mut grads = last.ok_or_else(nothing)?;
         for (name, var) in params.vars() {
