@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ndarray::{Array2, ArrayD, Ix2};
+use sadm_reference::operation::Inputs;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeStruct};
 
 use crate::error::{Error, Result};
@@ -223,6 +224,22 @@ impl Case {
             name: name.to_owned(),
             held: held.join(", "),
         }
+    }
+}
+
+impl Inputs for Case {
+    fn tensor(&self, name: &str) -> Option<&ArrayD<f64>> {
+        self.tensors.get(name)
+    }
+    fn number(&self, name: &str) -> Option<f64> {
+        self.get_number(name).ok()
+    }
+    fn count(&self, name: &str) -> Option<usize> {
+        self.get_count(name).ok()
+    }
+    fn indices(&self, name: &str) -> Option<Vec<u32>> {
+        let indices = self.get_counts(name).ok()?;
+        indices.iter().map(|&i| u32::try_from(i).ok()).collect()
     }
 }
 
