@@ -1,6 +1,6 @@
 //! What a coupling of data and noise does to the uncertainty about x_0: it lowers it for one sign only.
 
-use super::{Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use super::{About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
 use crate::rounding::Rounded;
 
 const SIGMA: Parameter = Parameter {
@@ -159,20 +159,15 @@ fn cross_covariance(instance: &Instance) -> Result<Square, StatementError> {
 }
 
 impl Statement for CouplingEntropy {
-    fn id(&self) -> &'static str {
-        "coupling-entropy"
-    }
-    fn source(&self) -> &'static str {
-        "AOT (arXiv:2403.05069): a coupling lowers the information entropy of x_0 given x_t"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "coupled noise tells more about x_0 than independent noise iff rho > 0 or rho < -2 sigma/(1 + sigma²)"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SIGMA, RHO]
+    fn about(&self) -> About {
+        About {
+            id: "coupling-entropy",
+            source: "AOT (arXiv:2403.05069): a coupling lowers the information entropy of x_0 given x_t",
+            kind: Kind::Bound,
+            summary: "coupled noise tells more about x_0 than independent noise iff rho > 0 or rho < -2 sigma/(1 + sigma²)",
+            terms: &[],
+            parameters: &[SIGMA, RHO],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let k = cross_covariance(instance)?;

@@ -3,7 +3,7 @@
 use sadm_reference::relation::{Relation, affinity};
 
 use super::setting::{ATOMS, DIMENSION, NoisedLaw, SCHEDULE, TIME, noised_law};
-use super::{Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use super::{About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
 use crate::laws::finite::{log_normal_density, log_ratio, normal_density, softmax};
 use crate::laws::{Observation, tight_weight};
 use crate::rounding::Rounded;
@@ -109,20 +109,15 @@ impl RelationByBayes {
 }
 
 impl Statement for RelationByBayes {
-    fn id(&self) -> &'static str {
-        "eq-13"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Eq. 13"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "the density of a noised pair's relation is the posterior mean of g"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SCHEDULE, TIME, ATOMS, DIMENSION, RELATION, GAMMA, OBSERVED]
+    fn about(&self) -> About {
+        About {
+            id: "eq-13",
+            source: "SADM (arXiv:2402.17563), Eq. 13",
+            kind: Kind::Identity,
+            summary: "the density of a noised pair's relation is the posterior mean of g",
+            terms: &[],
+            parameters: &[SCHEDULE, TIME, ATOMS, DIMENSION, RELATION, GAMMA, OBSERVED],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         Ok(noised_law(instance, 2)?.built())
@@ -220,22 +215,17 @@ impl RelationErrorSplits {
 }
 
 impl Statement for RelationErrorSplits {
-    fn id(&self) -> &'static str {
-        "eq-14a"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Eq. 14, first step; the gap as a variance is ours"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "the Jensen gap of a plug-in relation is the posterior variance of g"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[
-            SCHEDULE, TIME, ATOMS, DIMENSION, RELATION, GAMMA, OBSERVED, BIAS,
-        ]
+    fn about(&self) -> About {
+        About {
+            id: "eq-14a",
+            source: "SADM (arXiv:2402.17563), Eq. 14, first step; the gap as a variance is ours",
+            kind: Kind::Identity,
+            summary: "the Jensen gap of a plug-in relation is the posterior variance of g",
+            terms: &[],
+            parameters: &[
+                SCHEDULE, TIME, ATOMS, DIMENSION, RELATION, GAMMA, OBSERVED, BIAS,
+            ],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         Ok(noised_law(instance, 2)?.built())

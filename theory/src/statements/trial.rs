@@ -174,7 +174,7 @@ impl Trial {
 mod tests {
     use super::*;
     use crate::rounding::Rounded;
-    use crate::statements::{Kind, StatementError};
+    use crate::statements::{About, Kind, StatementError};
 
     const X: Parameter = Parameter {
         name: "x",
@@ -189,20 +189,15 @@ mod tests {
     struct AtMost(f64);
 
     impl Statement for AtMost {
-        fn id(&self) -> &'static str {
-            "at-most"
-        }
-        fn source(&self) -> &'static str {
-            "a test"
-        }
-        fn kind(&self) -> Kind {
-            Kind::Bound
-        }
-        fn summary(&self) -> &'static str {
-            "x is at most a number"
-        }
-        fn parameters(&self) -> &'static [Parameter] {
-            &[X]
+        fn about(&self) -> About {
+            About {
+                id: "at-most",
+                source: "a test",
+                kind: Kind::Bound,
+                summary: "x is at most a number",
+                terms: &[],
+                parameters: &[X],
+            }
         }
         fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
             let x = instance.get("x")?;

@@ -4,7 +4,7 @@ use super::visible::PointLaw;
 use crate::rounding::Rounded;
 use crate::statements::elementary::{cosine, pi, sine};
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
 const FREQUENCY: Parameter = Parameter {
@@ -125,20 +125,15 @@ fn beside_the_zero(law: &PointLaw, offset: f64) -> [Rounded; 2] {
 }
 
 impl Statement for BoundedData {
-    fn id(&self) -> &'static str {
-        "dg-theorem-2-bounded"
-    }
-    fn source(&self) -> &'static str {
-        "Diffusion-GAN (arXiv:2206.02262), Theorem 2: where it holds as printed"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "for bounded data, images for one, Theorem 2 is true for any independent noise; and zeros without interior hide nothing of any law"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[FREQUENCY, APART]
+    fn about(&self) -> About {
+        About {
+            id: "dg-theorem-2-bounded",
+            source: "Diffusion-GAN (arXiv:2206.02262), Theorem 2: where it holds as printed",
+            kind: Kind::Bound,
+            summary: "for bounded data, images for one, Theorem 2 is true for any independent noise; and zeros without interior hide nothing of any law",
+            terms: &[],
+            parameters: &[FREQUENCY, APART],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         Ok(law(instance)?.built("X"))

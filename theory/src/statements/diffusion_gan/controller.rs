@@ -2,7 +2,7 @@
 
 use crate::rounding::Rounded;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
 const START: Parameter = Parameter {
@@ -89,20 +89,15 @@ fn outputs(instance: &Instance) -> Result<Vec<f64>, StatementError> {
 pub struct ControllerStaysInRange;
 
 impl Statement for ControllerStaysInRange {
-    fn id(&self) -> &'static str {
-        "dg-controller"
-    }
-    fn source(&self) -> &'static str {
-        "Diffusion-GAN (arXiv:2206.02262), Eq. for T and r_d"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "the adaptive length stays in [T_min, T_max] and gets to either end"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[START, GAIN, TARGET]
+    fn about(&self) -> About {
+        About {
+            id: "dg-controller",
+            source: "Diffusion-GAN (arXiv:2206.02262), Eq. for T and r_d",
+            kind: Kind::Bound,
+            summary: "the adaptive length stays in [T_min, T_max] and gets to either end",
+            terms: &[],
+            parameters: &[START, GAIN, TARGET],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let outputs = outputs(instance)?;

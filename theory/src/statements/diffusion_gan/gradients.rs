@@ -5,7 +5,9 @@ use super::divergence::{
     third_derivative_bound,
 };
 use crate::rounding::Rounded;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    About, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const THETA: Parameter = Parameter {
     name: "theta",
@@ -110,20 +112,15 @@ fn clean(theta: f64) -> Rounded {
 }
 
 impl Statement for GradientsEverywhere {
-    fn id(&self) -> &'static str {
-        "dg-theorem-1"
-    }
-    fn source(&self) -> &'static str {
-        "Diffusion-GAN (arXiv:2206.02262), Theorem 1 and the example before it; the closed slope is ours"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "noise makes the divergence of two disjoint laws smooth and increasing in their distance"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[THETA, KEPT, SPREAD]
+    fn about(&self) -> About {
+        About {
+            id: "dg-theorem-1",
+            source: "Diffusion-GAN (arXiv:2206.02262), Theorem 1 and the example before it; the closed slope is ours",
+            kind: Kind::Identity,
+            summary: "noise makes the divergence of two disjoint laws smooth and increasing in their distance",
+            terms: &[],
+            parameters: &[THETA, KEPT, SPREAD],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let noised = Noised::of(instance)?;

@@ -4,7 +4,7 @@ use crate::laws::finite::{normal_density, two_pi};
 use crate::rounding::Rounded;
 use crate::statements::elementary::pi;
 use crate::statements::{
-    Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
 const REACH: Parameter = Parameter {
@@ -104,20 +104,15 @@ fn setting(instance: &Instance) -> Result<(Vec<f64>, f64), StatementError> {
 }
 
 impl Statement for KlNeedsMoments {
-    fn id(&self) -> &'static str {
-        "dg-theorem-1-kl"
-    }
-    fn source(&self) -> &'static str {
-        "Diffusion-GAN (arXiv:2206.02262), Theorem 1, as stated for every f-divergence"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::MissingCondition)
-    }
-    fn summary(&self) -> &'static str {
-        "for KL noise does not suffice: Cauchy data are infinitely far from every bounded generator; for JSD, or bounded data, the theorem stands"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[REACH, VARIANCE, FROM]
+    fn about(&self) -> About {
+        About {
+            id: "dg-theorem-1-kl",
+            source: "Diffusion-GAN (arXiv:2206.02262), Theorem 1, as stated for every f-divergence",
+            kind: Kind::Erratum(Finding::MissingCondition),
+            summary: "for KL noise does not suffice: Cauchy data are infinitely far from every bounded generator; for JSD, or bounded data, the theorem stands",
+            terms: &[],
+            parameters: &[REACH, VARIANCE, FROM],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let (outputs, place) = setting(instance)?;

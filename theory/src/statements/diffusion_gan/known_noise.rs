@@ -5,7 +5,7 @@ use crate::laws::finite::normal_density;
 use crate::rounding::Rounded;
 use crate::statements::elementary::{cosine, magnitude, pi, sine};
 use crate::statements::{
-    Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
 const FREQUENCY: Parameter = Parameter {
@@ -168,20 +168,15 @@ fn laws(instance: &Instance) -> Result<[PointLaw; 2], StatementError> {
 }
 
 impl Statement for KnownNoise {
-    fn id(&self) -> &'static str {
-        "e9"
-    }
-    fn source(&self) -> &'static str {
-        "Diffusion-GAN (arXiv:2206.02262), Theorem 2"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::MissingCondition)
-    }
-    fn summary(&self) -> &'static str {
-        "for data with heavy tails known noise can hide a difference of laws; noise whose transform is 0 on no interval cannot"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[FREQUENCY, POINT, WIDTH]
+    fn about(&self) -> About {
+        About {
+            id: "e9",
+            source: "Diffusion-GAN (arXiv:2206.02262), Theorem 2",
+            kind: Kind::Erratum(Finding::MissingCondition),
+            summary: "for data with heavy tails known noise can hide a difference of laws; noise whose transform is 0 on no interval cannot",
+            terms: &[],
+            parameters: &[FREQUENCY, POINT, WIDTH],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let [first, second] = laws(instance)?;

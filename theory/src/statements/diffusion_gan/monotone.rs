@@ -5,7 +5,9 @@ use super::proofs::{Along, prove_monotone};
 use super::quadrature::slopes;
 use crate::interval::Interval;
 use crate::rounding::Rounded;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    About, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const THETA: Parameter = Parameter {
     name: "theta",
@@ -71,20 +73,15 @@ fn rounded(x: Interval) -> Rounded {
 }
 
 impl Statement for MonotoneOnBoxes {
-    fn id(&self) -> &'static str {
-        "dg-theorem-1-box"
-    }
-    fn source(&self) -> &'static str {
-        "ours, for Diffusion-GAN (arXiv:2206.02262), Theorem 1, by interval branch-and-bound"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "the divergence of two noised points grows with their distance and falls with the noise on whole boxes"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[THETA, SIGMA, PART]
+    fn about(&self) -> About {
+        About {
+            id: "dg-theorem-1-box",
+            source: "ours, for Diffusion-GAN (arXiv:2206.02262), Theorem 1, by interval branch-and-bound",
+            kind: Kind::Bound,
+            summary: "the divergence of two noised points grows with their distance and falls with the noise on whole boxes",
+            terms: &[],
+            parameters: &[THETA, SIGMA, PART],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let [theta, sigma] = box_of(instance)?;

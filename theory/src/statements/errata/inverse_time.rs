@@ -9,7 +9,7 @@ use crate::laws::FiniteLaw;
 use crate::rounding::Rounded;
 use crate::statements::setting::{known, loss_of_rounded, squared, structural_loss};
 use crate::statements::{
-    Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
 const ATOMS: Parameter = Parameter {
@@ -234,22 +234,17 @@ fn early(instance: &Instance) -> Result<usize, StatementError> {
 }
 
 impl Statement for InverseTimeWeight {
-    fn id(&self) -> &'static str {
-        "e3"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Sec. 4.1-4.2: eta_t = 1/t, t ~ U[0, 1], no condition on what is predicted"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::MissingCondition)
-    }
-    fn summary(&self) -> &'static str {
-        "for x_0-prediction and uniform t the mean of S_t/t diverges like ln(1/t_min); a clamp, or another target, makes it finite"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[
-            ATOMS, DIMENSION, RELATION, GRID, SHRINK, BIAS, EARLIER, FIRST_TIME,
-        ]
+    fn about(&self) -> About {
+        About {
+            id: "e3",
+            source: "SADM (arXiv:2402.17563), Sec. 4.1-4.2: eta_t = 1/t, t ~ U[0, 1], no condition on what is predicted",
+            kind: Kind::Erratum(Finding::MissingCondition),
+            summary: "for x_0-prediction and uniform t the mean of S_t/t diverges like ln(1/t_min); a clamp, or another target, makes it finite",
+            terms: &[],
+            parameters: &[
+                ATOMS, DIMENSION, RELATION, GRID, SHRINK, BIAS, EARLIER, FIRST_TIME,
+            ],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let (law, noise) = setting(instance)?;

@@ -10,7 +10,7 @@ use crate::rounding::Rounded;
 use crate::statements::likelihood::{QuadraticRelation, ideal_chain, level_at, structural_part};
 use crate::statements::setting::Clock;
 use crate::statements::{
-    Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
 const GAMMA: Parameter = Parameter {
@@ -106,20 +106,15 @@ fn corrected(gamma: f64, steps: usize) -> Result<(Rounded, Rounded), StatementEr
 }
 
 impl Statement for UnitWeight {
-    fn id(&self) -> &'static str {
-        "e5"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Eq. 15, \"is an upper bound of the negative log-likelihood\", with the weight 1 of Eq. 6"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::MissingCondition)
-    }
-    fn summary(&self) -> &'static str {
-        "Eq. 15 needs a weight nowhere below the SNR's: with w = 1, as in Eq. 6, it is below the pair's entropy"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[GAMMA, GRID, STEPS]
+    fn about(&self) -> About {
+        About {
+            id: "e5",
+            source: "SADM (arXiv:2402.17563), Eq. 15, \"is an upper bound of the negative log-likelihood\", with the weight 1 of Eq. 6",
+            kind: Kind::Erratum(Finding::MissingCondition),
+            summary: "Eq. 15 needs a weight nowhere below the SNR's: with w = 1, as in Eq. 6, it is below the pair's entropy",
+            terms: &[],
+            parameters: &[GAMMA, GRID, STEPS],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let gamma = instance.get(GAMMA.name)?;

@@ -7,7 +7,7 @@ use sadm_reference::relation::Relation;
 use crate::rounding::Rounded;
 use crate::statements::setting::squared;
 use crate::statements::{
-    Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
 const THETA: Parameter = Parameter {
@@ -153,20 +153,15 @@ impl Play {
 }
 
 impl Statement for UpdateOrder {
-    fn id(&self) -> &'static str {
-        "e6"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Sec. 4.2 against Algorithm 1"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::Contradiction)
-    }
-    fn summary(&self) -> &'static str {
-        "updating theta or phi first gives different iterates, half a round apart"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[THETA, PHI, ROUNDS]
+    fn about(&self) -> About {
+        About {
+            id: "e6",
+            source: "SADM (arXiv:2402.17563), Sec. 4.2 against Algorithm 1",
+            kind: Kind::Erratum(Finding::Contradiction),
+            summary: "updating theta or phi first gives different iterates, half a round apart",
+            terms: &[],
+            parameters: &[THETA, PHI, ROUNDS],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let start = Play {

@@ -8,7 +8,9 @@ use crate::laws::chain::Data;
 use crate::laws::small_matrix::multiple_of_identity;
 use crate::rounding::Rounded;
 use crate::statements::setting::{Clock, SCHEDULE};
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    About, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const CONTINUOUS: Parameter = Parameter {
     name: SCHEDULE.name,
@@ -179,20 +181,15 @@ fn sum(x: &Tracked) -> Rounded {
 }
 
 impl Statement for ContinuousLimit {
-    fn id(&self) -> &'static str {
-        "continuous-limit"
-    }
-    fn source(&self) -> &'static str {
-        "VDM (arXiv:2107.00630), Eq. 13 and 17"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "the discrete evidence bound falls to the integral with weight -dSNR/dt / 2, at rate 1/T"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[CONTINUOUS, STEPS, FIRST, LAST, VARIANCE]
+    fn about(&self) -> About {
+        About {
+            id: "continuous-limit",
+            source: "VDM (arXiv:2107.00630), Eq. 13 and 17",
+            kind: Kind::Bound,
+            summary: "the discrete evidence bound falls to the integral with weight -dSNR/dt / 2, at rate 1/T",
+            terms: &[],
+            parameters: &[CONTINUOUS, STEPS, FIRST, LAST, VARIANCE],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         // One grid of 2T steps; every second time is the grid of T.

@@ -6,7 +6,9 @@ use super::setting::level_at;
 use crate::laws::chain::Level;
 use crate::laws::finite::two_pi;
 use crate::rounding::Rounded;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    About, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const SCHEDULE: Parameter = Parameter {
     name: "schedule",
@@ -88,20 +90,15 @@ fn entropy(v: Rounded) -> Rounded {
 }
 
 impl Statement for FirstTime {
-    fn id(&self) -> &'static str {
-        "first-time"
-    }
-    fn source(&self) -> &'static str {
-        "Ours; VDM (arXiv:2107.00630), Eq. 17, and SADM (arXiv:2402.17563), Eq. 15, in continuous time"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "down to t = 0 the SNR-weighted integral is infinite, like ln(1 + SNR_0)/2; with the reconstruction it has a limit"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SCHEDULE, FIRST, LAST, VARIANCE]
+    fn about(&self) -> About {
+        About {
+            id: "first-time",
+            source: "Ours; VDM (arXiv:2107.00630), Eq. 17, and SADM (arXiv:2402.17563), Eq. 15, in continuous time",
+            kind: Kind::Bound,
+            summary: "down to t = 0 the SNR-weighted integral is infinite, like ln(1 + SNR_0)/2; with the reconstruction it has a limit",
+            terms: &[],
+            parameters: &[SCHEDULE, FIRST, LAST, VARIANCE],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let kind = KINDS[instance.size(SCHEDULE.name)?];

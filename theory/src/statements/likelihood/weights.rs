@@ -6,7 +6,7 @@ use crate::laws::small_matrix::multiple_of_identity;
 use crate::rounding::Rounded;
 use crate::statements::setting::SCHEDULE;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
 const FACTOR: Parameter = Parameter {
@@ -95,20 +95,15 @@ fn weighted(setting: &Setting, data: &Data) -> Rounded {
 }
 
 impl Statement for WeightsThatBound {
-    fn id(&self) -> &'static str {
-        "weights-that-bound"
-    }
-    fn source(&self) -> &'static str {
-        "VDM (arXiv:2107.00630), Eq. 11-13, for other weights; SADM (arXiv:2402.17563), the w of Eq. 15"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "every weight nowhere below the SNR's makes a bound; the SNR's is the smallest, and its sum is the divergence"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SCHEDULE, STEPS, FIRST, LAST, FACTOR]
+    fn about(&self) -> About {
+        About {
+            id: "weights-that-bound",
+            source: "VDM (arXiv:2107.00630), Eq. 11-13, for other weights; SADM (arXiv:2402.17563), the w of Eq. 15",
+            kind: Kind::Bound,
+            summary: "every weight nowhere below the SNR's makes a bound; the SNR's is the smallest, and its sum is the divergence",
+            terms: &[],
+            parameters: &[SCHEDULE, STEPS, FIRST, LAST, FACTOR],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let setting = setting(instance)?;

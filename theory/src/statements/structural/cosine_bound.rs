@@ -10,7 +10,7 @@ use crate::statements::setting::{
     BATCH, ETA, FEATURES, batches, built_batches, squared, structural_loss,
 };
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
 const SIZE: Parameter = Parameter {
@@ -111,20 +111,15 @@ fn stretch(
 }
 
 impl Statement for CosineBound {
-    fn id(&self) -> &'static str {
-        "cosine-bound"
-    }
-    fn source(&self) -> &'static str {
-        "Ours; SADM (arXiv:2402.17563), Eq. 8-10, with the cosine of the paragraph above Eq. 8"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "under the cosine S is at most 2 eta for every batch, attained for every even one"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[BATCH, FEATURES, ETA, SIZE]
+    fn about(&self) -> About {
+        About {
+            id: "cosine-bound",
+            source: "Ours; SADM (arXiv:2402.17563), Eq. 8-10, with the cosine of the paragraph above Eq. 8",
+            kind: Kind::Bound,
+            summary: "under the cosine S is at most 2 eta for every batch, attained for every even one",
+            terms: &[],
+            parameters: &[BATCH, FEATURES, ETA, SIZE],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         built_batches(instance)

@@ -6,7 +6,9 @@ use sadm_reference::structure::{Eta, eta};
 use crate::laws::finite::two_pi;
 use crate::rounding::Rounded;
 use crate::statements::setting::{Clock, known};
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    About, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const MEAN: Parameter = Parameter {
     name: "p_mean",
@@ -80,20 +82,15 @@ fn closed(mean: f64, std: f64, k: f64) -> Rounded {
 }
 
 impl Statement for LogNormalTime {
-    fn id(&self) -> &'static str {
-        "eta-log-normal"
-    }
-    fn source(&self) -> &'static str {
-        "EDM (arXiv:2206.00364), Table 1: ln sigma ~ N(P_mean, P_std^2); with eta_t = 1/t of SADM (arXiv:2402.17563)"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "for EDM's log-normal sigma, where t is sigma, E[1/t] = exp(-P_mean + P_std^2/2): finite without a clamp"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[MEAN, STD, FIRST, LEVEL]
+    fn about(&self) -> About {
+        About {
+            id: "eta-log-normal",
+            source: "EDM (arXiv:2206.00364), Table 1: ln sigma ~ N(P_mean, P_std^2); with eta_t = 1/t of SADM (arXiv:2402.17563)",
+            kind: Kind::Identity,
+            summary: "for EDM's log-normal sigma, where t is sigma, E[1/t] = exp(-P_mean + P_std^2/2): finite without a clamp",
+            terms: &[],
+            parameters: &[MEAN, STD, FIRST, LEVEL],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (mean, std) = (instance.get(MEAN.name)?, instance.get(STD.name)?);

@@ -9,7 +9,7 @@ use crate::rounding::Rounded;
 use crate::statements::elementary::sine;
 use crate::statements::setting::{BATCH, Clock, known, loss_of_rounded};
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError, Values,
+    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError, Values,
 };
 
 const TARGET: Parameter = Parameter {
@@ -277,33 +277,25 @@ pub fn structure_near_zero(
 }
 
 impl Statement for TargetsNearZero {
-    fn id(&self) -> &'static str {
-        "targets-near-zero"
-    }
-    fn source(&self) -> &'static str {
-        "Ours; targets of Salimans & Ho (arXiv:2202.00512) and EDM (arXiv:2206.00364)"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "with eps, v or EDM targets S_t = O(sigma_t^2) whatever a bounded network answers, so E[S_t/t] is finite"
-    }
-    fn terms(&self) -> &'static [(&'static str, &'static str)] {
-        &[
-            ("σ' = σ/α", "the noise level of x_t/α"),
-            (
-                "K",
-                "bound on ‖x̂ - x_0‖/σ', from ‖x_0‖, ‖ε‖ and the largest answer of the network",
-            ),
-            (
-                "Λ, r",
-                "Lipschitz constant of the encoder, and the shortest feature of a clean sample",
-            ),
-        ]
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[TARGET, SCHEDULE, TIME, SPREAD, BATCH]
+    fn about(&self) -> About {
+        About {
+            id: "targets-near-zero",
+            source: "Ours; targets of Salimans & Ho (arXiv:2202.00512) and EDM (arXiv:2206.00364)",
+            kind: Kind::Bound,
+            summary: "with eps, v or EDM targets S_t = O(sigma_t^2) whatever a bounded network answers, so E[S_t/t] is finite",
+            terms: &[
+                ("σ' = σ/α", "the noise level of x_t/α"),
+                (
+                    "K",
+                    "bound on ‖x̂ - x_0‖/σ', from ‖x_0‖, ‖ε‖ and the largest answer of the network",
+                ),
+                (
+                    "Λ, r",
+                    "Lipschitz constant of the encoder, and the shortest feature of a clean sample",
+                ),
+            ],
+            parameters: &[TARGET, SCHEDULE, TIME, SPREAD, BATCH],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let setting = Setting::of(&mut instance.values(), instance.size(BATCH.name)?)?;

@@ -2,7 +2,7 @@
 
 use crate::rounding::Rounded;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
 const VARIANCE: Parameter = Parameter {
@@ -143,32 +143,24 @@ fn recovered(laws: &[Law; 3], drift: &Drift, x: [f64; 2]) -> Vector {
 }
 
 impl Statement for EquivariantForAllStarts {
-    fn id(&self) -> &'static str {
-        "drift-all-starts"
-    }
-    fn source(&self) -> &'static str {
-        "Structure preserving diffusion models (arXiv:2402.19369), summary: 'if and only if its drift is equivariant'"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "for all invariant starts the drift must be equivariant: three invariant laws' rates determine what it lacks"
-    }
-    fn terms(&self) -> &'static [(&'static str, &'static str)] {
-        &[
-            (
-                "h = R g∘R - g",
-                "what keeps the drift g from being equivariant",
-            ),
-            (
-                "rate of a law",
-                "how fast an invariant law leaves invariance at x, over its density",
-            ),
-        ]
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[VARIANCE, SHIFT, OTHER]
+    fn about(&self) -> About {
+        About {
+            id: "drift-all-starts",
+            source: "Structure preserving diffusion models (arXiv:2402.19369), summary: 'if and only if its drift is equivariant'",
+            kind: Kind::Identity,
+            summary: "for all invariant starts the drift must be equivariant: three invariant laws' rates determine what it lacks",
+            terms: &[
+                (
+                    "h = R g∘R - g",
+                    "what keeps the drift g from being equivariant",
+                ),
+                (
+                    "rate of a law",
+                    "how fast an invariant law leaves invariance at x, over its density",
+                ),
+            ],
+            parameters: &[VARIANCE, SHIFT, OTHER],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let (x, drift) = setting(instance)?;

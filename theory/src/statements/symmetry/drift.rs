@@ -4,7 +4,7 @@ use crate::laws::finite::two_pi;
 use crate::rounding::Rounded;
 use crate::statements::elementary::{cosine, sine};
 use crate::statements::{
-    Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
 const RATE: Parameter = Parameter {
@@ -142,20 +142,15 @@ fn pairs(instance: &Instance) -> Result<[[f64; 2]; 4], StatementError> {
 }
 
 impl Statement for DriftUpToInvisibleFields {
-    fn id(&self) -> &'static str {
-        "e10"
-    }
-    fn source(&self) -> &'static str {
-        "Structure preserving diffusion models (arXiv:2402.19369), summary: 'if and only if the drift is equivariant', read for one start"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::Reading)
-    }
-    fn summary(&self) -> &'static str {
-        "for one start a drift may differ from an equivariant one by a field that moves no mass; for all invariant starts it may not"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[RATE, GROWTH, TIME, START]
+    fn about(&self) -> About {
+        About {
+            id: "e10",
+            source: "Structure preserving diffusion models (arXiv:2402.19369), summary: 'if and only if the drift is equivariant', read for one start",
+            kind: Kind::Erratum(Finding::Reading),
+            summary: "for one start a drift may differ from an equivariant one by a field that moves no mass; for all invariant starts it may not",
+            terms: &[],
+            parameters: &[RATE, GROWTH, TIME, START],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let [xi, x, first, second] = pairs(instance)?;

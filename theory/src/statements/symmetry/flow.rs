@@ -3,7 +3,7 @@
 use crate::laws::finite::two_pi;
 use crate::rounding::Rounded;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
 const ELEMENT: Parameter = Parameter {
@@ -269,20 +269,15 @@ impl Setting {
 }
 
 impl Statement for InvariantFlow {
-    fn id(&self) -> &'static str {
-        "invariant-flow"
-    }
-    fn source(&self) -> &'static str {
-        "Structure preserving diffusion models (arXiv:2402.19369), the drift condition for one given start (E10)"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "from one start laws stay invariant exactly if the drift is equivariant up to fields that move no mass, for every element of the group"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[ELEMENT, SPREAD]
+    fn about(&self) -> About {
+        About {
+            id: "invariant-flow",
+            source: "Structure preserving diffusion models (arXiv:2402.19369), the drift condition for one given start (E10)",
+            kind: Kind::Identity,
+            summary: "from one start laws stay invariant exactly if the drift is equivariant up to fields that move no mass, for every element of the group",
+            terms: &[],
+            parameters: &[ELEMENT, SPREAD],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let setting = Setting::of(instance)?;

@@ -4,7 +4,7 @@ use super::group::{GROUP, Group, PixelMap};
 use crate::rounding::Rounded;
 use crate::statements::elementary::dot;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
 const SIZE: Parameter = Parameter {
@@ -79,20 +79,15 @@ fn images(instance: &Instance, pixels: usize) -> Result<[Vec<f64>; 3], Statement
 }
 
 impl Statement for EquivariantNoise {
-    fn id(&self) -> &'static str {
-        "equivariant-noise"
-    }
-    fn source(&self) -> &'static str {
-        "Structure preserving diffusion models (arXiv:2402.19369), equivariant trajectories; the limit is ours"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "noise drawn at a canonical image is equivariant, and normal away from symmetric images"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SIZE, GROUP]
+    fn about(&self) -> About {
+        About {
+            id: "equivariant-noise",
+            source: "Structure preserving diffusion models (arXiv:2402.19369), equivariant trajectories; the limit is ours",
+            kind: Kind::Identity,
+            summary: "noise drawn at a canonical image is equivariant, and normal away from symmetric images",
+            terms: &[],
+            parameters: &[SIZE, GROUP],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let size = instance.size(SIZE.name)?;

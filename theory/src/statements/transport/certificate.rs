@@ -4,7 +4,7 @@ use ndarray::{Array2, array};
 
 use crate::rounding::Rounded;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 use crate::transport::{Assignment, assign, assign_within, by_brute_force, dual_bound, total};
 
@@ -85,20 +85,15 @@ fn certified(
 }
 
 impl Statement for TransportCertificate {
-    fn id(&self) -> &'static str {
-        "transport-certificate"
-    }
-    fn source(&self) -> &'static str {
-        "Approximated optimal transport (arXiv:2403.05069), assignment of noise; the certificate is ours"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "the assignment of noise to data is optimal, proved by dual potentials"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SIZE, CLASSES]
+    fn about(&self) -> About {
+        About {
+            id: "transport-certificate",
+            source: "Approximated optimal transport (arXiv:2403.05069), assignment of noise; the certificate is ours",
+            kind: Kind::Bound,
+            summary: "the assignment of noise to data is optimal, proved by dual potentials",
+            terms: &[],
+            parameters: &[SIZE, CLASSES],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         built_points(instance)

@@ -2,7 +2,7 @@
 
 use crate::rounding::Rounded;
 use crate::statements::{
-    Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
 const CORRELATION: Parameter = Parameter {
@@ -122,20 +122,15 @@ fn place(instance: &Instance) -> Result<f64, StatementError> {
 }
 
 impl Statement for CoupledDenoiserIsNoScore {
-    fn id(&self) -> &'static str {
-        "e11"
-    }
-    fn source(&self) -> &'static str {
-        "Approximated optimal transport (arXiv:2403.05069) with EDM's stochastic sampler (arXiv:2206.00364), Algorithm 2"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::Consequence)
-    }
-    fn summary(&self) -> &'static str {
-        "trained on coupled noise, a denoiser gives the exact flow but not the score: churn is biased"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[CORRELATION, LEVEL, CHURN]
+    fn about(&self) -> About {
+        About {
+            id: "e11",
+            source: "Approximated optimal transport (arXiv:2403.05069) with EDM's stochastic sampler (arXiv:2206.00364), Algorithm 2",
+            kind: Kind::Erratum(Finding::Consequence),
+            summary: "trained on coupled noise, a denoiser gives the exact flow but not the score: churn is biased",
+            terms: &[],
+            parameters: &[CORRELATION, LEVEL, CHURN],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         Ok(vec![Built::row("x", &[place(instance)?])])

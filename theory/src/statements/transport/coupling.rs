@@ -5,7 +5,7 @@ use ndarray::Array2;
 use crate::laws::finite::softmax;
 use crate::rounding::Rounded;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
 };
 
 const PAIRS: Parameter = Parameter {
@@ -201,20 +201,15 @@ impl Moments {
 }
 
 impl Statement for CouplingVelocity {
-    fn id(&self) -> &'static str {
-        "coupling-velocity"
-    }
-    fn source(&self) -> &'static str {
-        "Approximated optimal transport (arXiv:2403.05069), Sec. 3; the statement for couplings is ours"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "however data and noise are paired, if alike at every sigma, the flow of (x - D)/sigma keeps the marginals"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[PAIRS, LEVEL, BLUR]
+    fn about(&self) -> About {
+        About {
+            id: "coupling-velocity",
+            source: "Approximated optimal transport (arXiv:2403.05069), Sec. 3; the statement for couplings is ours",
+            kind: Kind::Identity,
+            summary: "however data and noise are paired, if alike at every sigma, the flow of (x - D)/sigma keeps the marginals",
+            terms: &[],
+            parameters: &[PAIRS, LEVEL, BLUR],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let Setting {

@@ -1,7 +1,9 @@
 //! A coupling that depends on the noise level: then (x − D)/σ is not the velocity of the law.
 
 use crate::rounding::Rounded;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    About, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const STRENGTH: Parameter = Parameter {
     name: "b",
@@ -78,20 +80,15 @@ impl Coupled {
 }
 
 impl Statement for CouplingOfSigma {
-    fn id(&self) -> &'static str {
-        "coupling-of-sigma"
-    }
-    fn source(&self) -> &'static str {
-        "Ours; Approximated optimal transport (arXiv:2403.05069), where the assignment is made at each noise level"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "where data and noise are paired differently at different sigma, the flow of (x - D)/sigma misses the law"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[STRENGTH, LEVEL]
+    fn about(&self) -> About {
+        About {
+            id: "coupling-of-sigma",
+            source: "Ours; Approximated optimal transport (arXiv:2403.05069), where the assignment is made at each noise level",
+            kind: Kind::Identity,
+            summary: "where data and noise are paired differently at different sigma, the flow of (x - D)/sigma misses the law",
+            terms: &[],
+            parameters: &[STRENGTH, LEVEL],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (b, sigma) = (instance.get(STRENGTH.name)?, instance.get(LEVEL.name)?);

@@ -2,7 +2,9 @@
 
 use crate::rounding::Rounded;
 use crate::statements::elementary::arctangent;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    About, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const CORRELATION: Parameter = Parameter {
     name: "rho",
@@ -124,20 +126,15 @@ impl Path {
 }
 
 impl Statement for CouplingStraightens {
-    fn id(&self) -> &'static str {
-        "ode-curvature"
-    }
-    fn source(&self) -> &'static str {
-        "Approximated optimal transport (arXiv:2403.05069), curvature of trajectories; the Gaussian case is ours"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "pairing data with correlated noise straightens the flow's trajectories: brackets proved, order checked for s in [1.5, 4], sigma_max >= 10"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[CORRELATION, SCALE, END, ANGLE]
+    fn about(&self) -> About {
+        About {
+            id: "ode-curvature",
+            source: "Approximated optimal transport (arXiv:2403.05069), curvature of trajectories; the Gaussian case is ours",
+            kind: Kind::Bound,
+            summary: "pairing data with correlated noise straightens the flow's trajectories: brackets proved, order checked for s in [1.5, 4], sigma_max >= 10",
+            terms: &[],
+            parameters: &[CORRELATION, SCALE, END, ANGLE],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let get = |p: Parameter| instance.get(p.name);
