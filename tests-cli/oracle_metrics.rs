@@ -1,28 +1,8 @@
 //! `frechet`, `kid`, `precision-recall` and `inception-score` against the golden vectors of `fixtures/make_metrics.py`, and
 //! what they say to sets they must refuse.
 
+use crate::support::{Folder, cases, close, tensor};
 use ndarray::{ArrayD, array};
-use serde_json::Value;
-
-use crate::support::{Folder, close};
-
-fn cases(text: &str) -> Vec<Value> {
-    let suite: Value = serde_json::from_str(text).expect("a JSON file");
-    suite["tests"].as_array().expect("tests").clone()
-}
-
-fn tensor(value: &Value) -> ArrayD<f64> {
-    let size = |v: &Value| usize::try_from(v.as_u64().expect("a size")).expect("a size");
-    let shape: Vec<usize> = value["shape"]
-        .as_array()
-        .expect("shape")
-        .iter()
-        .map(size)
-        .collect();
-    let data = value["data"].as_array().expect("data").iter();
-    let data = data.map(|v| v.as_f64().expect("a number")).collect();
-    ArrayD::from_shape_vec(shape, data).expect("as many as the shape holds")
-}
 
 /// Runs `quantity` on the inputs of every case; each named output to `units` of `scale`.
 fn golden(quantity: &str, text: &str, inputs: &[&str], outputs: &[&str], units: f64, scale: f64) {
