@@ -228,3 +228,11 @@ pub fn tensor(value: &Value) -> ArrayD<f64> {
     let data = data.map(|v| v.as_f64().expect("a number")).collect();
     ArrayD::from_shape_vec(shape, data).expect("as many as the shape holds")
 }
+
+/// Requires every part in a text.
+#[track_caller]
+pub fn says(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "`{part}` is not in: {text}");
+    }
+}

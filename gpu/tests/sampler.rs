@@ -308,9 +308,7 @@ fn ddpm_draws_have_the_chains_variance() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 64, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default()
-    })]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn ddim_at_eta_1_is_ancestral(z in -8.0..8.0f64, d in -2.0..2.0f64, e in -3.0..3.0f64, from in 0.01..80.0f64, r in 0.0..0.99f64) {

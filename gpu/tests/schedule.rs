@@ -35,15 +35,6 @@ fn predict(
     around(kind, 0.5).denoise(&Affine, x_t, (schedule, t), labels, Mode::Evaluate)
 }
 
-fn house() -> ProptestConfig {
-    ProptestConfig {
-        cases: 64,
-        max_shrink_iters: 20_000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
 fn schedule() -> impl Strategy<Value = Schedule> {
     prop::sample::select(Schedule::all().collect::<Vec<_>>())
 }
@@ -58,7 +49,7 @@ fn close(got: f64, want: f64, relative: f64) -> bool {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// λ, σ/α and SNR are the same function of α and σ; λ's own formula only avoids rounding.
     #[test]

@@ -41,15 +41,6 @@ fn every_option() -> impl Iterator<Item = StructureOptions> {
     })
 }
 
-fn house() -> ProptestConfig {
-    ProptestConfig {
-        cases: 64,
-        max_shrink_iters: 20_000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
 /// A number exact in f32: mostly k/64, sometimes with a full mantissa.
 fn exact_f32() -> impl Strategy<Value = f64> {
     prop_oneof![
@@ -133,7 +124,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// At Ψ̂ = Ψ, and with repeated rows, every gradient is finite; at Ψ̂ = Ψ it is exactly zero.
     #[test]

@@ -398,17 +398,8 @@ mod tests {
         }
     }
 
-    fn config() -> ProptestConfig {
-        ProptestConfig {
-            cases: 64,
-            max_shrink_iters: 20_000,
-            failure_persistence: None,
-            ..ProptestConfig::default()
-        }
-    }
-
     proptest! {
-        #![proptest_config(config())]
+        #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
         fn text_form_keeps_every_bit(

@@ -12,7 +12,7 @@ use sadm_reference::schedule::{Ddpm, RectifiedFlow, Schedule, ScheduleKind};
 use sadm_reference::structure::{Diagonal, StructureOptions, structural_loss};
 
 use crate::structure::{ETA, all_options, away_from_zero, batches, generic_batches};
-use crate::support::{house, matrix, number, positive, tensor, time};
+use crate::support::{matrix, number, positive, tensor, time};
 
 const P: Precision = Precision::F32;
 
@@ -409,7 +409,7 @@ fn the_error_of_a_bad_input_passes_through() {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn structural_loss_in_f32_keeps_its_bound((real, generated, eta) in batches(), shared in any::<bool>()) {

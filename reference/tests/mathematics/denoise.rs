@@ -5,7 +5,7 @@ use sadm_reference::schedule::{
     Cosine, Ddpm, Edm, RectifiedFlow, Schedule, ScheduleError, ScheduleKind, VpLinear,
 };
 
-use crate::support::{assert_close, assert_near, house, number, positive, tensor, time};
+use crate::support::{assert_close, assert_near, number, positive, tensor, time};
 
 #[test]
 fn rectified_flow_weights_by_hand() -> Result<(), DenoiseError> {
@@ -158,7 +158,7 @@ fn bad_losses_are_refused() {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// The loss is a quadratic: the central difference is exact but for rounding.
     #[test]

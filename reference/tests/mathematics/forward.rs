@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use sadm_reference::forward::{ForwardError, diffuse, diffuse_batch, posterior, transition};
 use sadm_reference::schedule::{Ddpm, ScheduleError, ScheduleKind, VpLinear};
 
-use crate::support::{assert_close, assert_near, house, number, ordered_times, tensor, time};
+use crate::support::{assert_close, assert_near, number, ordered_times, tensor, time};
 
 #[test]
 fn diffusion_mixes_data_and_noise() -> Result<(), ForwardError> {
@@ -106,7 +106,7 @@ fn bad_times_are_refused() {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn batch_diffusion_is_diffusion_by_sample(

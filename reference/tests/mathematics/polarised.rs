@@ -7,7 +7,7 @@ use sadm_reference::relation::Relation;
 use sadm_reference::structure::{Diagonal, StructureError, StructureOptions, structural_loss};
 
 use crate::structure::generic_batches;
-use crate::support::{assert_close, house, matrix, positive};
+use crate::support::{assert_close, matrix, positive};
 
 const FORMS: [Form; 2] = [Form::Batch, Form::Feature];
 
@@ -121,7 +121,7 @@ fn polarised_keeps_seven_digits_where_naive_keeps_two() {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Polarised = naive, within what both may be off by.
     #[test]

@@ -3,7 +3,7 @@ use sadm_reference::schedule::{
     Cosine, Ddpm, Edm, RectifiedFlow, Schedule, ScheduleError, ScheduleKind, VpLinear,
 };
 
-use crate::support::{assert_close, assert_near, house, ordered_times, time};
+use crate::support::{assert_close, assert_near, ordered_times, time};
 
 const CONTINUOUS: [ScheduleKind; 4] = [
     ScheduleKind::VP_LINEAR,
@@ -202,7 +202,7 @@ fn other_rates_give_another_schedule() -> Result<(), ScheduleError> {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn lambda_is_the_log_snr_and_decreases((s, t) in ordered_times(true)) {

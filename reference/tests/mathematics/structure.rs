@@ -9,9 +9,7 @@ use sadm_reference::structure::{
     Diagonal, Eta, StructuralLoss, StructureError, StructureOptions, eta, structural_loss,
 };
 
-use crate::support::{
-    U, assert_all_close, assert_close, assert_near, house, matrix, number, positive,
-};
+use crate::support::{U, assert_all_close, assert_close, assert_near, matrix, number, positive};
 
 /// Every relation, those with a width with one that is no power of two.
 fn relations() -> impl Iterator<Item = Relation> + Clone {
@@ -430,7 +428,7 @@ fn quotients(f: impl Fn(f64) -> f64, h: f64) -> (f64, f64) {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Every relation × distance × diagonal, with η by sample, both gradients in a random direction.
     #[test]

@@ -6,16 +6,6 @@ use sadm_reference::bound::Precision;
 use sadm_reference::operation::{Inputs, Operation};
 use std::collections::BTreeMap;
 
-/// House configuration: the shrink budget does not depend on the case count.
-pub fn house() -> ProptestConfig {
-    ProptestConfig {
-        cases: 64,
-        max_shrink_iters: 20_000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
 /// A number exact in f32: mostly k/64, sometimes a full mantissa.
 pub fn element() -> impl Strategy<Value = f64> {
     prop_oneof![

@@ -1,6 +1,6 @@
 //! Layers: gradients against central differences, and identities that the values do not share.
 
-use crate::draw::{Given, array, house, inner};
+use crate::draw::{Given, array, inner};
 use ndarray::{ArrayD, Axis, IxDyn, array as arr};
 use proptest::prelude::*;
 use sadm_reference::bound::{self, Precision, Tracked};
@@ -142,7 +142,7 @@ fn given(operation: &'static str) -> BoxedStrategy<Given> {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Every input's gradient of every operation, against differences in a direction of its own.
     #[test]

@@ -1,24 +1,15 @@
 //! What a coupling of data and noise does to the uncertainty about x_0: it lowers it for one sign only.
 
-use super::{About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use super::{About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError};
 use crate::rounding::Rounded;
 
-const SIGMA: Parameter = Parameter {
-    name: "sigma",
-    meaning: "noise level of x = x_0 + sigma n",
-    low: 0.01,
-    high: 100.0,
-    default: 1.3,
-    scale: Scale::Log,
-};
-const RHO: Parameter = Parameter {
-    name: "rho",
-    meaning: "correlation of x_0 and n",
-    low: -0.99,
-    high: 0.99,
-    default: -0.4,
-    scale: Scale::Linear,
-};
+const SIGMA: Parameter = Parameter::logarithmic(
+    "sigma",
+    "noise level of x = x_0 + sigma n",
+    0.01..=100.0,
+    1.3,
+);
+const RHO: Parameter = Parameter::linear("rho", "correlation of x_0 and n", -0.99..=0.99, -0.4);
 
 /// `[thm:coupling-entropy]` x_0 and n standard normal with correlation ρ: which couplings make x = x_0 + σn tell more
 /// about x_0 than independent noise does.

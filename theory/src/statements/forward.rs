@@ -6,18 +6,16 @@ use sadm_reference::schedule::ScheduleKind;
 
 use super::rate_integral::log_scale;
 use super::setting::{ATOMS, Clock, DIMENSION, SCHEDULE, TIME, known, noised_law};
-use super::{About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use super::{About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError};
 use crate::laws::finite::two_pi;
 use crate::rounding::Rounded;
 
-const PART: Parameter = Parameter {
-    name: "s/t",
-    meaning: "where the earlier time lies, as a part of t",
-    low: 0.05,
-    high: 0.95,
-    default: 0.6,
-    scale: Scale::Linear,
-};
+const PART: Parameter = Parameter::linear(
+    "s/t",
+    "where the earlier time lies, as a part of t",
+    0.05..=0.95,
+    0.6,
+);
 
 /// Times r < s < t of the instance. `ddpm` knows times to the nearest step only: there they are moved to three different ones,
 /// for within a step nothing happens and q(x_t|x_s) has no density.

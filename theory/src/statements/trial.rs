@@ -176,14 +176,7 @@ mod tests {
     use crate::rounding::Rounded;
     use crate::statements::{About, Kind, StatementError};
 
-    const X: Parameter = Parameter {
-        name: "x",
-        meaning: "a whole number",
-        low: 1.0,
-        high: 8.0,
-        default: 1.0,
-        scale: Scale::Integer,
-    };
+    const X: Parameter = Parameter::whole("x", "a whole number", 1.0..=8.0, 1.0);
 
     /// x ≤ most, and x² = x·x with an allowance of 1/2 for an error of 1/8.
     struct AtMost(f64);

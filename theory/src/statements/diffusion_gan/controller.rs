@@ -2,33 +2,22 @@
 
 use crate::rounding::Rounded;
 use crate::statements::{
-    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const START: Parameter = Parameter {
-    name: "T",
-    meaning: "length of the chain before the step",
-    low: 5.0,
-    high: 1000.0,
-    default: 40.0,
-    scale: Scale::Integer,
-};
-const GAIN: Parameter = Parameter {
-    name: "C",
-    meaning: "change per step",
-    low: 1.0,
-    high: 64.0,
-    default: 8.0,
-    scale: Scale::Integer,
-};
-const TARGET: Parameter = Parameter {
-    name: "d_target",
-    meaning: "the part of confident decisions aimed at",
-    low: 0.1,
-    high: 0.9,
-    default: 0.6,
-    scale: Scale::Linear,
-};
+const START: Parameter = Parameter::whole(
+    "T",
+    "length of the chain before the step",
+    5.0..=1000.0,
+    40.0,
+);
+const GAIN: Parameter = Parameter::whole("C", "change per step", 1.0..=64.0, 8.0);
+const TARGET: Parameter = Parameter::linear(
+    "d_target",
+    "the part of confident decisions aimed at",
+    0.1..=0.9,
+    0.6,
+);
 const SHORTEST: f64 = 5.0;
 const LONGEST: f64 = 1000.0;
 

@@ -4,33 +4,22 @@ use crate::laws::finite::{normal_density, two_pi};
 use crate::rounding::Rounded;
 use crate::statements::elementary::pi;
 use crate::statements::{
-    About, Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const REACH: Parameter = Parameter {
-    name: "A",
-    meaning: "bound on the generator's output, |g| ≤ A",
-    low: 2.0,
-    high: 8.0,
-    default: 3.0,
-    scale: Scale::Linear,
-};
-const VARIANCE: Parameter = Parameter {
-    name: "b",
-    meaning: "variance of the noise",
-    low: 0.25,
-    high: 4.0,
-    default: 1.5,
-    scale: Scale::Log,
-};
-const FROM: Parameter = Parameter {
-    name: "X",
-    meaning: "beginning of the first shell [X, 2X]",
-    low: 256.0,
-    high: 65536.0,
-    default: 1024.0,
-    scale: Scale::Log,
-};
+const REACH: Parameter = Parameter::linear(
+    "A",
+    "bound on the generator's output, |g| ≤ A",
+    2.0..=8.0,
+    3.0,
+);
+const VARIANCE: Parameter = Parameter::logarithmic("b", "variance of the noise", 0.25..=4.0, 1.5);
+const FROM: Parameter = Parameter::logarithmic(
+    "X",
+    "beginning of the first shell [X, 2X]",
+    256.0..=65536.0,
+    1024.0,
+);
 
 /// P(|g| ≤ 1) = 0.68268… for a standard normal g, from below.
 const WITHIN_ONE: f64 = 0.6825;

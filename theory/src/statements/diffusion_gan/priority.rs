@@ -2,17 +2,10 @@
 
 use crate::rounding::Rounded;
 use crate::statements::{
-    About, Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const LENGTH: Parameter = Parameter {
-    name: "T",
-    meaning: "length of the diffusion chain",
-    low: 2.0,
-    high: 32.0,
-    default: 5.0,
-    scale: Scale::Integer,
-};
+const LENGTH: Parameter = Parameter::whole("T", "length of the diffusion chain", 2.0..=32.0, 5.0);
 
 /// The two laws of t that go by the name "priority".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,17 +9,15 @@ use crate::statements::setting::{
     BATCH, ETA, FEATURES, batches, built_batches, loss_of_rounded, squared, structural_loss,
 };
 use crate::statements::{
-    About, Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const STRETCH: Parameter = Parameter {
-    name: "s",
-    meaning: "factor on all features: what the encoder can do by scaling its last layer",
-    low: 0.125,
-    high: 8.0,
-    default: 3.0,
-    scale: Scale::Log,
-};
+const STRETCH: Parameter = Parameter::logarithmic(
+    "s",
+    "factor on all features: what the encoder can do by scaling its last layer",
+    0.125..=8.0,
+    3.0,
+);
 
 const INNER: StructureOptions = squared(Relation::INNER_PRODUCT);
 const COSINE: StructureOptions = squared(Relation::COSINE);

@@ -10,33 +10,23 @@ use crate::rounding::Rounded;
 use crate::statements::likelihood::{QuadraticRelation, ideal_chain, level_at, structural_part};
 use crate::statements::setting::Clock;
 use crate::statements::{
-    About, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const GAMMA: Parameter = Parameter {
-    name: "gamma",
-    meaning: "standard deviation with which the relation is observed",
-    low: 1e-3,
-    high: 1e3,
-    default: 3.0,
-    scale: Scale::Log,
-};
-const GRID: Parameter = Parameter {
-    name: "N",
-    meaning: "number of times of the Riemann sums",
-    low: 1.0,
-    high: 64.0,
-    default: 64.0,
-    scale: Scale::Integer,
-};
-const STEPS: Parameter = Parameter {
-    name: "T",
-    meaning: "steps of the chain of the corrected bound",
-    low: 1.0,
-    high: 16.0,
-    default: 8.0,
-    scale: Scale::Integer,
-};
+const GAMMA: Parameter = Parameter::logarithmic(
+    "gamma",
+    "standard deviation with which the relation is observed",
+    1e-3..=1e3,
+    3.0,
+);
+const GRID: Parameter =
+    Parameter::whole("N", "number of times of the Riemann sums", 1.0..=64.0, 64.0);
+const STEPS: Parameter = Parameter::whole(
+    "T",
+    "steps of the chain of the corrected bound",
+    1.0..=16.0,
+    8.0,
+);
 /// First time of the chain: z_0 is slightly noised, as the decoder requires.
 const FIRST_TIME: f64 = 0.03125;
 

@@ -4,17 +4,15 @@ use crate::laws::tight_weight;
 use crate::rounding::Rounded;
 use crate::statements::jensen::near_slope;
 use crate::statements::{
-    About, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const BOUND: Parameter = Parameter {
-    name: "W",
-    meaning: "a weight that is claimed to be enough for every gamma",
-    low: 1e-3,
-    high: 1e12,
-    default: 1000.0,
-    scale: Scale::Log,
-};
+const BOUND: Parameter = Parameter::logarithmic(
+    "W",
+    "a weight that is claimed to be enough for every gamma",
+    1e-3..=1e12,
+    1000.0,
+);
 
 /// Distance from the steepest point, in units of γ: 1 − 3k² > ½.
 const NEARNESS: f64 = 1.0 / 16.0;

@@ -7,33 +7,12 @@ use sadm_reference::relation::Relation;
 use crate::rounding::Rounded;
 use crate::statements::setting::squared;
 use crate::statements::{
-    About, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const THETA: Parameter = Parameter {
-    name: "theta",
-    meaning: "the denoiser's output x̂ = θ",
-    low: -2.0,
-    high: 2.0,
-    default: 1.0,
-    scale: Scale::Linear,
-};
-const PHI: Parameter = Parameter {
-    name: "phi",
-    meaning: "the encoder Ψ(x) = φ x",
-    low: -2.0,
-    high: 2.0,
-    default: 1.0,
-    scale: Scale::Linear,
-};
-const ROUNDS: Parameter = Parameter {
-    name: "rounds",
-    meaning: "rounds played",
-    low: 1.0,
-    high: 3.0,
-    default: 1.0,
-    scale: Scale::Integer,
-};
+const THETA: Parameter = Parameter::linear("theta", "the denoiser's output x̂ = θ", -2.0..=2.0, 1.0);
+const PHI: Parameter = Parameter::linear("phi", "the encoder Ψ(x) = φ x", -2.0..=2.0, 1.0);
+const ROUNDS: Parameter = Parameter::whole("rounds", "rounds played", 1.0..=3.0, 1.0);
 
 /// Step size of both players.
 const RATE: f64 = 1.0 / 1024.0;

@@ -4,26 +4,16 @@ use super::proofs::{
     prove_density_difference, prove_density_difference_of, prove_integrated, prove_slope,
     prove_third_derivative,
 };
-use crate::statements::{
-    About, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
-};
+use crate::statements::{About, Evidence, Instance, Kind, Parameter, Statement, StatementError};
 
-const COMPONENTS: Parameter = Parameter {
-    name: "K",
-    meaning: "number of components of the relation",
-    low: 1.0,
-    high: 2.0,
-    default: 2.0,
-    scale: Scale::Integer,
-};
-const REACH: Parameter = Parameter {
-    name: "reach",
-    meaning: "half-width of the box of (m1 - r)/gamma and (m2 - r)/gamma, 2K numbers",
-    low: 0.25,
-    high: 4.0,
-    default: 4.0,
-    scale: Scale::Log,
-};
+const COMPONENTS: Parameter =
+    Parameter::whole("K", "number of components of the relation", 1.0..=2.0, 2.0);
+const REACH: Parameter = Parameter::logarithmic(
+    "reach",
+    "half-width of the box of (m1 - r)/gamma and (m2 - r)/gamma, 2K numbers",
+    0.25..=4.0,
+    4.0,
+);
 
 /// Pieces looked at before a cover gives up.
 const BUDGET: usize = 200_000;

@@ -4,18 +4,14 @@ use std::f64::consts::PI;
 
 use super::GAMMA;
 use crate::rounding::Rounded;
-use crate::statements::{
-    About, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
-};
+use crate::statements::{About, Evidence, Instance, Kind, Parameter, Statement, StatementError};
 
-const GAP: Parameter = Parameter {
-    name: "delta",
-    meaning: "difference of the relations, (m2 - m1)/gamma",
-    low: 0.01,
-    high: 6.0,
-    default: 1.25,
-    scale: Scale::Log,
-};
+const GAP: Parameter = Parameter::logarithmic(
+    "delta",
+    "difference of the relations, (m2 - m1)/gamma",
+    0.01..=6.0,
+    1.25,
+);
 
 /// Nodes per γ: with step h = γ/4 the trapezoidal rule's error is below e^{−157}.
 const NODES: i32 = 4;

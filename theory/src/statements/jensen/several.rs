@@ -5,25 +5,17 @@ use crate::laws::finite::two_pi;
 use crate::laws::tight_weight_of;
 use crate::rounding::Rounded;
 use crate::statements::{
-    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const COMPONENTS: Parameter = Parameter {
-    name: "K",
-    meaning: "number of components of the relation",
-    low: 1.0,
-    high: 4.0,
-    default: 3.0,
-    scale: Scale::Integer,
-};
-const GAMMA: Parameter = Parameter {
-    name: "gamma",
-    meaning: "standard deviation of each component",
-    low: 1e-3,
-    high: 1e3,
-    default: 0.75,
-    scale: Scale::Log,
-};
+const COMPONENTS: Parameter =
+    Parameter::whole("K", "number of components of the relation", 1.0..=4.0, 3.0);
+const GAMMA: Parameter = Parameter::logarithmic(
+    "gamma",
+    "standard deviation of each component",
+    1e-3..=1e3,
+    0.75,
+);
 
 /// `[thm:density-difference-k]` For a relation in R^K the tight constant is w_K(γ) = (2πγ²)^{−K} e^{−1}/γ².
 ///

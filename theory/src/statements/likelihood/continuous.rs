@@ -26,38 +26,10 @@ const KINDS: [ScheduleKind; 4] = [
     ScheduleKind::EDM,
     ScheduleKind::RECTIFIED_FLOW,
 ];
-const STEPS: Parameter = Parameter {
-    name: "T",
-    meaning: "number of steps",
-    low: 1.0,
-    high: 32.0,
-    default: 16.0,
-    scale: Scale::Integer,
-};
-const FIRST: Parameter = Parameter {
-    name: "t_0",
-    meaning: "first time",
-    low: 1e-3,
-    high: 0.3,
-    default: 0.125,
-    scale: Scale::Linear,
-};
-const LAST: Parameter = Parameter {
-    name: "t_T",
-    meaning: "last time",
-    low: 0.4,
-    high: 0.999,
-    default: 0.75,
-    scale: Scale::Linear,
-};
-const VARIANCE: Parameter = Parameter {
-    name: "C",
-    meaning: "variance of the data",
-    low: 0.01,
-    high: 100.0,
-    default: 1.5,
-    scale: Scale::Log,
-};
+const STEPS: Parameter = Parameter::whole("T", "number of steps", 1.0..=32.0, 16.0);
+const FIRST: Parameter = Parameter::linear("t_0", "first time", 1e-3..=0.3, 0.125);
+const LAST: Parameter = Parameter::linear("t_T", "last time", 0.4..=0.999, 0.75);
+const VARIANCE: Parameter = Parameter::logarithmic("C", "variance of the data", 0.01..=100.0, 1.5);
 
 /// `[thm:continuous-limit]` Σ ½(SNR_s − SNR_t) E‖x − x̂_t‖² ↓ −½ ∫ (dSNR/dt) E‖x − x̂_t‖² dt as T → ∞, at rate 1/T.
 ///

@@ -13,34 +13,23 @@ use crate::laws::{self, tight_weight};
 use crate::rounding::Rounded;
 use crate::statements::setting::SCHEDULE;
 use crate::statements::{
-    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const GAMMA: Parameter = Parameter {
-    name: "gamma",
-    meaning: "standard deviation with which the relation is observed",
-    low: 1e-3,
-    high: 1e3,
-    default: 0.75,
-    scale: Scale::Log,
-};
+const GAMMA: Parameter = Parameter::logarithmic(
+    "gamma",
+    "standard deviation with which the relation is observed",
+    1e-3..=1e3,
+    0.75,
+);
 
-const RELATION: Parameter = Parameter {
-    name: "relation",
-    meaning: "0 inner product, 1 squared Euclidean",
-    low: 0.0,
-    high: 1.0,
-    default: 0.0,
-    scale: Scale::Integer,
-};
-const DIMENSION: Parameter = Parameter {
-    name: "n",
-    meaning: "numbers in one sample",
-    low: 1.0,
-    high: 2.0,
-    default: 1.0,
-    scale: Scale::Integer,
-};
+const RELATION: Parameter = Parameter::whole(
+    "relation",
+    "0 inner product, 1 squared Euclidean",
+    0.0..=1.0,
+    0.0,
+);
+const DIMENSION: Parameter = Parameter::whole("n", "numbers in one sample", 1.0..=2.0, 1.0);
 
 /// A relation that is a quadratic form of the pair y = (x^i, x^j).
 ///

@@ -6,17 +6,15 @@ use crate::laws::tight_weight;
 use crate::rounding::Rounded;
 use crate::statements::setting::SCHEDULE;
 use crate::statements::{
-    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const GAMMA: Parameter = Parameter {
-    name: "gamma",
-    meaning: "standard deviation with which the relation is observed",
-    low: 0.05,
-    high: 100.0,
-    default: 1.5,
-    scale: Scale::Log,
-};
+const GAMMA: Parameter = Parameter::logarithmic(
+    "gamma",
+    "standard deviation with which the relation is observed",
+    0.05..=100.0,
+    1.5,
+);
 
 /// `[thm:separate-times]` Eq. 15 for a denoiser of single samples, each with its own time.
 ///

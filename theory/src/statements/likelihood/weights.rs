@@ -6,17 +6,15 @@ use crate::laws::small_matrix::multiple_of_identity;
 use crate::rounding::Rounded;
 use crate::statements::setting::SCHEDULE;
 use crate::statements::{
-    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const FACTOR: Parameter = Parameter {
-    name: "a",
-    meaning: "largest factor on the likelihood's weight of a step, at least 1",
-    low: 1.0,
-    high: 16.0,
-    default: 2.5,
-    scale: Scale::Log,
-};
+const FACTOR: Parameter = Parameter::logarithmic(
+    "a",
+    "largest factor on the likelihood's weight of a step, at least 1",
+    1.0..=16.0,
+    2.5,
+);
 
 /// `[thm:weights-that-bound]` Any weight that is nowhere below ½(SNR_s − SNR_t) makes the objective a bound; the smallest makes its diffusion part the
 /// divergences themselves.

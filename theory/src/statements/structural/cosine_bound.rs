@@ -10,17 +10,15 @@ use crate::statements::setting::{
     BATCH, ETA, FEATURES, batches, built_batches, squared, structural_loss,
 };
 use crate::statements::{
-    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const SIZE: Parameter = Parameter {
-    name: "N",
-    meaning: "size of the batch at which the bound is attained, or nearly",
-    low: 2.0,
-    high: 9.0,
-    default: 4.0,
-    scale: Scale::Integer,
-};
+const SIZE: Parameter = Parameter::whole(
+    "N",
+    "size of the batch at which the bound is attained, or nearly",
+    2.0..=9.0,
+    4.0,
+);
 
 /// `[thm:cosine-bound]` Under the cosine S ≤ 2η for every batch, attained for every even one.
 ///

@@ -10,25 +10,21 @@ use crate::laws::{tight_weight, tight_weight_of};
 use crate::rounding::Rounded;
 use crate::statements::setting::{BATCH, FEATURES, batches, built_batches, structural_loss};
 use crate::statements::{
-    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const GAMMA: Parameter = Parameter {
-    name: "gamma",
-    meaning: "standard deviation with which a relation is observed",
-    low: 0.05,
-    high: 20.0,
-    default: 0.75,
-    scale: Scale::Log,
-};
-const RELATION: Parameter = Parameter {
-    name: "relation",
-    meaning: "0 cosine, 1 inner product, 2 squared Euclidean",
-    low: 0.0,
-    high: 2.0,
-    default: 1.0,
-    scale: Scale::Integer,
-};
+const GAMMA: Parameter = Parameter::logarithmic(
+    "gamma",
+    "standard deviation with which a relation is observed",
+    0.05..=20.0,
+    0.75,
+);
+const RELATION: Parameter = Parameter::whole(
+    "relation",
+    "0 cosine, 1 inner product, 2 squared Euclidean",
+    0.0..=2.0,
+    1.0,
+);
 
 /// `[thm:equation-six]` The mean of Eq. 15's bracket over the pairs of a batch is 2(L + ½w(γ) S): Eq. 6, with half the weight.
 ///

@@ -5,17 +5,15 @@ use ndarray::Array2;
 use super::double_double::Wide;
 use crate::rounding::Rounded;
 use crate::statements::{
-    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const SIZE: Parameter = Parameter {
-    name: "size",
-    meaning: "size of the difference of the two batches in f32; its square in f64",
-    low: 1e-6,
-    high: 1e-2,
-    default: 1e-5,
-    scale: Scale::Log,
-};
+const SIZE: Parameter = Parameter::logarithmic(
+    "size",
+    "size of the difference of the two batches in f32; its square in f64",
+    1e-6..=1e-2,
+    1e-5,
+);
 /// Samples and features of an instance.
 const B: usize = 8;
 const D: usize = 4;

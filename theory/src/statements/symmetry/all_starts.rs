@@ -2,33 +2,23 @@
 
 use crate::rounding::Rounded;
 use crate::statements::{
-    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const VARIANCE: Parameter = Parameter {
-    name: "v",
-    meaning: "variance of the first law",
-    low: 0.5,
-    high: 4.0,
-    default: 1.25,
-    scale: Scale::Log,
-};
-const SHIFT: Parameter = Parameter {
-    name: "a",
-    meaning: "mean of the second law along the mirror",
-    low: 0.25,
-    high: 2.0,
-    default: 0.75,
-    scale: Scale::Linear,
-};
-const OTHER: Parameter = Parameter {
-    name: "w",
-    meaning: "third law: variance across the mirror over v",
-    low: 1.25,
-    high: 4.0,
-    default: 2.0,
-    scale: Scale::Log,
-};
+const VARIANCE: Parameter =
+    Parameter::logarithmic("v", "variance of the first law", 0.5..=4.0, 1.25);
+const SHIFT: Parameter = Parameter::linear(
+    "a",
+    "mean of the second law along the mirror",
+    0.25..=2.0,
+    0.75,
+);
+const OTHER: Parameter = Parameter::logarithmic(
+    "w",
+    "third law: variance across the mirror over v",
+    1.25..=4.0,
+    2.0,
+);
 
 /// `[thm:drift-all-starts]` A process keeps every invariant law invariant exactly if its drift is equivariant: the printed condition, proved.
 ///

@@ -4,41 +4,24 @@ use crate::laws::finite::two_pi;
 use crate::rounding::Rounded;
 use crate::statements::elementary::{cosine, sine};
 use crate::statements::{
-    About, Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const RATE: Parameter = Parameter {
-    name: "omega",
-    meaning: "rate of rotation ω in dx = (ωJ + cI)x dt + dw",
-    low: 0.0,
-    high: 4.0,
-    default: 1.0,
-    scale: Scale::Linear,
-};
-const GROWTH: Parameter = Parameter {
-    name: "c",
-    meaning: "rate of growth c, the equivariant part of the drift",
-    low: 0.125,
-    high: 1.0,
-    default: 0.375,
-    scale: Scale::Linear,
-};
-const TIME: Parameter = Parameter {
-    name: "time",
-    meaning: "time since the isotropic start",
-    low: 0.0,
-    high: 2.0,
-    default: 0.75,
-    scale: Scale::Linear,
-};
-const START: Parameter = Parameter {
-    name: "v_0",
-    meaning: "variance at the start",
-    low: 0.125,
-    high: 8.0,
-    default: 0.625,
-    scale: Scale::Log,
-};
+const RATE: Parameter = Parameter::linear(
+    "omega",
+    "rate of rotation ω in dx = (ωJ + cI)x dt + dw",
+    0.0..=4.0,
+    1.0,
+);
+const GROWTH: Parameter = Parameter::linear(
+    "c",
+    "rate of growth c, the equivariant part of the drift",
+    0.125..=1.0,
+    0.375,
+);
+const TIME: Parameter =
+    Parameter::linear("time", "time since the isotropic start", 0.0..=2.0, 0.75);
+const START: Parameter = Parameter::logarithmic("v_0", "variance at the start", 0.125..=8.0, 0.625);
 
 type Matrix = [[Rounded; 2]; 2];
 

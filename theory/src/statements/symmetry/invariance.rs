@@ -9,17 +9,10 @@ use crate::rounding::Rounded;
 use crate::statements::elementary::dot;
 use crate::statements::setting::{Clock, SCHEDULE, TIME};
 use crate::statements::{
-    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const SIZE: Parameter = Parameter {
-    name: "k",
-    meaning: "side of the image",
-    low: 2.0,
-    high: 3.0,
-    default: 3.0,
-    scale: Scale::Integer,
-};
+const SIZE: Parameter = Parameter::whole("k", "side of the image", 2.0..=3.0, 3.0);
 
 /// `[thm:invariance-equivariance]` q_0 invariant under κ ⇔ the score of every q_t is κ-equivariant.
 ///

@@ -4,17 +4,10 @@ use super::group::{GROUP, Group, PixelMap};
 use crate::rounding::Rounded;
 use crate::statements::elementary::dot;
 use crate::statements::{
-    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const SIZE: Parameter = Parameter {
-    name: "k",
-    meaning: "side of the image",
-    low: 2.0,
-    high: 4.0,
-    default: 3.0,
-    scale: Scale::Integer,
-};
+const SIZE: Parameter = Parameter::whole("k", "side of the image", 2.0..=4.0, 3.0);
 
 /// `[thm:equivariant-noise]` ε(κx) = κ ε(x) through the smallest image of the orbit, and its limit.
 ///

@@ -5,17 +5,10 @@ use super::rank::rank;
 use crate::rounding::Rounded;
 use crate::statements::elementary::dot;
 use crate::statements::{
-    About, Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const KERNEL: Parameter = Parameter {
-    name: "k",
-    meaning: "side of the kernel",
-    low: 1.0,
-    high: 9.0,
-    default: 5.0,
-    scale: Scale::Integer,
-};
+const KERNEL: Parameter = Parameter::whole("k", "side of the kernel", 1.0..=9.0, 5.0);
 /// Side of the image that kernels and maps are tried on.
 const IMAGE: usize = 3;
 

@@ -5,18 +5,16 @@ use ndarray::Array2;
 use super::certificate::{SIZE, best, built_points, points, squared_costs};
 use crate::rounding::Rounded;
 use crate::statements::{
-    About, Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
 };
 use crate::transport::{dual_bound, total};
 
-const LEVEL: Parameter = Parameter {
-    name: "sigma",
-    meaning: "noise level at which the cost is taken",
-    low: 0.125,
-    high: 8.0,
-    default: 0.25,
-    scale: Scale::Log,
-};
+const LEVEL: Parameter = Parameter::logarithmic(
+    "sigma",
+    "noise level at which the cost is taken",
+    0.125..=8.0,
+    0.25,
+);
 
 /// `[thm:e13]` Distance and squared distance choose different permutations, and distance at different noise levels
 /// too; squared distance does not.

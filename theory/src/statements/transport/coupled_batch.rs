@@ -6,33 +6,22 @@ use super::coupling::{BLUR, N, Setting};
 use crate::laws::finite::{log_normal_density, softmax};
 use crate::rounding::Rounded;
 use crate::statements::{
-    About, Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const LEVEL: Parameter = Parameter {
-    name: "sigma",
-    meaning: "noise level of the assigned part of the noise",
-    low: 0.25,
-    high: 4.0,
-    default: 1.3,
-    scale: Scale::Log,
-};
-const GAMMA: Parameter = Parameter {
-    name: "gamma",
-    meaning: "standard deviation with which the relation x^i x^j is observed",
-    low: 0.5,
-    high: 20.0,
-    default: 1.5,
-    scale: Scale::Log,
-};
-const OBSERVED: Parameter = Parameter {
-    name: "r",
-    meaning: "the observed relation",
-    low: -4.0,
-    high: 4.0,
-    default: 0.75,
-    scale: Scale::Linear,
-};
+const LEVEL: Parameter = Parameter::logarithmic(
+    "sigma",
+    "noise level of the assigned part of the noise",
+    0.25..=4.0,
+    1.3,
+);
+const GAMMA: Parameter = Parameter::logarithmic(
+    "gamma",
+    "standard deviation with which the relation x^i x^j is observed",
+    0.5..=20.0,
+    1.5,
+);
+const OBSERVED: Parameter = Parameter::linear("r", "the observed relation", -4.0..=4.0, 0.75);
 /// Atoms of the data and of the noise.
 const ATOMS: usize = 3;
 
