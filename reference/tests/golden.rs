@@ -312,9 +312,8 @@ fn noise_conditions_match() {
         for kind in NoiseCondition::ALL {
             let got = kind.at(Sigma::new(sigma).expect("positive"));
             let ratio = Tracked::exact(scalar(sigma).insert_axis(ndarray::Axis(0)));
-            let bounds = both(|p| {
-                bound::precondition::noise_condition(kind, &ratio, p).expect("positive")
-            });
+            let bounds =
+                both(|p| bound::precondition::noise_condition(kind, &ratio, p).expect("positive"));
             case.keeps_number(&kind.to_string(), got, &bounds, |b| b);
         }
     }
