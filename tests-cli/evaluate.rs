@@ -578,7 +578,7 @@ fn a_runs_likelihood_is_measured_and_kept() {
     assert!(number(&line["parts"]["change_at_half_the_steps"]).abs() < 0.5);
     let convention = line["convention"].as_str().expect("a text");
     says(
-        &convention,
+        convention,
         &[
             "given the class",
             "1 in 17",

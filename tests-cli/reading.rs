@@ -96,7 +96,7 @@ fn reals_and_bytes_of_the_same_samples_have_the_same_numbers() {
         assert_eq!(as_bytes, as_reals, "{features}");
         let name = format!("fd-{features}");
         let said = metric(&answer, &name)["convention"].as_str().expect("text");
-        says(&said, &["; pixels as bytes"]);
+        says(said, &["; pixels as bytes"]);
         says(&table, &["values beyond −1..1"]);
         let (kept, answer, _) = judged(
             "reals.safetensors",
@@ -105,7 +105,7 @@ fn reals_and_bytes_of_the_same_samples_have_the_same_numbers() {
         );
         assert_ne!(kept[0]["value"], as_bytes[0]["value"], "{features}");
         let said = metric(&answer, &name)["convention"].as_str().expect("text");
-        says(&said, &["; pixels as reals"]);
+        says(said, &["; pixels as reals"]);
     }
     let mut idle = sadm();
     idle.args([
@@ -157,7 +157,7 @@ fn what_a_run_draws_can_be_judged_in_every_file_and_is_one_number() {
     let said = reals["generated"]["reading"]
         .as_str()
         .expect("what was done");
-    says(&said, &["beyond −1..1", "no labels"]);
+    says(said, &["beyond −1..1", "no labels"]);
     assert_eq!(bytes["generated"]["reading"], "no labels (all −1)");
 }
 
@@ -302,7 +302,7 @@ fn sixteen_bits_are_read_by_one_rule_in_training_and_evaluation() {
     let args = ["--run", &run, "--reference=run:train", "--metrics=nll"];
     let (answer, _) = numbers(&folder, &[&args[..], &few].concat());
     let said = metric(&answer, "nll")["convention"].as_str().expect("text");
-    says(&said, &["1 in 4096", "given the class"]);
+    says(said, &["1 in 4096", "given the class"]);
     // Sets that differ in their low bytes alone are apart where these are kept.
     let kept = folder.path("kept.npz");
     let copy = |depth: &str| {
@@ -422,7 +422,7 @@ fn what_reading_did_is_in_the_first_line_and_in_the_table() {
     let said = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
     let first = said.lines().next().expect("a line");
     says(
-        &first,
+        first,
         &[
             "18 images of 1×8×8 in 9 classes",
             "0 2",
