@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::runs::{TINY, signal};
-use crate::support::{Folder, error_of, sadm};
+use crate::support::{Folder, error_of, sadm, says};
 
 /// 20 steps: 2 of the encoder, 8 of denoising, 6 guided, 4 adversarial; two seeds.
 fn arguments(out: &Path) -> Vec<String> {
@@ -70,12 +70,9 @@ fn arms_and_variants_are_trained_evaluated_and_compared() {
         assert!(said.contains(part), "no `{part}` in {said}");
     }
     let table = String::from_utf8(output.stdout).expect("UTF-8");
-    assert!(table.contains("every arm makes 18 θ-steps"), "{table}");
-    assert!(
-        table.contains("| guided, relation=euclidean | 1 |"),
-        "{table}"
-    );
-    assert!(table.contains("one seed: none"), "{table}");
+    says(&table, &["every arm makes 18 θ-steps"]);
+    says(&table, &["| guided, relation=euclidean | 1 |"]);
+    says(&table, &["one seed: none"]);
 
     let all = results(&out);
     for name in ["base", "guided", "adversarial"] {
@@ -101,11 +98,8 @@ fn arms_and_variants_are_trained_evaluated_and_compared() {
     let want = value("guided, relation=euclidean", "0") - value("guided", "0");
     assert_eq!(child["of"]["fd-encoder"]["each"][0].as_f64(), Some(want));
     assert!(arm(&all, "guided")["difference_to_parent"].is_null());
-    assert!(
-        table.contains("| adversarial − guided | fd-encoder | 2 |"),
-        "{table}"
-    );
-    assert!(table.contains("precision and recall with k = 3"), "{table}");
+    says(&table, &["| adversarial − guided | fd-encoder | 2 |"]);
+    says(&table, &["precision and recall with k = 3"]);
     // relation=cosine is what guided does anyway; the others differ.
     let bits = |name: &str| value(name, "0").to_bits();
     assert_eq!(bits("guided, relation=cosine"), bits("guided"));
@@ -187,12 +181,13 @@ fn a_grid_is_trained_in_all_combinations() {
     ];
     let mut command = sadm();
     let message = error_of(command.args(without_seeds(&folder.path("wide"))).args(wide));
-    for part in [
-        "68 variants (17 of weight × 2 of eta × 2 of psi)",
-        "at most 64",
-    ] {
-        assert!(message.contains(part), "{message}");
-    }
+    says(
+        &message,
+        &[
+            "68 variants (17 of weight × 2 of eta × 2 of psi)",
+            "at most 64",
+        ],
+    );
     assert!(
         !folder.path("wide").exists(),
         "a refused grid left a folder"
@@ -256,7 +251,7 @@ fn a_killed_ablation_ends_as_if_it_had_not_been() {
     let stopped = stopped_in("adversarial/seed-0", &killed, patience);
     assert_eq!(stopped.status.code(), Some(130), "Ctrl-C is no success");
     let said = String::from_utf8_lossy(&stopped.stdout);
-    assert!(said.contains("the same command continues"), "{said}");
+    says(&said, &["the same command continues"]);
     assert!(kills > 0, "every run ended before it could be killed");
     sadm().args(arguments(&killed)).assert().success();
     let read = |out: &Path| std::fs::read(out.join("results.json")).expect("results");
@@ -286,10 +281,7 @@ fn an_ablation_that_makes_no_sense_is_refused() {
     let mut neither = sadm();
     let failed = neither.args(["ablate", "--out"]).arg(&out).assert().code(2);
     let said = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
-    assert!(
-        said.contains("--preset") && said.contains("--config"),
-        "{said}"
-    );
+    says(&said, &["--preset", "--config"]);
     for (usage, part) in [
         ("--arms=bsae", "did you mean `base`?"),
         ("--sweep=relation", "must be KEY=A,B"),
@@ -306,7 +298,7 @@ fn an_ablation_that_makes_no_sense_is_refused() {
     }
     std::fs::write(&out, "not a folder").expect("a file");
     let message = error_of(sadm().args(arguments(&out)));
-    assert!(message.contains("is a file"), "{message}");
+    says(&message, &["is a file"]);
 }
 
 #[test]
@@ -327,8 +319,5 @@ fn a_folder_with_other_runs_is_refused() {
         .get_output()
         .clone();
     let said = String::from_utf8(output.stderr).expect("UTF-8");
-    assert!(
-        said.contains("keeps the configurations") && said.contains("learning_rate"),
-        "{said}"
-    );
+    says(&said, &["keeps the configurations", "learning_rate"]);
 }

@@ -1,4 +1,4 @@
-//! `finite-posterior`, `jensen` and `relation-score` against a 40-digit evaluation (mpmath) of their definitions: sums
+//! `jensen` and `relation-score` against a 40-digit evaluation (mpmath) of their definitions: sums
 //! over atoms as they stand, gradients by numerical differentiation at that precision.
 
 #![expect(
@@ -8,7 +8,7 @@
 
 use ndarray::{ArrayD, array};
 
-use crate::support::{Answer, Folder, close};
+use crate::support::{Answer, Folder, close, says};
 
 /// Rounding units allowed: some dozens of operations, with weights whose exponents are below 8.
 const UNITS: f64 = 256.0;
@@ -34,41 +34,6 @@ fn assert_tensor(answer: &Answer, name: &str, shape: &[usize], want: &[f64]) {
     assert_eq!(got.shape(), shape, "{name}");
     let scale = want.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
     close(name, got, want, UNITS, scale);
-}
-
-#[test]
-fn finite_posterior_has_its_values() {
-    let folder = Folder::new();
-    let mut given = inputs();
-    given.retain(|entry| !["yi", "yj", "r"].contains(&entry.0));
-    given.push(("xt", array![[0.75, 0.25]].into_dyn()));
-    let answer = folder.oracle("finite-posterior", &given, &["schedule=edm"]);
-    let weights = [
-        0.871_808_282_226_913_123,
-        0.102_553_374_218_469_501,
-        0.025_638_343_554_617_375_4,
-    ];
-    let covariance = [
-        0.374_308_645_824_905_083,
-        -0.018_570_762_554_273_852_9,
-        -0.018_570_762_554_273_852_9,
-        0.108_305_635_446_899_255,
-    ];
-    assert_tensor(&answer, "weights", &[1, 3], &weights);
-    assert_tensor(
-        &answer,
-        "mean",
-        &[1, 2],
-        &[0.775_664_493_897_097_966, 0.474_361_656_445_382_625],
-    );
-    assert_tensor(&answer, "covariance", &[1, 2, 2], &covariance);
-    assert_tensor(
-        &answer,
-        "score",
-        &[1, 2],
-        &[0.045_625_766_928_174_161_1, 0.398_865_167_014_013_555],
-    );
-    assert_tensor(&answer, "log_density", &[1], &[-2.489_201_262_034_867_77]);
 }
 
 #[test]
@@ -247,13 +212,13 @@ fn tensors_that_are_not_used_are_refused() {
     given.retain(|entry| entry.0 != "prior");
     given.push(("priors", array![1.0, 2.0, 0.5].into_dyn()));
     let message = folder.oracle_error("jensen", &given, &PAIR);
-    assert!(
-        message.contains("unknown tensor `priors`; did you mean `prior`?"),
-        "{message}"
+    says(
+        &message,
+        &["unknown tensor `priors`; did you mean `prior`?"],
     );
     let given = with("x_hat_i", array![[0.5, -0.25]].into_dyn());
     let message = folder.oracle_error("relation-score", &given, &PAIR);
-    assert!(message.contains("unknown tensor `x_hat_i`"), "{message}");
+    says(&message, &["unknown tensor `x_hat_i`"]);
     folder.oracle("jensen", &given, &PAIR);
 }
 
@@ -344,9 +309,7 @@ fn a_refusal_names_the_tensor_and_its_row() {
         ),
     ] {
         let message = folder.oracle_error(quantity, &given, settings);
-        for part in parts {
-            assert!(message.contains(part), "`{part}` is not in: {message}");
-        }
+        says(&message, &parts);
     }
 }
 
@@ -361,8 +324,5 @@ fn a_point_far_from_every_atom_is_named() {
         }
     }
     let message = folder.oracle_error("finite-posterior", &far, &["schedule=edm"]);
-    assert!(
-        message.contains("row 1 of tensor `xt` is too far"),
-        "{message}"
-    );
+    says(&message, &["row 1 of tensor `xt` is too far"]);
 }

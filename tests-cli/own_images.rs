@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::runs::{contents, tiny, train};
-use crate::support::{Folder, error_of, sadm};
+use crate::support::{Folder, error_of, sadm, says};
 
 /// 16 pictures of 8×8 pixels in each of two classes: bright above, bright on the left.
 pub fn pictures(folder: &Path) {
@@ -64,10 +64,7 @@ fn a_folder_of_pictures_is_trained_on_and_held_against() {
     std::fs::remove_file(data.join("left/03.png")).expect("removable");
     for mut command in [resume(), evaluate()] {
         let message = error_of(&mut command);
-        assert!(
-            message.contains("be those that the run was trained on"),
-            "{message}"
-        );
+        says(&message, &["be those that the run was trained on"]);
     }
     // Images are drawn without the data.
     let out = folder.path("samples.png");
@@ -153,28 +150,22 @@ fn images_that_cannot_be_trained_on_are_refused_before_anything_is_written() {
         message
     };
     let one = refused(&data.join("left"), &[]);
-    assert!(
-        one.contains("at least 2") && one.contains("phases.encoder = 0"),
-        "{one}"
-    );
+    says(&one, &["at least 2", "phases.encoder = 0"]);
     let nowhere = refused(&folder.path("nowhere"), &[]);
-    assert!(nowhere.contains("no such folder or file"), "{nowhere}");
+    says(&nowhere, &["no such folder or file"]);
     let mut unnamed = sadm();
     let unnamed = error_of(
         unnamed
             .args(tiny(&run, 12))
             .arg("--set=data.dataset=images"),
     );
-    assert!(unnamed.contains("data.dir must name a folder"), "{unnamed}");
+    says(&unnamed, &["data.dir must name a folder"]);
     let wide = folder.path("wide");
     std::fs::create_dir(&wide).expect("a folder");
     image::save_buffer(wide.join("a.png"), &[0; 32], 8, 4, image::ColorType::L8)
         .expect("a picture");
     let wide = refused(&wide, &[]);
-    assert!(
-        wide.contains("be square: crop or pad them, got 1×4×8"),
-        "{wide}"
-    );
+    says(&wide, &["be square: crop or pad them, got 1×4×8"]);
     // One class is enough where no Ψ is trained.
     let left = data.join("left");
     let settings = settings(&left);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use scraper::{Html, Selector};
 
 use crate::runs::train;
-use crate::support::{Folder, error_of, sadm};
+use crate::support::{Folder, error_of, sadm, says};
 
 /// A tiny run with samples.
 pub fn trained(folder: &Folder, name: &str, more: &[&str]) -> PathBuf {
@@ -162,10 +162,7 @@ fn the_default_place_is_the_run_s_folder_and_the_report_repeats() {
         .success();
     let said = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
     let path = run.join("report.html");
-    assert!(
-        said.contains(&format!("{} written", path.display())),
-        "{said}"
-    );
+    says(&said, &[&format!("{} written", path.display())]);
     let first = std::fs::read(&path).expect("the report");
     assert!(
         report(&folder.path("again.html"), &[&run]).as_bytes() == first,
@@ -188,14 +185,8 @@ fn a_killed_run_is_reported_as_far_as_it_came() {
     let text = report(&folder.path("killed.html"), &[&run]);
     let page = Html::parse_document(&text);
     let problems = texts(&page, ".problems li").join("\n");
-    assert!(
-        problems.contains("the last line of metrics.jsonl is cut short"),
-        "{problems}"
-    );
-    assert!(
-        problems.contains("samples/00000030.png is no picture"),
-        "{problems}"
-    );
+    says(&problems, &["the last line of metrics.jsonl is cut short"]);
+    says(&problems, &["samples/00000030.png is no picture"]);
     assert!(
         row(&page, "state")[0].starts_with("step 25 of 40, still running"),
         "{:?}",
@@ -220,10 +211,7 @@ fn what_is_missing_is_said_plainly() {
         std::fs::remove_dir_all(run.join(format!("checkpoints/{step:08}"))).expect("removable");
     }
     let (said, _) = missing("old");
-    assert!(
-        said.contains("no checkpoint of step 20") && said.contains("there are: 39, 40"),
-        "{said}"
-    );
+    says(&said, &["no checkpoint of step 20", "there are: 39, 40"]);
 
     std::fs::remove_dir_all(run.join("checkpoints")).expect("removable");
     std::fs::remove_dir_all(run.join("samples")).expect("removable");
@@ -364,23 +352,17 @@ fn wrong_paths_are_named() {
         message
     };
     let message = refused(&[&run]);
-    assert!(
-        message.contains("is no folder") && message.contains("run`"),
-        "{message}"
-    );
+    says(&message, &["is no folder", "run`"]);
     assert!(refused(&[&folder.path("file")]).contains("is no folder"));
     let message = refused(&[&plain]);
-    assert!(message.contains("holds no config.toml"), "{message}");
+    says(&message, &["holds no config.toml"]);
 
     train(&run, 4, &[]);
     let message = error_of(sadm().arg("report").arg(&run).arg(&run));
-    assert!(message.contains("--out report.html"), "{message}");
+    says(&message, &["--out report.html"]);
     let message = error_of(sadm().arg("report").arg(&run).arg("--out").arg(&plain));
-    assert!(message.contains("is a folder"), "{message}");
+    says(&message, &["is a folder"]);
     let message = error_of(sadm().arg("report").arg(&run).arg("--out=/nowhere/a.html"));
-    assert!(
-        message.contains("cannot write `/nowhere/a.html`"),
-        "{message}"
-    );
+    says(&message, &["cannot write `/nowhere/a.html`"]);
     sadm().arg("report").assert().code(2);
 }

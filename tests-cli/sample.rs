@@ -8,7 +8,7 @@ use safetensors::tensor::{Dtype, SafeTensors};
 use zip::ZipArchive;
 
 use crate::runs::train;
-use crate::support::{Folder, error_of, sadm};
+use crate::support::{Folder, error_of, sadm, says};
 
 /// A folder with a finished tiny run in `run`.
 fn trained() -> Folder {
@@ -128,10 +128,7 @@ fn a_configuration_that_was_changed_after_training_is_refused() {
     let changed = text.replace("sigma_data = ", "sigma_data = 1");
     assert_ne!(changed, text);
     let message = error_of(&mut draw(&changed));
-    assert!(
-        message.contains("config.toml") && message.contains("trained with"),
-        "{message}"
-    );
+    says(&message, &["config.toml", "trained with"]);
     assert!(!out.exists());
     // A remark changes nothing.
     draw(&format!("# mine\n{text}")).assert().success();

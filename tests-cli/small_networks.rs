@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use ndarray::{Array4, ArrayD};
 
-use crate::support::{Folder, answered, error_of, metric, sadm, write_f32};
+use crate::support::{Folder, answered, error_of, metric, sadm, says, write_f32};
 
 /// A colour of every pixel, in [−1, 1].
 type Colour = [f64; 3];
@@ -161,7 +161,7 @@ fn features_of_a_residual_network_come_from_its_file() {
         .arg(&weights);
     let (answer, table) = answered(&folder, command);
     assert_eq!(answer["dimension"], 64);
-    assert!(table.contains("resnet8.safetensors, sha256 "), "{table}");
+    says(&table, &["resnet8.safetensors, sha256 "]);
     let mean = |set: &[Colour], c: usize| {
         set.iter().map(|colour| features(*colour)[c]).sum::<f64>() / set.len() as f64
     };

@@ -208,3 +208,31 @@ pub fn close(what: &str, got: &ArrayD<f64>, want: &[f64], units: f64, scale: f64
         );
     }
 }
+
+/// The cases of a file of golden vectors.
+pub fn cases(text: &str) -> Vec<Value> {
+    let suite: Value = serde_json::from_str(text).expect("a JSON file");
+    suite["tests"].as_array().expect("tests").clone()
+}
+
+/// A tensor of such a file.
+pub fn tensor(value: &Value) -> ArrayD<f64> {
+    let size = |v: &Value| usize::try_from(v.as_u64().expect("a size")).expect("a size");
+    let shape: Vec<usize> = value["shape"]
+        .as_array()
+        .expect("shape")
+        .iter()
+        .map(size)
+        .collect();
+    let data = value["data"].as_array().expect("data").iter();
+    let data = data.map(|v| v.as_f64().expect("a number")).collect();
+    ArrayD::from_shape_vec(shape, data).expect("as many as the shape holds")
+}
+
+/// Requires every part in a text.
+#[track_caller]
+pub fn says(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "`{part}` is not in: {text}");
+    }
+}

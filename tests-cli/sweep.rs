@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::runs::train;
-use crate::support::{Folder, error_of, sadm};
+use crate::support::{Folder, error_of, sadm, says};
 
 fn json(path: &std::path::Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON")
@@ -42,7 +42,7 @@ fn a_sampler_sweep_leaves_table_numbers_and_picture() {
         .clone();
     let table = std::fs::read_to_string(out.join("sweep.md")).expect("a table");
     assert_eq!(String::from_utf8(printed).expect("UTF-8"), table);
-    assert!(table.contains("fd-encoder in Ψ of"), "{table}");
+    says(&table, &["fd-encoder in Ψ of"]);
     let picture = std::fs::read_to_string(out.join("sweep.svg")).expect("a picture");
     assert!(picture.starts_with("<svg") && picture.contains("dpmpp-2m"));
 
@@ -149,17 +149,17 @@ fn what_cannot_be_swept_says_why() {
     let none = folder.path("none");
     let none = none.to_str().expect("UTF-8");
     let missing = sweep("sampler", &["--run", none, "--out", none]);
-    assert!(missing.contains("config.toml"), "{missing}");
+    says(&missing, &["config.toml"]);
     assert!(
         !folder.path("none").exists(),
         "a failed sweep left a folder"
     );
     let ending = sweep("order", &["--out=order.png"]);
-    assert!(ending.contains("a folder or end in .json"), "{ending}");
+    says(&ending, &["a folder or end in .json"]);
     let steps = sweep("order", &["--steps=8,64", "--fine=128"]);
-    assert!(steps.contains("below half"), "{steps}");
+    says(&steps, &["below half"]);
     let random = sweep("order", &["--samplers=heun,ddpm"]);
-    assert!(random.contains("ddpm draws noise"), "{random}");
+    says(&random, &["ddpm draws noise"]);
     sadm()
         .args(["sweep", "order", "--samplers=henu"])
         .assert()
@@ -173,7 +173,7 @@ fn what_cannot_be_swept_says_why() {
         "sampler",
         &[&["--run", run, "--out", out, "--encoder", run], &few[..]].concat(),
     );
-    assert!(untrained.contains("never trained"), "{untrained}");
+    says(&untrained, &["never trained"]);
     // Without an encoder asked for, the pixels remain.
     sadm()
         .args([

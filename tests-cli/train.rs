@@ -3,7 +3,7 @@
 use predicates::str::contains;
 
 use crate::runs::{assert_same, contents, logged_steps, newest, signal, started, tiny, train};
-use crate::support::{Folder, error_of, sadm};
+use crate::support::{Folder, error_of, sadm, says};
 
 /// Long enough to be stopped on the way.
 const LONG: usize = 150;
@@ -13,8 +13,8 @@ fn a_run_leaves_configuration_metrics_samples_and_checkpoints() {
     let folder = Folder::new();
     let run = folder.path("run");
     let said = train(&run, 12, &[]);
-    assert!(said.contains("finished after 12 steps"), "{said}");
-    assert!(said.contains("shadow check: worst error/bound"), "{said}");
+    says(&said, &["finished after 12 steps"]);
+    says(&said, &["shadow check: worst error/bound"]);
 
     assert_eq!(logged_steps(&run), (1..=12).collect::<Vec<u64>>());
     let files: Vec<String> = contents(&run).into_keys().collect();
@@ -31,10 +31,7 @@ fn a_run_leaves_configuration_metrics_samples_and_checkpoints() {
     let picture = std::fs::read(run.join("samples/00000012.png")).expect("a sample grid");
     assert_eq!(&picture[1..4], b"PNG");
     let config = std::fs::read_to_string(run.join("config.toml")).expect("the configuration");
-    assert!(
-        config.contains("steps = 12") && config.contains("[structure]"),
-        "{config}"
-    );
+    says(&config, &["steps = 12", "[structure]"]);
 }
 
 #[test]
@@ -145,7 +142,7 @@ fn resuming_a_finished_run_changes_nothing() {
     train(&run, 12, &[]);
     let before = contents(&run);
     let said = train(&run, 12, &["--resume"]);
-    assert!(said.contains("finished after 12 steps"), "{said}");
+    says(&said, &["finished after 12 steps"]);
     assert!(contents(&run) == before, "the checkpoint changed");
 }
 
@@ -155,19 +152,15 @@ fn a_folder_with_a_run_is_not_overwritten() {
     let run = folder.path("run");
     train(&run, 4, &[]);
     let message = error_of(sadm().args(tiny(&run, 4)));
-    assert!(
-        message.contains("already holds a run") && message.contains("--resume"),
-        "{message}"
-    );
+    says(&message, &["already holds a run", "--resume"]);
     let message = error_of(
         sadm()
             .args(tiny(&run, 4))
             .args(["--resume", "--set=seed=7"]),
     );
-    assert!(
-        message.contains("another configuration")
-            && message.contains("(seed: `0` there, `7` here)"),
-        "{message}"
+    says(
+        &message,
+        &["another configuration", "(seed: `0` there, `7` here)"],
     );
 }
 
@@ -196,11 +189,8 @@ fn truncated_and_altered_checkpoints_are_named() {
         for bad in [&good[..last], &altered, b""] {
             std::fs::write(&path, bad).expect("writable");
             for message in [resume(), sample()] {
-                assert!(
-                    message.contains(&format!("{name}.safetensors")),
-                    "{message}"
-                );
-                assert!(message.contains("truncated or altered"), "{message}");
+                says(&message, &[&format!("{name}.safetensors")]);
+                says(&message, &["truncated or altered"]);
             }
         }
         std::fs::remove_file(&path).expect("removable");
@@ -213,16 +203,10 @@ fn truncated_and_altered_checkpoints_are_named() {
     let good = std::fs::read(&path).expect("the state");
     std::fs::write(&path, &good[..good.len() / 2]).expect("writable");
     let message = resume();
-    assert!(
-        message.contains("state.json") && message.contains("not a checkpoint's state"),
-        "{message}"
-    );
+    says(&message, &["state.json", "not a checkpoint's state"]);
     std::fs::write(&path, b"\xff\xfe").expect("writable");
     let message = resume();
-    assert!(
-        message.contains("not a checkpoint's state") && message.contains("delete this"),
-        "{message}"
-    );
+    says(&message, &["not a checkpoint's state", "delete this"]);
     std::fs::write(&path, good).expect("writable");
     train(&run, 4, &["--resume"]);
 }
@@ -370,10 +354,7 @@ fn a_configuration_file_is_read_and_its_errors_name_it() {
         )
     };
     let message = refused(b"[train]\nstep = 3\n");
-    assert!(
-        message.contains("tiny.toml") && message.contains("did you mean `train.steps`?"),
-        "{message}"
-    );
+    says(&message, &["tiny.toml", "did you mean `train.steps`?"]);
     assert!(refused(b"[train\n").contains("not valid TOML"));
     assert!(refused(b"\xff\xfe").contains("is not a text file"));
 
@@ -400,10 +381,7 @@ fn data_that_is_not_there_is_named_with_what_to_do() {
         .arg(&run)
         .env_remove("SADM_DATA_DIR");
     let message = error_of(&mut command);
-    assert!(
-        message.contains("data.dir") && message.contains("SADM_DATA_DIR"),
-        "{message}"
-    );
+    says(&message, &["data.dir", "SADM_DATA_DIR"]);
     let mut command = sadm();
     command
         .args(["train", "--preset=mnist", "--out"])
@@ -450,9 +428,6 @@ fn more_threads_than_a_machine_bears_are_refused() {
         .into_iter()
         .filter(|argument| !argument.starts_with("--threads"));
     let message = error_of(sadm().args(others).arg("--threads=1000000"));
-    assert!(
-        message.contains("--threads must be at most") && message.contains("got 1000000"),
-        "{message}"
-    );
+    says(&message, &["--threads must be at most", "got 1000000"]);
     assert!(!run.exists(), "a refused run left its folder");
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::runs::{assert_same, contents, newest, tiny, train};
-use crate::support::{Folder, error_of, sadm};
+use crate::support::{Folder, error_of, sadm, says};
 
 /// Six pictures of 8×8 pixels in each of two classes.
 fn pictures(folder: &Path) {
@@ -82,14 +82,15 @@ fn a_run_goes_on_and_is_evaluated_from_any_folder() {
     resume(&moved).assert().success();
     let history = std::fs::read_to_string(run.join("history.jsonl")).expect("a history");
     assert_eq!(history.lines().count(), 1, "{history}");
-    for part in [
-        "data.dir",
-        "checkpoint.keep",
-        "elsewhere/moved",
-        "\"step\":8",
-    ] {
-        assert!(history.contains(part), "`{part}` is not in: {history}");
-    }
+    says(
+        &history,
+        &[
+            "data.dir",
+            "checkpoint.keep",
+            "elsewhere/moved",
+            "\"step\":8",
+        ],
+    );
     sadm()
         .args([
             "evaluate",
@@ -119,10 +120,7 @@ fn a_run_goes_on_and_is_evaluated_from_any_folder() {
     let image = moved.join("left/0.png");
     std::fs::copy(moved.join("right/5.png"), image).expect("writable");
     let message = error_of(&mut resume(&moved));
-    assert!(
-        message.contains("be those that the run was trained on"),
-        "{message}"
-    );
+    says(&message, &["be those that the run was trained on"]);
 }
 
 #[test]
@@ -148,18 +146,12 @@ fn more_steps_are_trained_where_the_schedule_allows_it() {
     };
     let output = longer(&part).assert().success().get_output().clone();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(
-        said.contains("from step 16 on: train.steps = 24, was 16"),
-        "{said}"
-    );
+    says(&said, &["from step 16 on: train.steps = 24, was 16"]);
     assert_same(&whole, &part);
     // Where the rate falls, another run begins from these weights instead.
     train(&falling, 16, &[]);
     let message = error_of(&mut longer(&falling));
-    assert!(
-        message.contains("sadm train --from RUN --out NEW"),
-        "{message}"
-    );
+    says(&message, &["sadm train --from RUN --out NEW"]);
     let from = |more: &[&str]| {
         let mut command = sadm();
         command
@@ -174,12 +166,12 @@ fn more_steps_are_trained_where_the_schedule_allows_it() {
         .success();
     assert!(newest(&next).ends_with("00000006"));
     let history = std::fs::read_to_string(next.join("history.jsonl")).expect("a history");
-    assert!(
-        history.contains(&format!("\"run\":\"{}\",\"step\":16", falling.display())),
-        "{history}"
+    says(
+        &history,
+        &[&format!("\"run\":\"{}\",\"step\":16", falling.display())],
     );
     let message = error_of(&mut from(&[&out]));
-    assert!(message.contains("already holds a run"), "{message}");
+    says(&message, &["already holds a run"]);
     from(&[]).assert().code(2);
     from(&[&out, "--resume"]).assert().code(2);
 }

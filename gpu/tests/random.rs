@@ -138,9 +138,7 @@ fn permutations_are_uniform() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 64, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default()
-    })]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn a_permutation_holds_every_index_once(seed: u64, index: u64, n in 0usize..50) {

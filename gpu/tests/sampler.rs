@@ -12,8 +12,8 @@ use sadm_gpu::Result;
 use sadm_gpu::forward::schedule::Schedule;
 use sadm_gpu::random::Streams;
 use sadm_gpu::sampler::{
-    Churn, SamplerKind, SamplerOptions, ancestral_step, churn_gamma, churn_step, ddim_step,
-    edm_sigmas, euler_step, guided, noise_levels, sample, slope,
+    Churn, SamplerKind, SamplerOptions, ancestral_step, churn_gamma, ddim_step, edm_sigmas,
+    noise_levels, sample,
 };
 
 /// Standard deviation of the data.
@@ -49,37 +49,6 @@ fn with(kind: SamplerKind, steps: usize) -> SamplerOptions {
         kind,
         steps,
         ..SamplerOptions::default()
-    }
-}
-
-/// EDM's list for N = 18, ρ = 7, 0.002…80, to the digits of the published implementation.
-#[test]
-fn edm_sigmas_are_the_published_ones() {
-    let want = [
-        80.0,
-        57.585_984_721,
-        40.785_573_797,
-        28.374_584_604,
-        19.352_452_980,
-        12.910_082_381,
-        8.400_935_309_1,
-        5.315_194_521_8,
-        3.256_821_519_8,
-        1.923_339_837_0,
-        1.088_170_636_5,
-        0.585_348_123_19,
-        0.296_442_284_48,
-        0.139_516_468_73,
-        0.059_947_311_235,
-        0.022_934_518_372,
-        0.007_528_019_962_8,
-        0.002,
-        0.0,
-    ];
-    let got = edm_sigmas(18, 7.0, 0.002, 80.0).expect("good levels");
-    assert_eq!(got.len(), want.len());
-    for (got, want) in got.iter().zip(want) {
-        assert!((got - want).abs() <= 1e-10 * want, "{got}, not {want}");
     }
 }
 
@@ -156,42 +125,6 @@ fn euler_is_of_order_1_and_heun_of_order_2() {
             "{kind} has order {got}, not {want}"
         );
     }
-}
-
-/// DPM-Solver++(2M) as printed, in x and λ, for a VP schedule: another form of the same walk.
-#[test]
-fn dpmpp_2m_is_algorithm_2_of_the_paper() {
-    let schedule = Schedule::VP_LINEAR;
-    let options = with(SamplerKind::DPMPP_2M, 9);
-    let levels = noise_levels(schedule, &options).expect("good levels");
-    let denoise = gaussian(schedule);
-    let times: Vec<f64> = levels[..9]
-        .iter()
-        .map(|&level| schedule.t_of_sigma_ratio(level))
-        .collect();
-    let x_hat = |x: f64, t: f64| value(&denoise(&scalar(x), t).expect("a denoiser"));
-    let lambda = |t: f64| (schedule.alpha(t) / schedule.sigma(t)).ln();
-    let mut x = 1.7 * levels[0] * schedule.alpha(times[0]);
-    let mut q: Vec<f64> = vec![x_hat(x, times[0])];
-    for i in 1..9 {
-        let (now, next) = (times[i - 1], times[i]);
-        let h = lambda(next) - lambda(now);
-        let d = if i == 1 {
-            q[0]
-        } else {
-            let r = (lambda(now) - lambda(times[i - 2])) / h;
-            (1.0 + 1.0 / (2.0 * r)) * q[i - 1] - q[i - 2] / (2.0 * r)
-        };
-        x = schedule.sigma(next) / schedule.sigma(now) * x
-            - schedule.alpha(next) * (-h).exp_m1() * d;
-        q.push(x_hat(x, next));
-    }
-    let got = walk(schedule, &options, 1.7);
-    assert!(
-        (got - q[8]).abs() < 1e-12 * q[8].abs(),
-        "{got}, not {}",
-        q[8]
-    );
 }
 
 #[test]
@@ -349,17 +282,6 @@ fn ancestral_variance(steps: usize) -> f64 {
     })
 }
 
-/// Ancestral sampling with an exact denoiser reaches the data's variance as the steps shrink, with
-/// order 1: each step leaves out the posterior variance of x_0, of relative size O(1/N).
-#[test]
-fn ancestral_sampling_preserves_the_marginal_variance() {
-    let variance = SIGMA_DATA * SIGMA_DATA;
-    let error = ancestral_variance(1024) - variance;
-    assert!(error.abs() < 0.02 * variance, "variance off by {error}");
-    let got = order(|n| ancestral_variance(n) - variance);
-    assert!((got - 1.0).abs() < 0.1, "order {got}");
-}
-
 /// The whole sampler against that chain: 20 000 draws, five standard errors σ²√(2/n).
 #[test]
 fn ddpm_draws_have_the_chains_variance() {
@@ -386,20 +308,7 @@ fn ddpm_draws_have_the_chains_variance() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 64, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default()
-    })]
-
-    /// The probability-flow ODE's Euler step and deterministic DDIM are one formula.
-    #[test]
-    fn deterministic_ddim_is_euler(z in -8.0..8.0f64, d in -2.0..2.0f64, from in 0.01..80.0f64, r in 0.0..1.0f64) {
-        let (to, z, d) = (from * r, scalar(z), scalar(d));
-        let slope = slope(&z, &d, from).expect("a slope");
-        let euler = value(&euler_step(&z, &slope, from, to).expect("a step"));
-        let ddim = value(&ddim_step(&z, &d, None, from, to, 0.0).expect("a step"));
-        let terms = value(&z).abs() + value(&d).abs();
-        prop_assert!((euler - ddim).abs() <= 16.0 * f64::EPSILON * terms, "{euler}, {ddim}");
-    }
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn ddim_at_eta_1_is_ancestral(z in -8.0..8.0f64, d in -2.0..2.0f64, e in -3.0..3.0f64, from in 0.01..80.0f64, r in 0.0..0.99f64) {
@@ -409,33 +318,6 @@ proptest! {
         let terms = value(&z).abs() + value(&d).abs() + to * value(&e).abs();
         // √(σ'² − v) is formed from σ' ± √v: relative error a few u over 1 − √(1 − r²) ≥ r²/2, times r.
         prop_assert!((ddim - ddpm).abs() <= 64.0 * f64::EPSILON * terms / r.max(1e-3), "{ddim}, {ddpm}");
-    }
-
-    /// With a point mass at 0 the posterior is exact: the marginal σ'² is kept by every step.
-    #[test]
-    fn an_ancestral_step_keeps_the_variance_of_a_point_mass(from in 0.01..80.0f64, r in 0.0..1.0f64) {
-        let (to, zero, one) = (from * r, scalar(0.0), scalar(1.0));
-        let a = value(&ancestral_step(&one, &zero, &zero, from, to).expect("a step"));
-        let s = value(&ancestral_step(&zero, &zero, &one, from, to).expect("a step"));
-        let variance = (a * from).powi(2) + s * s;
-        prop_assert!((variance - to * to).abs() <= 16.0 * f64::EPSILON * to * to, "{variance}, not {}", to * to);
-    }
-
-    /// Churn raises the noise level: the added variance is σ̂² − σ².
-    #[test]
-    fn churn_adds_the_missing_variance(sigma in 0.01..80.0f64, gamma in 0.0..0.4142f64, scale in 0.9..1.1f64) {
-        let raised = sigma * (1.0 + gamma);
-        let z = value(&churn_step(&scalar(2.0), &scalar(0.0), scale, sigma, raised).expect("a step"));
-        prop_assert_eq!(z, 2.0);
-        let added = value(&churn_step(&scalar(0.0), &scalar(1.0), scale, sigma, raised).expect("a step"));
-        let want = scale * scale * (raised * raised - sigma * sigma);
-        prop_assert!((added * added - want).abs() <= 1e-14 * scale * scale * raised * raised, "{added}");
-    }
-
-    #[test]
-    fn guidance_interpolates(u in -2.0..2.0f64, c in -2.0..2.0f64, g in -1.0..4.0f64) {
-        let got = value(&guided(&scalar(u), &scalar(c), g).expect("guidance"));
-        prop_assert!((got - (u * (1.0 - g) + c * g)).abs() <= 1e-14 * (1.0 + g.abs()) * 4.0, "{got}");
     }
 }
 

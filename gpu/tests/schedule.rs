@@ -35,23 +35,6 @@ fn predict(
     around(kind, 0.5).denoise(&Affine, x_t, (schedule, t), labels, Mode::Evaluate)
 }
 
-fn house() -> ProptestConfig {
-    ProptestConfig {
-        cases: 64,
-        max_shrink_iters: 20_000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
-/// A number exact in f32: mostly k/64, sometimes with a full mantissa.
-fn exact_f32() -> impl Strategy<Value = f64> {
-    prop_oneof![
-        3 => (-128i32..=128).prop_map(|k| f64::from(k) / 64.0),
-        1 => (-2.0f32..2.0).prop_map(f64::from),
-    ]
-}
-
 fn schedule() -> impl Strategy<Value = Schedule> {
     prop::sample::select(Schedule::all().collect::<Vec<_>>())
 }
@@ -66,7 +49,7 @@ fn close(got: f64, want: f64, relative: f64) -> bool {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// λ, σ/α and SNR are the same function of α and σ; λ's own formula only avoids rounding.
     #[test]
@@ -83,47 +66,6 @@ proptest! {
         let t = if s == Schedule::DDPM { (t * 999.0).round() / 999.0 } else { t };
         let back = s.t_of_sigma_ratio(s.sigma_ratio(t));
         prop_assert!((back - t).abs() <= 1e-12, "{s}: {t} came back as {back}");
-    }
-
-    /// The network that answers exactly gives back x_0, whatever it is asked for.
-    #[test]
-    fn the_exact_answer_gives_back_the_clean_sample(
-        s in schedule(), t in inner_time(), x0 in exact_f32(), eps in exact_f32(),
-        sigma_data in 0.25..2.0f64,
-    ) {
-        let (alpha, sigma) = (s.alpha(t), s.sigma(t));
-        let x_t = alpha * x0 + sigma * eps;
-        for p in Parametrisation::ALL {
-            let c = around(p, sigma_data).coefficients(alpha, sigma);
-            let ratio = sigma / alpha;
-            let answer = match p {
-                Parametrisation::X0 => x0,
-                Parametrisation::Eps => eps,
-                Parametrisation::V => alpha * eps - sigma * x0,
-                Parametrisation::Edm => {
-                    let square = ratio * ratio + sigma_data * sigma_data;
-                    let c_skip = sigma_data * sigma_data / square;
-                    (x0 - c_skip * x_t / alpha) * square.sqrt() / (ratio * sigma_data)
-                }
-            };
-            let x_hat = c.skip * x_t + c.out * answer;
-            let terms = x0.abs() + (c.skip * x_t).abs() + (c.out * answer).abs();
-            prop_assert!((x_hat - x0).abs() <= 1e-13 * terms, "{p}: {x_hat}, not {x0}");
-            prop_assert!((c.noise - ratio.ln() / 4.0).abs() <= 1e-13 * (1.0 + c.noise.abs()), "noise of {p}");
-        }
-    }
-
-    /// EDM's identities: unit variance of input and target, and w·c_out² = 1.
-    #[test]
-    fn edm_preconditioning_has_unit_variances(s in schedule(), t in inner_time(), sigma_data in 0.25..2.0f64) {
-        let (alpha, sigma) = (s.alpha(t), s.sigma(t));
-        let c = around(Parametrisation::Edm, sigma_data).coefficients(alpha, sigma);
-        let variance_of_x_t = (alpha * sigma_data).powi(2) + sigma * sigma;
-        prop_assert!(close(c.input.powi(2) * variance_of_x_t, 1.0, 1e-13), "input variance");
-        let residual = ((1.0 - c.skip * alpha) * sigma_data).powi(2) + (c.skip * sigma).powi(2);
-        prop_assert!((residual - c.out.powi(2)).abs() <= 1e-13 * (residual + c.out.powi(2) + 1e-2 * sigma_data.powi(2)), "target variance");
-        let w = Weight::EDM.at(s, t, sigma_data);
-        prop_assert!(close(w * c.out.powi(2), 1.0, 1e-12), "w c_out² = {}", w * c.out.powi(2));
     }
 
 }
@@ -183,24 +125,6 @@ fn ddpm_is_the_published_table() {
     assert!(
         s.lambda_grad(0.0) < 0.0 && s.lambda_grad(1.0) < 0.0,
         "dλ/dt at the ends"
-    );
-}
-
-/// Karras et al., Table 1 at σ = 1, σ_d = 0.5 (golden numbers).
-#[test]
-fn edm_preconditioning_is_the_published_table() {
-    let c = around(Parametrisation::Edm, 0.5).coefficients(1.0, 1.0);
-    for (got, want) in [
-        (c.skip, 0.2),
-        (c.out, 0.447_213_595_5),
-        (c.input, 0.894_427_191),
-    ] {
-        assert!((got - want).abs() < 1e-10, "{got}, not {want}");
-    }
-    assert_eq!(c.noise, 0.0);
-    assert!(
-        close(Weight::EDM.at(Schedule::EDM, 1.0, 0.5), 5.0, 1e-14),
-        "weight"
     );
 }
 

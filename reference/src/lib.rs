@@ -12,6 +12,7 @@
 //! | how good samples are | [`metrics`], [`likelihood`] |
 //! | intervals and fits for what was measured | [`statistics`] |
 //! | rounding-error bounds for all of them | [`bound`] |
+//! | layers by name, with gradients and bounds | [`operation`] |
 //!
 //! Only [`linalg`] sees LAPACK, to which it gives one thread.
 
@@ -26,6 +27,7 @@ pub mod linalg;
 pub mod metrics;
 pub mod network;
 pub mod nn;
+pub mod operation;
 pub mod optim;
 pub mod parametrisation;
 pub mod precondition;

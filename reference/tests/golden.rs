@@ -8,12 +8,15 @@
 //! A wrong reference would widen its own tolerance. That part, and the cost of evaluating the bound's centre in `f64`,
 //! do not depend on the precision asked for: they are what remains at unit roundoff 0, and are taken off.
 
+use std::collections::BTreeMap;
+
 use ndarray::{Array1, Array2, ArrayD, IxDyn};
 use sadm_reference::bound::{self, Precision, Tracked};
-use sadm_reference::denoise::{Weight, denoising_loss, weight};
+use sadm_reference::denoise::{Weight, denoising_loss, discrete_elbo_weight, weight};
 use sadm_reference::distance::Distance;
 use sadm_reference::forward::{posterior, transition};
 use sadm_reference::nn::{self, Conv2dOptions};
+use sadm_reference::operation::{Inputs, Operation};
 use sadm_reference::optim::{AdamW, Moments};
 use sadm_reference::parametrisation::{self, Level, NoiseCondition, Parametrisation, coefficients};
 use sadm_reference::polarised::{Form, polarised_loss};
@@ -26,32 +29,50 @@ use serde_json::Value;
 
 const F64: Precision = Precision::F64;
 
+/// Arithmetic without rounding: what a bound still charges for it is not the computation's own error.
+const EXACT: Precision = Precision {
+    unit: 0.0,
+    tiny: 0.0,
+    largest: f64::INFINITY,
+};
+
+/// One golden case.
+struct Case {
+    what: String,
+    input: Value,
+    output: Value,
+    /// The tensors of the input.
+    tensors: BTreeMap<String, ArrayD<f64>>,
+}
+
 /// The cases of a file, after checking that the file is what it says it is.
-fn suite(text: &str, op: &str) -> Vec<Value> {
+fn suite(text: &str, op: &str) -> Vec<Case> {
     let suite: Value = serde_json::from_str(text).expect("a JSON file");
     assert_eq!(suite["op"], op);
-    let tests = suite["tests"].as_array().expect("tests").clone();
-    assert_eq!(
-        suite["numberOfTests"].as_u64(),
-        Some(tests.len() as u64),
-        "{op}: numberOfTests"
-    );
+    let tests = suite["tests"].as_array().expect("tests");
+    assert_eq!(suite["numberOfTests"].as_u64(), Some(tests.len() as u64));
     assert!(!tests.is_empty(), "{op} has no cases");
-    for (k, test) in tests.iter().enumerate() {
-        assert_eq!(
-            test["tcId"].as_u64(),
-            Some(k as u64 + 1),
-            "{op}: ids count from 1"
-        );
+    let case = |(k, test): (usize, &Value)| {
+        assert_eq!(test["tcId"].as_u64(), Some(k as u64 + 1), "{op}");
         for flag in test["flags"].as_array().expect("flags") {
-            let flag = flag.as_str().expect("a name");
+            let note = &suite["notes"][flag.as_str().expect("a name")];
             assert!(
-                suite["notes"][flag]["description"].is_string(),
-                "{op}: flag {flag} is not explained"
+                note["description"].is_string(),
+                "{op}: {flag} is not explained"
             );
         }
-    }
-    tests
+        let input = test["input"].as_object().expect("inputs");
+        let tensors = input.iter().filter(|(_, value)| value["shape"].is_array());
+        Case {
+            what: test["comment"].as_str().expect("a comment").to_owned(),
+            input: test["input"].clone(),
+            output: test["output"].clone(),
+            tensors: tensors
+                .map(|(name, value)| (name.clone(), tensor(value)))
+                .collect(),
+        }
+    };
+    tests.iter().enumerate().map(case).collect()
 }
 
 /// Reads `fixtures/$op.json` at compile time.
@@ -65,46 +86,89 @@ fn number(value: &Value) -> f64 {
     value.as_f64().expect("a number")
 }
 
-fn count(value: &Value) -> usize {
-    usize::try_from(value.as_u64().expect("a whole number")).expect("a size")
-}
-
-fn name(value: &Value) -> &str {
-    value.as_str().expect("a name")
-}
-
 fn tensor(value: &Value) -> ArrayD<f64> {
-    let shape: Vec<usize> = value["shape"]
-        .as_array()
-        .expect("shape")
-        .iter()
-        .map(count)
-        .collect();
-    let data = value["data"]
-        .as_array()
-        .expect("data")
-        .iter()
-        .map(number)
-        .collect();
+    let list = |key: &str| value[key].as_array().expect("a list").iter();
+    let size = |n: &Value| usize::try_from(n.as_u64().expect("a whole number")).expect("a size");
+    let shape: Vec<usize> = list("shape").map(size).collect();
+    let data = list("data").map(number).collect();
     ArrayD::from_shape_vec(shape, data).expect("data that fill the shape")
-}
-
-fn matrix(value: &Value) -> Array2<f64> {
-    tensor(value).into_dimensionality().expect("a matrix")
-}
-
-fn vector(values: &[f64]) -> ArrayD<f64> {
-    Array1::from(values.to_vec()).into_dyn()
 }
 
 fn scalar(value: f64) -> ArrayD<f64> {
     ArrayD::from_elem(IxDyn(&[]), value)
 }
 
-/// Requires |got − want| ≤ error + u|want|, elementwise, with a finite error.
-fn check(what: &str, got: &ArrayD<f64>, error: &ArrayD<f64>, want: &ArrayD<f64>) {
+impl Inputs for Case {
+    fn tensor(&self, name: &str) -> Option<&ArrayD<f64>> {
+        self.tensors.get(name)
+    }
+    fn number(&self, name: &str) -> Option<f64> {
+        self.input[name].as_f64()
+    }
+    fn count(&self, name: &str) -> Option<usize> {
+        usize::try_from(self.input[name].as_u64()?).ok()
+    }
+    fn indices(&self, _: &str) -> Option<Vec<u32>> {
+        None
+    }
+}
+
+impl Case {
+    fn number(&self, name: &str) -> f64 {
+        number(&self.input[name])
+    }
+
+    fn count(&self, name: &str) -> usize {
+        Inputs::count(self, name).expect("a size")
+    }
+
+    fn name(&self, name: &str) -> &str {
+        self.input[name].as_str().expect("a name")
+    }
+
+    fn schedule(&self) -> ScheduleKind {
+        self.name("schedule").parse().expect("a schedule")
+    }
+
+    fn matrix(&self, name: &str) -> Array2<f64> {
+        self.tensors[name]
+            .clone()
+            .into_dimensionality()
+            .expect("a matrix")
+    }
+
+    fn list(&self, name: &str) -> Vec<f64> {
+        self.tensors[name].iter().copied().collect()
+    }
+
+    /// [`keeps`] of the output `part`, whose bound is `of` the bounds.
+    fn keeps<B>(&self, part: &str, got: ArrayD<f64>, bounds: &[B; 2], of: impl Fn(&B) -> &Tracked) {
+        let want = &self.output[part];
+        let want = if want.is_number() {
+            scalar(number(want))
+        } else {
+            tensor(want)
+        };
+        let what = format!("{} {part}", self.what);
+        keeps(&what, got, bounds.each_ref().map(of), &want);
+    }
+
+    fn keeps_number<B>(&self, part: &str, got: f64, bounds: &[B; 2], of: impl Fn(&B) -> &Tracked) {
+        self.keeps(part, scalar(got), bounds, of);
+    }
+}
+
+/// The bounds of an `f64` computation and of one without rounding.
+fn both<B>(bound: impl Fn(Precision) -> B) -> [B; 2] {
+    [F64, EXACT].map(bound)
+}
+
+/// Requires the reference's result to lie within an `f64` computation's error, and one rounding, of the golden value:
+/// elementwise, with a finite error. `bound` in [`F64`], `still` in [`EXACT`].
+fn keeps(what: &str, got: ArrayD<f64>, [bound, still]: [&Tracked; 2], want: &ArrayD<f64>) {
     assert_eq!(got.shape(), want.shape(), "{what}: shape");
-    assert_eq!(error.shape(), want.shape(), "{what}: shape of the bound");
+    let error = &bound.error - &still.error;
+    assert_eq!(error.len(), want.len(), "{what}: size of the bound");
     for ((at, &g), (&e, &w)) in got.indexed_iter().zip(error.iter().zip(want)) {
         let allowed = e + F64.unit * w.abs();
         assert!(
@@ -119,53 +183,19 @@ fn check(what: &str, got: &ArrayD<f64>, error: &ArrayD<f64>, want: &ArrayD<f64>)
     }
 }
 
-/// Arithmetic without rounding: what a bound still charges for it is not the computation's own error.
-const EXACT: Precision = Precision {
-    unit: 0.0,
-    tiny: 0.0,
-    largest: f64::INFINITY,
-};
-
-/// Requires the reference's result to lie within an `f64` computation's error of the golden value; `bound` in [`F64`],
-/// `still` in [`EXACT`].
-fn keeps(what: &str, got: ArrayD<f64>, [bound, still]: [&Tracked; 2], want: &ArrayD<f64>) {
-    let error = &bound.error - &still.error;
-    check(what, &got, &error, want);
-}
-
-fn exact(value: &Value) -> Tracked {
-    Tracked::exact(tensor(value))
-}
-
 #[test]
 fn schedules_match() {
-    for test in suite!("schedules") {
-        let (input, output) = (&test["input"], &test["output"]);
-        let kind: ScheduleKind = name(&input["schedule"]).parse().expect("a schedule");
-        let (schedule, t) = (kind.schedule(), number(&input["t"]));
-        let [bound, still] = [F64, EXACT]
-            .map(|p| bound::schedule::levels(kind, &[t], p).expect("a time of the domain"));
-        let mut parts = vec![
-            ("alpha", schedule.alpha(t), [&bound.alpha, &still.alpha]),
-            ("sigma", schedule.sigma(t), [&bound.sigma, &still.sigma]),
-            ("lambda", schedule.lambda(t), [&bound.lambda, &still.lambda]),
-        ];
-        if kind != ScheduleKind::DDPM {
-            parts.push((
-                "lambda_grad",
-                schedule.lambda_grad(t),
-                [&bound.lambda_grad, &still.lambda_grad],
-            ));
-        }
-        for (part, got, bounds) in parts {
-            let what = format!("{} {part}", test["comment"]);
-            keeps(
-                &what,
-                vector(&[got]),
-                bounds,
-                &vector(&[number(&output[part])]),
-            );
-        }
+    for case in suite!("schedules") {
+        let (kind, t) = (case.schedule(), case.number("t"));
+        let schedule = kind.schedule();
+        let levels =
+            both(|p| bound::schedule::levels(kind, &[t], p).expect("a time of the domain"));
+        case.keeps_number("alpha", schedule.alpha(t), &levels, |b| &b.alpha);
+        case.keeps_number("sigma", schedule.sigma(t), &levels, |b| &b.sigma);
+        case.keeps_number("lambda", schedule.lambda(t), &levels, |b| &b.lambda);
+        case.keeps_number("lambda_grad", schedule.lambda_grad(t), &levels, |b| {
+            &b.lambda_grad
+        });
     }
 }
 
@@ -179,222 +209,185 @@ fn step_variance(kind: ScheduleKind, value: f64, p: Precision) -> Tracked {
         48.0
     };
     Tracked {
-        value: vector(&[value]),
-        error: vector(&[units * p.unit * value]),
+        value: Array1::from(vec![value]).into_dyn(),
+        error: Array1::from(vec![units * p.unit * value]).into_dyn(),
     }
 }
 
 #[test]
 fn transitions_match() {
-    for test in suite!("transition") {
-        let (input, output) = (&test["input"], &test["output"]);
-        let kind: ScheduleKind = name(&input["schedule"]).parse().expect("a schedule");
-        let (schedule, s, t) = (kind.schedule(), number(&input["s"]), number(&input["t"]));
+    for case in suite!("transition") {
+        let (kind, s, t) = (case.schedule(), case.number("s"), case.number("t"));
+        let schedule = kind.schedule();
         let step = transition(schedule.as_ref(), s, t).expect("ordered times");
         let back = posterior(schedule.as_ref(), s, t).expect("ordered times");
-        let bounds = |p| {
+        let elbo = discrete_elbo_weight(schedule.as_ref(), s, t).expect("a finite weight");
+        let bounds = both(|p| {
             let level = |t| bound::schedule::levels(kind, &[t], p).expect("a time of the domain");
             let (at_s, at_t) = (level(s), level(t));
             let scale = at_t.alpha.div(&at_s.alpha, p);
             let variance = step_variance(kind, step.sigma2_ts, p);
             let ratio = at_s.sigma.div(&at_t.sigma, p);
             let squared = ratio.mul(&ratio, p);
-            let coef_x0 = at_s.alpha.mul(&variance.div(&at_t.sigma.square(p), p), p);
+            let drop = variance.div(&at_t.sigma.square(p), p);
+            let coef_x0 = at_s.alpha.mul(&drop, p);
+            let snr = at_s.alpha.div(&at_s.sigma, p).square(p);
             let (coef_xt, var) = (scale.mul(&squared, p), variance.mul(&squared, p));
-            [scale, variance, coef_xt, coef_x0, var]
-        };
-        let (bound, still) = (bounds(F64), bounds(EXACT));
+            let elbo = snr.mul(&drop, p).scale(0.5, p);
+            [scale, variance, coef_xt, coef_x0, var, elbo]
+        });
         let parts = [
             ("alpha_ts", step.alpha_ts),
             ("sigma2_ts", step.sigma2_ts),
             ("posterior_coef_xt", back.coef_xt),
             ("posterior_coef_x0", back.coef_x0),
             ("posterior_var", back.var),
+            ("discrete_elbo", elbo),
         ];
         for (k, (part, got)) in parts.into_iter().enumerate() {
-            let what = format!("{} {part}", test["comment"]);
-            keeps(
-                &what,
-                vector(&[got]),
-                [&bound[k], &still[k]],
-                &vector(&[number(&output[part])]),
-            );
+            case.keeps_number(part, got, &bounds, |b| &b[k]);
         }
     }
 }
 
 #[test]
 fn parametrisations_match() {
-    for test in suite!("parametrisation") {
-        let (input, output) = (&test["input"], &test["output"]);
-        let [alpha, sigma, data] = ["alpha", "sigma", "sigma_data"].map(|k| number(&input[k]));
+    for case in suite!("parametrisation") {
+        let [alpha, sigma, data] = ["alpha", "sigma", "sigma_data"].map(|k| case.number(k));
         for kind in Parametrisation::ALL {
             let got = coefficients(kind, alpha, sigma, data).expect("positive levels");
-            let [bound, still] = [F64, EXACT].map(|p| {
+            let bounds = both(|p| {
                 bound::parametrisation::coefficients(kind, &[alpha], &[sigma], data, p)
                     .expect("positive levels")
             });
-            let want = &output[kind.to_string()];
-            for (part, got, bounds) in [
-                ("skip", got.skip, [&bound.skip, &still.skip]),
-                ("out", got.out, [&bound.out, &still.out]),
-                ("input", got.input, [&bound.input, &still.input]),
-                ("noise", got.noise, [&bound.noise, &still.noise]),
-            ] {
-                keeps(
-                    &format!("{} {kind} {part}", test["comment"]),
-                    vector(&[got]),
-                    bounds,
-                    &vector(&[number(&want[part])]),
-                );
-            }
+            let case = case.nested(&kind.to_string());
+            case.keeps_number("skip", got.skip, &bounds, |b| &b.skip);
+            case.keeps_number("out", got.out, &bounds, |b| &b.out);
+            case.keeps_number("input", got.input, &bounds, |b| &b.input);
+            case.keeps_number("noise", got.noise, &bounds, |b| &b.noise);
         }
-        let (x0, xt) = (number(&input["x0"]), number(&input["xt"]));
+        let (x0, xt) = (case.number("x0"), case.number("xt"));
         let level = Level::new(alpha, sigma).expect("positive levels");
-        let bounds = |p| {
+        let bounds = both(|p| {
             let [a, s, x, y] = [alpha, sigma, x0, xt].map(|v| Tracked::exact(scalar(v)));
             let eps = y.sub(&a.mul(&x, p), p).div(&s, p);
             let v = a.mul(&eps, p).sub(&s.mul(&x, p), p);
             let score = eps.div(&s, p).neg();
             [eps, v, score]
-        };
-        let (bound, still) = (bounds(F64), bounds(EXACT));
-        let parts = [
-            ("eps", parametrisation::eps_from_x0(xt, x0, level)),
-            ("v", parametrisation::v_from_x0(xt, x0, level)),
-            ("score", parametrisation::score_from_x0(xt, x0, level)),
-        ];
-        for (k, (part, got)) in parts.into_iter().enumerate() {
-            let what = format!("{} {part}", test["comment"]);
-            keeps(
-                &what,
-                scalar(got),
-                [&bound[k], &still[k]],
-                &scalar(number(&output["converted"][part])),
-            );
+        });
+        let case = case.nested("converted");
+        case.keeps_number(
+            "eps",
+            parametrisation::eps_from_x0(xt, x0, level),
+            &bounds,
+            |b| &b[0],
+        );
+        case.keeps_number(
+            "v",
+            parametrisation::v_from_x0(xt, x0, level),
+            &bounds,
+            |b| &b[1],
+        );
+        let score = parametrisation::score_from_x0(xt, x0, level);
+        case.keeps_number("score", score, &bounds, |b| &b[2]);
+    }
+}
+
+impl Case {
+    /// The case of one part of the output.
+    fn nested(&self, part: &str) -> Self {
+        Self {
+            what: format!("{} {part}", self.what),
+            input: self.input.clone(),
+            output: self.output[part].clone(),
+            tensors: self.tensors.clone(),
         }
     }
 }
 
 #[test]
 fn noise_conditions_match() {
-    for test in suite!("noise-conditions") {
-        let sigma = number(&test["input"]["sigma"]);
+    for case in suite!("noise-conditions") {
+        let sigma = case.number("sigma");
         for kind in NoiseCondition::ALL {
             let got = kind.at(Sigma::new(sigma).expect("positive"));
-            let ratio = Tracked::exact(vector(&[sigma]));
-            let [bound, still] = [F64, EXACT]
-                .map(|p| bound::precondition::noise_condition(kind, &ratio, p).expect("positive"));
-            let want = number(&test["output"][kind.to_string()]);
-            let what = format!("{} {kind}", test["comment"]);
-            keeps(&what, vector(&[got]), [&bound, &still], &vector(&[want]));
+            let ratio = Tracked::exact(scalar(sigma).insert_axis(ndarray::Axis(0)));
+            let bounds =
+                both(|p| bound::precondition::noise_condition(kind, &ratio, p).expect("positive"));
+            case.keeps_number(&kind.to_string(), got, &bounds, |b| b);
         }
     }
 }
 
 #[test]
 fn preconditioning_matches() {
-    for test in suite!("edm-precondition") {
-        let (input, output) = (&test["input"], &test["output"]);
+    for case in suite!("edm-precondition") {
         let [sigma, data] =
-            ["sigma", "sigma_data"].map(|k| Sigma::new(number(&input[k])).expect("positive"));
-        let [bound, still] =
-            [F64, EXACT].map(|p| bound::precondition::precondition(&[sigma], data, p));
-        for (part, got, bounds) in [
-            (
-                "c_skip",
-                precondition::c_skip(sigma, data),
-                [&bound.c_skip, &still.c_skip],
-            ),
-            (
-                "c_out",
-                precondition::c_out(sigma, data),
-                [&bound.c_out, &still.c_out],
-            ),
-            (
-                "c_in",
-                precondition::c_in(sigma, data),
-                [&bound.c_in, &still.c_in],
-            ),
-            (
-                "c_noise",
-                precondition::c_noise(sigma),
-                [&bound.c_noise, &still.c_noise],
-            ),
-            (
-                "loss_weight",
-                precondition::loss_weight(sigma, data),
-                [&bound.loss_weight, &still.loss_weight],
-            ),
-        ] {
-            if output[part].is_number() {
-                keeps(
-                    &format!("{} {part}", test["comment"]),
-                    vector(&[got]),
-                    bounds,
-                    &vector(&[number(&output[part])]),
-                );
-            }
+            ["sigma", "sigma_data"].map(|k| Sigma::new(case.number(k)).expect("positive"));
+        let bounds = both(|p| bound::precondition::precondition(&[sigma], data, p));
+        case.keeps_number("c_skip", precondition::c_skip(sigma, data), &bounds, |b| {
+            &b.c_skip
+        });
+        case.keeps_number("c_out", precondition::c_out(sigma, data), &bounds, |b| {
+            &b.c_out
+        });
+        case.keeps_number("c_in", precondition::c_in(sigma, data), &bounds, |b| {
+            &b.c_in
+        });
+        case.keeps_number("c_noise", precondition::c_noise(sigma), &bounds, |b| {
+            &b.c_noise
+        });
+        // It over- or underflows at the ends, where the coefficients do not.
+        if case.output["loss_weight"].is_number() {
+            let weight = precondition::loss_weight(sigma, data);
+            case.keeps_number("loss_weight", weight, &bounds, |b| &b.loss_weight);
         }
     }
 }
 
 #[test]
 fn noise_levels_match() {
-    for test in suite!("edm-sigmas") {
-        let input = &test["input"];
-        let steps = count(&input["steps"]);
-        let [rho, low, high] = ["rho", "sigma_min", "sigma_max"].map(|k| number(&input[k]));
+    for case in suite!("edm-sigmas") {
+        let steps = case.count("steps");
+        let [rho, low, high] = ["rho", "sigma_min", "sigma_max"].map(|k| case.number(k));
         let got = edm_sigmas(steps, rho, low, high).expect("valid levels");
-        let [bound, still] = [F64, EXACT]
-            .map(|p| bound::sampler::sigmas(steps, rho, low, high, p).expect("valid levels"));
-        keeps(
-            name(&test["comment"]),
-            vector(&got),
-            [&bound, &still],
-            &tensor(&test["output"]["sigmas"]),
-        );
+        let bounds =
+            both(|p| bound::sampler::sigmas(steps, rho, low, high, p).expect("valid levels"));
+        case.keeps("sigmas", Array1::from(got).into_dyn(), &bounds, |b| b);
     }
 }
 
 #[test]
 fn multistep_steps_match() {
-    for test in suite!("dpmpp-2m") {
-        let (input, output) = (&test["input"], &test["output"]);
-        let [sigma_before, from, to] = ["before", "from", "to"].map(|k| number(&input[k]));
-        let [z, now, before] = ["z", "denoised", "denoised_before"].map(|k| tensor(&input[k]));
-        let exact = [&z, &now, &before].map(|x| Tracked::exact(x.clone()));
+    for case in suite!("dpmpp-2m") {
+        let [sigma_before, from, to] = ["before", "from", "to"].map(|k| case.number(k));
+        let [z, now, before] = ["z", "denoised", "denoised_before"].map(|k| &case.tensors[k]);
+        let exact = [z, now, before].map(|x| Tracked::exact(x.clone()));
         let previous = Previous {
-            denoised: &before,
+            denoised: before,
             sigma: sigma_before,
         };
         for (part, previous, history) in [
             ("z", Some(previous), Some((&exact[2], sigma_before))),
             ("z_first", None, None),
         ] {
-            let got = dpmpp_2m_step(&z, &now, previous, from, to).expect("descending levels");
-            let [bound, still] = [F64, EXACT].map(|p| {
+            let got = dpmpp_2m_step(z, now, previous, from, to).expect("descending levels");
+            let bounds = both(|p| {
                 bound::sampler::dpmpp_2m_step(&exact[0], &exact[1], history, [from, to], p)
             });
-            keeps(
-                &format!("{} {part}", name(&test["comment"])),
-                got,
-                [&bound, &still],
-                &tensor(&output[part]),
-            );
+            case.keeps(part, got, &bounds, |b| b);
         }
     }
 }
 
 #[test]
 fn weights_match() {
-    for test in suite!("denoising-weights") {
-        let (input, output) = (&test["input"], &test["output"]);
-        let kind: ScheduleKind = name(&input["schedule"]).parse().expect("a schedule");
-        let [t, gamma, sigma_data] = ["t", "gamma", "sigma_data"].map(|k| number(&input[k]));
-        let bounds = |p| {
+    for case in suite!("denoising-weights") {
+        let kind = case.schedule();
+        let [t, gamma, sigma_data] = ["t", "gamma", "sigma_data"].map(|k| case.number(k));
+        let bounds = both(|p| {
             let levels = bound::schedule::levels(kind, &[t], p).expect("a time of the domain");
-            let constant = |v: f64| Tracked::exact(vector(&[v]));
+            let constant = |v: f64| Tracked::exact(Array1::from(vec![v]).into_dyn());
             let snr = levels.alpha.div(&levels.sigma, p).square(p);
             let elbo = snr.mul(&levels.lambda_grad, p).scale(-0.5, p);
             let edm = constant(sigma_data).recip(p).square(p).add(&snr, p);
@@ -408,8 +401,7 @@ fn weights_match() {
                 elbo.clone(),
                 elbo,
             ]
-        };
-        let (bound, still) = (bounds(F64), bounds(EXACT));
+        });
         let kinds = [
             ("constant", Weight::CONSTANT),
             ("snr", Weight::SNR),
@@ -420,344 +412,137 @@ fn weights_match() {
             ("elbo", Weight::SOFT_TRUNCATION),
         ];
         for (k, (part, weight_kind)) in kinds.into_iter().enumerate() {
-            if output[part].is_number() {
-                let got = weight(weight_kind, kind.schedule().as_ref(), t, sigma_data)
-                    .expect("a finite weight");
-                let what = format!("{} {weight_kind}", test["comment"]);
-                keeps(
-                    &what,
-                    vector(&[got]),
-                    [&bound[k], &still[k]],
-                    &vector(&[number(&output[part])]),
-                );
-            }
+            let schedule = kind.schedule();
+            let got = weight(weight_kind, schedule.as_ref(), t, sigma_data);
+            let got = got.expect("a finite weight");
+            case.keeps_number(part, got, &bounds, |b| &b[k]);
         }
     }
 }
 
 #[test]
 fn denoising_losses_match() {
-    for test in suite!("denoising-loss") {
-        let (input, output) = (&test["input"], &test["output"]);
-        let (x_hat, x0) = (tensor(&input["x_hat"]), tensor(&input["x0"]));
-        let w: Vec<f64> = tensor(&input["weight"]).iter().copied().collect();
-        let got = denoising_loss(&x_hat, &x0, &w).expect("matching shapes");
-        let [bound, still] = [F64, EXACT]
-            .map(|p| bound::denoise::denoising_loss(&x_hat, &x0, &w, p).expect("matching shapes"));
-        let what = name(&test["comment"]);
-        keeps(
-            what,
-            scalar(got.loss),
-            [&bound.loss, &still.loss],
-            &scalar(number(&output["loss"])),
+    for case in suite!("denoising-loss") {
+        let (x_hat, x0, w) = (
+            &case.tensors["x_hat"],
+            &case.tensors["x0"],
+            case.list("weight"),
         );
-        keeps(
-            what,
-            got.grad_prediction,
-            [&bound.grad_prediction, &still.grad_prediction],
-            &tensor(&output["grad_prediction"]),
-        );
+        let got = denoising_loss(x_hat, x0, &w).expect("matching shapes");
+        let bounds =
+            both(|p| bound::denoise::denoising_loss(x_hat, x0, &w, p).expect("matching shapes"));
+        case.keeps_number("loss", got.loss, &bounds, |b| &b.loss);
+        case.keeps("grad_prediction", got.grad_prediction, &bounds, |b| {
+            &b.grad_prediction
+        });
     }
 }
 
-fn options(input: &Value) -> StructureOptions {
-    let relation: Relation = name(&input["relation"]).parse().expect("a relation");
-    let relation = relation.with(number(&input["bandwidth"]));
-    let distance: Distance = name(&input["distance"]).parse().expect("a distance");
-    let distance = distance.with(number(&input["delta"]));
-    let diagonal: Diagonal = name(&input["diagonal"]).parse().expect("a diagonal");
-    StructureOptions {
-        relation,
-        distance,
-        diagonal,
+impl Case {
+    fn options(&self) -> StructureOptions {
+        let relation: Relation = self.name("relation").parse().expect("a relation");
+        let distance: Distance = self.name("distance").parse().expect("a distance");
+        StructureOptions {
+            relation: relation.with(self.number("bandwidth")),
+            distance: distance.with(self.number("delta")),
+            diagonal: self.name("diagonal").parse().expect("a diagonal"),
+        }
     }
 }
 
 #[test]
 fn structural_losses_match() {
-    for test in suite!("structural-loss") {
-        let (input, output) = (&test["input"], &test["output"]);
-        let (real, generated) = (matrix(&input["real"]), matrix(&input["generated"]));
-        let eta: Vec<f64> = tensor(&input["eta"]).iter().copied().collect();
-        let opts = options(input);
+    for case in suite!("structural-loss") {
+        let (real, generated) = (case.matrix("real"), case.matrix("generated"));
+        let (eta, opts) = (case.list("eta"), case.options());
         let got = structural_loss(&real, &generated, &eta, &opts).expect("valid features");
-        let [bound, still] = [F64, EXACT].map(|p| {
+        let bounds = both(|p| {
             bound::structure::structural_loss(&real, &generated, &eta, &opts, p)
                 .expect("valid features")
         });
-        for (part, got, bounds) in [
-            (
-                "grad_real",
-                got.grad_real,
-                [&bound.grad_real, &still.grad_real],
-            ),
-            (
-                "grad_generated",
-                got.grad_generated,
-                [&bound.grad_generated, &still.grad_generated],
-            ),
-            (
-                "affinity_real",
-                got.affinity_real,
-                [&bound.affinity_real, &still.affinity_real],
-            ),
-            (
-                "affinity_generated",
-                got.affinity_generated,
-                [&bound.affinity_generated, &still.affinity_generated],
-            ),
-        ] {
-            keeps(
-                &format!("{} {part}", test["comment"]),
-                got.into_dyn(),
-                bounds,
-                &tensor(&output[part]),
-            );
-        }
-        keeps(
-            name(&test["comment"]),
-            scalar(got.loss),
-            [&bound.loss, &still.loss],
-            &scalar(number(&output["loss"])),
-        );
+        let affinities = [got.affinity_real, got.affinity_generated].map(Array2::into_dyn);
+        let [affinity_real, affinity_generated] = affinities;
+        case.keeps_number("loss", got.loss, &bounds, |b| &b.loss);
+        case.keeps("grad_real", got.grad_real.into_dyn(), &bounds, |b| {
+            &b.grad_real
+        });
+        let grad_generated = got.grad_generated.into_dyn();
+        case.keeps("grad_generated", grad_generated, &bounds, |b| {
+            &b.grad_generated
+        });
+        case.keeps("affinity_real", affinity_real, &bounds, |b| {
+            &b.affinity_real
+        });
+        case.keeps("affinity_generated", affinity_generated, &bounds, |b| {
+            &b.affinity_generated
+        });
     }
 }
 
 #[test]
 fn polarised_losses_match() {
     let mut tried = 0;
-    for test in suite!("structural-loss") {
-        let (input, output) = (&test["input"], &test["output"]);
-        let opts = options(input);
+    for case in suite!("structural-loss") {
+        let opts = case.options();
         if opts.relation.rows().is_none() || opts.distance != Distance::SQUARED {
             continue;
         }
-        let (real, generated) = (matrix(&input["real"]), matrix(&input["generated"]));
-        let eta: Vec<f64> = tensor(&input["eta"]).iter().copied().collect();
+        let (real, generated) = (case.matrix("real"), case.matrix("generated"));
+        let eta = case.list("eta");
         for form in [Form::Batch, Form::Feature] {
             if form == Form::Feature && opts.diagonal == Diagonal::Exclude {
                 continue;
             }
             tried += 1;
-            let what = format!("{} {form:?}", test["comment"]);
             let got = polarised_loss(&real, &generated, &eta, &opts, form).expect("valid features");
-            let [bound, still] = [F64, EXACT].map(|p| {
+            let bounds = both(|p| {
                 bound::structure::polarised_loss(&real, &generated, &eta, &opts, form, p)
                     .expect("valid features")
             });
-            keeps(
-                &what,
-                scalar(got.loss),
-                [&bound.loss, &still.loss],
-                &scalar(number(&output["loss"])),
-            );
-            keeps(
-                &what,
-                got.grad_real.into_dyn(),
-                [&bound.grad_real, &still.grad_real],
-                &tensor(&output["grad_real"]),
-            );
-            keeps(
-                &what,
-                got.grad_generated.into_dyn(),
-                [&bound.grad_generated, &still.grad_generated],
-                &tensor(&output["grad_generated"]),
-            );
+            case.keeps_number("loss", got.loss, &bounds, |b| &b.loss);
+            case.keeps("grad_real", got.grad_real.into_dyn(), &bounds, |b| {
+                &b.grad_real
+            });
+            let grad_generated = got.grad_generated.into_dyn();
+            case.keeps("grad_generated", grad_generated, &bounds, |b| {
+                &b.grad_generated
+            });
         }
     }
     assert!(tried >= 16, "only {tried} polarised cases");
 }
 
+/// Value and every gradient of the layers in the registry that have a file.
 #[test]
-fn group_norms_match() {
-    for test in suite!("group-norm") {
-        let (input, output, what) = (&test["input"], &test["output"], name(&test["comment"]));
-        let [x, gamma, beta, grad] = ["x", "gamma", "beta", "grad_out"].map(|k| exact(&input[k]));
-        let (groups, eps) = (count(&input["groups"]), number(&input["eps"]));
-        let got =
-            nn::group_norm(&x.value, groups, &gamma.value, &beta.value, eps).expect("valid shapes");
-        let [bound, still] = [F64, EXACT].map(|p| {
-            bound::nn::group_norm(&x, groups, &gamma, &beta, eps, p).expect("valid shapes")
-        });
-        keeps(what, got, [&bound, &still], &tensor(&output["out"]));
-        let got = nn::group_norm_vjp(&x.value, groups, &gamma.value, &grad.value, eps)
-            .expect("valid shapes");
-        let [bound, still] = [F64, EXACT].map(|p| {
-            bound::nn::group_norm_vjp(&x, groups, &gamma, &grad, eps, p).expect("valid shapes")
-        });
-        keeps(
-            what,
-            got.x,
-            [&bound.x, &still.x],
-            &tensor(&output["grad_x"]),
-        );
-        keeps(
-            what,
-            got.gamma,
-            [&bound.gamma, &still.gamma].map(|b| b.as_ref().expect("affine")),
-            &tensor(&output["grad_gamma"]),
-        );
-        keeps(
-            what,
-            got.beta,
-            [&bound.beta, &still.beta].map(|b| b.as_ref().expect("affine")),
-            &tensor(&output["grad_beta"]),
-        );
-    }
-}
-
-#[test]
-fn layer_norms_match() {
-    for test in suite!("layer-norm") {
-        let (input, output, what) = (&test["input"], &test["output"], name(&test["comment"]));
-        let [x, gamma, beta, grad] = ["x", "gamma", "beta", "grad_out"].map(|k| exact(&input[k]));
-        let eps = number(&input["eps"]);
-        let got =
-            nn::layer_norm(&x.value, Some((&gamma.value, &beta.value)), eps).expect("valid shapes");
-        let [bound, still] = [F64, EXACT].map(|p| {
-            bound::nn::layer_norm(&x, Some((&gamma, &beta)), eps, p).expect("valid shapes")
-        });
-        keeps(what, got, [&bound, &still], &tensor(&output["out"]));
-        let got = nn::layer_norm_vjp(&x.value, Some(&gamma.value), &grad.value, eps)
-            .expect("valid shapes");
-        let [bound, still] = [F64, EXACT].map(|p| {
-            bound::nn::layer_norm_vjp(&x, Some(&gamma), &grad, eps, p).expect("valid shapes")
-        });
-        let (grad_gamma, grad_beta) = got.affine.expect("affine");
-        keeps(
-            what,
-            got.x,
-            [&bound.x, &still.x],
-            &tensor(&output["grad_x"]),
-        );
-        keeps(
-            what,
-            grad_gamma,
-            [&bound.gamma, &still.gamma].map(|b| b.as_ref().expect("affine")),
-            &tensor(&output["grad_gamma"]),
-        );
-        keeps(
-            what,
-            grad_beta,
-            [&bound.beta, &still.beta].map(|b| b.as_ref().expect("affine")),
-            &tensor(&output["grad_beta"]),
-        );
-    }
-}
-
-#[test]
-fn silu_matches() {
-    for test in suite!("silu") {
-        let (input, output, what) = (&test["input"], &test["output"], name(&test["comment"]));
-        let (x, grad) = (exact(&input["x"]), exact(&input["grad_out"]));
-        keeps(
-            what,
-            nn::silu(&x.value),
-            [F64, EXACT].map(|p| bound::nn::silu(&x, p)).each_ref(),
-            &tensor(&output["out"]),
-        );
-        let got = nn::silu_vjp(&x.value, &grad.value).expect("valid shapes");
-        let [bound, still] =
-            [F64, EXACT].map(|p| bound::nn::silu_vjp(&x, &grad, p).expect("valid shapes"));
-        keeps(what, got, [&bound, &still], &tensor(&output["grad_x"]));
-    }
-}
-
-#[test]
-fn gelu_matches() {
-    for test in suite!("gelu") {
-        let (input, output, what) = (&test["input"], &test["output"], name(&test["comment"]));
-        let (x, grad) = (exact(&input["x"]), exact(&input["grad_out"]));
-        keeps(
-            what,
-            nn::gelu(&x.value),
-            [F64, EXACT].map(|p| bound::nn::gelu(&x, p)).each_ref(),
-            &tensor(&output["out"]),
-        );
-        let got = nn::gelu_vjp(&x.value, &grad.value).expect("valid shapes");
-        let [bound, still] =
-            [F64, EXACT].map(|p| bound::nn::gelu_vjp(&x, &grad, p).expect("valid shapes"));
-        keeps(what, got, [&bound, &still], &tensor(&output["grad_x"]));
-    }
-}
-
-#[test]
-fn attention_matches() {
-    for test in suite!("attention") {
-        let (input, output, what) = (&test["input"], &test["output"], name(&test["comment"]));
-        let [q, k, v, grad] = ["q", "k", "v", "grad_out"].map(|name| exact(&input[name]));
-        let got = nn::attention(&q.value, &k.value, &v.value).expect("valid shapes");
-        let [bound, still] =
-            [F64, EXACT].map(|p| bound::nn::attention(&q, &k, &v, p).expect("valid shapes"));
-        keeps(what, got, [&bound, &still], &tensor(&output["out"]));
-        let got =
-            nn::attention_vjp(&q.value, &k.value, &v.value, &grad.value).expect("valid shapes");
-        let [bound, still] = [F64, EXACT]
-            .map(|p| bound::nn::attention_vjp(&q, &k, &v, &grad, p).expect("valid shapes"));
-        keeps(
-            what,
-            got.q,
-            [&bound.q, &still.q],
-            &tensor(&output["grad_q"]),
-        );
-        keeps(
-            what,
-            got.k,
-            [&bound.k, &still.k],
-            &tensor(&output["grad_k"]),
-        );
-        keeps(
-            what,
-            got.v,
-            [&bound.v, &still.v],
-            &tensor(&output["grad_v"]),
-        );
-    }
-}
-
-#[test]
-fn convolutions_match() {
-    for test in suite!("conv2d") {
-        let (input, output, what) = (&test["input"], &test["output"], name(&test["comment"]));
-        let [x, w, b, grad] = ["x", "w", "b", "grad_out"].map(|k| exact(&input[k]));
-        let options = Conv2dOptions {
-            stride: count(&input["stride"]),
-            padding: count(&input["padding"]),
-        };
-        let got = nn::conv2d(&x.value, &w.value, &b.value, options).expect("valid shapes");
-        let [bound, still] =
-            [F64, EXACT].map(|p| bound::nn::conv2d(&x, &w, &b, options, p).expect("valid shapes"));
-        keeps(what, got, [&bound, &still], &tensor(&output["out"]));
-        let got = nn::conv2d_vjp(&x.value, &w.value, &grad.value, options).expect("valid shapes");
-        let [bound, still] = [F64, EXACT]
-            .map(|p| bound::nn::conv2d_vjp(&x, &w, &grad, options, p).expect("valid shapes"));
-        keeps(
-            what,
-            got.x,
-            [&bound.x, &still.x],
-            &tensor(&output["grad_x"]),
-        );
-        keeps(
-            what,
-            got.weight,
-            [&bound.weight, &still.weight],
-            &tensor(&output["grad_w"]),
-        );
-        keeps(
-            what,
-            got.bias,
-            [&bound.bias, &still.bias],
-            &tensor(&output["grad_b"]),
-        );
+fn layers_match() {
+    for (cases, name) in [
+        (suite!("group-norm"), "group-norm"),
+        (suite!("layer-norm"), "layer-norm-affine"),
+        (suite!("silu"), "silu"),
+        (suite!("gelu"), "gelu"),
+        (suite!("attention"), "attention"),
+        (suite!("conv2d"), "conv2d"),
+    ] {
+        let operation = Operation::find(name).expect("a name of the registry");
+        for case in cases {
+            let got = operation.value(&case).expect("valid shapes");
+            let bounds = both(|p| operation.bound(&case, p).expect("valid shapes"));
+            assert_eq!(
+                got.len(),
+                case.output.as_object().map_or(0, serde_json::Map::len)
+            );
+            for (k, (part, got)) in got.into_iter().enumerate() {
+                case.keeps(&part, got, &bounds, |b| &b[k].1);
+            }
+        }
     }
 }
 
 #[test]
 fn adamw_matches() {
-    for test in suite!("adamw") {
-        let (input, what) = (&test["input"], name(&test["comment"]));
+    for case in suite!("adamw") {
         let [lr, beta1, beta2, eps, weight_decay] =
-            ["lr", "beta1", "beta2", "eps", "weight_decay"].map(|k| number(&input[k]));
+            ["lr", "beta1", "beta2", "eps", "weight_decay"].map(|k| case.number(k));
         let adamw = AdamW {
             lr,
             beta1,
@@ -765,39 +550,27 @@ fn adamw_matches() {
             eps,
             weight_decay,
         };
-        let (mut theta, grads) = (tensor(&input["params"]), matrix(&input["grads"]));
+        let (mut theta, grads) = (case.tensors["params"].clone(), case.matrix("grads"));
         let mut state = Moments::zeros(theta.shape());
         let start = [&theta, &state.m, &state.v].map(|x| Tracked::exact(x.clone()));
         // Each precision carries its own errors from step to step.
-        let mut chains = [(F64, start.clone()), (EXACT, start)];
-        for (k, want) in test["output"]["steps"]
-            .as_array()
-            .expect("steps")
-            .iter()
-            .enumerate()
-        {
-            let grad = grads.row(k).to_owned().into_dyn();
-            let steps = u32::try_from(k).expect("a few steps");
-            for (p, chain) in &mut chains {
+        let mut chains = [start.clone(), start];
+        let wanted = case.output["steps"].as_array().expect("steps");
+        for (steps, (want, grad)) in (0..).zip(wanted.iter().zip(grads.rows())) {
+            let grad = grad.to_owned().into_dyn();
+            for (p, chain) in [F64, EXACT].into_iter().zip(&mut chains) {
                 let [t, m, v] = &*chain;
                 let grad = Tracked::exact(grad.clone());
-                let next = bound::optim::adamw_step(&adamw, t, &grad, [m, v], steps, *p)
+                let next = bound::optim::adamw_step(&adamw, t, &grad, [m, v], steps, p)
                     .expect("valid shapes");
                 *chain = [next.theta, next.m, next.v];
             }
             (theta, state) = adamw.step(&theta, &grad, &state).expect("valid shapes");
-            let [(_, bound), (_, still)] = &chains;
-            for (k, (part, got)) in [("params", &theta), ("m", &state.m), ("v", &state.v)]
-                .into_iter()
-                .enumerate()
-            {
-                let what = format!("{what} {part}");
-                keeps(
-                    &what,
-                    got.clone(),
-                    [&bound[k], &still[k]],
-                    &tensor(&want[part]),
-                );
+            let parts = [("params", &theta), ("m", &state.m), ("v", &state.v)];
+            for (k, (part, got)) in parts.into_iter().enumerate() {
+                let what = format!("{} {part}", case.what);
+                let bounds = chains.each_ref().map(|chain| &chain[k]);
+                keeps(&what, got.clone(), bounds, &tensor(&want[part]));
             }
         }
     }
@@ -806,27 +579,18 @@ fn adamw_matches() {
 /// The comparison itself can fail: a golden value moved by a few thousand units in the last place is noticed.
 #[test]
 fn a_planted_change_is_noticed() {
-    let test = &suite!("structural-loss")[0];
-    let (real, generated) = (
-        matrix(&test["input"]["real"]),
-        matrix(&test["input"]["generated"]),
-    );
-    let [bound, still] = [F64, EXACT].map(|p| {
-        bound::structure::structural_loss(&real, &generated, &[1.75], &options(&test["input"]), p)
+    let case = &suite!("structural-loss")[0];
+    let (real, generated) = (case.matrix("real"), case.matrix("generated"));
+    let [bound, still] = both(|p| {
+        bound::structure::structural_loss(&real, &generated, &[1.75], &case.options(), p)
             .expect("valid features")
     });
-    let golden = number(&test["output"]["loss"]);
+    let golden = number(&case.output["loss"]);
     let planted = golden * (1.0 + 4096.0 * F64.unit);
     let kept = |want: f64| {
-        std::panic::catch_unwind(|| {
-            keeps(
-                "",
-                bound.loss.value.clone(),
-                [&bound.loss, &still.loss],
-                &scalar(want),
-            );
-        })
-        .is_ok()
+        let got = bound.loss.value.clone();
+        let bounds = [&bound.loss, &still.loss];
+        std::panic::catch_unwind(|| keeps("", got, bounds, &scalar(want))).is_ok()
     };
     assert!(kept(golden));
     assert!(!kept(planted));
@@ -841,15 +605,14 @@ fn a_planted_change_is_noticed() {
 #[test]
 fn layers_of_the_inception_network() {
     const SINGLE: f64 = 1.0 / 16_777_216.0;
-    for test in suite!("inception-layers") {
-        let input = &test["input"];
-        let x = tensor(&input["x"]);
-        let size = || (count(&input["height"]), count(&input["width"]));
+    for case in suite!("inception-layers") {
+        let x = case.tensors["x"].clone();
+        let size = || (case.count("height"), case.count("width"));
         let window = || Conv2dOptions {
-            stride: count(&input["stride"]),
-            padding: count(&input["padding"]),
+            stride: case.count("stride"),
+            padding: case.count("padding"),
         };
-        let layer = name(&input["layer"]);
+        let layer = case.name("layer");
         let interpolated = |rule| {
             let y = nn::interpolate(&x, rule, size()).expect("a fitting case");
             let bound = bound::nn::interpolate(&Tracked::exact(x.clone()), rule, size(), F64);
@@ -861,11 +624,12 @@ fn layers_of_the_inception_network() {
         };
         let (got, error) = match layer {
             "batch-norm" => {
-                let part = |part: &str| tensor(&input[part]);
-                let (gamma, beta) = (part("gamma"), part("beta"));
-                let (mean, variance) = (part("mean"), part("variance"));
-                let eps = number(&input["eps"]);
-                let y = nn::batch_norm(&x, [&gamma, &beta], [&mean, &variance], eps);
+                let part = |part: &str| &case.tensors[part];
+                let (affine, moments) = (
+                    [part("gamma"), part("beta")],
+                    [part("mean"), part("variance")],
+                );
+                let y = nn::batch_norm(&x, affine, moments, case.number("eps"));
                 plain(y.expect("a fitting case"))
             }
             "avg-pool" => plain(nn::avg_pool(&x, 3, window()).expect("a fitting case")),
@@ -881,14 +645,14 @@ fn layers_of_the_inception_network() {
             "bicubic" => 8.0 * SINGLE * 4.0,
             _ => 0.0,
         };
-        let want = tensor(&test["output"]["y"]);
+        let want = tensor(&case.output["y"]);
         assert_eq!(got.shape(), want.shape(), "{layer}");
         for ((got, want), error) in got.iter().zip(&want).zip(&error) {
             let apart = (got - want).abs();
             assert!(
                 apart <= 2.0 * error + tool,
-                "{layer} {:?}: {got} for {want}",
-                test["tcId"]
+                "{}: {got} for {want}",
+                case.what
             );
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ndarray::{Array2, ArrayD, Ix2};
+use sadm_reference::operation::Inputs;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeStruct};
 
 use crate::error::{Error, Result};
@@ -226,6 +227,22 @@ impl Case {
     }
 }
 
+impl Inputs for Case {
+    fn tensor(&self, name: &str) -> Option<&ArrayD<f64>> {
+        self.tensors.get(name)
+    }
+    fn number(&self, name: &str) -> Option<f64> {
+        self.get_number(name).ok()
+    }
+    fn count(&self, name: &str) -> Option<usize> {
+        self.get_count(name).ok()
+    }
+    fn indices(&self, name: &str) -> Option<Vec<u32>> {
+        let indices = self.get_counts(name).ok()?;
+        indices.iter().map(|&i| u32::try_from(i).ok()).collect()
+    }
+}
+
 fn wrong(name: &str, must: &'static str, got: &Param) -> Error {
     Error::Parameter {
         name: name.to_owned(),
@@ -381,17 +398,8 @@ mod tests {
         }
     }
 
-    fn config() -> ProptestConfig {
-        ProptestConfig {
-            cases: 64,
-            max_shrink_iters: 20_000,
-            failure_persistence: None,
-            ..ProptestConfig::default()
-        }
-    }
-
     proptest! {
-        #![proptest_config(config())]
+        #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
         fn text_form_keeps_every_bit(

@@ -76,12 +76,6 @@ pub fn seeded_normal(seed: u64, shape: &[usize]) -> ArrayD<f64> {
     filled(shape, (0..n).map(|_| round_f32(normal(&mut rng))).collect())
 }
 
-/// Numbers of a seed, uniform on [−1, 1), in f64.
-pub fn seeded_signs(seed: u64, n: usize) -> Vec<f64> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    (0..n).map(|_| 2.0 * uniform(&mut rng) - 1.0).collect()
-}
-
 /// Nearest f32.
 #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is meant")]
 pub fn round_f32(x: f64) -> f64 {

@@ -512,32 +512,6 @@ fn wrong_shapes_are_refused_in_words() {
 }
 
 #[test]
-fn time_features_follow_their_formula() {
-    let got = nn::time_features(&[0.75, -1.0], 6, &Device::Cpu, DType::F64).expect("features");
-    // f = ½, ½ · √64, ½ · 64.
-    let want: Vec<f64> = [0.75_f64, -1.0]
-        .iter()
-        .flat_map(|n| {
-            [
-                (n * 0.5).cos(),
-                (n * 4.0).cos(),
-                (n * 32.0).cos(),
-                (n * 0.5).sin(),
-                (n * 4.0).sin(),
-                (n * 32.0).sin(),
-            ]
-        })
-        .collect();
-    assert_eq!(got.dims(), [2, 6]);
-    for (got, want) in flat(&got).iter().zip(want) {
-        // The frequency ½ · 64^(1/2) may be off by one rounding.
-        assert!((got - want).abs() <= 1e-14, "{got} {want}");
-    }
-    let single = nn::time_features(&[0.75], 2, &Device::Cpu, DType::F64).expect("features");
-    assert_eq!(flat(&single), [0.375_f64.cos(), 0.375_f64.sin()]);
-}
-
-#[test]
 fn values_worked_by_hand() {
     let t = |values: &[f64], dims: &[usize]| {
         Tensor::from_vec(values.to_vec(), dims, &Device::Cpu).expect("values")

@@ -2,7 +2,7 @@
 
 use ndarray::ArrayView2;
 
-use super::error::MetricError;
+use super::error::{MetricError, beyond, refused, too_few_values};
 
 /// A confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,26 +19,20 @@ pub struct Interval {
 /// `values: [N]`, `resamples: [R, n]` with indices below N → `[R]`.
 ///
 /// # Errors
-/// [`MetricError::Values`] if there is nothing to pick; [`MetricError::Index`].
+/// [`MetricError::Argument`] if there is nothing to pick, or for an index beyond the values.
 pub fn bootstrap_means(
     values: &[f64],
     resamples: ArrayView2<usize>,
 ) -> Result<Vec<f64>, MetricError> {
     if values.is_empty() || resamples.ncols() == 0 {
-        return Err(MetricError::Values {
-            what: "what is resampled",
-            least: 1,
-            got: 0,
-        });
+        return Err(too_few_values("what is resampled", 1, 0));
     }
     let mean = |row: ndarray::ArrayView1<usize>| {
         let mut sum = 0.0;
         for &got in row {
-            sum += values.get(got).ok_or(MetricError::Index {
-                what: "the values",
-                samples: values.len(),
-                got,
-            })?;
+            sum += values
+                .get(got)
+                .ok_or_else(|| beyond("the values", values.len(), got))?;
         }
         Ok(sum / row.len() as f64)
     };
@@ -53,24 +47,20 @@ pub fn bootstrap_means(
 /// ```
 ///
 /// # Errors
-/// [`MetricError::Values`] if there are none, [`MetricError::Value`] for q outside [0, 1] or a value that is infinite or
+/// [`MetricError::Argument`] if there are none, for q outside [0, 1] or a value that is infinite or
 /// NaN.
 ///
 /// # Source
 /// Hyndman and Fan 1996, definition 7.
 pub fn quantile(values: &[f64], q: f64) -> Result<f64, MetricError> {
     if values.is_empty() {
-        return Err(MetricError::Values {
-            what: "a quantile",
-            least: 1,
-            got: 0,
-        });
+        return Err(too_few_values("a quantile", 1, 0));
     }
     if !(0.0..=1.0).contains(&q) {
-        return Err(refused("a quantile's order", "from 0 to 1", q));
+        return Err(refused("a quantile's order", "be from 0 to 1", q));
     }
     if let Some(got) = values.iter().find(|v| !v.is_finite()) {
-        return Err(refused("a value of a quantile", "finite", *got));
+        return Err(refused("a value of a quantile", "be finite", *got));
     }
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
@@ -95,10 +85,10 @@ pub fn quantile(values: &[f64], q: f64) -> Result<f64, MetricError> {
 /// [`basic_interval`].
 ///
 /// # Errors
-/// As [`quantile`]; [`MetricError::Value`] for a level outside (0, 1).
+/// As [`quantile`]; [`MetricError::Argument`] for a level outside (0, 1).
 pub fn percentile_interval(replicates: &[f64], level: f64) -> Result<Interval, MetricError> {
     if !(level > 0.0 && level < 1.0) {
-        return Err(refused("a confidence level", "between 0 and 1", level));
+        return Err(refused("a confidence level", "be between 0 and 1", level));
     }
     Ok(Interval {
         low: quantile(replicates, 0.5 - level / 2.0)?,
@@ -115,7 +105,7 @@ pub fn percentile_interval(replicates: &[f64], level: f64) -> Result<Interval, M
 /// Where resampling biases the statistic as sampling did, the reflection takes that bias off.
 ///
 /// # Errors
-/// As [`percentile_interval`]; [`MetricError::Value`] for an estimate that is infinite or NaN.
+/// As [`percentile_interval`]; [`MetricError::Argument`] for an estimate that is infinite or NaN.
 ///
 /// # Source
 /// Davison and Hinkley 1997, Sec. 2.4.
@@ -125,7 +115,7 @@ pub fn basic_interval(
     level: f64,
 ) -> Result<Interval, MetricError> {
     if !estimate.is_finite() {
-        return Err(refused("an estimate", "finite", estimate));
+        return Err(refused("an estimate", "be finite", estimate));
     }
     let Interval { low, high } = percentile_interval(replicates, level)?;
     Ok(Interval {
@@ -146,28 +136,19 @@ pub fn basic_interval(
 /// with z the standard normal quantile of (1+level)/2: 1.96 for 95 %.
 ///
 /// # Errors
-/// [`MetricError::Values`] if n = 0; [`MetricError::Index`] if more are counted than there are;
-/// [`MetricError::Value`] for a z that is not finite and > 0.
+/// [`MetricError::Argument`] if n = 0, if more are counted than there are, or for a z that is not finite and > 0.
 ///
 /// # Source
 /// Wilson 1927.
 pub fn wilson_interval(counted: usize, n: usize, z: f64) -> Result<Interval, MetricError> {
     if n == 0 {
-        return Err(MetricError::Values {
-            what: "a share",
-            least: 1,
-            got: 0,
-        });
+        return Err(too_few_values("a share", 1, 0));
     }
     if counted > n {
-        return Err(MetricError::Index {
-            what: "a share",
-            samples: n + 1,
-            got: counted,
-        });
+        return Err(beyond("a share", n + 1, counted));
     }
     if !(z.is_finite() && z > 0.0) {
-        return Err(refused("a normal quantile", "finite and > 0", z));
+        return Err(refused("a normal quantile", "be finite and > 0", z));
     }
     let (all, half) = (n as f64, z * z / (2.0 * n as f64));
     let [p, q] = [counted, n - counted].map(|counted| counted as f64 / all);
@@ -177,8 +158,4 @@ pub fn wilson_interval(counted: usize, n: usize, z: f64) -> Result<Interval, Met
         low: least(p),
         high: 1.0 - least(q),
     })
-}
-
-fn refused(what: &'static str, must: &'static str, got: f64) -> MetricError {
-    MetricError::Value { what, must, got }
 }

@@ -2,7 +2,7 @@
 
 use ndarray::ArrayView2;
 
-use super::error::MetricError;
+use super::error::{MetricError, refused, too_few, too_few_values};
 
 /// Mean distance of the pairs of different samples. `[eq:mean-pairwise-distance]`
 ///
@@ -17,33 +17,26 @@ use super::error::MetricError;
 /// `distances: [N, N]`, N ≥ 2, symmetric, finite, ≥ 0, zero on the diagonal.
 ///
 /// # Errors
-/// [`MetricError::Distances`], [`MetricError::TooFew`].
+/// [`MetricError::Argument`].
 ///
 /// # Source
 /// Zhu et al. 2017 (arXiv:1711.11586), Sec. 5.
 pub fn mean_pairwise_distance(distances: ArrayView2<f64>) -> Result<f64, MetricError> {
     let (rows, columns) = distances.dim();
-    let refused = |row, column, got| MetricError::Distances {
-        row,
-        column,
-        rows,
-        columns,
-        got,
+    let no_distance = |row: usize, column: usize, got: f64| {
+        let must = "be a symmetric matrix, finite and >= 0 with zero diagonal";
+        let got = format!("{got} as element ({row}, {column}) of [{rows}, {columns}]");
+        refused("distances", must, got)
     };
     if rows < 2 {
-        return Err(MetricError::TooFew {
-            what: "distances",
-            least: 2,
-            metric: "a mean distance",
-            got: rows,
-        });
+        return Err(too_few("distances", 2, "a mean distance", rows));
     }
     let mut sum = 0.0;
     for ((i, j), &d) in distances.indexed_iter() {
         let mirrored = distances.get((j, i)).copied().unwrap_or(f64::NAN);
         let good = d.is_finite() && d >= 0.0 && (i != j || d == 0.0);
         if !good || (d - mirrored).abs() > 0.0 || mirrored.is_nan() {
-            return Err(refused(i, j, d));
+            return Err(no_distance(i, j, d));
         }
         if i < j {
             sum += d;
@@ -75,24 +68,16 @@ pub struct PairwiseMean {
 /// `deviations: [N]`, N ≥ 3, finite and ≥ 0.
 ///
 /// # Errors
-/// [`MetricError::Values`], [`MetricError::Value`].
+/// [`MetricError::Argument`].
 ///
 /// # Source
 /// The identity of Huygens and Steiner; Arvesen 1969 for the jackknife of a U-statistic.
 pub fn mean_pairwise_of_deviations(deviations: &[f64]) -> Result<PairwiseMean, MetricError> {
     if deviations.len() < 3 {
-        return Err(MetricError::Values {
-            what: "deviations",
-            least: 3,
-            got: deviations.len(),
-        });
+        return Err(too_few_values("deviations", 3, deviations.len()));
     }
     if let Some(&got) = deviations.iter().find(|q| !(q.is_finite() && **q >= 0.0)) {
-        return Err(MetricError::Value {
-            what: "a deviation",
-            must: "finite and >= 0",
-            got,
-        });
+        return Err(refused("a deviation", "be finite and >= 0", got));
     }
     let n = deviations.len() as f64;
     let total: f64 = deviations.iter().sum();

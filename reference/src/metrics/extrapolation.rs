@@ -1,6 +1,6 @@
 //! The Fréchet distance for infinitely many samples, by a line in 1/N.
 
-use super::error::MetricError;
+use super::error::{MetricError, refused, too_few_values};
 
 /// A line fitted to distances over 1/N.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,26 +24,26 @@ pub struct Extrapolation {
 /// At least two different N_i ≥ 1.
 ///
 /// # Errors
-/// [`MetricError::Values`], [`MetricError::Value`].
+/// [`MetricError::Argument`].
 ///
 /// # Source
 /// Chong and Forsyth 2020 (arXiv:1911.07023), Sec. 3: 15 sizes, evenly spaced from 5000 to all.
 pub fn extrapolate(points: &[(usize, f64)]) -> Result<Extrapolation, MetricError> {
     if let Some((_, got)) = points.iter().find(|(_, f)| !f.is_finite()) {
-        return Err(value("a distance", "finite", *got));
+        return Err(refused("a distance", "be finite", *got));
     }
     if points.iter().any(|(n, _)| *n == 0) {
-        return Err(value("a number of samples", "at least 1", 0.0));
+        return Err(refused("a number of samples", "be at least 1", 0.0));
     }
     let x: Vec<f64> = points.iter().map(|(n, _)| 1.0 / *n as f64).collect();
     let count = points.len() as f64;
     let different = x.iter().any(|v| (v - x[0]).abs() > 0.0);
     if !different {
-        return Err(MetricError::Values {
-            what: "the sizes to extrapolate from",
-            least: 2,
-            got: usize::from(!points.is_empty()),
-        });
+        return Err(too_few_values(
+            "the sizes to extrapolate from",
+            2,
+            usize::from(!points.is_empty()),
+        ));
     }
     let mean_x = x.iter().sum::<f64>() / count;
     let mean_y = points.iter().map(|(_, f)| f).sum::<f64>() / count;
@@ -64,8 +64,4 @@ pub fn extrapolate(points: &[(usize, f64)]) -> Result<Extrapolation, MetricError
         slope,
         standard_error,
     })
-}
-
-fn value(what: &'static str, must: &'static str, got: f64) -> MetricError {
-    MetricError::Value { what, must, got }
 }

@@ -2,7 +2,7 @@
 
 use ndarray::{Array1, Array2, ArrayView2, Axis, Slice, Zip, concatenate};
 
-use super::error::{MetricError, check};
+use super::error::{MetricError, beyond, check, refused, too_few};
 use super::features::FeatureView;
 use crate::check::first_non_finite;
 use crate::linalg::{singular_vectors, triangular_factor};
@@ -63,7 +63,7 @@ fn mean<I: IntoIterator<Item = usize>>(
 /// `x: [N, d]`, N ≥ 2.
 ///
 /// # Errors
-/// [`MetricError::Empty`], [`MetricError::TooFew`], [`MetricError::NotFinite`].
+/// [`MetricError::Argument`].
 pub fn moments(what: &'static str, x: ArrayView2<f64>) -> Result<Moments, MetricError> {
     check(what, x, 2, "a covariance")?;
     let n = x.nrows();
@@ -96,7 +96,7 @@ impl Factor {
     /// From some rows of the features, each as often as its index occurs: a resample that is never laid out.
     ///
     /// # Errors
-    /// As [`Factor::of_features`]; [`MetricError::Index`].
+    /// As [`Factor::of_features`]; [`MetricError::Argument`] for a row beyond the samples.
     pub fn of_rows<'a>(
         what: &'static str,
         x: impl Into<FeatureView<'a>>,
@@ -105,19 +105,10 @@ impl Factor {
         let x = x.into();
         check(what, x, 2, "a covariance")?;
         if let Some(&got) = rows.iter().find(|row| **row >= x.nrows()) {
-            return Err(MetricError::Index {
-                what,
-                samples: x.nrows(),
-                got,
-            });
+            return Err(beyond(what, x.nrows(), got));
         }
         if rows.len() < 2 {
-            return Err(MetricError::TooFew {
-                what,
-                least: 2,
-                metric: "a covariance",
-                got: rows.len(),
-            });
+            return Err(too_few(what, 2, "a covariance", rows.len()));
         }
         let mean = mean(x, || rows.iter().copied(), rows.len());
         let blocks = rows.chunks(BLOCK.max(x.ncols())).map(|rows| x.select(rows));
@@ -158,8 +149,7 @@ impl Factor {
     /// explains and is refused.
     ///
     /// # Errors
-    /// [`MetricError::CovarianceShape`], [`MetricError::NotFinite`], [`MetricError::NotSymmetric`],
-    /// [`MetricError::NotPositive`], [`MetricError::Linalg`].
+    /// [`MetricError::Argument`], [`MetricError::Linalg`].
     pub fn of_moments(
         what: &'static str,
         moments: &Moments,
@@ -170,16 +160,14 @@ impl Factor {
         let (u, lambda, vt) = singular_vectors(&moments.covariance)?;
         let largest = lambda.iter().fold(0.0_f64, |most, &l| most.max(l));
         let noise = d as f64 * f64::EPSILON / 2.0 * largest;
-        let refused = d as f64 * f64::from(f32::EPSILON) / 2.0 * largest;
+        let lost = d as f64 * f64::from(f32::EPSILON) / 2.0 * largest;
         let mut rows = Vec::new();
         for (k, &value) in lambda.iter().enumerate() {
             let signed = value * u.column(k).dot(&vt.row(k)).signum();
-            if signed < -refused {
-                return Err(MetricError::NotPositive {
-                    what,
-                    got: signed,
-                    largest,
-                });
+            if signed < -lost {
+                let must = "have no negative eigenvalue";
+                let got = format!("{signed} beside a largest of {largest}");
+                return Err(refused(format!("the covariance of `{what}`"), must, got));
             }
             if signed > noise {
                 rows.push(k);
@@ -218,11 +206,12 @@ fn check_covariance(what: &'static str, moments: &Moments) -> Result<(), MetricE
     let d = moments.mean.len();
     let c = &moments.covariance;
     if c.dim() != (d, d) {
-        return Err(MetricError::CovarianceShape {
-            what,
-            dimension: d,
-            got: c.shape().to_vec(),
-        });
+        let must = format!("have a covariance of [{d}, {d}] like its mean of {d}");
+        return Err(refused(
+            format!("`{what}`"),
+            must,
+            format!("{:?}", c.shape()),
+        ));
     }
     check(what, moments.mean.view().insert_axis(Axis(0)), 1, "a mean")?;
     check(what, c.view(), 1, "a covariance")?;
@@ -230,12 +219,10 @@ fn check_covariance(what: &'static str, moments: &Moments) -> Result<(), MetricE
     for ((row, column), &value) in c.indexed_iter() {
         let got = value - c[[column, row]];
         if got.abs() > d as f64 * f64::from(f32::EPSILON) * largest {
-            return Err(MetricError::NotSymmetric {
-                what,
-                row,
-                column,
-                got,
-            });
+            let must =
+                format!("be symmetric, elements ({row}, {column}) and ({column}, {row}) alike");
+            let got = format!("a difference of {got}");
+            return Err(refused(format!("the covariance of `{what}`"), must, got));
         }
     }
     Ok(())

@@ -74,7 +74,7 @@ pub fn frechet_of_moments(a: &Moments, b: &Moments) -> Result<Frechet, MetricErr
 /// Squared Fréchet distance from factors of the covariances; see [`frechet`].
 ///
 /// # Errors
-/// [`MetricError::Columns`], [`MetricError::Overflow`], [`MetricError::Linalg`].
+/// [`MetricError::Argument`], [`MetricError::Overflow`], [`MetricError::Linalg`].
 pub fn frechet_of_factors(a: &Factor, b: &Factor) -> Result<Frechet, MetricError> {
     check_columns(("a", a.mean.len()), ("b", b.mean.len()))?;
     let metric = "the Fréchet distance";

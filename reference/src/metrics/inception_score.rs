@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use ndarray::{ArrayView2, Axis, Slice};
 
-use super::error::{MetricError, check};
+use super::error::{MetricError, beyond, check, refused, too_few_values};
 
 /// An inception score over splits.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,8 +30,8 @@ pub struct InceptionScore {
 /// `probabilities: [N, C]`, rows ≥ 0 with sum 1.
 ///
 /// # Errors
-/// [`MetricError::Splits`], [`MetricError::Negative`], [`MetricError::RowSum`] (a row that is off by more than a softmax
-/// in f32 explains, (C + 4)·2⁻²³), [`MetricError::NotFinite`], [`MetricError::Empty`].
+/// [`MetricError::Argument`], among others for a row whose sum is off by more than a softmax in f32 explains,
+/// (C + 4)·2⁻²³.
 ///
 /// # Source
 /// Salimans et al. 2016 (arXiv:1606.03498), Sec. 4.
@@ -41,10 +41,8 @@ pub fn inception_score(
 ) -> Result<InceptionScore, MetricError> {
     let n = probabilities.nrows();
     if !(1..=n).contains(&splits) {
-        return Err(MetricError::Splits {
-            samples: n,
-            got: splits,
-        });
+        let must = format!("be from 1 to {n}, the number of samples");
+        return Err(refused("splits", must, splits));
     }
     let ranges: Vec<_> = split_rows(n, splits).collect();
     inception_score_of_splits(probabilities, &ranges)
@@ -58,7 +56,7 @@ pub fn split_rows(n: usize, splits: usize) -> impl Iterator<Item = Range<usize>>
 /// Inception score over the given ranges of rows, such as ADM's of 5000 each.
 ///
 /// # Errors
-/// As [`inception_score`]; [`MetricError::Index`] for a range beyond the rows; [`MetricError::Values`] for an empty one.
+/// As [`inception_score`]; [`MetricError::Argument`] for a range that is empty or beyond the rows.
 pub fn inception_score_of_splits(
     probabilities: ArrayView2<f64>,
     splits: &[Range<usize>],
@@ -68,14 +66,10 @@ pub fn inception_score_of_splits(
         .iter()
         .map(|rows| {
             if rows.end > probabilities.nrows() {
-                return Err(MetricError::Index {
-                    what: "probabilities",
-                    samples: probabilities.nrows(),
-                    got: rows.end - 1,
-                });
+                return Err(beyond("probabilities", probabilities.nrows(), rows.end - 1));
             }
             if rows.is_empty() {
-                return Err(too_few("a split"));
+                return Err(too_few_values("a split", 1, 0));
             }
             Ok(score(
                 probabilities.slice_axis(Axis(0), Slice::from(rows.clone())),
@@ -83,7 +77,7 @@ pub fn inception_score_of_splits(
         })
         .collect::<Result<Vec<_>, _>>()?;
     if scores.is_empty() {
-        return Err(too_few("the splits"));
+        return Err(too_few_values("the splits", 1, 0));
     }
     let n = scores.len() as f64;
     let mean = scores.iter().sum::<f64>() / n;
@@ -93,14 +87,6 @@ pub fn inception_score_of_splits(
         std: variance.sqrt(),
         scores,
     })
-}
-
-fn too_few(what: &'static str) -> MetricError {
-    MetricError::Values {
-        what,
-        least: 1,
-        got: 0,
-    }
 }
 
 /// exp of the mean divergence of the rows from their mean.
@@ -120,16 +106,14 @@ fn score(p: ArrayView2<f64>) -> f64 {
 fn check_probabilities(p: ArrayView2<f64>) -> Result<(), MetricError> {
     check("probabilities", p, 1, "an inception score")?;
     if let Some(((row, column), &got)) = p.indexed_iter().find(|(_, p)| **p < 0.0) {
-        return Err(MetricError::Negative { row, column, got });
+        let got = format!("{got} in row {row}, column {column}");
+        return Err(refused("`probabilities`", "not be negative", got));
     }
     let allowed = (p.ncols() as f64 + 4.0) * f64::from(f32::EPSILON);
     for (row, sum) in p.sum_axis(Axis(1)).into_iter().enumerate() {
         if (sum - 1.0).abs() > allowed {
-            return Err(MetricError::RowSum {
-                row,
-                got: sum,
-                allowed,
-            });
+            let what = format!("row {row} of `probabilities`");
+            return Err(refused(what, format!("sum to 1 (to {allowed:.1e})"), sum));
         }
     }
     Ok(())

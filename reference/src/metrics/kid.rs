@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use ndarray::{Array2, ArrayView2, Axis};
 
-use super::error::{MetricError, check, check_columns, finite};
+use super::error::{MetricError, beyond, check, check_columns, finite, refused};
 use super::features::FeatureView;
 use super::product::rows_by_rows;
 
@@ -125,7 +125,7 @@ pub fn kid_estimate<'a, 'b>(
 /// The kernel distance of each pair of subsets, given by the indices of their rows.
 ///
 /// # Errors
-/// As [`kid`]; [`MetricError::Index`]; [`MetricError::Subsets`].
+/// As [`kid`]; [`MetricError::Argument`] for subsets that do not fit.
 pub fn kid_of_subsets<'a, 'b>(
     a: impl Into<FeatureView<'a>>,
     b: impl Into<FeatureView<'b>>,
@@ -134,20 +134,17 @@ pub fn kid_of_subsets<'a, 'b>(
 ) -> Result<KidSubsets, MetricError> {
     let (a, b) = (a.into(), b.into());
     if of_a.len() != of_b.len() || of_a.is_empty() {
-        return Err(MetricError::Subsets {
-            a: of_a.len(),
-            b: of_b.len(),
-        });
+        let must = format!(
+            "be as many as the subsets of `a`, {}, at least one",
+            of_a.len()
+        );
+        return Err(refused("the subsets of `b`", must, of_b.len()));
     }
     let rows = |what, x: FeatureView<'_>, indices: &[usize]| match indices
         .iter()
         .find(|&&i| i >= x.nrows())
     {
-        Some(&got) => Err(MetricError::Index {
-            what,
-            samples: x.nrows(),
-            got,
-        }),
+        Some(&got) => Err(beyond(what, x.nrows(), got)),
         None => Ok(x.select(indices)),
     };
     let values = of_a

@@ -1,6 +1,6 @@
 //! Whether generated samples are nearer to the training set than new samples are.
 
-use super::error::MetricError;
+use super::error::{MetricError, refused, too_few_values};
 
 /// A comparison of two sets of distances.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,7 +23,7 @@ pub struct MannWhitney {
 /// ```
 ///
 /// # Errors
-/// [`MetricError::Values`] if a set is empty; [`MetricError::Value`] for a value that is infinite or NaN. All values
+/// [`MetricError::Argument`] if a set is empty or a value infinite or NaN. All values
 /// equal give z = 0.
 ///
 /// # Source
@@ -31,18 +31,10 @@ pub struct MannWhitney {
 pub fn mann_whitney(first: &[f64], second: &[f64]) -> Result<MannWhitney, MetricError> {
     for (what, values) in [("the first values", first), ("the second values", second)] {
         if values.is_empty() {
-            return Err(MetricError::Values {
-                what,
-                least: 1,
-                got: 0,
-            });
+            return Err(too_few_values(what, 1, 0));
         }
         if let Some(&got) = values.iter().find(|v| !v.is_finite()) {
-            return Err(MetricError::Value {
-                what,
-                must: "finite",
-                got,
-            });
+            return Err(refused(what, "be finite", got));
         }
     }
     let mut all: Vec<(f64, bool)> = first.iter().map(|v| (*v, true)).collect();

@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 
 use super::distances::{Tile, each_tile, each_tile_within};
-use super::error::{MetricError, check, check_columns};
+use super::error::{MetricError, check, check_columns, refused};
 use super::features::{FeatureView, Rows};
 
 /// Most neighbours that are kept for each row while the others go by.
@@ -42,7 +42,7 @@ impl Nearest {
 /// that its bound puts above k others.
 ///
 /// # Errors
-/// [`MetricError::Neighbours`], [`MetricError::NotFinite`], [`MetricError::Empty`], [`MetricError::Overflow`].
+/// [`MetricError::Argument`], [`MetricError::Overflow`].
 pub fn neighbour_radii<'a>(
     what: &'static str,
     x: impl Into<FeatureView<'a>>,
@@ -52,12 +52,11 @@ pub fn neighbour_radii<'a>(
     check(what, x, 1, "neighbours")?;
     let n = x.nrows();
     if k == 0 || k >= n {
-        return Err(MetricError::Neighbours {
-            what,
-            samples: n,
-            most: n - 1,
-            got: k,
-        });
+        let most = n - 1;
+        let must = format!(
+            "be from 1 to {most}, for each of the {n} samples of `{what}` has {most} neighbours besides itself"
+        );
+        return Err(refused("k", must, k));
     }
     let x = Rows::of(x);
     let radii = if k > MOST_KEPT {

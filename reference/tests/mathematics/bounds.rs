@@ -11,9 +11,8 @@ use sadm_reference::relation::{Relation, Rows};
 use sadm_reference::schedule::{Ddpm, RectifiedFlow, Schedule, ScheduleKind};
 use sadm_reference::structure::{Diagonal, StructureOptions, structural_loss};
 
-use crate::golden::{ETA, GENERATED, REAL};
-use crate::structure::{all_options, away_from_zero, batches, golden_batch};
-use crate::support::{house, matrix, number, positive, tensor, time};
+use crate::structure::{ETA, all_options, away_from_zero, batches, generic_batches};
+use crate::support::{matrix, number, positive, tensor, time};
 
 const P: Precision = Precision::F32;
 
@@ -355,7 +354,7 @@ fn check_polarised(
 /// The bounds must be able to fail: one part in a thousand is far too much at a generic point.
 #[test]
 fn bounds_are_tight_enough_to_catch_a_wrong_factor() {
-    let (real, generated) = (golden_batch(REAL), golden_batch(GENERATED));
+    let [real, generated] = generic_batches();
     for opts in all_options() {
         let exact = structural_loss(&real, &generated, &ETA, &opts).expect("valid features");
         let bound = bound::structure::structural_loss(&real, &generated, &ETA, &opts, P)
@@ -381,7 +380,7 @@ fn bounds_are_tight_enough_to_catch_a_wrong_factor() {
 /// bf16 has 2¹⁶ times the unit roundoff of f32, and f32 2²⁹ times that of f64.
 #[test]
 fn bounds_grow_with_the_unit_roundoff() {
-    let (real, generated) = (golden_batch(REAL), golden_batch(GENERATED));
+    let [real, generated] = generic_batches();
     let error = |p| {
         let opts = StructureOptions::default();
         bound::structure::structural_loss(&real, &generated, &ETA, &opts, p)
@@ -410,7 +409,7 @@ fn the_error_of_a_bad_input_passes_through() {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn structural_loss_in_f32_keeps_its_bound((real, generated, eta) in batches(), shared in any::<bool>()) {

@@ -5,37 +5,7 @@ use sadm_reference::schedule::{
     Cosine, Ddpm, Edm, RectifiedFlow, Schedule, ScheduleError, ScheduleKind, VpLinear,
 };
 
-use crate::golden::{LEVELS, TRANSITIONS};
-use crate::support::{assert_close, assert_near, house, number, positive, tensor, time};
-
-#[test]
-fn weights_are_the_golden_ones() -> Result<(), DenoiseError> {
-    for &(kind, t, [alpha, sigma, _, lambda_grad]) in LEVELS {
-        let schedule = kind.schedule();
-        let snr = (alpha / sigma).powi(2);
-        let ratio = sigma / alpha;
-        let wanted = [
-            (Weight::CONSTANT, 1.0),
-            (Weight::ELBO, -0.5 * snr * lambda_grad),
-            (Weight::SOFT_TRUNCATION, -0.5 * snr * lambda_grad),
-            (Weight::SNR, snr),
-            (Weight::ONE_PLUS_SNR, 1.0 + snr),
-            (Weight::MIN_SNR.with(0.75), snr.min(0.75)),
-            (Weight::MIN_SNR.with(5.0), snr.min(5.0)),
-            (Weight::EDM, (ratio * ratio + 0.25) / (0.5 * ratio).powi(2)),
-        ];
-        for (w, want) in wanted {
-            // The slope of λ of DDPM is a difference of neighbours.
-            let units = if kind == ScheduleKind::DDPM {
-                2e5
-            } else {
-                128.0
-            };
-            assert_close(weight(w, schedule.as_ref(), t, 0.5)?, want, units);
-        }
-    }
-    Ok(())
-}
+use crate::support::{assert_close, assert_near, number, positive, tensor, time};
 
 #[test]
 fn rectified_flow_weights_by_hand() -> Result<(), DenoiseError> {
@@ -56,18 +26,6 @@ fn rectified_flow_weights_by_hand() -> Result<(), DenoiseError> {
     // ½(SNR_{1/4} − SNR_{1/2}) = ½(9 − 1).
     assert_close(discrete_elbo_weight(&flow, 0.25, 0.5)?, 4.0, 8.0);
     assert_eq!(discrete_elbo_weight(&flow, 0.5, 0.5)?, 0.0);
-    Ok(())
-}
-
-#[test]
-fn discrete_elbo_weights_are_the_golden_ones() -> Result<(), DenoiseError> {
-    for &(kind, s, t, [.., elbo]) in TRANSITIONS {
-        assert_close(
-            discrete_elbo_weight(kind.schedule().as_ref(), s, t)?,
-            elbo,
-            2000.0,
-        );
-    }
     Ok(())
 }
 
@@ -200,7 +158,7 @@ fn bad_losses_are_refused() {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// The loss is a quadratic: the central difference is exact but for rounding.
     #[test]

@@ -3,8 +3,7 @@ use proptest::prelude::*;
 use sadm_reference::forward::{ForwardError, diffuse, diffuse_batch, posterior, transition};
 use sadm_reference::schedule::{Ddpm, ScheduleError, ScheduleKind, VpLinear};
 
-use crate::golden::TRANSITIONS;
-use crate::support::{assert_close, assert_near, house, number, ordered_times, tensor, time};
+use crate::support::{assert_close, assert_near, number, ordered_times, tensor, time};
 
 #[test]
 fn diffusion_mixes_data_and_noise() -> Result<(), ForwardError> {
@@ -47,26 +46,6 @@ fn diffusion_refuses_what_does_not_fit() {
         diffuse_batch(&scalar, &scalar, &[], &[]),
         Err(ForwardError::NoBatchAxis)
     );
-}
-
-#[test]
-fn transitions_and_posteriors_are_the_golden_ones() -> Result<(), ForwardError> {
-    for &(kind, s, t, [alpha_ts, sigma2_ts, coef_xt, coef_x0, var, _]) in TRANSITIONS {
-        let schedule = kind.schedule();
-        let step = transition(schedule.as_ref(), s, t)?;
-        let back = posterior(schedule.as_ref(), s, t)?;
-        let units = if kind == ScheduleKind::DDPM {
-            2000.0
-        } else {
-            64.0
-        };
-        assert_close(step.alpha_ts, alpha_ts, units);
-        assert_close(step.sigma2_ts, sigma2_ts, units);
-        assert_close(back.coef_xt, coef_xt, units);
-        assert_close(back.coef_x0, coef_x0, units);
-        assert_close(back.var, var, units);
-    }
-    Ok(())
 }
 
 #[test]
@@ -127,7 +106,7 @@ fn bad_times_are_refused() {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn batch_diffusion_is_diffusion_by_sample(

@@ -4,7 +4,7 @@ use ndarray::{Array2, ShapeBuilder, array};
 use proptest::prelude::*;
 use sadm_reference::linalg::{polar_factor, symmetric_eigen, symmetric_eigenvalues};
 
-use crate::support::{U, house, matrix};
+use crate::support::{U, matrix};
 
 fn distance(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
     (a - b).iter().map(|x| x * x).sum::<f64>().sqrt()
@@ -15,7 +15,7 @@ fn norm(a: &Array2<f64>) -> f64 {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// LAPACK is backward stable with a constant of a few n; 64 n covers it and the products formed here.
     #[test]

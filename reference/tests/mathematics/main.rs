@@ -1,12 +1,11 @@
-//! Properties, golden numbers and refusals of the mathematics: everything of the crate but layers and networks.
+//! Properties and refusals of the mathematics: everything of the crate but layers and networks.
+//! Numbers from outside are held by `tests/golden.rs`.
 
 #![expect(clippy::float_cmp, reason = "where a value is exact, a test says so")]
 
 mod bounds;
 mod denoise;
 mod forward;
-#[expect(clippy::unreadable_literal, reason = "printed by golden.py")]
-mod golden;
 mod linalg;
 mod names;
 mod parametrisation;

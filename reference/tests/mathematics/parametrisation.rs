@@ -11,7 +11,7 @@ use sadm_reference::precondition::{
 
 use sadm_reference::schedule::{Ddpm, Schedule, VpLinear};
 
-use crate::support::{assert_close, assert_near, house, number, positive};
+use crate::support::{assert_close, assert_near, number, positive};
 
 fn sigma(x: f64) -> Sigma {
     Sigma::new(x).expect("a positive number")
@@ -165,7 +165,7 @@ fn noise_conditions_have_their_published_values() {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// The times of a schedule come back from its own levels, and more noise is never told as less.
     #[test]

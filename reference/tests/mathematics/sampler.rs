@@ -7,7 +7,7 @@ use sadm_reference::sampler::{
 };
 use sadm_reference::schedule::{RectifiedFlow, ScheduleKind};
 
-use crate::support::{assert_all_close, assert_close, assert_near, house, ordered_times, tensor};
+use crate::support::{assert_all_close, assert_close, assert_near, ordered_times, tensor};
 
 /// EDM's list for N = 18, ρ = 7, σ from 0.002 to 80; from peers.md, given to 11 digits.
 const EDM_SIGMAS: [f64; 19] = [
@@ -297,7 +297,7 @@ fn dpmpp_2m_has_a_local_error_of_order_three() -> Result<(), SamplerError> {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// With constant denoised data every step is exact, and memory changes nothing.
     #[test]

@@ -3,8 +3,7 @@ use sadm_reference::schedule::{
     Cosine, Ddpm, Edm, RectifiedFlow, Schedule, ScheduleError, ScheduleKind, VpLinear,
 };
 
-use crate::golden::{LEVELS, TRANSITIONS};
-use crate::support::{assert_close, assert_near, house, ordered_times, time};
+use crate::support::{assert_close, assert_near, ordered_times, time};
 
 const CONTINUOUS: [ScheduleKind; 4] = [
     ScheduleKind::VP_LINEAR,
@@ -14,37 +13,6 @@ const CONTINUOUS: [ScheduleKind; 4] = [
 ];
 
 const INF: f64 = f64::INFINITY;
-
-#[test]
-fn levels_are_the_golden_ones() {
-    for &(kind, t, [alpha, sigma, lambda, lambda_grad]) in LEVELS {
-        let schedule = kind.schedule();
-        // ln ᾱ of DDPM sums up to 844 logarithms.
-        let units = if kind == ScheduleKind::DDPM {
-            1000.0
-        } else {
-            32.0
-        };
-        assert_close(schedule.alpha(t), alpha, units);
-        assert_close(schedule.sigma(t), sigma, units);
-        assert_near(schedule.lambda(t), lambda, 1.0 + lambda.abs(), units);
-        // A difference of two λ, times 999/2.
-        let scale = if kind == ScheduleKind::DDPM {
-            999.0
-        } else {
-            lambda_grad
-        };
-        assert_near(schedule.lambda_grad(t), lambda_grad, scale, units);
-        assert_close(schedule.snr(t), (alpha / sigma).powi(2), 4.0 * units);
-    }
-}
-
-#[test]
-fn transition_variances_are_the_golden_ones() {
-    for &(kind, s, t, [_, sigma2_ts, ..]) in TRANSITIONS {
-        assert_close(kind.schedule().sigma2_transition(s, t), sigma2_ts, 1000.0);
-    }
-}
 
 #[test]
 fn ddpm_has_its_published_values() {
@@ -234,7 +202,7 @@ fn other_rates_give_another_schedule() -> Result<(), ScheduleError> {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn lambda_is_the_log_snr_and_decreases((s, t) in ordered_times(true)) {

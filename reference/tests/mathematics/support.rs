@@ -6,16 +6,6 @@ use proptest::prelude::*;
 /// Unit roundoff of f64.
 pub const U: f64 = f64::EPSILON / 2.0;
 
-/// House configuration: the shrink budget does not depend on the number of cases.
-pub fn house() -> ProptestConfig {
-    ProptestConfig {
-        cases: 64,
-        max_shrink_iters: 20_000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
 /// A number exact in f32: mostly k/64, which shrinks well and hits special cases, sometimes a full mantissa.
 pub fn number() -> impl Strategy<Value = f64> {
     prop_oneof![

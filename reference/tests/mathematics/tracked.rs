@@ -4,7 +4,7 @@ use ndarray::{ArrayD, Axis, IxDyn, array};
 use proptest::prelude::*;
 use sadm_reference::bound::{FUNCTION_ULPS, Precision, Tracked};
 
-use crate::support::{house, number, positive, tensor};
+use crate::support::{number, positive, tensor};
 
 const P: Precision = Precision::F32;
 
@@ -292,7 +292,7 @@ fn sums(x: &[f32]) -> [f32; 4] {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn sums_and_products_in_f32_keep_their_bounds(

@@ -4,7 +4,7 @@ use ndarray::{Array1, Array2, array};
 use proptest::prelude::*;
 use sadm_reference::trajectory::{PathError, Straightness, straightness};
 
-use crate::support::{assert_close, house};
+use crate::support::assert_close;
 
 fn of(points: &Array2<f64>, times: &Array1<f64>) -> Straightness {
     straightness(points.view(), times.view()).expect("a path")
@@ -122,7 +122,7 @@ fn near(got: f64, want: f64) -> bool {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn a_straight_line_is_straight_whatever_its_clock((points, times) in path()) {

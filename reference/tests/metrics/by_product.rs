@@ -7,7 +7,7 @@ use sadm_reference::metrics::{
     Ball, FeatureView, Nearest, PrdcSamples, kid_estimate, nearest, neighbour_radii, prdc_samples,
 };
 
-use crate::support::{house, matrix};
+use crate::support::matrix;
 
 /// ‖a − b‖² in the library's order: eight sums, then the rest.
 fn squared(a: ArrayView1<f64>, b: ArrayView1<f64>) -> f64 {
@@ -160,7 +160,7 @@ impl Lie {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn shares_and_neighbours_are_those_of_all_distances(

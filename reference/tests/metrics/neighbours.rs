@@ -4,7 +4,7 @@ use ndarray::{Array2, ArrayView1, Axis, concatenate};
 use proptest::prelude::*;
 use sadm_reference::metrics::{Ball, Prdc, nearest, neighbour_radii, prdc, prdc_samples};
 
-use crate::support::{house, sets, shuffled};
+use crate::support::{sets, shuffled};
 
 fn squared(a: ArrayView1<f64>, b: ArrayView1<f64>) -> f64 {
     (&a - &b).iter().map(|e| e * e).sum()
@@ -23,7 +23,7 @@ fn cases() -> impl Strategy<Value = (Array2<f64>, Array2<f64>, usize)> {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Squared distances of at most five terms are formed in one order here and there: equal to the bit.
     #[test]

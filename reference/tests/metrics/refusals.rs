@@ -110,7 +110,7 @@ fn neighbours_and_splits_that_do_not_exist_are_refused() {
 fn rows_that_are_no_distribution_are_refused() {
     says(
         inception_score(array![[0.5, 0.5], [0.5, 0.6]].view(), 1),
-        &["row 1 sums to 1.1"],
+        &["row 1 of `probabilities` must sum to 1", "got 1.1"],
     );
     says(
         inception_score(array![[1.25, -0.25]].view(), 1),
@@ -178,7 +178,7 @@ fn indices_and_subsets_must_exist() {
     );
     says(
         kid_of_subsets(x.view(), x.view(), &[all.clone(), all], &[]),
-        &["as many subsets"],
+        &["subsets of `b` must be as many"],
     );
     says(
         bootstrap_means(&[1.0, 2.0], array![[0, 2]].view()),

@@ -7,14 +7,14 @@ use sadm_reference::metrics::{
     mean_pairwise_of_deviations, percentile_interval, quantile,
 };
 
-use crate::support::{U, house, number};
+use crate::support::{U, number};
 
 fn values() -> impl Strategy<Value = Vec<f64>> {
     prop::collection::vec(number(), 1..=9)
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn quantiles_grow_from_the_least_to_the_largest(v in values(), p in 0.0..=1.0f64, q in 0.0..=1.0f64) {

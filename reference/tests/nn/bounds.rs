@@ -1,7 +1,7 @@
 //! The bounds hold: layers evaluated in f32, in several orders of summation, with and without fused multiply-add, as
 //! fused kernels and as chains of elementary operations, stay within them.
 
-use crate::draw::{array, arrays, house};
+use crate::draw::{array, arrays};
 use ndarray::{Array1, Array2, ArrayD, Axis, Ix2, IxDyn};
 use proptest::prelude::*;
 use sadm_reference::bound::{self, Precision, Tracked};
@@ -224,7 +224,7 @@ fn row_draw(copies: usize) -> impl Strategy<Value = Vec<ArrayD<f64>>> {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn linear_keeps_its_bound(way in way(), x in (1usize..=4, 1usize..=6, 1usize..=4)

@@ -2,17 +2,9 @@
 
 use ndarray::{ArrayD, IxDyn};
 use proptest::prelude::*;
-use sadm_reference::bound::Tracked;
-
-/// House configuration: the shrink budget does not depend on the case count.
-pub fn house() -> ProptestConfig {
-    ProptestConfig {
-        cases: 64,
-        max_shrink_iters: 20_000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
+use sadm_reference::bound::Precision;
+use sadm_reference::operation::{Inputs, Operation};
+use std::collections::BTreeMap;
 
 /// A number exact in f32: mostly k/64, sometimes a full mantissa.
 pub fn element() -> impl Strategy<Value = f64> {
@@ -68,62 +60,89 @@ pub fn check_derivative(
     Ok(())
 }
 
-/// A function of several arrays.
-type Map<'a, T, U> = &'a dyn Fn(&[T]) -> U;
-
-/// Its gradients: (inputs, gradient of the output) to one gradient per input.
-type Vjp<'a, T> = &'a dyn Fn(&[T], &T) -> Vec<T>;
-
-/// A layer seen as a function of several arrays, with its bound.
-pub struct Layer<'a> {
-    pub forward: Map<'a, ArrayD<f64>, ArrayD<f64>>,
-    pub vjp: Vjp<'a, ArrayD<f64>>,
-    pub bound: Map<'a, Tracked, Tracked>,
-    pub bound_vjp: Vjp<'a, Tracked>,
+/// What an operation is given, and a direction for each of its tensors.
+#[derive(Debug, Clone)]
+pub struct Given {
+    tensors: BTreeMap<&'static str, ArrayD<f64>>,
+    directions: BTreeMap<&'static str, ArrayD<f64>>,
+    counts: BTreeMap<&'static str, usize>,
+    indices: Vec<u32>,
 }
 
-impl Layer<'_> {
-    /// Every input's gradient against differences in its direction, with the rounding bounds (in f64) as allowance;
-    /// and the bounds' own values against the layer's.
-    pub fn check(
-        &self,
-        inputs: &[ArrayD<f64>],
-        directions: &[ArrayD<f64>],
-        grad: &ArrayD<f64>,
-    ) -> Result<(), TestCaseError> {
-        let tracked: Vec<_> = inputs.iter().cloned().map(Tracked::exact).collect();
-        let value = (self.bound)(&tracked);
-        prop_assert!(
-            value.worst_ratio(&(self.forward)(inputs)) <= 1.0,
-            "forward value of the bound"
-        );
-        let grads = (self.vjp)(inputs, grad);
-        let bounds = (self.bound_vjp)(&tracked, &Tracked::exact(grad.clone()));
-        prop_assert_eq!(grads.len(), inputs.len());
-        prop_assert_eq!(bounds.len(), inputs.len());
+impl Inputs for Given {
+    fn tensor(&self, name: &str) -> Option<&ArrayD<f64>> {
+        self.tensors.get(name)
+    }
+    fn number(&self, _: &str) -> Option<f64> {
+        None
+    }
+    fn count(&self, name: &str) -> Option<usize> {
+        self.counts.get(name).copied()
+    }
+    fn indices(&self, _: &str) -> Option<Vec<u32>> {
+        Some(self.indices.clone())
+    }
+}
 
+impl Given {
+    /// Tensors of these names and shapes.
+    pub fn draw(tensors: &[(&'static str, &[usize])]) -> impl Strategy<Value = Self> + use<> {
+        let shapes: Vec<Vec<usize>> = tensors.iter().map(|(_, shape)| shape.to_vec()).collect();
+        let names: Vec<&'static str> = tensors.iter().map(|(name, _)| *name).collect();
+        (arrays(&shapes), arrays(&shapes)).prop_map(move |(tensors, directions)| Self {
+            tensors: names.iter().copied().zip(tensors).collect(),
+            directions: names.iter().copied().zip(directions).collect(),
+            counts: BTreeMap::new(),
+            indices: Vec::new(),
+        })
+    }
+
+    pub fn count(mut self, name: &'static str, count: usize) -> Self {
+        self.counts.insert(name, count);
+        self
+    }
+
+    pub fn indices(mut self, indices: Vec<u32>) -> Self {
+        self.indices = indices;
+        self
+    }
+
+    /// Every input's gradient against differences in its direction, with the rounding bounds (in f64) as allowance;
+    /// and the bounds' own values against the operation's.
+    pub fn check(&self, operation: &Operation) -> Result<(), TestCaseError> {
+        let what = operation.name;
+        let fits = "the shapes were drawn to fit";
+        let (got, bounds) = (
+            operation.value(self).expect(fits),
+            operation.bound(self, Precision::F64).expect(fits),
+        );
+        prop_assert_eq!(got.len(), operation.inputs.len() + 1);
+        prop_assert_eq!(bounds.len(), got.len());
+        for ((part, got), (_, bound)) in got.iter().zip(&bounds) {
+            prop_assert!(bound.worst_ratio(got) <= 1.0, "{what}: {part} of the bound");
+        }
+        let value = &bounds[0].1;
+        let one = ArrayD::ones(value.value.raw_dim());
+        let grad = self.tensors.get("g").unwrap_or(&one);
         let terms = grad.len() as f64;
         let sum_error = terms * f64::EPSILON * (grad * &value.value).mapv(f64::abs).sum();
         let value_error = 2.0 * (inner(&grad.mapv(f64::abs), &value.error) + sum_error);
-        for (i, (d, bound)) in grads.iter().zip(&bounds).enumerate() {
-            prop_assert!(
-                bound.worst_ratio(d) <= 1.0,
-                "gradient {i}: value of the bound"
-            );
-            let v = &directions[i] / directions[i].fold(1.0_f64, |a, b| a.max(b.abs()));
+        for (i, name) in operation.inputs.iter().enumerate() {
+            let ((_, d), (_, bound)) = (&got[i + 1], &bounds[i + 1]);
+            let v = &self.directions[name];
+            let v = v / v.fold(1.0_f64, |a, b| a.max(b.abs()));
             let along = |s: f64| {
-                let mut moved = inputs.to_vec();
-                moved[i].scaled_add(s, &v);
-                inner(grad, &(self.forward)(&moved))
+                let mut moved = self.clone();
+                moved
+                    .tensors
+                    .entry(name)
+                    .and_modify(|x| x.scaled_add(s, &v));
+                inner(grad, &operation.value(&moved).expect(fits)[0].1)
             };
             let size = v.mapv(f64::abs);
             let own = d.len() as f64 * f64::EPSILON * inner(&d.mapv(f64::abs), &size);
-            check_derivative(
-                along,
-                inner(d, &v),
-                value_error,
-                inner(&bound.error, &size) + own,
-            )?;
+            let derivative_error = inner(&bound.error, &size) + own;
+            check_derivative(along, inner(d, &v), value_error, derivative_error)?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Layers of frozen networks: laws that pin them, worked examples, refusals.
 
-use crate::draw::{array, house};
+use crate::draw::array;
 use ndarray::{Array4, ArrayD, Axis, array as arr};
 use proptest::prelude::*;
 use sadm_reference::nn::{
@@ -50,7 +50,7 @@ fn ramp(width: usize) -> ArrayD<f64> {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Whatever the sizes, weights sum to 1: a constant image stays what it is.
     #[test]

@@ -1,6 +1,6 @@
 //! Networks: gradients of everything against central differences, what zero initialisation means, and refusals.
 
-use crate::draw::{check_derivative, house, inner};
+use crate::draw::{check_derivative, inner};
 use ndarray::{ArrayD, Axis, IxDyn};
 use proptest::prelude::*;
 use sadm_reference::network::graph::Graph;
@@ -175,15 +175,8 @@ const CONDITION: Condition<'_> = Condition {
     augment: None,
 };
 
-fn few() -> ProptestConfig {
-    ProptestConfig {
-        cases: 6,
-        ..house()
-    }
-}
-
 proptest! {
-    #![proptest_config(few())]
+    #![proptest_config(ProptestConfig::with_cases(6))]
 
     #[test]
     fn unet_gradients_match_differences(seed: u64) {

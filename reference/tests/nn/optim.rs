@@ -1,6 +1,6 @@
 //! Optimiser and moving average: closed forms, identities, and the bounds in f32.
 
-use crate::draw::{array, arrays, house};
+use crate::draw::{array, arrays};
 use ndarray::{ArrayD, IxDyn, array as arr};
 use proptest::prelude::*;
 use sadm_reference::bound::{self, Precision, Tracked};
@@ -38,7 +38,7 @@ fn named(grads: &[ArrayD<f64>]) -> BTreeMap<String, ArrayD<f64>> {
 }
 
 proptest! {
-    #![proptest_config(house())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// From zero moments the bias corrections cancel: `θ' = (1 − lr·wd) θ − lr g/(|g| + ε)`.
     #[test]

@@ -1,85 +1,314 @@
 //! The layers, forward and backward, on the fused and on the composed path.
 
 use candle_core::{Result as CandleResult, Tensor};
-use ndarray::{ArrayD, Axis};
+use ndarray::ArrayD;
 use proptest::prelude::*;
 use sadm_gpu::nn::{self as gpu, composed};
 use sadm_reference::{
-    bound::{Precision, Tracked, nn as bound},
-    nn::{self, Conv2dOptions, GROUP_NORM_EPS, LAYER_NORM_EPS},
+    bound::nn as bound,
+    nn,
+    operation::{Inputs, Operation},
 };
 
-use super::{differentiated, exact};
+use super::differentiated;
 use crate::{
     case::Case,
-    check::{Bounds, Check, Cost, Quantity, Values, bounds, scalar, values},
+    check::{Check, Cost, Quantity, bounds, values},
     engine::Place,
-    error::{Error, Result},
+    error::Error,
     generators::{moderate, tensor_of},
 };
 
 pub(super) fn checks() -> Vec<Box<dyn Check>> {
-    let layers = [
-        linear(),
-        conv2d(),
-        conv2d_by_tiles(),
-        group_norm(),
-        layer_norm(),
-        layer_norm_affine(),
-        gated_sum(),
-        silu(),
-        gelu(),
-        softmax(),
-        attention(),
-        upsample(),
-        avg_pool(),
-        global_avg_pool(),
-        embedding(),
-        cross_entropy(),
-    ];
-    layers
-        .into_iter()
-        .flat_map(Layer::checks)
-        .chain([time_features()])
-        .collect()
+    let layers = LAYERS.iter().flat_map(Layer::checks);
+    layers.chain([time_features()]).collect()
 }
 
-/// A layer in the reference, its bound, and its one or two implementations in the training system.
+/// The one or two implementations of an operation of the reference in the training system.
 struct Layer {
+    /// The operation's name.
     name: &'static str,
-    about: &'static str,
-    inputs: &'static [&'static str],
     draws: fn() -> BoxedStrategy<Case>,
-    reference: fn(&Case) -> Result<Values>,
-    bound: fn(&Case, Precision) -> Result<Bounds>,
     cost: Cost,
-    fused: fn(&Case, &[Tensor]) -> CandleResult<Tensor>,
-    composed: Option<fn(&Case, &[Tensor]) -> CandleResult<Tensor>>,
+    fused: Computed,
+    composed: Option<Computed>,
 }
+
+type Computed = fn(&Case, &[Tensor]) -> CandleResult<Tensor>;
 
 impl Layer {
     /// `nn.NAME`, the path the device takes by itself, and `composed.NAME`, the one of other devices.
-    fn checks(self) -> Vec<Box<dyn Check>> {
+    fn checks(&self) -> Vec<Box<dyn Check>> {
+        let Some(operation) = Operation::find(self.name) else {
+            return Vec::new();
+        };
         let paths = [("nn", Some(self.fused)), ("composed", self.composed)];
-        let check = |(family, f): (&str, Option<fn(&Case, &[Tensor]) -> CandleResult<Tensor>>)| {
+        let check = |(family, f): (&str, Option<Computed>)| {
             let f = f?;
             let quantity = Quantity::new(
                 format!("{family}.{}", self.name),
-                format!("{} and the gradients of Σ g·y", self.about),
-                "sadm_reference::nn, with hand-derived backward",
+                format!("{} and the gradients of Σ g·y", operation.formula),
+                "sadm_reference::operation, with hand-derived backward",
             )
             .cost(self.cost)
             .draws(self.draws)
-            .reference(self.reference)
-            .bound(move |case, rule| (self.bound)(case, rule.compute))
+            .reference(|case| {
+                Ok(operation
+                    .value(case)
+                    .map_err(Error::reference)?
+                    .into_iter()
+                    .collect())
+            })
+            .bound(|case, rule| {
+                let bounds = operation
+                    .bound(case, rule.compute)
+                    .map_err(Error::reference)?;
+                Ok(bounds.into_iter().collect())
+            })
             .candle(move |case, place| {
-                differentiated(case, place, self.inputs, |inputs| Ok(f(case, inputs)?))
+                differentiated(case, place, operation.inputs, |inputs| Ok(f(case, inputs)?))
             });
             Some(quantity.boxed())
         };
         paths.into_iter().filter_map(check).collect()
     }
 }
+
+/// As many channels as the fused convolution needs to go by tiles.
+const CHANNELS: usize = 32;
+
+const LAYERS: &[Layer] = &[
+    Layer {
+        name: "linear",
+        draws: || {
+            (1..=4_usize, 1..=6_usize, 1..=6_usize)
+                .prop_flat_map(|(n, i, o)| {
+                    drawn(vec![
+                        ("x", vec![n, i]),
+                        ("weight", vec![o, i]),
+                        ("bias", vec![o]),
+                        ("g", vec![n, o]),
+                    ])
+                })
+                .boxed()
+        },
+        cost: Cost::Cheap,
+        fused: |_, t| gpu::linear(&t[0], &t[1], Some(&t[2])),
+        composed: Some(|_, t| composed::linear(&t[0], &t[1], Some(&t[2]))),
+    },
+    Layer {
+        name: "conv2d",
+        draws: || {
+            (
+                1..=2_usize,
+                1..=3_usize,
+                1..=3_usize,
+                1..=4_usize,
+                1..=4_usize,
+                any::<bool>(),
+            )
+                .prop_flat_map(|(b, c, o, h, w, wide)| {
+                    let (k, padding) = if wide { (3, 1) } else { (1, 0) };
+                    drawn(vec![
+                        ("x", vec![b, c, h, w]),
+                        ("weight", vec![o, c, k, k]),
+                        ("bias", vec![o]),
+                        ("g", vec![b, o, h, w]),
+                    ])
+                    .prop_map(move |case| case.count("padding", padding))
+                })
+                .boxed()
+        },
+        cost: Cost::Cheap,
+        fused: |case, t| gpu::conv2d(&t[0], &t[1], Some(&t[2]), candle_padding(case)?),
+        composed: Some(|case, t| {
+            composed::conv2d(&t[0], &t[1], Some(&t[2]), candle_padding(case)?)
+        }),
+    },
+    // As many channels as the fused convolution needs to go by tiles.
+    Layer {
+        name: "conv2d.tiles",
+        draws: || {
+            (1..=2_usize, 2..=4_usize, 2..=5_usize)
+                .prop_flat_map(|(b, h, w)| {
+                    drawn(vec![
+                        ("x", vec![b, CHANNELS, h, w]),
+                        ("weight", vec![CHANNELS, CHANNELS, 3, 3]),
+                        ("bias", vec![CHANNELS]),
+                        ("g", vec![b, CHANNELS, h, w]),
+                    ])
+                    .prop_map(|case| case.count("padding", 1))
+                })
+                .boxed()
+        },
+        cost: Cost::Heavy,
+        fused: |_, t| gpu::conv2d(&t[0], &t[1], Some(&t[2]), 1),
+        composed: None,
+    },
+    Layer {
+        name: "group-norm",
+        draws: || {
+            (
+                1..=2_usize,
+                1..=2_usize,
+                1..=2_usize,
+                1..=3_usize,
+                2..=3_usize,
+            )
+                .prop_flat_map(|(b, groups, per_group, h, w)| {
+                    let c = groups * per_group;
+                    normalised(vec![b, c, h, w], c)
+                        .prop_map(move |case| case.count("groups", groups))
+                })
+                .boxed()
+        },
+        cost: Cost::Cheap,
+        fused: |case, t| gpu::group_norm(&t[0], candle_groups(case)?, &t[1], &t[2]),
+        composed: Some(|case, t| composed::group_norm(&t[0], candle_groups(case)?, &t[1], &t[2])),
+    },
+    Layer {
+        name: "layer-norm",
+        draws: || {
+            (1..=4_usize, 2..=6_usize)
+                .prop_flat_map(|(n, d)| drawn(vec![("x", vec![n, d]), ("g", vec![n, d])]))
+                .boxed()
+        },
+        cost: Cost::Cheap,
+        fused: |_, t| gpu::layer_norm(&t[0], None),
+        composed: Some(|_, t| composed::layer_norm(&t[0], None)),
+    },
+    Layer {
+        name: "layer-norm-affine",
+        draws: || {
+            (1..=4_usize, 2..=6_usize)
+                .prop_flat_map(|(n, d)| normalised(vec![n, d], d))
+                .boxed()
+        },
+        cost: Cost::Cheap,
+        fused: |_, t| gpu::layer_norm(&t[0], Some((&t[1], &t[2]))),
+        composed: Some(|_, t| composed::layer_norm(&t[0], Some((&t[1], &t[2])))),
+    },
+    Layer {
+        name: "gated-sum",
+        draws: || {
+            (1..=3_usize, 1..=4_usize, 1..=5_usize)
+                .prop_flat_map(|(n, t, d)| {
+                    drawn(vec![
+                        ("x", vec![n, t, d]),
+                        ("gate", vec![n, d]),
+                        ("h", vec![n, t, d]),
+                        ("g", vec![n, t, d]),
+                    ])
+                })
+                .boxed()
+        },
+        cost: Cost::Cheap,
+        fused: |_, t| gpu::gated_sum(&t[0], &t[1], &t[2]),
+        composed: Some(|_, t| composed::gated_sum(&t[0], &t[1], &t[2])),
+    },
+    Layer {
+        name: "silu",
+        draws: matrix_and_g,
+        cost: Cost::Cheap,
+        fused: |_, t| gpu::silu(&t[0]),
+        composed: Some(|_, t| composed::silu(&t[0])),
+    },
+    Layer {
+        name: "gelu",
+        draws: matrix_and_g,
+        cost: Cost::Cheap,
+        fused: |_, t| gpu::gelu(&t[0]),
+        composed: Some(|_, t| composed::gelu(&t[0])),
+    },
+    Layer {
+        name: "softmax",
+        draws: matrix_and_g,
+        cost: Cost::Cheap,
+        fused: |_, t| gpu::softmax_last(&t[0]),
+        composed: Some(|_, t| composed::softmax_last(&t[0])),
+    },
+    Layer {
+        name: "attention",
+        draws: || {
+            (1..=2_usize, 1..=4_usize, 1..=4_usize)
+                .prop_flat_map(|(n, t, d)| {
+                    drawn(
+                        ["q", "k", "v", "g"]
+                            .into_iter()
+                            .map(|name| (name, vec![n, t, d]))
+                            .collect(),
+                    )
+                })
+                .boxed()
+        },
+        cost: Cost::Cheap,
+        fused: |_, t| gpu::attention(&t[0], &t[1], &t[2]),
+        composed: Some(|_, t| composed::attention(&t[0], &t[1], &t[2])),
+    },
+    Layer {
+        name: "upsample",
+        draws: || even_image(true),
+        cost: Cost::Cheap,
+        fused: |_, t| gpu::upsample_nearest2x(&t[0]),
+        composed: Some(|_, t| composed::upsample_nearest2x(&t[0])),
+    },
+    Layer {
+        name: "avg-pool",
+        draws: || even_image(false),
+        cost: Cost::Cheap,
+        fused: |_, t| gpu::avg_pool2x(&t[0]),
+        composed: Some(|_, t| composed::avg_pool2x(&t[0])),
+    },
+    Layer {
+        name: "global-avg-pool",
+        draws: || {
+            (1..=2_usize, 1..=2_usize, 1..=4_usize, 1..=4_usize)
+                .prop_flat_map(|(b, c, h, w)| {
+                    drawn(vec![("x", vec![b, c, h, w]), ("g", vec![b, c])])
+                })
+                .boxed()
+        },
+        cost: Cost::Cheap,
+        fused: |_, t| gpu::global_avg_pool(&t[0]),
+        composed: None,
+    },
+    Layer {
+        name: "embedding",
+        draws: || {
+            (1..=4_usize, 1..=4_usize, 1..=5_usize)
+                .prop_flat_map(|(rows, d, n)| {
+                    let index = prop::collection::vec(0..rows as u64, n);
+                    (
+                        drawn(vec![("table", vec![rows, d]), ("g", vec![n, d])]),
+                        index,
+                    )
+                })
+                .prop_map(|(case, index)| case.counts("index", index))
+                .boxed()
+        },
+        cost: Cost::Cheap,
+        fused: |case, t| gpu::embedding(&t[0], &candle_indices(case, "index")?),
+        composed: None,
+    },
+    // A loss has no g: its gradient is that of y itself.
+    Layer {
+        name: "cross-entropy",
+        draws: || {
+            (1..=4_usize, 2..=5_usize)
+                .prop_flat_map(|(n, k)| {
+                    (
+                        drawn(vec![("logits", vec![n, k])]),
+                        prop::collection::vec(0..k as u64, n),
+                    )
+                })
+                .prop_map(|(case, labels)| case.counts("labels", labels))
+                .boxed()
+        },
+        cost: Cost::Cheap,
+        fused: |case, t| gpu::cross_entropy(&t[0], &candle_indices(case, "labels")?),
+        composed: None,
+    },
+];
 
 /// Tensors by name and shape, elements of ordinary size.
 fn drawn(tensors: Vec<(&'static str, Vec<usize>)>) -> BoxedStrategy<Case> {
@@ -104,192 +333,9 @@ fn matrix_and_g() -> BoxedStrategy<Case> {
         .boxed()
 }
 
-fn get<'a, const N: usize>(case: &'a Case, names: [&str; N]) -> Result<[&'a ArrayD<f64>; N]> {
-    let found = names
-        .iter()
-        .map(|name| case.get(name))
-        .collect::<Result<Vec<_>>>()?;
-    found
-        .try_into()
-        .map_err(|_| Error::Reference("as many tensors as names".to_owned()))
-}
-
-fn tracked<const N: usize>(case: &Case, names: [&str; N]) -> Result<[Tracked; N]> {
-    let found = names
-        .iter()
-        .map(|name| exact(case, name))
-        .collect::<Result<Vec<_>>>()?;
-    found
-        .try_into()
-        .map_err(|_| Error::Reference("as many tensors as names".to_owned()))
-}
-
-fn indices(case: &Case, name: &str) -> Result<Vec<u32>> {
-    let to_u32 = |&i: &u64| {
-        u32::try_from(i).map_err(|_| Error::Parameter {
-            name: name.to_owned(),
-            must: "indices below 2³²",
-            got: i.to_string(),
-        })
-    };
-    case.get_counts(name)?.iter().map(to_u32).collect()
-}
-
 fn candle_indices(case: &Case, name: &str) -> CandleResult<Vec<u32>> {
-    indices(case, name).map_err(candle_core::Error::wrap)
-}
-
-fn linear() -> Layer {
-    Layer {
-        name: "linear",
-        about: "y = x Wᵀ + b",
-        inputs: &["x", "weight", "bias"],
-        draws: || {
-            (1..=4_usize, 1..=6_usize, 1..=6_usize)
-                .prop_flat_map(|(n, i, o)| {
-                    drawn(vec![
-                        ("x", vec![n, i]),
-                        ("weight", vec![o, i]),
-                        ("bias", vec![o]),
-                        ("g", vec![n, o]),
-                    ])
-                })
-                .boxed()
-        },
-        reference: |case| {
-            let [x, weight, bias, g] = get(case, ["x", "weight", "bias", "g"])?;
-            let grad = nn::linear_vjp(x, weight, g).map_err(Error::reference)?;
-            Ok(values([
-                ("y", nn::linear(x, weight, bias).map_err(Error::reference)?),
-                ("grad_x", grad.x),
-                ("grad_weight", grad.weight),
-                ("grad_bias", grad.bias),
-            ]))
-        },
-        bound: |case, p| {
-            let [x, weight, bias, g] = tracked(case, ["x", "weight", "bias", "g"])?;
-            let grad = bound::linear_vjp(&x, &weight, &g, p).map_err(Error::reference)?;
-            Ok(bounds([
-                (
-                    "y",
-                    bound::linear(&x, &weight, &bias, p).map_err(Error::reference)?,
-                ),
-                ("grad_x", grad.x),
-                ("grad_weight", grad.weight),
-                ("grad_bias", grad.bias),
-            ]))
-        },
-        cost: Cost::Cheap,
-        fused: |_, t| gpu::linear(&t[0], &t[1], Some(&t[2])),
-        composed: Some(|_, t| composed::linear(&t[0], &t[1], Some(&t[2]))),
-    }
-}
-
-fn padding(case: &Case) -> Result<Conv2dOptions> {
-    Ok(Conv2dOptions {
-        stride: 1,
-        padding: case.get_count("padding")?,
-    })
-}
-
-fn conv2d() -> Layer {
-    Layer {
-        name: "conv2d",
-        about: "y = w ∗ x + b, 3×3 padded by 1 or 1×1",
-        inputs: &["x", "weight", "bias"],
-        draws: || {
-            (
-                1..=2_usize,
-                1..=3_usize,
-                1..=3_usize,
-                1..=4_usize,
-                1..=4_usize,
-                any::<bool>(),
-            )
-                .prop_flat_map(|(b, c, o, h, w, wide)| {
-                    let (k, padding) = if wide { (3, 1) } else { (1, 0) };
-                    drawn(vec![
-                        ("x", vec![b, c, h, w]),
-                        ("weight", vec![o, c, k, k]),
-                        ("bias", vec![o]),
-                        ("g", vec![b, o, h, w]),
-                    ])
-                    .prop_map(move |case| case.count("padding", padding))
-                })
-                .boxed()
-        },
-        reference: conv2d_values,
-        bound: |case, p| {
-            let [x, weight, bias, g] = tracked(case, ["x", "weight", "bias", "g"])?;
-            let options = padding(case)?;
-            let grad = bound::conv2d_vjp(&x, &weight, &g, options, p).map_err(Error::reference)?;
-            Ok(bounds([
-                (
-                    "y",
-                    bound::conv2d(&x, &weight, &bias, options, p).map_err(Error::reference)?,
-                ),
-                ("grad_x", grad.x),
-                ("grad_weight", grad.weight),
-                ("grad_bias", grad.bias),
-            ]))
-        },
-        cost: Cost::Cheap,
-        fused: |case, t| gpu::conv2d(&t[0], &t[1], Some(&t[2]), candle_padding(case)?),
-        composed: Some(|case, t| {
-            composed::conv2d(&t[0], &t[1], Some(&t[2]), candle_padding(case)?)
-        }),
-    }
-}
-
-fn conv2d_values(case: &Case) -> Result<Values> {
-    let [x, weight, bias, g] = get(case, ["x", "weight", "bias", "g"])?;
-    let options = padding(case)?;
-    let grad = nn::conv2d_vjp(x, weight, g, options).map_err(Error::reference)?;
-    let y = nn::conv2d(x, weight, bias, options).map_err(Error::reference)?;
-    Ok(values([
-        ("y", y),
-        ("grad_x", grad.x),
-        ("grad_weight", grad.weight),
-        ("grad_bias", grad.bias),
-    ]))
-}
-
-/// As many channels as the fused convolution needs to go by tiles.
-fn conv2d_by_tiles() -> Layer {
-    const CHANNELS: usize = 32;
-    Layer {
-        name: "conv2d.tiles",
-        about: "y = w ∗ x + b, 3×3 padded by 1, 32 channels: by tiles of 2×2 outputs",
-        inputs: &["x", "weight", "bias"],
-        draws: || {
-            (1..=2_usize, 2..=4_usize, 2..=5_usize)
-                .prop_flat_map(|(b, h, w)| {
-                    drawn(vec![
-                        ("x", vec![b, CHANNELS, h, w]),
-                        ("weight", vec![CHANNELS, CHANNELS, 3, 3]),
-                        ("bias", vec![CHANNELS]),
-                        ("g", vec![b, CHANNELS, h, w]),
-                    ])
-                    .prop_map(|case| case.count("padding", 1))
-                })
-                .boxed()
-        },
-        reference: conv2d_values,
-        bound: |case, p| {
-            let [x, weight, bias, g] = tracked(case, ["x", "weight", "bias", "g"])?;
-            let grad = bound::conv2d_winograd_vjp(&x, &weight, &g, p).map_err(Error::reference)?;
-            let y = bound::conv2d_winograd(&x, &weight, &bias, p).map_err(Error::reference)?;
-            Ok(bounds([
-                ("y", y),
-                ("grad_x", grad.x),
-                ("grad_weight", grad.weight),
-                ("grad_bias", grad.bias),
-            ]))
-        },
-        cost: Cost::Heavy,
-        fused: |_, t| gpu::conv2d(&t[0], &t[1], Some(&t[2]), 1),
-        composed: None,
-    }
+    let indices = case.indices(name);
+    indices.ok_or_else(|| candle_core::Error::Msg(format!("no indices `{name}`")))
 }
 
 fn candle_padding(case: &Case) -> CandleResult<usize> {
@@ -306,307 +352,8 @@ fn normalised(shape: Vec<usize>, width: usize) -> BoxedStrategy<Case> {
     ])
 }
 
-fn missing(what: &str) -> Error {
-    Error::Reference(format!("no gradient of {what}"))
-}
-
-fn group_norm() -> Layer {
-    Layer {
-        name: "group-norm",
-        about: "y = γ (x − μ)/√(v + ε) + β over groups of channels and all pixels",
-        inputs: &["x", "gamma", "beta"],
-        draws: || {
-            (
-                1..=2_usize,
-                1..=2_usize,
-                1..=2_usize,
-                1..=3_usize,
-                2..=3_usize,
-            )
-                .prop_flat_map(|(b, groups, per_group, h, w)| {
-                    let c = groups * per_group;
-                    normalised(vec![b, c, h, w], c)
-                        .prop_map(move |case| case.count("groups", groups))
-                })
-                .boxed()
-        },
-        reference: |case| {
-            let [x, gamma, beta, g] = get(case, ["x", "gamma", "beta", "g"])?;
-            let groups = case.get_count("groups")?;
-            let grad = nn::group_norm_vjp(x, groups, gamma, g, GROUP_NORM_EPS)
-                .map_err(Error::reference)?;
-            let y =
-                nn::group_norm(x, groups, gamma, beta, GROUP_NORM_EPS).map_err(Error::reference)?;
-            Ok(values([
-                ("y", y),
-                ("grad_x", grad.x),
-                ("grad_gamma", grad.gamma),
-                ("grad_beta", grad.beta),
-            ]))
-        },
-        bound: |case, p| {
-            let [x, gamma, beta, g] = tracked(case, ["x", "gamma", "beta", "g"])?;
-            let groups = case.get_count("groups")?;
-            let grad = bound::group_norm_vjp(&x, groups, &gamma, &g, GROUP_NORM_EPS, p)
-                .map_err(Error::reference)?;
-            let y = bound::group_norm(&x, groups, &gamma, &beta, GROUP_NORM_EPS, p)
-                .map_err(Error::reference)?;
-            Ok(bounds([
-                ("y", y),
-                ("grad_x", grad.x),
-                ("grad_gamma", grad.gamma.ok_or_else(|| missing("γ"))?),
-                ("grad_beta", grad.beta.ok_or_else(|| missing("β"))?),
-            ]))
-        },
-        cost: Cost::Cheap,
-        fused: |case, t| gpu::group_norm(&t[0], candle_groups(case)?, &t[1], &t[2]),
-        composed: Some(|case, t| composed::group_norm(&t[0], candle_groups(case)?, &t[1], &t[2])),
-    }
-}
-
 fn candle_groups(case: &Case) -> CandleResult<usize> {
     case.get_count("groups").map_err(candle_core::Error::wrap)
-}
-
-fn layer_norm() -> Layer {
-    Layer {
-        name: "layer-norm",
-        about: "y = (x − μ)/√(v + ε) over the last axis",
-        inputs: &["x"],
-        draws: || {
-            (1..=4_usize, 2..=6_usize)
-                .prop_flat_map(|(n, d)| drawn(vec![("x", vec![n, d]), ("g", vec![n, d])]))
-                .boxed()
-        },
-        reference: |case| {
-            let [x, g] = get(case, ["x", "g"])?;
-            let grad = nn::layer_norm_vjp(x, None, g, LAYER_NORM_EPS).map_err(Error::reference)?;
-            Ok(values([
-                (
-                    "y",
-                    nn::layer_norm(x, None, LAYER_NORM_EPS).map_err(Error::reference)?,
-                ),
-                ("grad_x", grad.x),
-            ]))
-        },
-        bound: |case, p| {
-            let [x, g] = tracked(case, ["x", "g"])?;
-            let grad =
-                bound::layer_norm_vjp(&x, None, &g, LAYER_NORM_EPS, p).map_err(Error::reference)?;
-            let y = bound::layer_norm(&x, None, LAYER_NORM_EPS, p).map_err(Error::reference)?;
-            Ok(bounds([("y", y), ("grad_x", grad.x)]))
-        },
-        cost: Cost::Cheap,
-        fused: |_, t| gpu::layer_norm(&t[0], None),
-        composed: Some(|_, t| composed::layer_norm(&t[0], None)),
-    }
-}
-
-fn layer_norm_affine() -> Layer {
-    Layer {
-        name: "layer-norm-affine",
-        about: "y = γ (x − μ)/√(v + ε) + β over the last axis",
-        inputs: &["x", "gamma", "beta"],
-        draws: || {
-            (1..=4_usize, 2..=6_usize)
-                .prop_flat_map(|(n, d)| normalised(vec![n, d], d))
-                .boxed()
-        },
-        reference: |case| {
-            let [x, gamma, beta, g] = get(case, ["x", "gamma", "beta", "g"])?;
-            let grad =
-                nn::layer_norm_vjp(x, Some(gamma), g, LAYER_NORM_EPS).map_err(Error::reference)?;
-            let y =
-                nn::layer_norm(x, Some((gamma, beta)), LAYER_NORM_EPS).map_err(Error::reference)?;
-            let (grad_gamma, grad_beta) = grad.affine.ok_or_else(|| missing("γ and β"))?;
-            Ok(values([
-                ("y", y),
-                ("grad_x", grad.x),
-                ("grad_gamma", grad_gamma),
-                ("grad_beta", grad_beta),
-            ]))
-        },
-        bound: |case, p| {
-            let [x, gamma, beta, g] = tracked(case, ["x", "gamma", "beta", "g"])?;
-            let grad = bound::layer_norm_vjp(&x, Some(&gamma), &g, LAYER_NORM_EPS, p)
-                .map_err(Error::reference)?;
-            let y = bound::layer_norm(&x, Some((&gamma, &beta)), LAYER_NORM_EPS, p)
-                .map_err(Error::reference)?;
-            Ok(bounds([
-                ("y", y),
-                ("grad_x", grad.x),
-                ("grad_gamma", grad.gamma.ok_or_else(|| missing("γ"))?),
-                ("grad_beta", grad.beta.ok_or_else(|| missing("β"))?),
-            ]))
-        },
-        cost: Cost::Cheap,
-        fused: |_, t| gpu::layer_norm(&t[0], Some((&t[1], &t[2]))),
-        composed: Some(|_, t| composed::layer_norm(&t[0], Some((&t[1], &t[2])))),
-    }
-}
-
-fn gated_sum() -> Layer {
-    Layer {
-        name: "gated-sum",
-        about: "y = x + γ h with one γ for each sample",
-        inputs: &["x", "gate", "h"],
-        draws: || {
-            (1..=3_usize, 1..=4_usize, 1..=5_usize)
-                .prop_flat_map(|(n, t, d)| {
-                    drawn(vec![
-                        ("x", vec![n, t, d]),
-                        ("gate", vec![n, d]),
-                        ("h", vec![n, t, d]),
-                        ("g", vec![n, t, d]),
-                    ])
-                })
-                .boxed()
-        },
-        reference: |case| {
-            let [x, gate, h, g] = get(case, ["x", "gate", "h", "g"])?;
-            let gate = gate.clone().insert_axis(Axis(1));
-            Ok(values([
-                ("y", x + &(&gate * h)),
-                ("grad_x", g.clone()),
-                ("grad_gate", (g * h).sum_axis(Axis(1))),
-                ("grad_h", &gate * g),
-            ]))
-        },
-        bound: |case, p| {
-            let [x, gate, h, g] = tracked(case, ["x", "gate", "h", "g"])?;
-            let gate = gate.insert_axis(1);
-            Ok(bounds([
-                ("y", x.add(&gate.mul(&h, p), p)),
-                ("grad_x", g.clone()),
-                ("grad_gate", g.mul(&h, p).sum_axis(1, false, p)),
-                ("grad_h", gate.mul(&g, p)),
-            ]))
-        },
-        cost: Cost::Cheap,
-        fused: |_, t| gpu::gated_sum(&t[0], &t[1], &t[2]),
-        composed: Some(|_, t| composed::gated_sum(&t[0], &t[1], &t[2])),
-    }
-}
-
-fn silu() -> Layer {
-    Layer {
-        name: "silu",
-        about: "y = x/(1 + e^{−x})",
-        inputs: &["x"],
-        draws: matrix_and_g,
-        reference: |case| {
-            let [x, g] = get(case, ["x", "g"])?;
-            Ok(values([
-                ("y", nn::silu(x)),
-                ("grad_x", nn::silu_vjp(x, g).map_err(Error::reference)?),
-            ]))
-        },
-        bound: |case, p| {
-            let [x, g] = tracked(case, ["x", "g"])?;
-            let grad = bound::silu_vjp(&x, &g, p).map_err(Error::reference)?;
-            Ok(bounds([("y", bound::silu(&x, p)), ("grad_x", grad)]))
-        },
-        cost: Cost::Cheap,
-        fused: |_, t| gpu::silu(&t[0]),
-        composed: Some(|_, t| composed::silu(&t[0])),
-    }
-}
-
-fn gelu() -> Layer {
-    Layer {
-        name: "gelu",
-        about: "y = ½ x (1 + tanh(√(2/π) (x + 0.044715 x³)))",
-        inputs: &["x"],
-        draws: matrix_and_g,
-        reference: |case| {
-            let [x, g] = get(case, ["x", "g"])?;
-            Ok(values([
-                ("y", nn::gelu(x)),
-                ("grad_x", nn::gelu_vjp(x, g).map_err(Error::reference)?),
-            ]))
-        },
-        bound: |case, p| {
-            let [x, g] = tracked(case, ["x", "g"])?;
-            let grad = bound::gelu_vjp(&x, &g, p).map_err(Error::reference)?;
-            Ok(bounds([("y", bound::gelu(&x, p)), ("grad_x", grad)]))
-        },
-        cost: Cost::Cheap,
-        fused: |_, t| gpu::gelu(&t[0]),
-        composed: Some(|_, t| composed::gelu(&t[0])),
-    }
-}
-
-fn softmax() -> Layer {
-    Layer {
-        name: "softmax",
-        about: "y = e^x/Σ e^x over the last axis",
-        inputs: &["x"],
-        draws: matrix_and_g,
-        reference: |case| {
-            let [x, g] = get(case, ["x", "g"])?;
-            let grad = nn::softmax_vjp(x, g).map_err(Error::reference)?;
-            Ok(values([
-                ("y", nn::softmax(x).map_err(Error::reference)?),
-                ("grad_x", grad),
-            ]))
-        },
-        bound: |case, p| {
-            let [x, g] = tracked(case, ["x", "g"])?;
-            let grad = bound::softmax_vjp(&x, &g, p).map_err(Error::reference)?;
-            Ok(bounds([
-                ("y", bound::softmax(&x, p).map_err(Error::reference)?),
-                ("grad_x", grad),
-            ]))
-        },
-        cost: Cost::Cheap,
-        fused: |_, t| gpu::softmax_last(&t[0]),
-        composed: Some(|_, t| composed::softmax_last(&t[0])),
-    }
-}
-
-fn attention() -> Layer {
-    Layer {
-        name: "attention",
-        about: "y = softmax(Q Kᵀ/√d) V, one head for each leading index",
-        inputs: &["q", "k", "v"],
-        draws: || {
-            (1..=2_usize, 1..=4_usize, 1..=4_usize)
-                .prop_flat_map(|(n, t, d)| {
-                    drawn(
-                        ["q", "k", "v", "g"]
-                            .into_iter()
-                            .map(|name| (name, vec![n, t, d]))
-                            .collect(),
-                    )
-                })
-                .boxed()
-        },
-        reference: |case| {
-            let [q, k, v, g] = get(case, ["q", "k", "v", "g"])?;
-            let grad = nn::attention_vjp(q, k, v, g).map_err(Error::reference)?;
-            let y = nn::attention(q, k, v).map_err(Error::reference)?;
-            Ok(values([
-                ("y", y),
-                ("grad_q", grad.q),
-                ("grad_k", grad.k),
-                ("grad_v", grad.v),
-            ]))
-        },
-        bound: |case, p| {
-            let [q, k, v, g] = tracked(case, ["q", "k", "v", "g"])?;
-            let grad = bound::attention_vjp(&q, &k, &v, &g, p).map_err(Error::reference)?;
-            let y = bound::attention(&q, &k, &v, p).map_err(Error::reference)?;
-            Ok(bounds([
-                ("y", y),
-                ("grad_q", grad.q),
-                ("grad_k", grad.k),
-                ("grad_v", grad.v),
-            ]))
-        },
-        cost: Cost::Cheap,
-        fused: |_, t| gpu::attention(&t[0], &t[1], &t[2]),
-        composed: Some(|_, t| composed::attention(&t[0], &t[1], &t[2])),
-    }
 }
 
 /// An image of even sides `2h × 2w` with a g of `scale` times its sides.
@@ -622,181 +369,6 @@ fn even_image(doubled: bool) -> BoxedStrategy<Case> {
             drawn(vec![("x", x), ("g", g)])
         })
         .boxed()
-}
-
-fn upsample() -> Layer {
-    Layer {
-        name: "upsample",
-        about: "each pixel repeated 2×2",
-        inputs: &["x"],
-        draws: || even_image(true),
-        reference: |case| {
-            let [x, g] = get(case, ["x", "g"])?;
-            let grad = nn::upsample_nearest2x_vjp(g).map_err(Error::reference)?;
-            Ok(values([
-                ("y", nn::upsample_nearest2x(x).map_err(Error::reference)?),
-                ("grad_x", grad),
-            ]))
-        },
-        bound: |case, p| {
-            let [x, g] = tracked(case, ["x", "g"])?;
-            let grad = bound::upsample_nearest2x_vjp(&g, p).map_err(Error::reference)?;
-            Ok(bounds([
-                (
-                    "y",
-                    bound::upsample_nearest2x(&x).map_err(Error::reference)?,
-                ),
-                ("grad_x", grad),
-            ]))
-        },
-        cost: Cost::Cheap,
-        fused: |_, t| gpu::upsample_nearest2x(&t[0]),
-        composed: Some(|_, t| composed::upsample_nearest2x(&t[0])),
-    }
-}
-
-fn avg_pool() -> Layer {
-    Layer {
-        name: "avg-pool",
-        about: "mean of each 2×2 block",
-        inputs: &["x"],
-        draws: || even_image(false),
-        reference: |case| {
-            let [x, g] = get(case, ["x", "g"])?;
-            let grad = nn::avg_pool2x_vjp(g).map_err(Error::reference)?;
-            Ok(values([
-                ("y", nn::avg_pool2x(x).map_err(Error::reference)?),
-                ("grad_x", grad),
-            ]))
-        },
-        bound: |case, p| {
-            let [x, g] = tracked(case, ["x", "g"])?;
-            let grad = bound::avg_pool2x_vjp(&g, p).map_err(Error::reference)?;
-            Ok(bounds([
-                ("y", bound::avg_pool2x(&x, p).map_err(Error::reference)?),
-                ("grad_x", grad),
-            ]))
-        },
-        cost: Cost::Cheap,
-        fused: |_, t| gpu::avg_pool2x(&t[0]),
-        composed: Some(|_, t| composed::avg_pool2x(&t[0])),
-    }
-}
-
-fn global_avg_pool() -> Layer {
-    Layer {
-        name: "global-avg-pool",
-        about: "mean over all pixels",
-        inputs: &["x"],
-        draws: || {
-            (1..=2_usize, 1..=2_usize, 1..=4_usize, 1..=4_usize)
-                .prop_flat_map(|(b, c, h, w)| {
-                    drawn(vec![("x", vec![b, c, h, w]), ("g", vec![b, c])])
-                })
-                .boxed()
-        },
-        reference: |case| {
-            let [x, g] = get(case, ["x", "g"])?;
-            let grad = nn::global_avg_pool_vjp(x, g).map_err(Error::reference)?;
-            Ok(values([
-                ("y", nn::global_avg_pool(x).map_err(Error::reference)?),
-                ("grad_x", grad),
-            ]))
-        },
-        bound: |case, p| {
-            let [x, g] = tracked(case, ["x", "g"])?;
-            let grad = bound::global_avg_pool_vjp(&x, &g, p).map_err(Error::reference)?;
-            Ok(bounds([
-                (
-                    "y",
-                    bound::global_avg_pool(&x, p).map_err(Error::reference)?,
-                ),
-                ("grad_x", grad),
-            ]))
-        },
-        cost: Cost::Cheap,
-        fused: |_, t| gpu::global_avg_pool(&t[0]),
-        composed: None,
-    }
-}
-
-fn embedding() -> Layer {
-    Layer {
-        name: "embedding",
-        about: "rows of a table",
-        inputs: &["table"],
-        draws: || {
-            (1..=4_usize, 1..=4_usize, 1..=5_usize)
-                .prop_flat_map(|(rows, d, n)| {
-                    let index = prop::collection::vec(0..rows as u64, n);
-                    (
-                        drawn(vec![("table", vec![rows, d]), ("g", vec![n, d])]),
-                        index,
-                    )
-                })
-                .prop_map(|(case, index)| case.counts("index", index))
-                .boxed()
-        },
-        reference: |case| {
-            let ([table, g], index) = (get(case, ["table", "g"])?, indices(case, "index")?);
-            let grad = nn::embedding_vjp(table, &index, g).map_err(Error::reference)?;
-            Ok(values([
-                ("y", nn::embedding(table, &index).map_err(Error::reference)?),
-                ("grad_table", grad),
-            ]))
-        },
-        bound: |case, p| {
-            let ([table, g], index) = (tracked(case, ["table", "g"])?, indices(case, "index")?);
-            let grad = bound::embedding_vjp(&table, &index, &g, p).map_err(Error::reference)?;
-            Ok(bounds([
-                (
-                    "y",
-                    bound::embedding(&table, &index).map_err(Error::reference)?,
-                ),
-                ("grad_table", grad),
-            ]))
-        },
-        cost: Cost::Cheap,
-        fused: |case, t| gpu::embedding(&t[0], &candle_indices(case, "index")?),
-        composed: None,
-    }
-}
-
-/// A loss has no g: its gradient is that of y itself.
-fn cross_entropy() -> Layer {
-    Layer {
-        name: "cross-entropy",
-        about: "L = mean of ln Σ e^z − z_label",
-        inputs: &["logits"],
-        draws: || {
-            (1..=4_usize, 2..=5_usize)
-                .prop_flat_map(|(n, k)| {
-                    (
-                        drawn(vec![("logits", vec![n, k])]),
-                        prop::collection::vec(0..k as u64, n),
-                    )
-                })
-                .prop_map(|(case, labels)| case.counts("labels", labels))
-                .boxed()
-        },
-        reference: |case| {
-            let l = nn::cross_entropy(case.get("logits")?, &indices(case, "labels")?)
-                .map_err(Error::reference)?;
-            Ok(values([
-                ("y", scalar(l.loss)),
-                ("grad_logits", l.grad_logits),
-            ]))
-        },
-        bound: |case, p| {
-            let logits = exact(case, "logits")?;
-            let l = bound::cross_entropy(&logits, &indices(case, "labels")?, p)
-                .map_err(Error::reference)?;
-            Ok(bounds([("y", l.loss), ("grad_logits", l.grad_logits)]))
-        },
-        cost: Cost::Cheap,
-        fused: |case, t| gpu::cross_entropy(&t[0], &candle_indices(case, "labels")?),
-        composed: None,
-    }
 }
 
 fn time_features() -> Box<dyn Check> {
@@ -831,4 +403,17 @@ fn time_features() -> Box<dyn Check> {
         )]))
     })
     .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LAYERS;
+    use sadm_reference::operation::OPERATIONS;
+
+    #[test]
+    fn every_operation_has_a_layer_and_every_layer_an_operation() {
+        let ours: Vec<&str> = LAYERS.iter().map(|layer| layer.name).collect();
+        let reference: Vec<&str> = OPERATIONS.iter().map(|operation| operation.name).collect();
+        assert_eq!(ours, reference);
+    }
 }

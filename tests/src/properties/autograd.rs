@@ -18,15 +18,6 @@ use crate::{
     compare::compare,
 };
 
-fn cfg() -> ProptestConfig {
-    ProptestConfig {
-        cases: 64,
-        max_shrink_iters: 20_000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
 /// M_ij as printed. Coincident points are pushed apart before the root and masked after it, since candle's √
 /// has an infinite slope at 0 where the loss takes the zero subgradient.
 fn affinity(relation: Relation, psi: &Tensor) -> Result<Tensor> {
@@ -155,7 +146,7 @@ fn agree(
 }
 
 proptest! {
-    #![proptest_config(cfg())]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn structural_gradients_are_those_of_automatic_differentiation(case in two_batches()) {

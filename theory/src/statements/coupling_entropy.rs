@@ -1,24 +1,15 @@
 //! What a coupling of data and noise does to the uncertainty about x_0: it lowers it for one sign only.
 
-use super::{Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use super::{About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError};
 use crate::rounding::Rounded;
 
-const SIGMA: Parameter = Parameter {
-    name: "sigma",
-    meaning: "noise level of x = x_0 + sigma n",
-    low: 0.01,
-    high: 100.0,
-    default: 1.3,
-    scale: Scale::Log,
-};
-const RHO: Parameter = Parameter {
-    name: "rho",
-    meaning: "correlation of x_0 and n",
-    low: -0.99,
-    high: 0.99,
-    default: -0.4,
-    scale: Scale::Linear,
-};
+const SIGMA: Parameter = Parameter::logarithmic(
+    "sigma",
+    "noise level of x = x_0 + sigma n",
+    0.01..=100.0,
+    1.3,
+);
+const RHO: Parameter = Parameter::linear("rho", "correlation of x_0 and n", -0.99..=0.99, -0.4);
 
 /// `[thm:coupling-entropy]` x_0 and n standard normal with correlation ρ: which couplings make x = x_0 + σn tell more
 /// about x_0 than independent noise does.
@@ -159,20 +150,15 @@ fn cross_covariance(instance: &Instance) -> Result<Square, StatementError> {
 }
 
 impl Statement for CouplingEntropy {
-    fn id(&self) -> &'static str {
-        "coupling-entropy"
-    }
-    fn source(&self) -> &'static str {
-        "AOT (arXiv:2403.05069): a coupling lowers the information entropy of x_0 given x_t"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "coupled noise tells more about x_0 than independent noise iff rho > 0 or rho < -2 sigma/(1 + sigma²)"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SIGMA, RHO]
+    fn about(&self) -> About {
+        About {
+            id: "coupling-entropy",
+            source: "AOT (arXiv:2403.05069): a coupling lowers the information entropy of x_0 given x_t",
+            kind: Kind::Bound,
+            summary: "coupled noise tells more about x_0 than independent noise iff rho > 0 or rho < -2 sigma/(1 + sigma²)",
+            terms: &[],
+            parameters: &[SIGMA, RHO],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let k = cross_covariance(instance)?;

@@ -6,18 +6,16 @@ use sadm_reference::schedule::ScheduleKind;
 
 use super::rate_integral::log_scale;
 use super::setting::{ATOMS, Clock, DIMENSION, SCHEDULE, TIME, known, noised_law};
-use super::{Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use super::{About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError};
 use crate::laws::finite::two_pi;
 use crate::rounding::Rounded;
 
-const PART: Parameter = Parameter {
-    name: "s/t",
-    meaning: "where the earlier time lies, as a part of t",
-    low: 0.05,
-    high: 0.95,
-    default: 0.6,
-    scale: Scale::Linear,
-};
+const PART: Parameter = Parameter::linear(
+    "s/t",
+    "where the earlier time lies, as a part of t",
+    0.05..=0.95,
+    0.6,
+);
 
 /// Times r < s < t of the instance. `ddpm` knows times to the nearest step only: there they are moved to three different ones,
 /// for within a step nothing happens and q(x_t|x_s) has no density.
@@ -55,20 +53,15 @@ fn on_steps([r, s, t]: [f64; 3]) -> [f64; 3] {
 pub struct ChapmanKolmogorov;
 
 impl Statement for ChapmanKolmogorov {
-    fn id(&self) -> &'static str {
-        "chapman-kolmogorov"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Eq. 2; VDM (arXiv:2107.00630), Appendix A"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "the forward process from r to t is the one from r to s, then from s to t"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SCHEDULE, TIME, PART]
+    fn about(&self) -> About {
+        About {
+            id: "chapman-kolmogorov",
+            source: "SADM (arXiv:2402.17563), Eq. 2; VDM (arXiv:2107.00630), Appendix A",
+            kind: Kind::Identity,
+            summary: "the forward process from r to t is the one from r to s, then from s to t",
+            terms: &[],
+            parameters: &[SCHEDULE, TIME, PART],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (clock, [r, s, t]) = times(instance)?;
@@ -184,20 +177,15 @@ fn bayes_sides(instance: &Instance, spread: f64) -> Result<(Rounded, Rounded), S
 }
 
 impl Statement for BayesPosterior {
-    fn id(&self) -> &'static str {
-        "bayes-posterior"
-    }
-    fn source(&self) -> &'static str {
-        "VDM (arXiv:2107.00630), Appendix A"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "the posterior of x_s between x_0 and x_t obeys Bayes' rule"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SCHEDULE, TIME, PART]
+    fn about(&self) -> About {
+        About {
+            id: "bayes-posterior",
+            source: "VDM (arXiv:2107.00630), Appendix A",
+            kind: Kind::Identity,
+            summary: "the posterior of x_s between x_0 and x_t obeys Bayes' rule",
+            terms: &[],
+            parameters: &[SCHEDULE, TIME, PART],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let path = Path::of(instance)?;
@@ -291,20 +279,15 @@ fn scores(instance: &Instance, wrong: f64) -> Result<Vec<(Rounded, Rounded)>, St
 }
 
 impl Statement for Tweedie {
-    fn id(&self) -> &'static str {
-        "tweedie"
-    }
-    fn source(&self) -> &'static str {
-        "Efron 2011, doi:10.1198/jasa.2011.tm11181; SADM (arXiv:2402.17563), Sec. 3"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "the score is the ideal denoiser's displacement over the variance"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SCHEDULE, TIME, ATOMS, DIMENSION]
+    fn about(&self) -> About {
+        About {
+            id: "tweedie",
+            source: "Efron 2011, doi:10.1198/jasa.2011.tm11181; SADM (arXiv:2402.17563), Sec. 3",
+            kind: Kind::Identity,
+            summary: "the score is the ideal denoiser's displacement over the variance",
+            terms: &[],
+            parameters: &[SCHEDULE, TIME, ATOMS, DIMENSION],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         Ok(noised_law(instance, 1)?.built())

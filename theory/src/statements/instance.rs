@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use ndarray::Array2;
 
@@ -36,6 +37,49 @@ pub struct Parameter {
 }
 
 impl Parameter {
+    /// One that is sampled uniformly.
+    pub const fn linear(
+        name: &'static str,
+        meaning: &'static str,
+        range: RangeInclusive<f64>,
+        default: f64,
+    ) -> Self {
+        Self {
+            name,
+            meaning,
+            low: *range.start(),
+            high: *range.end(),
+            default,
+            scale: Scale::Linear,
+        }
+    }
+
+    /// One that is sampled uniformly in its logarithm.
+    pub const fn logarithmic(
+        name: &'static str,
+        meaning: &'static str,
+        range: RangeInclusive<f64>,
+        default: f64,
+    ) -> Self {
+        Self {
+            scale: Scale::Log,
+            ..Self::linear(name, meaning, range, default)
+        }
+    }
+
+    /// One that takes whole numbers.
+    pub const fn whole(
+        name: &'static str,
+        meaning: &'static str,
+        range: RangeInclusive<f64>,
+        default: f64,
+    ) -> Self {
+        Self {
+            scale: Scale::Integer,
+            ..Self::linear(name, meaning, range, default)
+        }
+    }
+
     /// Whether a value lies in the range (and is whole where it must be).
     pub fn accepts(&self, value: f64) -> bool {
         let whole = self.scale != Scale::Integer || value.fract() == 0.0;

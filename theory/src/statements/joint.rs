@@ -3,44 +3,31 @@
 use sadm_reference::relation::{Relation, affinity};
 
 use super::setting::{ATOMS, DIMENSION, NoisedLaw, SCHEDULE, TIME, noised_law};
-use super::{Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use super::{About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError};
 use crate::laws::finite::{log_normal_density, log_ratio, normal_density, softmax};
 use crate::laws::{Observation, tight_weight};
 use crate::rounding::Rounded;
 
 /// The relation, by its place in the list.
-pub(super) const RELATION: Parameter = Parameter {
-    name: "relation",
-    meaning: "0 cosine, 1 inner product, 2 squared Euclidean, 3 Euclidean, 4 RBF with bandwidth 1.25",
-    low: 0.0,
-    high: 4.0,
-    default: 1.0,
-    scale: Scale::Integer,
-};
-const GAMMA: Parameter = Parameter {
-    name: "gamma",
-    meaning: "standard deviation with which the relation is observed",
-    low: 1e-3,
-    high: 1e3,
-    default: 1.5,
-    scale: Scale::Log,
-};
-const OBSERVED: Parameter = Parameter {
-    name: "r",
-    meaning: "the observed relation",
-    low: -4.0,
-    high: 12.0,
-    default: 5.5,
-    scale: Scale::Linear,
-};
-const BIAS: Parameter = Parameter {
-    name: "bias",
-    meaning: "factor on the ideal denoiser's output (1: the posterior mean)",
-    low: 0.5,
-    high: 1.5,
-    default: 1.125,
-    scale: Scale::Linear,
-};
+pub(super) const RELATION: Parameter = Parameter::whole(
+    "relation",
+    "0 cosine, 1 inner product, 2 squared Euclidean, 3 Euclidean, 4 RBF with bandwidth 1.25",
+    0.0..=4.0,
+    1.0,
+);
+const GAMMA: Parameter = Parameter::logarithmic(
+    "gamma",
+    "standard deviation with which the relation is observed",
+    1e-3..=1e3,
+    1.5,
+);
+const OBSERVED: Parameter = Parameter::linear("r", "the observed relation", -4.0..=12.0, 5.5);
+const BIAS: Parameter = Parameter::linear(
+    "bias",
+    "factor on the ideal denoiser's output (1: the posterior mean)",
+    0.5..=1.5,
+    1.125,
+);
 
 /// The relation an instance names.
 pub(super) fn relation(instance: &Instance) -> Result<Relation, StatementError> {
@@ -109,20 +96,15 @@ impl RelationByBayes {
 }
 
 impl Statement for RelationByBayes {
-    fn id(&self) -> &'static str {
-        "eq-13"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Eq. 13"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "the density of a noised pair's relation is the posterior mean of g"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SCHEDULE, TIME, ATOMS, DIMENSION, RELATION, GAMMA, OBSERVED]
+    fn about(&self) -> About {
+        About {
+            id: "eq-13",
+            source: "SADM (arXiv:2402.17563), Eq. 13",
+            kind: Kind::Identity,
+            summary: "the density of a noised pair's relation is the posterior mean of g",
+            terms: &[],
+            parameters: &[SCHEDULE, TIME, ATOMS, DIMENSION, RELATION, GAMMA, OBSERVED],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         Ok(noised_law(instance, 2)?.built())
@@ -220,22 +202,17 @@ impl RelationErrorSplits {
 }
 
 impl Statement for RelationErrorSplits {
-    fn id(&self) -> &'static str {
-        "eq-14a"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Eq. 14, first step; the gap as a variance is ours"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "the Jensen gap of a plug-in relation is the posterior variance of g"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[
-            SCHEDULE, TIME, ATOMS, DIMENSION, RELATION, GAMMA, OBSERVED, BIAS,
-        ]
+    fn about(&self) -> About {
+        About {
+            id: "eq-14a",
+            source: "SADM (arXiv:2402.17563), Eq. 14, first step; the gap as a variance is ours",
+            kind: Kind::Identity,
+            summary: "the Jensen gap of a plug-in relation is the posterior variance of g",
+            terms: &[],
+            parameters: &[
+                SCHEDULE, TIME, ATOMS, DIMENSION, RELATION, GAMMA, OBSERVED, BIAS,
+            ],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         Ok(noised_law(instance, 2)?.built())

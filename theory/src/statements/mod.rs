@@ -169,6 +169,23 @@ pub enum StatementError {
     Transport(#[from] TransportError),
 }
 
+/// What a statement says of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct About {
+    /// Name used in the book, on the command line and in tests.
+    pub id: &'static str,
+    /// Paper and equation.
+    pub source: &'static str,
+    /// Identity, bound or erratum.
+    pub kind: Kind,
+    /// The statement in one line.
+    pub summary: &'static str,
+    /// The terms that its claims speak of, each with what it is; empty where the claims say it themselves.
+    pub terms: &'static [(&'static str, &'static str)],
+    /// What an instance is made of.
+    pub parameters: &'static [Parameter],
+}
+
 /// A theorem, bound or erratum.
 ///
 /// # Contract
@@ -177,20 +194,8 @@ pub enum StatementError {
 /// `as printed`, a sentence that the paper prints (only under [`Finding::Contradiction`] and [`Finding::MissingCondition`]);
 /// `as read`, a reading of one; `control`, a falsehood of our own that shows that the evidence could have failed.
 pub trait Statement: Send + Sync {
-    /// Name used in the book, on the command line and in tests.
-    fn id(&self) -> &'static str;
-    /// Paper and equation.
-    fn source(&self) -> &'static str;
-    /// Identity, bound or erratum.
-    fn kind(&self) -> Kind;
-    /// The statement in one line.
-    fn summary(&self) -> &'static str;
-    /// The terms that its claims speak of, each with what it is; empty where the claims say it themselves.
-    fn terms(&self) -> &'static [(&'static str, &'static str)] {
-        &[]
-    }
-    /// What an instance is made of.
-    fn parameters(&self) -> &'static [Parameter];
+    /// What it says of itself.
+    fn about(&self) -> About;
     /// What the instance is built into, where it is built of free values.
     ///
     /// # Errors
@@ -208,6 +213,30 @@ pub trait Statement: Send + Sync {
     /// # Errors
     /// As [`Statement::evidence`].
     fn refuted(&self) -> Result<Vec<Evidence>, StatementError>;
+    /// [`About::id`].
+    fn id(&self) -> &'static str {
+        self.about().id
+    }
+    /// [`About::source`].
+    fn source(&self) -> &'static str {
+        self.about().source
+    }
+    /// [`About::kind`].
+    fn kind(&self) -> Kind {
+        self.about().kind
+    }
+    /// [`About::summary`].
+    fn summary(&self) -> &'static str {
+        self.about().summary
+    }
+    /// [`About::terms`].
+    fn terms(&self) -> &'static [(&'static str, &'static str)] {
+        self.about().terms
+    }
+    /// [`About::parameters`].
+    fn parameters(&self) -> &'static [Parameter] {
+        self.about().parameters
+    }
     /// The default instance.
     fn default_instance(&self) -> Instance {
         Instance::of(self.parameters())

@@ -6,7 +6,7 @@ use sadm_reference::relation::Relation;
 use super::joint::RELATION;
 use super::relation_score::{GAMMA, OBSERVED, observation};
 use super::setting::{ATOMS, DIMENSION, NoisedLaw, SCHEDULE, TIME, noised_law};
-use super::{Built, Evidence, Instance, Kind, Parameter, Statement, StatementError};
+use super::{About, Built, Evidence, Instance, Kind, Statement, StatementError};
 use crate::laws::finite::PairScore;
 use crate::laws::relation::relation;
 use crate::laws::{Observation, PairPosterior, Posterior};
@@ -297,20 +297,15 @@ impl Scene {
 }
 
 impl Statement for PlugInScore {
-    fn id(&self) -> &'static str {
-        "plug-in-score"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Eq. 13–14, at the level of scores; the identity and the bound are ours"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "the plug-in relation score errs by the posterior mean of the likelihood's second-order remainder"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SCHEDULE, TIME, ATOMS, DIMENSION, RELATION, GAMMA, OBSERVED]
+    fn about(&self) -> About {
+        About {
+            id: "plug-in-score",
+            source: "SADM (arXiv:2402.17563), Eq. 13–14, at the level of scores; the identity and the bound are ours",
+            kind: Kind::Bound,
+            summary: "the plug-in relation score errs by the posterior mean of the likelihood's second-order remainder",
+            terms: &[],
+            parameters: &[SCHEDULE, TIME, ATOMS, DIMENSION, RELATION, GAMMA, OBSERVED],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         Ok(noised_law(instance, 2)?.built())

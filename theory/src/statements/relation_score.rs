@@ -5,29 +5,21 @@ use sadm_reference::relation::Relation;
 
 use super::joint::{RELATION, relation};
 use super::setting::{ATOMS, DIMENSION, NoisedLaw, SCHEDULE, TIME, noised_law};
-use super::{Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use super::{About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError};
 use crate::laws::finite::{log_normal_density, softmax};
 use crate::laws::{FiniteLaw, Observation};
 use crate::rounding::Rounded;
 
 /// γ of the observation.
-pub(super) const GAMMA: Parameter = Parameter {
-    name: "gamma",
-    meaning: "standard deviation with which the relation is observed",
-    low: 1e-3,
-    high: 1e3,
-    default: 2.5,
-    scale: Scale::Log,
-};
+pub(super) const GAMMA: Parameter = Parameter::logarithmic(
+    "gamma",
+    "standard deviation with which the relation is observed",
+    1e-3..=1e3,
+    2.5,
+);
 /// r of the observation.
-pub(super) const OBSERVED: Parameter = Parameter {
-    name: "r",
-    meaning: "the observed relation",
-    low: -4.0,
-    high: 12.0,
-    default: 5.5,
-    scale: Scale::Linear,
-};
+pub(super) const OBSERVED: Parameter =
+    Parameter::linear("r", "the observed relation", -4.0..=12.0, 5.5);
 
 /// What an instance observes.
 pub(super) fn observation(instance: &Instance) -> Result<Observation, StatementError> {
@@ -143,20 +135,15 @@ fn dependent_sides() -> Result<Vec<(Rounded, Rounded)>, StatementError> {
 }
 
 impl Statement for RelationScore {
-    fn id(&self) -> &'static str {
-        "eq-12"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Eq. 12"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "the score given the relation is the samples' scores plus the relation's, for an independent pair"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SCHEDULE, TIME, ATOMS, DIMENSION, RELATION, GAMMA, OBSERVED]
+    fn about(&self) -> About {
+        About {
+            id: "eq-12",
+            source: "SADM (arXiv:2402.17563), Eq. 12",
+            kind: Kind::Identity,
+            summary: "the score given the relation is the samples' scores plus the relation's, for an independent pair",
+            terms: &[],
+            parameters: &[SCHEDULE, TIME, ATOMS, DIMENSION, RELATION, GAMMA, OBSERVED],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         Ok(noised_law(instance, 2)?.built())

@@ -174,35 +174,23 @@ impl Trial {
 mod tests {
     use super::*;
     use crate::rounding::Rounded;
-    use crate::statements::{Kind, StatementError};
+    use crate::statements::{About, Kind, StatementError};
 
-    const X: Parameter = Parameter {
-        name: "x",
-        meaning: "a whole number",
-        low: 1.0,
-        high: 8.0,
-        default: 1.0,
-        scale: Scale::Integer,
-    };
+    const X: Parameter = Parameter::whole("x", "a whole number", 1.0..=8.0, 1.0);
 
     /// x ≤ most, and x² = x·x with an allowance of 1/2 for an error of 1/8.
     struct AtMost(f64);
 
     impl Statement for AtMost {
-        fn id(&self) -> &'static str {
-            "at-most"
-        }
-        fn source(&self) -> &'static str {
-            "a test"
-        }
-        fn kind(&self) -> Kind {
-            Kind::Bound
-        }
-        fn summary(&self) -> &'static str {
-            "x is at most a number"
-        }
-        fn parameters(&self) -> &'static [Parameter] {
-            &[X]
+        fn about(&self) -> About {
+            About {
+                id: "at-most",
+                source: "a test",
+                kind: Kind::Bound,
+                summary: "x is at most a number",
+                terms: &[],
+                parameters: &[X],
+            }
         }
         fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
             let x = instance.get("x")?;

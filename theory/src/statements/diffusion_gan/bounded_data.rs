@@ -4,25 +4,21 @@ use super::visible::PointLaw;
 use crate::rounding::Rounded;
 use crate::statements::elementary::{cosine, pi, sine};
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const FREQUENCY: Parameter = Parameter {
-    name: "t",
-    meaning: "frequency, beyond all that the noise leaves, at which the clean law is read off",
-    low: 1.0,
-    high: 1.25,
-    default: 1.125,
-    scale: Scale::Linear,
-};
-const APART: Parameter = Parameter {
-    name: "h",
-    meaning: "distance from an isolated zero at which the noise is divided out",
-    low: 1e-4,
-    high: 0.25,
-    default: 0.01,
-    scale: Scale::Log,
-};
+const FREQUENCY: Parameter = Parameter::linear(
+    "t",
+    "frequency, beyond all that the noise leaves, at which the clean law is read off",
+    1.0..=1.25,
+    1.125,
+);
+const APART: Parameter = Parameter::logarithmic(
+    "h",
+    "distance from an isolated zero at which the noise is divided out",
+    1e-4..=0.25,
+    0.01,
+);
 
 /// Nodes of the continuation, and the band they lie in: |t| ≤ BAND < 1, where the noise's transform is at least ¼.
 const NODES: u32 = 15;
@@ -125,20 +121,15 @@ fn beside_the_zero(law: &PointLaw, offset: f64) -> [Rounded; 2] {
 }
 
 impl Statement for BoundedData {
-    fn id(&self) -> &'static str {
-        "dg-theorem-2-bounded"
-    }
-    fn source(&self) -> &'static str {
-        "Diffusion-GAN (arXiv:2206.02262), Theorem 2: where it holds as printed"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "for bounded data, images for one, Theorem 2 is true for any independent noise; and zeros without interior hide nothing of any law"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[FREQUENCY, APART]
+    fn about(&self) -> About {
+        About {
+            id: "dg-theorem-2-bounded",
+            source: "Diffusion-GAN (arXiv:2206.02262), Theorem 2: where it holds as printed",
+            kind: Kind::Bound,
+            summary: "for bounded data, images for one, Theorem 2 is true for any independent noise; and zeros without interior hide nothing of any law",
+            terms: &[],
+            parameters: &[FREQUENCY, APART],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         Ok(law(instance)?.built("X"))

@@ -2,33 +2,22 @@
 
 use crate::rounding::Rounded;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const START: Parameter = Parameter {
-    name: "T",
-    meaning: "length of the chain before the step",
-    low: 5.0,
-    high: 1000.0,
-    default: 40.0,
-    scale: Scale::Integer,
-};
-const GAIN: Parameter = Parameter {
-    name: "C",
-    meaning: "change per step",
-    low: 1.0,
-    high: 64.0,
-    default: 8.0,
-    scale: Scale::Integer,
-};
-const TARGET: Parameter = Parameter {
-    name: "d_target",
-    meaning: "the part of confident decisions aimed at",
-    low: 0.1,
-    high: 0.9,
-    default: 0.6,
-    scale: Scale::Linear,
-};
+const START: Parameter = Parameter::whole(
+    "T",
+    "length of the chain before the step",
+    5.0..=1000.0,
+    40.0,
+);
+const GAIN: Parameter = Parameter::whole("C", "change per step", 1.0..=64.0, 8.0);
+const TARGET: Parameter = Parameter::linear(
+    "d_target",
+    "the part of confident decisions aimed at",
+    0.1..=0.9,
+    0.6,
+);
 const SHORTEST: f64 = 5.0;
 const LONGEST: f64 = 1000.0;
 
@@ -89,20 +78,15 @@ fn outputs(instance: &Instance) -> Result<Vec<f64>, StatementError> {
 pub struct ControllerStaysInRange;
 
 impl Statement for ControllerStaysInRange {
-    fn id(&self) -> &'static str {
-        "dg-controller"
-    }
-    fn source(&self) -> &'static str {
-        "Diffusion-GAN (arXiv:2206.02262), Eq. for T and r_d"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "the adaptive length stays in [T_min, T_max] and gets to either end"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[START, GAIN, TARGET]
+    fn about(&self) -> About {
+        About {
+            id: "dg-controller",
+            source: "Diffusion-GAN (arXiv:2206.02262), Eq. for T and r_d",
+            kind: Kind::Bound,
+            summary: "the adaptive length stays in [T_min, T_max] and gets to either end",
+            terms: &[],
+            parameters: &[START, GAIN, TARGET],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let outputs = outputs(instance)?;

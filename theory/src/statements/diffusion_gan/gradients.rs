@@ -5,32 +5,26 @@ use super::divergence::{
     third_derivative_bound,
 };
 use crate::rounding::Rounded;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{About, Evidence, Instance, Kind, Parameter, Statement, StatementError};
 
-const THETA: Parameter = Parameter {
-    name: "theta",
-    meaning: "distance of the two laws, P_r = (0, Z) and P_g = (θ, Z)",
-    low: 0.05,
-    high: 8.0,
-    default: 1.3,
-    scale: Scale::Log,
-};
-const KEPT: Parameter = Parameter {
-    name: "alpha_bar",
-    meaning: "ᾱ_t, the part of the signal's variance that is kept",
-    low: 0.01,
-    high: 0.99,
-    default: 0.6,
-    scale: Scale::Linear,
-};
-const SPREAD: Parameter = Parameter {
-    name: "s",
-    meaning: "standard deviation of the noise at ᾱ_t = 0",
-    low: 0.25,
-    high: 4.0,
-    default: 0.8,
-    scale: Scale::Log,
-};
+const THETA: Parameter = Parameter::logarithmic(
+    "theta",
+    "distance of the two laws, P_r = (0, Z) and P_g = (θ, Z)",
+    0.05..=8.0,
+    1.3,
+);
+const KEPT: Parameter = Parameter::linear(
+    "alpha_bar",
+    "ᾱ_t, the part of the signal's variance that is kept",
+    0.01..=0.99,
+    0.6,
+);
+const SPREAD: Parameter = Parameter::logarithmic(
+    "s",
+    "standard deviation of the noise at ᾱ_t = 0",
+    0.25..=4.0,
+    0.8,
+);
 
 /// `[thm:dg-theorem-1]` With noise the divergence of P_r = (0, Z) and P_g = (θ, Z) is smooth in θ and grows with
 /// |θ|; without, it jumps from 0 to ln 2.
@@ -110,20 +104,15 @@ fn clean(theta: f64) -> Rounded {
 }
 
 impl Statement for GradientsEverywhere {
-    fn id(&self) -> &'static str {
-        "dg-theorem-1"
-    }
-    fn source(&self) -> &'static str {
-        "Diffusion-GAN (arXiv:2206.02262), Theorem 1 and the example before it; the closed slope is ours"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "noise makes the divergence of two disjoint laws smooth and increasing in their distance"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[THETA, KEPT, SPREAD]
+    fn about(&self) -> About {
+        About {
+            id: "dg-theorem-1",
+            source: "Diffusion-GAN (arXiv:2206.02262), Theorem 1 and the example before it; the closed slope is ours",
+            kind: Kind::Identity,
+            summary: "noise makes the divergence of two disjoint laws smooth and increasing in their distance",
+            terms: &[],
+            parameters: &[THETA, KEPT, SPREAD],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let noised = Noised::of(instance)?;

@@ -4,33 +4,22 @@ use crate::laws::finite::{normal_density, two_pi};
 use crate::rounding::Rounded;
 use crate::statements::elementary::pi;
 use crate::statements::{
-    Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const REACH: Parameter = Parameter {
-    name: "A",
-    meaning: "bound on the generator's output, |g| ≤ A",
-    low: 2.0,
-    high: 8.0,
-    default: 3.0,
-    scale: Scale::Linear,
-};
-const VARIANCE: Parameter = Parameter {
-    name: "b",
-    meaning: "variance of the noise",
-    low: 0.25,
-    high: 4.0,
-    default: 1.5,
-    scale: Scale::Log,
-};
-const FROM: Parameter = Parameter {
-    name: "X",
-    meaning: "beginning of the first shell [X, 2X]",
-    low: 256.0,
-    high: 65536.0,
-    default: 1024.0,
-    scale: Scale::Log,
-};
+const REACH: Parameter = Parameter::linear(
+    "A",
+    "bound on the generator's output, |g| ≤ A",
+    2.0..=8.0,
+    3.0,
+);
+const VARIANCE: Parameter = Parameter::logarithmic("b", "variance of the noise", 0.25..=4.0, 1.5);
+const FROM: Parameter = Parameter::logarithmic(
+    "X",
+    "beginning of the first shell [X, 2X]",
+    256.0..=65536.0,
+    1024.0,
+);
 
 /// P(|g| ≤ 1) = 0.68268… for a standard normal g, from below.
 const WITHIN_ONE: f64 = 0.6825;
@@ -104,20 +93,15 @@ fn setting(instance: &Instance) -> Result<(Vec<f64>, f64), StatementError> {
 }
 
 impl Statement for KlNeedsMoments {
-    fn id(&self) -> &'static str {
-        "dg-theorem-1-kl"
-    }
-    fn source(&self) -> &'static str {
-        "Diffusion-GAN (arXiv:2206.02262), Theorem 1, as stated for every f-divergence"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::MissingCondition)
-    }
-    fn summary(&self) -> &'static str {
-        "for KL noise does not suffice: Cauchy data are infinitely far from every bounded generator; for JSD, or bounded data, the theorem stands"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[REACH, VARIANCE, FROM]
+    fn about(&self) -> About {
+        About {
+            id: "dg-theorem-1-kl",
+            source: "Diffusion-GAN (arXiv:2206.02262), Theorem 1, as stated for every f-divergence",
+            kind: Kind::Erratum(Finding::MissingCondition),
+            summary: "for KL noise does not suffice: Cauchy data are infinitely far from every bounded generator; for JSD, or bounded data, the theorem stands",
+            terms: &[],
+            parameters: &[REACH, VARIANCE, FROM],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let (outputs, place) = setting(instance)?;

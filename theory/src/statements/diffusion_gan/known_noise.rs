@@ -5,33 +5,27 @@ use crate::laws::finite::normal_density;
 use crate::rounding::Rounded;
 use crate::statements::elementary::{cosine, magnitude, pi, sine};
 use crate::statements::{
-    Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const FREQUENCY: Parameter = Parameter {
-    name: "t",
-    meaning: "frequency at which the characteristic functions are compared",
-    low: 0.0,
-    high: 1.0,
-    default: 0.37,
-    scale: Scale::Linear,
-};
-const POINT: Parameter = Parameter {
-    name: "x",
-    meaning: "point at which the noised densities are compared",
-    low: 0.5,
-    high: 6.0,
-    default: 2.1,
-    scale: Scale::Linear,
-};
-const WIDTH: Parameter = Parameter {
-    name: "s",
-    meaning: "standard deviation of the Gaussian noise",
-    low: 0.25,
-    high: 2.0,
-    default: 0.75,
-    scale: Scale::Log,
-};
+const FREQUENCY: Parameter = Parameter::linear(
+    "t",
+    "frequency at which the characteristic functions are compared",
+    0.0..=1.0,
+    0.37,
+);
+const POINT: Parameter = Parameter::linear(
+    "x",
+    "point at which the noised densities are compared",
+    0.5..=6.0,
+    2.1,
+);
+const WIDTH: Parameter = Parameter::logarithmic(
+    "s",
+    "standard deviation of the Gaussian noise",
+    0.25..=2.0,
+    0.75,
+);
 
 /// Odd multiples kπ with k < 2·TERMS enter the sums.
 const TERMS: u32 = 2000;
@@ -168,20 +162,15 @@ fn laws(instance: &Instance) -> Result<[PointLaw; 2], StatementError> {
 }
 
 impl Statement for KnownNoise {
-    fn id(&self) -> &'static str {
-        "e9"
-    }
-    fn source(&self) -> &'static str {
-        "Diffusion-GAN (arXiv:2206.02262), Theorem 2"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::MissingCondition)
-    }
-    fn summary(&self) -> &'static str {
-        "for data with heavy tails known noise can hide a difference of laws; noise whose transform is 0 on no interval cannot"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[FREQUENCY, POINT, WIDTH]
+    fn about(&self) -> About {
+        About {
+            id: "e9",
+            source: "Diffusion-GAN (arXiv:2206.02262), Theorem 2",
+            kind: Kind::Erratum(Finding::MissingCondition),
+            summary: "for data with heavy tails known noise can hide a difference of laws; noise whose transform is 0 on no interval cannot",
+            terms: &[],
+            parameters: &[FREQUENCY, POINT, WIDTH],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let [first, second] = laws(instance)?;

@@ -5,32 +5,18 @@ use super::proofs::{Along, prove_monotone};
 use super::quadrature::slopes;
 use crate::interval::Interval;
 use crate::rounding::Rounded;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{About, Evidence, Instance, Kind, Parameter, Statement, StatementError};
 
-const THETA: Parameter = Parameter {
-    name: "theta",
-    meaning: "smallest separation θ of the box",
-    low: 0.5,
-    high: 3.0,
-    default: 0.5,
-    scale: Scale::Log,
-};
-const SIGMA: Parameter = Parameter {
-    name: "sigma",
-    meaning: "smallest noise level σ of the box",
-    low: 0.5,
-    high: 2.0,
-    default: 0.5,
-    scale: Scale::Log,
-};
-const PART: Parameter = Parameter {
-    name: "part",
-    meaning: "how far the box reaches towards θ = 3 and σ = 2",
-    low: 0.015_625,
-    high: 1.0,
-    default: 1.0,
-    scale: Scale::Log,
-};
+const THETA: Parameter =
+    Parameter::logarithmic("theta", "smallest separation θ of the box", 0.5..=3.0, 0.5);
+const SIGMA: Parameter =
+    Parameter::logarithmic("sigma", "smallest noise level σ of the box", 0.5..=2.0, 0.5);
+const PART: Parameter = Parameter::logarithmic(
+    "part",
+    "how far the box reaches towards θ = 3 and σ = 2",
+    0.015_625..=1.0,
+    1.0,
+);
 
 /// The rate that is proved, and one slightly too large: the largest possible one is 0.3737.
 const RATE: f64 = 0.37;
@@ -71,20 +57,15 @@ fn rounded(x: Interval) -> Rounded {
 }
 
 impl Statement for MonotoneOnBoxes {
-    fn id(&self) -> &'static str {
-        "dg-theorem-1-box"
-    }
-    fn source(&self) -> &'static str {
-        "ours, for Diffusion-GAN (arXiv:2206.02262), Theorem 1, by interval branch-and-bound"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "the divergence of two noised points grows with their distance and falls with the noise on whole boxes"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[THETA, SIGMA, PART]
+    fn about(&self) -> About {
+        About {
+            id: "dg-theorem-1-box",
+            source: "ours, for Diffusion-GAN (arXiv:2206.02262), Theorem 1, by interval branch-and-bound",
+            kind: Kind::Bound,
+            summary: "the divergence of two noised points grows with their distance and falls with the noise on whole boxes",
+            terms: &[],
+            parameters: &[THETA, SIGMA, PART],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let [theta, sigma] = box_of(instance)?;

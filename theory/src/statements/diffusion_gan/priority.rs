@@ -2,17 +2,10 @@
 
 use crate::rounding::Rounded;
 use crate::statements::{
-    Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const LENGTH: Parameter = Parameter {
-    name: "T",
-    meaning: "length of the diffusion chain",
-    low: 2.0,
-    high: 32.0,
-    default: 5.0,
-    scale: Scale::Integer,
-};
+const LENGTH: Parameter = Parameter::whole("T", "length of the diffusion chain", 2.0..=32.0, 5.0);
 
 /// The two laws of t that go by the name "priority".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,20 +130,15 @@ fn losses(instance: &Instance) -> Result<[Vec<f64>; 2], StatementError> {
 }
 
 impl Statement for PriorityLaw {
-    fn id(&self) -> &'static str {
-        "e12"
-    }
-    fn source(&self) -> &'static str {
-        "Diffusion-GAN (arXiv:2206.02262), priority p_pi and T_min against the published code"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::Contradiction)
-    }
-    fn summary(&self) -> &'static str {
-        "half of what the code's discriminator sees is clean: its law of t is 1/2 from the paper's in total variation, and the noised half is drawn otherwise too"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[LENGTH]
+    fn about(&self) -> About {
+        About {
+            id: "e12",
+            source: "Diffusion-GAN (arXiv:2206.02262), priority p_pi and T_min against the published code",
+            kind: Kind::Erratum(Finding::Contradiction),
+            summary: "half of what the code's discriminator sees is clean: its law of t is 1/2 from the paper's in total variation, and the noised half is drawn otherwise too",
+            terms: &[],
+            parameters: &[LENGTH],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let [a, b] = losses(instance)?;

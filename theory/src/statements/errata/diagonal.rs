@@ -8,7 +8,7 @@ use sadm_reference::structure::{Diagonal, StructureOptions};
 use crate::rounding::Rounded;
 use crate::statements::setting::{BATCH, ETA, FEATURES, batches, built_batches, structural_loss};
 use crate::statements::{
-    Built, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Statement, StatementError,
 };
 
 /// `[thm:e2]` With the diagonal the structural loss is a V-statistic, not the mean over pairs.
@@ -41,20 +41,15 @@ fn both(
 }
 
 impl Statement for DiagonalIncluded {
-    fn id(&self) -> &'static str {
-        "e2"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Eq. 7"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::Reading)
-    }
-    fn summary(&self) -> &'static str {
-        "with i = j included the loss is V = (1 - 1/B) U where the diagonal cancels"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[BATCH, FEATURES, ETA]
+    fn about(&self) -> About {
+        About {
+            id: "e2",
+            source: "SADM (arXiv:2402.17563), Eq. 7",
+            kind: Kind::Erratum(Finding::Reading),
+            summary: "with i = j included the loss is V = (1 - 1/B) U where the diagonal cancels",
+            terms: &[],
+            parameters: &[BATCH, FEATURES, ETA],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         built_batches(instance)

@@ -9,17 +9,15 @@ use crate::statements::setting::{
     BATCH, ETA, FEATURES, batches, built_batches, loss_of_rounded, squared, structural_loss,
 };
 use crate::statements::{
-    Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const STRETCH: Parameter = Parameter {
-    name: "s",
-    meaning: "factor on all features: what the encoder can do by scaling its last layer",
-    low: 0.125,
-    high: 8.0,
-    default: 3.0,
-    scale: Scale::Log,
-};
+const STRETCH: Parameter = Parameter::logarithmic(
+    "s",
+    "factor on all features: what the encoder can do by scaling its last layer",
+    0.125..=8.0,
+    3.0,
+);
 
 const INNER: StructureOptions = squared(Relation::INNER_PRODUCT);
 const COSINE: StructureOptions = squared(Relation::COSINE);
@@ -44,20 +42,15 @@ fn stretched(features: &Array2<f64>, stretch: f64) -> Array2<Rounded> {
 }
 
 impl Statement for UnboundedRelation {
-    fn id(&self) -> &'static str {
-        "e1"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Eq. 8-10"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::MissingCondition)
-    }
-    fn summary(&self) -> &'static str {
-        "Eq. 8 by itself is unbounded; with unit features, the cosine of the paragraph above it, S is at most 2 eta"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[BATCH, FEATURES, ETA, STRETCH]
+    fn about(&self) -> About {
+        About {
+            id: "e1",
+            source: "SADM (arXiv:2402.17563), Eq. 8-10",
+            kind: Kind::Erratum(Finding::MissingCondition),
+            summary: "Eq. 8 by itself is unbounded; with unit features, the cosine of the paragraph above it, S is at most 2 eta",
+            terms: &[],
+            parameters: &[BATCH, FEATURES, ETA, STRETCH],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         built_batches(instance)

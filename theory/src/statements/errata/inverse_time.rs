@@ -9,73 +9,44 @@ use crate::laws::FiniteLaw;
 use crate::rounding::Rounded;
 use crate::statements::setting::{known, loss_of_rounded, squared, structural_loss};
 use crate::statements::{
-    Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const ATOMS: Parameter = Parameter {
-    name: "atoms",
-    meaning: "number of atoms, each noised once",
-    low: 2.0,
-    high: 4.0,
-    default: 3.0,
-    scale: Scale::Integer,
-};
-const DIMENSION: Parameter = Parameter {
-    name: "n",
-    meaning: "dimension of x_0",
-    low: 2.0,
-    high: 3.0,
-    default: 2.0,
-    scale: Scale::Integer,
-};
-const RELATION: Parameter = Parameter {
-    name: "relation",
-    meaning: "0 cosine, 1 inner product",
-    low: 0.0,
-    high: 1.0,
-    default: 0.0,
-    scale: Scale::Integer,
-};
-const GRID: Parameter = Parameter {
-    name: "N",
-    meaning: "number of times k/N, k = 1..N, over which the loss is averaged",
-    low: 8.0,
-    high: 64.0,
-    default: 32.0,
-    scale: Scale::Integer,
-};
-const SHRINK: Parameter = Parameter {
-    name: "c",
-    meaning: "factor on the ideal denoiser's output (invisible to the cosine)",
-    low: 0.5,
-    high: 1.5,
-    default: 1.25,
-    scale: Scale::Linear,
-};
-const BIAS: Parameter = Parameter {
-    name: "b",
-    meaning: "what the network adds to the second coordinate",
-    low: 0.25,
-    high: 1.5,
-    default: 1.0,
-    scale: Scale::Linear,
-};
-const EARLIER: Parameter = Parameter {
-    name: "tau",
-    meaning: "times up to tau enter the lower bound",
-    low: 0.25,
-    high: 1.0,
-    default: 0.5,
-    scale: Scale::Linear,
-};
-const FIRST_TIME: Parameter = Parameter {
-    name: "t_min",
-    meaning: "time below which the weight is held constant",
-    low: 0.005,
-    high: 0.5,
-    default: 0.05,
-    scale: Scale::Log,
-};
+const ATOMS: Parameter =
+    Parameter::whole("atoms", "number of atoms, each noised once", 2.0..=4.0, 3.0);
+const DIMENSION: Parameter = Parameter::whole("n", "dimension of x_0", 2.0..=3.0, 2.0);
+const RELATION: Parameter =
+    Parameter::whole("relation", "0 cosine, 1 inner product", 0.0..=1.0, 0.0);
+const GRID: Parameter = Parameter::whole(
+    "N",
+    "number of times k/N, k = 1..N, over which the loss is averaged",
+    8.0..=64.0,
+    32.0,
+);
+const SHRINK: Parameter = Parameter::linear(
+    "c",
+    "factor on the ideal denoiser's output (invisible to the cosine)",
+    0.5..=1.5,
+    1.25,
+);
+const BIAS: Parameter = Parameter::linear(
+    "b",
+    "what the network adds to the second coordinate",
+    0.25..=1.5,
+    1.0,
+);
+const EARLIER: Parameter = Parameter::linear(
+    "tau",
+    "times up to tau enter the lower bound",
+    0.25..=1.0,
+    0.5,
+);
+const FIRST_TIME: Parameter = Parameter::logarithmic(
+    "t_min",
+    "time below which the weight is held constant",
+    0.005..=0.5,
+    0.05,
+);
 
 /// `[thm:e3]` E[S_t/t] = ∞ for t ~ U[0, 1] and a network that predicts x_0 and errs by what does not vanish as t → 0.
 ///
@@ -234,22 +205,17 @@ fn early(instance: &Instance) -> Result<usize, StatementError> {
 }
 
 impl Statement for InverseTimeWeight {
-    fn id(&self) -> &'static str {
-        "e3"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Sec. 4.1-4.2: eta_t = 1/t, t ~ U[0, 1], no condition on what is predicted"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::MissingCondition)
-    }
-    fn summary(&self) -> &'static str {
-        "for x_0-prediction and uniform t the mean of S_t/t diverges like ln(1/t_min); a clamp, or another target, makes it finite"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[
-            ATOMS, DIMENSION, RELATION, GRID, SHRINK, BIAS, EARLIER, FIRST_TIME,
-        ]
+    fn about(&self) -> About {
+        About {
+            id: "e3",
+            source: "SADM (arXiv:2402.17563), Sec. 4.1-4.2: eta_t = 1/t, t ~ U[0, 1], no condition on what is predicted",
+            kind: Kind::Erratum(Finding::MissingCondition),
+            summary: "for x_0-prediction and uniform t the mean of S_t/t diverges like ln(1/t_min); a clamp, or another target, makes it finite",
+            terms: &[],
+            parameters: &[
+                ATOMS, DIMENSION, RELATION, GRID, SHRINK, BIAS, EARLIER, FIRST_TIME,
+            ],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let (law, noise) = setting(instance)?;

@@ -1,7 +1,7 @@
 //! E8: two printed values for one FID, and a best value that is not the best.
 
 use crate::rounding::Rounded;
-use crate::statements::{Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError};
+use crate::statements::{About, Evidence, Finding, Instance, Kind, Statement, StatementError};
 
 /// FID on ImageNet at 256×256 and 512×512 in the abstract.
 const ABSTRACT: [f64; 2] = [1.58, 2.11];
@@ -53,20 +53,15 @@ fn best(what: &str, a: [f64; 2], b: [f64; 2]) -> Vec<Evidence> {
 }
 
 impl Statement for PrintedFid {
-    fn id(&self) -> &'static str {
-        "e8"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Sec. 5.1 against abstract and Table 1, and within Table 1"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::Contradiction)
-    }
-    fn summary(&self) -> &'static str {
-        "the text prints FID 1.43 / 2.18, abstract and table 1.58 / 2.11 (we quote the table); and a precision in bold is below another"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[]
+    fn about(&self) -> About {
+        About {
+            id: "e8",
+            source: "SADM (arXiv:2402.17563), Sec. 5.1 against abstract and Table 1, and within Table 1",
+            kind: Kind::Erratum(Finding::Contradiction),
+            summary: "the text prints FID 1.43 / 2.18, abstract and table 1.58 / 2.11 (we quote the table); and a precision in bold is below another",
+            terms: &[],
+            parameters: &[],
+        }
     }
     fn evidence(&self, _: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let mut claims = agree("FID of the abstract = FID of Table 1", ABSTRACT, TABLE);

@@ -10,33 +10,23 @@ use crate::rounding::Rounded;
 use crate::statements::likelihood::{QuadraticRelation, ideal_chain, level_at, structural_part};
 use crate::statements::setting::Clock;
 use crate::statements::{
-    Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const GAMMA: Parameter = Parameter {
-    name: "gamma",
-    meaning: "standard deviation with which the relation is observed",
-    low: 1e-3,
-    high: 1e3,
-    default: 3.0,
-    scale: Scale::Log,
-};
-const GRID: Parameter = Parameter {
-    name: "N",
-    meaning: "number of times of the Riemann sums",
-    low: 1.0,
-    high: 64.0,
-    default: 64.0,
-    scale: Scale::Integer,
-};
-const STEPS: Parameter = Parameter {
-    name: "T",
-    meaning: "steps of the chain of the corrected bound",
-    low: 1.0,
-    high: 16.0,
-    default: 8.0,
-    scale: Scale::Integer,
-};
+const GAMMA: Parameter = Parameter::logarithmic(
+    "gamma",
+    "standard deviation with which the relation is observed",
+    1e-3..=1e3,
+    3.0,
+);
+const GRID: Parameter =
+    Parameter::whole("N", "number of times of the Riemann sums", 1.0..=64.0, 64.0);
+const STEPS: Parameter = Parameter::whole(
+    "T",
+    "steps of the chain of the corrected bound",
+    1.0..=16.0,
+    8.0,
+);
 /// First time of the chain: z_0 is slightly noised, as the decoder requires.
 const FIRST_TIME: f64 = 0.03125;
 
@@ -106,20 +96,15 @@ fn corrected(gamma: f64, steps: usize) -> Result<(Rounded, Rounded), StatementEr
 }
 
 impl Statement for UnitWeight {
-    fn id(&self) -> &'static str {
-        "e5"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Eq. 15, \"is an upper bound of the negative log-likelihood\", with the weight 1 of Eq. 6"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::MissingCondition)
-    }
-    fn summary(&self) -> &'static str {
-        "Eq. 15 needs a weight nowhere below the SNR's: with w = 1, as in Eq. 6, it is below the pair's entropy"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[GAMMA, GRID, STEPS]
+    fn about(&self) -> About {
+        About {
+            id: "e5",
+            source: "SADM (arXiv:2402.17563), Eq. 15, \"is an upper bound of the negative log-likelihood\", with the weight 1 of Eq. 6",
+            kind: Kind::Erratum(Finding::MissingCondition),
+            summary: "Eq. 15 needs a weight nowhere below the SNR's: with w = 1, as in Eq. 6, it is below the pair's entropy",
+            terms: &[],
+            parameters: &[GAMMA, GRID, STEPS],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let gamma = instance.get(GAMMA.name)?;

@@ -4,17 +4,15 @@ use crate::laws::tight_weight;
 use crate::rounding::Rounded;
 use crate::statements::jensen::near_slope;
 use crate::statements::{
-    Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const BOUND: Parameter = Parameter {
-    name: "W",
-    meaning: "a weight that is claimed to be enough for every gamma",
-    low: 1e-3,
-    high: 1e12,
-    default: 1000.0,
-    scale: Scale::Log,
-};
+const BOUND: Parameter = Parameter::logarithmic(
+    "W",
+    "a weight that is claimed to be enough for every gamma",
+    1e-3..=1e12,
+    1000.0,
+);
 
 /// Distance from the steepest point, in units of γ: 1 − 3k² > ½.
 const NEARNESS: f64 = 1.0 / 16.0;
@@ -35,20 +33,15 @@ fn precise_gamma(w: f64) -> f64 {
 }
 
 impl Statement for UnspecifiedWeight {
-    fn id(&self) -> &'static str {
-        "e4"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Eq. 14: \"w(gamma)\" without a value"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::Reading)
-    }
-    fn summary(&self) -> &'static str {
-        "the weight of Eq. 14 must grow like 1/gamma^4: no constant will do"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[BOUND]
+    fn about(&self) -> About {
+        About {
+            id: "e4",
+            source: "SADM (arXiv:2402.17563), Eq. 14: \"w(gamma)\" without a value",
+            kind: Kind::Erratum(Finding::Reading),
+            summary: "the weight of Eq. 14 must grow like 1/gamma^4: no constant will do",
+            terms: &[],
+            parameters: &[BOUND],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let bound = instance.get(BOUND.name)?;

@@ -7,33 +7,12 @@ use sadm_reference::relation::Relation;
 use crate::rounding::Rounded;
 use crate::statements::setting::squared;
 use crate::statements::{
-    Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const THETA: Parameter = Parameter {
-    name: "theta",
-    meaning: "the denoiser's output x̂ = θ",
-    low: -2.0,
-    high: 2.0,
-    default: 1.0,
-    scale: Scale::Linear,
-};
-const PHI: Parameter = Parameter {
-    name: "phi",
-    meaning: "the encoder Ψ(x) = φ x",
-    low: -2.0,
-    high: 2.0,
-    default: 1.0,
-    scale: Scale::Linear,
-};
-const ROUNDS: Parameter = Parameter {
-    name: "rounds",
-    meaning: "rounds played",
-    low: 1.0,
-    high: 3.0,
-    default: 1.0,
-    scale: Scale::Integer,
-};
+const THETA: Parameter = Parameter::linear("theta", "the denoiser's output x̂ = θ", -2.0..=2.0, 1.0);
+const PHI: Parameter = Parameter::linear("phi", "the encoder Ψ(x) = φ x", -2.0..=2.0, 1.0);
+const ROUNDS: Parameter = Parameter::whole("rounds", "rounds played", 1.0..=3.0, 1.0);
 
 /// Step size of both players.
 const RATE: f64 = 1.0 / 1024.0;
@@ -153,20 +132,15 @@ impl Play {
 }
 
 impl Statement for UpdateOrder {
-    fn id(&self) -> &'static str {
-        "e6"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Sec. 4.2 against Algorithm 1"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::Contradiction)
-    }
-    fn summary(&self) -> &'static str {
-        "updating theta or phi first gives different iterates, half a round apart"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[THETA, PHI, ROUNDS]
+    fn about(&self) -> About {
+        About {
+            id: "e6",
+            source: "SADM (arXiv:2402.17563), Sec. 4.2 against Algorithm 1",
+            kind: Kind::Erratum(Finding::Contradiction),
+            summary: "updating theta or phi first gives different iterates, half a round apart",
+            terms: &[],
+            parameters: &[THETA, PHI, ROUNDS],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let start = Play {

@@ -9,7 +9,7 @@ use crate::statements::setting::{
     BATCH, ETA, FEATURES, batches, built_batches, loss_of_rounded, squared, structural_loss,
 };
 use crate::statements::{
-    Built, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Statement, StatementError,
 };
 
 /// `[thm:e7]` Sec. 4.1 and 4.2 name different losses; they meet on unit rows, up to constants.
@@ -34,20 +34,15 @@ fn unit_rows(features: &Array2<f64>) -> Array2<Rounded> {
 }
 
 impl Statement for Variants {
-    fn id(&self) -> &'static str {
-        "e7"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Sec. 4.1 against 4.2: R Euclidean, cosine or inner product; D without or with eta_t"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::Reading)
-    }
-    fn summary(&self) -> &'static str {
-        "the printed variants are different losses; on unit rows they differ by constants"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[BATCH, FEATURES, ETA]
+    fn about(&self) -> About {
+        About {
+            id: "e7",
+            source: "SADM (arXiv:2402.17563), Sec. 4.1 against 4.2: R Euclidean, cosine or inner product; D without or with eta_t",
+            kind: Kind::Erratum(Finding::Reading),
+            summary: "the printed variants are different losses; on unit rows they differ by constants",
+            terms: &[],
+            parameters: &[BATCH, FEATURES, ETA],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         built_batches(instance)

@@ -4,24 +4,16 @@ use super::proofs::{
     prove_density_difference, prove_density_difference_of, prove_integrated, prove_slope,
     prove_third_derivative,
 };
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{About, Evidence, Instance, Kind, Parameter, Statement, StatementError};
 
-const COMPONENTS: Parameter = Parameter {
-    name: "K",
-    meaning: "number of components of the relation",
-    low: 1.0,
-    high: 2.0,
-    default: 2.0,
-    scale: Scale::Integer,
-};
-const REACH: Parameter = Parameter {
-    name: "reach",
-    meaning: "half-width of the box of (m1 - r)/gamma and (m2 - r)/gamma, 2K numbers",
-    low: 0.25,
-    high: 4.0,
-    default: 4.0,
-    scale: Scale::Log,
-};
+const COMPONENTS: Parameter =
+    Parameter::whole("K", "number of components of the relation", 1.0..=2.0, 2.0);
+const REACH: Parameter = Parameter::logarithmic(
+    "reach",
+    "half-width of the box of (m1 - r)/gamma and (m2 - r)/gamma, 2K numbers",
+    0.25..=4.0,
+    4.0,
+);
 
 /// Pieces looked at before a cover gives up.
 const BUDGET: usize = 200_000;
@@ -38,20 +30,15 @@ const BUDGET: usize = 200_000;
 pub struct CoveredBounds;
 
 impl Statement for CoveredBounds {
-    fn id(&self) -> &'static str {
-        "eq-14b-box"
-    }
-    fn source(&self) -> &'static str {
-        "ours, for SADM (arXiv:2402.17563), Eq. 14, last step, by interval branch-and-bound"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "Eq. 14b, for one and two components and integrated, is proved on whole boxes by intervals"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[COMPONENTS, REACH]
+    fn about(&self) -> About {
+        About {
+            id: "eq-14b-box",
+            source: "ours, for SADM (arXiv:2402.17563), Eq. 14, last step, by interval branch-and-bound",
+            kind: Kind::Bound,
+            summary: "Eq. 14b, for one and two components and integrated, is proved on whole boxes by intervals",
+            terms: &[],
+            parameters: &[COMPONENTS, REACH],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (count, reach) = (instance.size(COMPONENTS.name)?, instance.get(REACH.name)?);

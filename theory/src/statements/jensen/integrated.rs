@@ -4,16 +4,14 @@ use std::f64::consts::PI;
 
 use super::GAMMA;
 use crate::rounding::Rounded;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{About, Evidence, Instance, Kind, Parameter, Statement, StatementError};
 
-const GAP: Parameter = Parameter {
-    name: "delta",
-    meaning: "difference of the relations, (m2 - m1)/gamma",
-    low: 0.01,
-    high: 6.0,
-    default: 1.25,
-    scale: Scale::Log,
-};
+const GAP: Parameter = Parameter::logarithmic(
+    "delta",
+    "difference of the relations, (m2 - m1)/gamma",
+    0.01..=6.0,
+    1.25,
+);
 
 /// Nodes per γ: with step h = γ/4 the trapezoidal rule's error is below e^{−157}.
 const NODES: i32 = 4;
@@ -89,20 +87,15 @@ fn closed_form(gamma: f64, delta: f64) -> (Rounded, Rounded) {
 }
 
 impl Statement for IntegratedDifference {
-    fn id(&self) -> &'static str {
-        "eq-14b-integrated"
-    }
-    fn source(&self) -> &'static str {
-        "ours, for SADM (arXiv:2402.17563), Eq. 14, integrated over the observed relation"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "integrated over r, the densities differ by at most |m1 - m2|^2/(4 sqrt(pi) gamma^3)"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[GAMMA, GAP]
+    fn about(&self) -> About {
+        About {
+            id: "eq-14b-integrated",
+            source: "ours, for SADM (arXiv:2402.17563), Eq. 14, integrated over the observed relation",
+            kind: Kind::Bound,
+            summary: "integrated over r, the densities differ by at most |m1 - m2|^2/(4 sqrt(pi) gamma^3)",
+            terms: &[],
+            parameters: &[GAMMA, GAP],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (gamma, delta) = (instance.get(GAMMA.name)?, instance.get(GAP.name)?);

@@ -19,23 +19,19 @@ pub use several::VectorRelation;
 
 pub(super) use pointwise::near_slope;
 
-use super::{Parameter, Scale};
+use super::Parameter;
 
 /// γ of a scalar relation.
-const GAMMA: Parameter = Parameter {
-    name: "gamma",
-    meaning: "standard deviation with which the relation is observed",
-    low: 1e-3,
-    high: 1e3,
-    default: 0.75,
-    scale: Scale::Log,
-};
+const GAMMA: Parameter = Parameter::logarithmic(
+    "gamma",
+    "standard deviation with which the relation is observed",
+    1e-3..=1e3,
+    0.75,
+);
 /// How near to the steepest point tightness is shown.
-const NEARNESS: Parameter = Parameter {
-    name: "k",
-    meaning: "distance from the steepest point at which tightness is shown, in units of gamma",
-    low: 1e-3,
-    high: 0.5,
-    default: 0.0625,
-    scale: Scale::Log,
-};
+const NEARNESS: Parameter = Parameter::logarithmic(
+    "k",
+    "distance from the steepest point at which tightness is shown, in units of gamma",
+    1e-3..=0.5,
+    0.0625,
+);

@@ -4,32 +4,13 @@ use super::{GAMMA, NEARNESS};
 use crate::laws::finite::normal_density;
 use crate::laws::tight_weight;
 use crate::rounding::Rounded;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{About, Evidence, Instance, Kind, Parameter, Statement, StatementError};
 
-const OBSERVED: Parameter = Parameter {
-    name: "r",
-    meaning: "the observed relation",
-    low: -4.0,
-    high: 4.0,
-    default: 0.6875,
-    scale: Scale::Linear,
-};
-const FIRST: Parameter = Parameter {
-    name: "u",
-    meaning: "first relation, (m1 - r)/gamma",
-    low: -8.0,
-    high: 8.0,
-    default: 0.625,
-    scale: Scale::Linear,
-};
-const SECOND: Parameter = Parameter {
-    name: "v",
-    meaning: "second relation, (m2 - r)/gamma",
-    low: -8.0,
-    high: 8.0,
-    default: 1.75,
-    scale: Scale::Linear,
-};
+const OBSERVED: Parameter = Parameter::linear("r", "the observed relation", -4.0..=4.0, 0.6875);
+const FIRST: Parameter =
+    Parameter::linear("u", "first relation, (m1 - r)/gamma", -8.0..=8.0, 0.625);
+const SECOND: Parameter =
+    Parameter::linear("v", "second relation, (m2 - r)/gamma", -8.0..=8.0, 1.75);
 
 /// `[thm:density-difference]` |g(r;m₁) − g(r;m₂)|² ≤ w(γ)|m₁ − m₂|² with the smallest possible w(γ) = 1/(2πeγ⁴).
 ///
@@ -59,20 +40,15 @@ pub fn near_slope(r: f64, gamma: f64, side: f64, k: f64) -> (Rounded, Rounded) {
 }
 
 impl Statement for DensityDifference {
-    fn id(&self) -> &'static str {
-        "eq-14b"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Eq. 14, last step; the constant is ours"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "densities of two relations differ by at most w(gamma) |m1 - m2|^2, w = 1/(2 pi e gamma^4), and no less"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[GAMMA, OBSERVED, FIRST, SECOND, NEARNESS]
+    fn about(&self) -> About {
+        About {
+            id: "eq-14b",
+            source: "SADM (arXiv:2402.17563), Eq. 14, last step; the constant is ours",
+            kind: Kind::Bound,
+            summary: "densities of two relations differ by at most w(gamma) |m1 - m2|^2, w = 1/(2 pi e gamma^4), and no less",
+            terms: &[],
+            parameters: &[GAMMA, OBSERVED, FIRST, SECOND, NEARNESS],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (r, gamma) = (instance.get(OBSERVED.name)?, instance.get(GAMMA.name)?);

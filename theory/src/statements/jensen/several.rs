@@ -5,25 +5,17 @@ use crate::laws::finite::two_pi;
 use crate::laws::tight_weight_of;
 use crate::rounding::Rounded;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const COMPONENTS: Parameter = Parameter {
-    name: "K",
-    meaning: "number of components of the relation",
-    low: 1.0,
-    high: 4.0,
-    default: 3.0,
-    scale: Scale::Integer,
-};
-const GAMMA: Parameter = Parameter {
-    name: "gamma",
-    meaning: "standard deviation of each component",
-    low: 1e-3,
-    high: 1e3,
-    default: 0.75,
-    scale: Scale::Log,
-};
+const COMPONENTS: Parameter =
+    Parameter::whole("K", "number of components of the relation", 1.0..=4.0, 3.0);
+const GAMMA: Parameter = Parameter::logarithmic(
+    "gamma",
+    "standard deviation of each component",
+    1e-3..=1e3,
+    0.75,
+);
 
 /// `[thm:density-difference-k]` For a relation in R^K the tight constant is w_K(γ) = (2πγ²)^{−K} e^{−1}/γ².
 ///
@@ -81,20 +73,15 @@ fn vectors(instance: &Instance) -> Result<[Vec<f64>; 3], StatementError> {
 }
 
 impl Statement for VectorRelation {
-    fn id(&self) -> &'static str {
-        "eq-14b-k"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Eq. 14, last step; the constant for K components is ours"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "for a relation with K components the tight constant is (2 pi gamma^2)^-K / (e gamma^2)"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[COMPONENTS, GAMMA, NEARNESS]
+    fn about(&self) -> About {
+        About {
+            id: "eq-14b-k",
+            source: "SADM (arXiv:2402.17563), Eq. 14, last step; the constant for K components is ours",
+            kind: Kind::Bound,
+            summary: "for a relation with K components the tight constant is (2 pi gamma^2)^-K / (e gamma^2)",
+            terms: &[],
+            parameters: &[COMPONENTS, GAMMA, NEARNESS],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let [u, v, direction] = vectors(instance)?;

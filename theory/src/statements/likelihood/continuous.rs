@@ -8,7 +8,9 @@ use crate::laws::chain::Data;
 use crate::laws::small_matrix::multiple_of_identity;
 use crate::rounding::Rounded;
 use crate::statements::setting::{Clock, SCHEDULE};
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{
+    About, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+};
 
 const CONTINUOUS: Parameter = Parameter {
     name: SCHEDULE.name,
@@ -24,38 +26,10 @@ const KINDS: [ScheduleKind; 4] = [
     ScheduleKind::EDM,
     ScheduleKind::RECTIFIED_FLOW,
 ];
-const STEPS: Parameter = Parameter {
-    name: "T",
-    meaning: "number of steps",
-    low: 1.0,
-    high: 32.0,
-    default: 16.0,
-    scale: Scale::Integer,
-};
-const FIRST: Parameter = Parameter {
-    name: "t_0",
-    meaning: "first time",
-    low: 1e-3,
-    high: 0.3,
-    default: 0.125,
-    scale: Scale::Linear,
-};
-const LAST: Parameter = Parameter {
-    name: "t_T",
-    meaning: "last time",
-    low: 0.4,
-    high: 0.999,
-    default: 0.75,
-    scale: Scale::Linear,
-};
-const VARIANCE: Parameter = Parameter {
-    name: "C",
-    meaning: "variance of the data",
-    low: 0.01,
-    high: 100.0,
-    default: 1.5,
-    scale: Scale::Log,
-};
+const STEPS: Parameter = Parameter::whole("T", "number of steps", 1.0..=32.0, 16.0);
+const FIRST: Parameter = Parameter::linear("t_0", "first time", 1e-3..=0.3, 0.125);
+const LAST: Parameter = Parameter::linear("t_T", "last time", 0.4..=0.999, 0.75);
+const VARIANCE: Parameter = Parameter::logarithmic("C", "variance of the data", 0.01..=100.0, 1.5);
 
 /// `[thm:continuous-limit]` Σ ½(SNR_s − SNR_t) E‖x − x̂_t‖² ↓ −½ ∫ (dSNR/dt) E‖x − x̂_t‖² dt as T → ∞, at rate 1/T.
 ///
@@ -179,20 +153,15 @@ fn sum(x: &Tracked) -> Rounded {
 }
 
 impl Statement for ContinuousLimit {
-    fn id(&self) -> &'static str {
-        "continuous-limit"
-    }
-    fn source(&self) -> &'static str {
-        "VDM (arXiv:2107.00630), Eq. 13 and 17"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "the discrete evidence bound falls to the integral with weight -dSNR/dt / 2, at rate 1/T"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[CONTINUOUS, STEPS, FIRST, LAST, VARIANCE]
+    fn about(&self) -> About {
+        About {
+            id: "continuous-limit",
+            source: "VDM (arXiv:2107.00630), Eq. 13 and 17",
+            kind: Kind::Bound,
+            summary: "the discrete evidence bound falls to the integral with weight -dSNR/dt / 2, at rate 1/T",
+            terms: &[],
+            parameters: &[CONTINUOUS, STEPS, FIRST, LAST, VARIANCE],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         // One grid of 2T steps; every second time is the grid of T.

@@ -5,7 +5,7 @@ use crate::laws::chain::{Chain, Data};
 use crate::laws::small_matrix::{congruence, exact, multiple_of_identity};
 use crate::rounding::Rounded;
 use crate::statements::setting::{DIMENSION, SCHEDULE};
-use crate::statements::{Built, Evidence, Instance, Kind, Parameter, Statement, StatementError};
+use crate::statements::{About, Built, Evidence, Instance, Kind, Statement, StatementError};
 
 /// `[thm:elbo]` −log p_θ(x) ≤ KL(q(z_T|x)‖p(z_T)) + E[−log p(x|z_0)] + Σ ½(SNR_s − SNR_t) E‖x − x̂_θ‖².
 ///
@@ -37,20 +37,15 @@ fn setting(instance: &Instance) -> Result<(Chain, Data, Data), StatementError> {
 }
 
 impl Statement for EvidenceBound {
-    fn id(&self) -> &'static str {
-        "elbo"
-    }
-    fn source(&self) -> &'static str {
-        "VDM (arXiv:2107.00630), Eq. 11-13; the gap as three divergences in closed form is ours"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "with SNR weights, prior and reconstruction the denoising objective bounds -log p(x)"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SCHEDULE, STEPS, DIMENSION, FIRST, LAST]
+    fn about(&self) -> About {
+        About {
+            id: "elbo",
+            source: "VDM (arXiv:2107.00630), Eq. 11-13; the gap as three divergences in closed form is ours",
+            kind: Kind::Bound,
+            summary: "with SNR weights, prior and reconstruction the denoising objective bounds -log p(x)",
+            terms: &[],
+            parameters: &[SCHEDULE, STEPS, DIMENSION, FIRST, LAST],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let (chain, point, data) = setting(instance)?;

@@ -6,46 +6,23 @@ use super::setting::level_at;
 use crate::laws::chain::Level;
 use crate::laws::finite::two_pi;
 use crate::rounding::Rounded;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{About, Evidence, Instance, Kind, Parameter, Statement, StatementError};
 
-const SCHEDULE: Parameter = Parameter {
-    name: "schedule",
-    meaning: "0 vp-linear, 1 cosine, 2 edm, 3 rectified-flow",
-    low: 0.0,
-    high: 3.0,
-    default: 0.0,
-    scale: Scale::Integer,
-};
+const SCHEDULE: Parameter = Parameter::whole(
+    "schedule",
+    "0 vp-linear, 1 cosine, 2 edm, 3 rectified-flow",
+    0.0..=3.0,
+    0.0,
+);
 const KINDS: [ScheduleKind; 4] = [
     ScheduleKind::VP_LINEAR,
     ScheduleKind::COSINE,
     ScheduleKind::EDM,
     ScheduleKind::RECTIFIED_FLOW,
 ];
-const FIRST: Parameter = Parameter {
-    name: "t_0",
-    meaning: "first time",
-    low: 1e-8,
-    high: 0.25,
-    default: 1e-3,
-    scale: Scale::Log,
-};
-const LAST: Parameter = Parameter {
-    name: "t_T",
-    meaning: "last time",
-    low: 0.5,
-    high: 0.999,
-    default: 0.9,
-    scale: Scale::Linear,
-};
-const VARIANCE: Parameter = Parameter {
-    name: "C",
-    meaning: "variance of the data",
-    low: 0.01,
-    high: 100.0,
-    default: 1.5,
-    scale: Scale::Log,
-};
+const FIRST: Parameter = Parameter::logarithmic("t_0", "first time", 1e-8..=0.25, 1e-3);
+const LAST: Parameter = Parameter::linear("t_T", "last time", 0.5..=0.999, 0.9);
+const VARIANCE: Parameter = Parameter::logarithmic("C", "variance of the data", 0.01..=100.0, 1.5);
 
 /// `[thm:first-time]` As t_0 → 0 the diffusion part of the bound grows without limit and the reconstruction falls as far; their sum has a limit.
 ///
@@ -88,20 +65,15 @@ fn entropy(v: Rounded) -> Rounded {
 }
 
 impl Statement for FirstTime {
-    fn id(&self) -> &'static str {
-        "first-time"
-    }
-    fn source(&self) -> &'static str {
-        "Ours; VDM (arXiv:2107.00630), Eq. 17, and SADM (arXiv:2402.17563), Eq. 15, in continuous time"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "down to t = 0 the SNR-weighted integral is infinite, like ln(1 + SNR_0)/2; with the reconstruction it has a limit"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SCHEDULE, FIRST, LAST, VARIANCE]
+    fn about(&self) -> About {
+        About {
+            id: "first-time",
+            source: "Ours; VDM (arXiv:2107.00630), Eq. 17, and SADM (arXiv:2402.17563), Eq. 15, in continuous time",
+            kind: Kind::Bound,
+            summary: "down to t = 0 the SNR-weighted integral is infinite, like ln(1 + SNR_0)/2; with the reconstruction it has a limit",
+            terms: &[],
+            parameters: &[SCHEDULE, FIRST, LAST, VARIANCE],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let kind = KINDS[instance.size(SCHEDULE.name)?];

@@ -13,34 +13,23 @@ use crate::laws::{self, tight_weight};
 use crate::rounding::Rounded;
 use crate::statements::setting::SCHEDULE;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const GAMMA: Parameter = Parameter {
-    name: "gamma",
-    meaning: "standard deviation with which the relation is observed",
-    low: 1e-3,
-    high: 1e3,
-    default: 0.75,
-    scale: Scale::Log,
-};
+const GAMMA: Parameter = Parameter::logarithmic(
+    "gamma",
+    "standard deviation with which the relation is observed",
+    1e-3..=1e3,
+    0.75,
+);
 
-const RELATION: Parameter = Parameter {
-    name: "relation",
-    meaning: "0 inner product, 1 squared Euclidean",
-    low: 0.0,
-    high: 1.0,
-    default: 0.0,
-    scale: Scale::Integer,
-};
-const DIMENSION: Parameter = Parameter {
-    name: "n",
-    meaning: "numbers in one sample",
-    low: 1.0,
-    high: 2.0,
-    default: 1.0,
-    scale: Scale::Integer,
-};
+const RELATION: Parameter = Parameter::whole(
+    "relation",
+    "0 inner product, 1 squared Euclidean",
+    0.0..=1.0,
+    0.0,
+);
+const DIMENSION: Parameter = Parameter::whole("n", "numbers in one sample", 1.0..=2.0, 1.0);
 
 /// A relation that is a quadratic form of the pair y = (x^i, x^j).
 ///
@@ -274,56 +263,48 @@ fn setting(instance: &Instance) -> Result<(Chain, Data, Data), StatementError> {
 }
 
 impl Statement for PairBound {
-    fn id(&self) -> &'static str {
-        "eq-15"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Eq. 15, with the weights it needs"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "with SNR weights, prior and reconstruction the pair's objective bounds -log p(y_0) (inner product, squared Euclidean)"
-    }
-    fn terms(&self) -> &'static [(&'static str, &'static str)] {
-        &[
-            (
-                "objective",
-                "the right side of Eq. 15: prior + reconstruction + denoising with structure, each as trained",
-            ),
-            (
-                "-log p(y_0)",
-                "the pair's negative log-likelihood under the chain: what the objective bounds",
-            ),
-            (
-                "H(y_0)",
-                "entropy of the pairs: no model's E[-log p] is smaller (Gibbs)",
-            ),
-            (
-                "slack of the prior",
-                "KL of the noised data at the last time from N(0, I)",
-            ),
-            (
-                "slack of the reconstruction",
-                "KL of the true law of y_0 given z_0 from the decoder's",
-            ),
-            (
-                "slack of the diffusion",
-                "sum of the KLs of the true backward steps from the chain's: what a better denoiser lowers",
-            ),
-            (
-                "slack of the structure",
-                "the structural term, in full: nothing in the likelihood answers to it",
-            ),
-            (
-                "KL(q‖p)",
-                "how far the chain's law is from the data's; it is subtracted, because these slacks are measured from H, and -log p lies above H by KL",
-            ),
-        ]
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SCHEDULE, STEPS, FIRST, LAST, GAMMA, RELATION, DIMENSION]
+    fn about(&self) -> About {
+        About {
+            id: "eq-15",
+            source: "SADM (arXiv:2402.17563), Eq. 15, with the weights it needs",
+            kind: Kind::Bound,
+            summary: "with SNR weights, prior and reconstruction the pair's objective bounds -log p(y_0) (inner product, squared Euclidean)",
+            terms: &[
+                (
+                    "objective",
+                    "the right side of Eq. 15: prior + reconstruction + denoising with structure, each as trained",
+                ),
+                (
+                    "-log p(y_0)",
+                    "the pair's negative log-likelihood under the chain: what the objective bounds",
+                ),
+                (
+                    "H(y_0)",
+                    "entropy of the pairs: no model's E[-log p] is smaller (Gibbs)",
+                ),
+                (
+                    "slack of the prior",
+                    "KL of the noised data at the last time from N(0, I)",
+                ),
+                (
+                    "slack of the reconstruction",
+                    "KL of the true law of y_0 given z_0 from the decoder's",
+                ),
+                (
+                    "slack of the diffusion",
+                    "sum of the KLs of the true backward steps from the chain's: what a better denoiser lowers",
+                ),
+                (
+                    "slack of the structure",
+                    "the structural term, in full: nothing in the likelihood answers to it",
+                ),
+                (
+                    "KL(q‖p)",
+                    "how far the chain's law is from the data's; it is subtracted, because these slacks are measured from H, and -log p lies above H by KL",
+                ),
+            ],
+            parameters: &[SCHEDULE, STEPS, FIRST, LAST, GAMMA, RELATION, DIMENSION],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let (chain, point, data) = setting(instance)?;

@@ -6,17 +6,15 @@ use crate::laws::tight_weight;
 use crate::rounding::Rounded;
 use crate::statements::setting::SCHEDULE;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const GAMMA: Parameter = Parameter {
-    name: "gamma",
-    meaning: "standard deviation with which the relation is observed",
-    low: 0.05,
-    high: 100.0,
-    default: 1.5,
-    scale: Scale::Log,
-};
+const GAMMA: Parameter = Parameter::logarithmic(
+    "gamma",
+    "standard deviation with which the relation is observed",
+    0.05..=100.0,
+    1.5,
+);
 
 /// `[thm:separate-times]` Eq. 15 for a denoiser of single samples, each with its own time.
 ///
@@ -96,20 +94,15 @@ fn objective(
 }
 
 impl Statement for SeparateTimes {
-    fn id(&self) -> &'static str {
-        "eq-15-separate-times"
-    }
-    fn source(&self) -> &'static str {
-        "Ours; SADM (arXiv:2402.17563), Eq. 15, for per-sample times"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "for a denoiser of single samples Eq. 15 holds with a time for each sample: two evidence bounds and any non-negative number"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SCHEDULE, STEPS, FIRST, LAST, GAMMA]
+    fn about(&self) -> About {
+        About {
+            id: "eq-15-separate-times",
+            source: "Ours; SADM (arXiv:2402.17563), Eq. 15, for per-sample times",
+            kind: Kind::Bound,
+            summary: "for a denoiser of single samples Eq. 15 holds with a time for each sample: two evidence bounds and any non-negative number",
+            terms: &[],
+            parameters: &[SCHEDULE, STEPS, FIRST, LAST, GAMMA],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let (chain, [first, second]) = setting(instance)?;

@@ -9,35 +9,24 @@ use crate::laws::chain::{Affine, Chain, Data, Level, Step};
 use crate::laws::small_matrix::{Matrix, Vector, exact, multiple_of_identity};
 use crate::rounding::Rounded;
 use crate::statements::setting::Clock;
-use crate::statements::{Built, Instance, Parameter, Scale, StatementError, Values};
+use crate::statements::{Built, Instance, Parameter, StatementError, Values};
 
 /// Number of steps.
-pub const STEPS: Parameter = Parameter {
-    name: "T",
-    meaning: "number of steps of the chain",
-    low: 1.0,
-    high: 4.0,
-    default: 3.0,
-    scale: Scale::Integer,
-};
+pub const STEPS: Parameter = Parameter::whole("T", "number of steps of the chain", 1.0..=4.0, 3.0);
 /// Place of the chain's first time.
-pub const FIRST: Parameter = Parameter {
-    name: "t_0",
-    meaning: "first time, as a part of the schedule's range",
-    low: 1e-3,
-    high: 0.3,
-    default: 0.125,
-    scale: Scale::Linear,
-};
+pub const FIRST: Parameter = Parameter::linear(
+    "t_0",
+    "first time, as a part of the schedule's range",
+    1e-3..=0.3,
+    0.125,
+);
 /// Place of the chain's last time.
-pub const LAST: Parameter = Parameter {
-    name: "t_T",
-    meaning: "last time, as a part of the schedule's range",
-    low: 0.4,
-    high: 0.999,
-    default: 0.5,
-    scale: Scale::Linear,
-};
+pub const LAST: Parameter = Parameter::linear(
+    "t_T",
+    "last time, as a part of the schedule's range",
+    0.4..=0.999,
+    0.5,
+);
 
 /// α_t and σ_t of a schedule, with the reference's bounds.
 pub fn level_at(kind: ScheduleKind, t: f64) -> Result<Level, StatementError> {

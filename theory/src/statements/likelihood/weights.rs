@@ -6,17 +6,15 @@ use crate::laws::small_matrix::multiple_of_identity;
 use crate::rounding::Rounded;
 use crate::statements::setting::SCHEDULE;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const FACTOR: Parameter = Parameter {
-    name: "a",
-    meaning: "largest factor on the likelihood's weight of a step, at least 1",
-    low: 1.0,
-    high: 16.0,
-    default: 2.5,
-    scale: Scale::Log,
-};
+const FACTOR: Parameter = Parameter::logarithmic(
+    "a",
+    "largest factor on the likelihood's weight of a step, at least 1",
+    1.0..=16.0,
+    2.5,
+);
 
 /// `[thm:weights-that-bound]` Any weight that is nowhere below ½(SNR_s − SNR_t) makes the objective a bound; the smallest makes its diffusion part the
 /// divergences themselves.
@@ -95,20 +93,15 @@ fn weighted(setting: &Setting, data: &Data) -> Rounded {
 }
 
 impl Statement for WeightsThatBound {
-    fn id(&self) -> &'static str {
-        "weights-that-bound"
-    }
-    fn source(&self) -> &'static str {
-        "VDM (arXiv:2107.00630), Eq. 11-13, for other weights; SADM (arXiv:2402.17563), the w of Eq. 15"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "every weight nowhere below the SNR's makes a bound; the SNR's is the smallest, and its sum is the divergence"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SCHEDULE, STEPS, FIRST, LAST, FACTOR]
+    fn about(&self) -> About {
+        About {
+            id: "weights-that-bound",
+            source: "VDM (arXiv:2107.00630), Eq. 11-13, for other weights; SADM (arXiv:2402.17563), the w of Eq. 15",
+            kind: Kind::Bound,
+            summary: "every weight nowhere below the SNR's makes a bound; the SNR's is the smallest, and its sum is the divergence",
+            terms: &[],
+            parameters: &[SCHEDULE, STEPS, FIRST, LAST, FACTOR],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let setting = setting(instance)?;

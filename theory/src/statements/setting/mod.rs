@@ -5,75 +5,37 @@ use ndarray::Array2;
 pub use clock::Clock;
 pub use loss::{known, loss_of_rounded, squared, structural_loss};
 
-use super::{Built, Instance, Parameter, Scale, StatementError};
+use super::{Built, Instance, Parameter, StatementError};
 use crate::laws::{FiniteLaw, PairPosterior};
 
 mod clock;
 mod loss;
 
 /// The schedule, by its place in the registry.
-pub const SCHEDULE: Parameter = Parameter {
-    name: "schedule",
-    meaning: "0 vp-linear, 1 cosine, 2 ddpm, 3 edm, 4 rectified-flow",
-    low: 0.0,
-    high: 4.0,
-    default: 0.0,
-    scale: Scale::Integer,
-};
+pub const SCHEDULE: Parameter = Parameter::whole(
+    "schedule",
+    "0 vp-linear, 1 cosine, 2 ddpm, 3 edm, 4 rectified-flow",
+    0.0..=4.0,
+    0.0,
+);
 /// Place of t between the ends of the schedule.
-pub const TIME: Parameter = Parameter {
-    name: "t",
-    meaning: "time, as a part of the schedule's range (of its logarithm for edm)",
-    low: 1e-3,
-    high: 0.999,
-    default: 0.37,
-    scale: Scale::Linear,
-};
+pub const TIME: Parameter = Parameter::linear(
+    "t",
+    "time, as a part of the schedule's range (of its logarithm for edm)",
+    1e-3..=0.999,
+    0.37,
+);
 /// Number of atoms.
-pub const ATOMS: Parameter = Parameter {
-    name: "atoms",
-    meaning: "number of atoms K",
-    low: 1.0,
-    high: 4.0,
-    default: 3.0,
-    scale: Scale::Integer,
-};
+pub const ATOMS: Parameter = Parameter::whole("atoms", "number of atoms K", 1.0..=4.0, 3.0);
 /// Dimension of the space.
-pub const DIMENSION: Parameter = Parameter {
-    name: "n",
-    meaning: "dimension of x_0",
-    low: 1.0,
-    high: 3.0,
-    default: 2.0,
-    scale: Scale::Integer,
-};
+pub const DIMENSION: Parameter = Parameter::whole("n", "dimension of x_0", 1.0..=3.0, 2.0);
 /// Batch size.
-pub const BATCH: Parameter = Parameter {
-    name: "B",
-    meaning: "batch size",
-    low: 2.0,
-    high: 4.0,
-    default: 3.0,
-    scale: Scale::Integer,
-};
+pub const BATCH: Parameter = Parameter::whole("B", "batch size", 2.0..=4.0, 3.0);
 /// Feature dimension.
-pub const FEATURES: Parameter = Parameter {
-    name: "d",
-    meaning: "feature dimension",
-    low: 1.0,
-    high: 4.0,
-    default: 2.0,
-    scale: Scale::Integer,
-};
+pub const FEATURES: Parameter = Parameter::whole("d", "feature dimension", 1.0..=4.0, 2.0);
 /// Weight η.
-pub const ETA: Parameter = Parameter {
-    name: "eta",
-    meaning: "weight of the structural loss",
-    low: 0.01,
-    high: 100.0,
-    default: 1.75,
-    scale: Scale::Log,
-};
+pub const ETA: Parameter =
+    Parameter::logarithmic("eta", "weight of the structural loss", 0.01..=100.0, 1.75);
 
 /// A finite law, α and σ, and noised points x_t = α a + σ e near its atoms.
 pub struct NoisedLaw {

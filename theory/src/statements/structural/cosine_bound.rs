@@ -10,17 +10,15 @@ use crate::statements::setting::{
     BATCH, ETA, FEATURES, batches, built_batches, squared, structural_loss,
 };
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const SIZE: Parameter = Parameter {
-    name: "N",
-    meaning: "size of the batch at which the bound is attained, or nearly",
-    low: 2.0,
-    high: 9.0,
-    default: 4.0,
-    scale: Scale::Integer,
-};
+const SIZE: Parameter = Parameter::whole(
+    "N",
+    "size of the batch at which the bound is attained, or nearly",
+    2.0..=9.0,
+    4.0,
+);
 
 /// `[thm:cosine-bound]` Under the cosine S ≤ 2η for every batch, attained for every even one.
 ///
@@ -111,20 +109,15 @@ fn stretch(
 }
 
 impl Statement for CosineBound {
-    fn id(&self) -> &'static str {
-        "cosine-bound"
-    }
-    fn source(&self) -> &'static str {
-        "Ours; SADM (arXiv:2402.17563), Eq. 8-10, with the cosine of the paragraph above Eq. 8"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "under the cosine S is at most 2 eta for every batch, attained for every even one"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[BATCH, FEATURES, ETA, SIZE]
+    fn about(&self) -> About {
+        About {
+            id: "cosine-bound",
+            source: "Ours; SADM (arXiv:2402.17563), Eq. 8-10, with the cosine of the paragraph above Eq. 8",
+            kind: Kind::Bound,
+            summary: "under the cosine S is at most 2 eta for every batch, attained for every even one",
+            terms: &[],
+            parameters: &[BATCH, FEATURES, ETA, SIZE],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         built_batches(instance)

@@ -7,33 +7,13 @@ use crate::laws::relation::{dot, exact, relation};
 use crate::laws::{FiniteLaw, PairPosterior};
 use crate::rounding::Rounded;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const ATOMS: Parameter = Parameter {
-    name: "atoms",
-    meaning: "number of atoms",
-    low: 2.0,
-    high: 4.0,
-    default: 3.0,
-    scale: Scale::Integer,
-};
-const DIMENSION: Parameter = Parameter {
-    name: "n",
-    meaning: "dimension of x_0",
-    low: 2.0,
-    high: 3.0,
-    default: 2.0,
-    scale: Scale::Integer,
-};
-const LEVEL: Parameter = Parameter {
-    name: "sigma",
-    meaning: "noise level of x_t = x_0 + σε",
-    low: 0.75,
-    high: 6.0,
-    default: 1.5,
-    scale: Scale::Log,
-};
+const ATOMS: Parameter = Parameter::whole("atoms", "number of atoms", 2.0..=4.0, 3.0);
+const DIMENSION: Parameter = Parameter::whole("n", "dimension of x_0", 2.0..=3.0, 2.0);
+const LEVEL: Parameter =
+    Parameter::logarithmic("sigma", "noise level of x_t = x_0 + σε", 0.75..=6.0, 1.5);
 /// Noised points: the law of x_t is taken to be uniform on them.
 const POINTS: usize = 4;
 
@@ -169,36 +149,28 @@ fn posterior_of(
 }
 
 impl Statement for CosineMinimiser {
-    fn id(&self) -> &'static str {
-        "cosine-minimiser"
-    }
-    fn source(&self) -> &'static str {
-        "Ours; the cosine of SADM (arXiv:2402.17563), Sec. 4.2, with the expectation of Eq. 14"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "under the cosine the ideal denoiser pays an excess over the posterior variance, and so does every other; under the inner product it pays none"
-    }
-    fn terms(&self) -> &'static [(&'static str, &'static str)] {
-        &[
-            (
-                "ū",
-                "posterior mean of the clean sample's direction, shorter than 1",
-            ),
-            (
-                "x̄",
-                "posterior mean of the clean sample: the ideal denoiser's answer",
-            ),
-            (
-                "excess",
-                "the structural term's mean over pairs, less the posterior variance, which no answer lowers",
-            ),
-        ]
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[ATOMS, DIMENSION, LEVEL]
+    fn about(&self) -> About {
+        About {
+            id: "cosine-minimiser",
+            source: "Ours; the cosine of SADM (arXiv:2402.17563), Sec. 4.2, with the expectation of Eq. 14",
+            kind: Kind::Bound,
+            summary: "under the cosine the ideal denoiser pays an excess over the posterior variance, and so does every other; under the inner product it pays none",
+            terms: &[
+                (
+                    "ū",
+                    "posterior mean of the clean sample's direction, shorter than 1",
+                ),
+                (
+                    "x̄",
+                    "posterior mean of the clean sample: the ideal denoiser's answer",
+                ),
+                (
+                    "excess",
+                    "the structural term's mean over pairs, less the posterior variance, which no answer lowers",
+                ),
+            ],
+            parameters: &[ATOMS, DIMENSION, LEVEL],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let setting = Setting::of(instance)?;

@@ -10,25 +10,21 @@ use crate::laws::{tight_weight, tight_weight_of};
 use crate::rounding::Rounded;
 use crate::statements::setting::{BATCH, FEATURES, batches, built_batches, structural_loss};
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const GAMMA: Parameter = Parameter {
-    name: "gamma",
-    meaning: "standard deviation with which a relation is observed",
-    low: 0.05,
-    high: 20.0,
-    default: 0.75,
-    scale: Scale::Log,
-};
-const RELATION: Parameter = Parameter {
-    name: "relation",
-    meaning: "0 cosine, 1 inner product, 2 squared Euclidean",
-    low: 0.0,
-    high: 2.0,
-    default: 1.0,
-    scale: Scale::Integer,
-};
+const GAMMA: Parameter = Parameter::logarithmic(
+    "gamma",
+    "standard deviation with which a relation is observed",
+    0.05..=20.0,
+    0.75,
+);
+const RELATION: Parameter = Parameter::whole(
+    "relation",
+    "0 cosine, 1 inner product, 2 squared Euclidean",
+    0.0..=2.0,
+    1.0,
+);
 
 /// `[thm:equation-six]` The mean of Eq. 15's bracket over the pairs of a batch is 2(L + ½w(γ) S): Eq. 6, with half the weight.
 ///
@@ -128,33 +124,25 @@ fn in_powers(count: usize, gamma: f64) -> Rounded {
 }
 
 impl Statement for EquationSix {
-    fn id(&self) -> &'static str {
-        "eq-6"
-    }
-    fn source(&self) -> &'static str {
-        "SADM (arXiv:2402.17563), Eq. 6 as a finite-sample version of Eq. 15"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "the mean of Eq. 15's bracket over a batch's pairs is 2 (L + w S / 2): Eq. 6 with half the weight of the relation"
-    }
-    fn terms(&self) -> &'static [(&'static str, &'static str)] {
-        &[
-            ("L", "mean squared error of the batch's samples"),
-            (
-                "S, U",
-                "mean squared error of the relations over all ordered pairs, and over those with i ≠ j",
-            ),
-            (
-                "w, w_K",
-                "smallest weight of Eq. 14 for one relation, and for K observed together",
-            ),
-        ]
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[BATCH, FEATURES, GAMMA, RELATION]
+    fn about(&self) -> About {
+        About {
+            id: "eq-6",
+            source: "SADM (arXiv:2402.17563), Eq. 6 as a finite-sample version of Eq. 15",
+            kind: Kind::Identity,
+            summary: "the mean of Eq. 15's bracket over a batch's pairs is 2 (L + w S / 2): Eq. 6 with half the weight of the relation",
+            terms: &[
+                ("L", "mean squared error of the batch's samples"),
+                (
+                    "S, U",
+                    "mean squared error of the relations over all ordered pairs, and over those with i ≠ j",
+                ),
+                (
+                    "w, w_K",
+                    "smallest weight of Eq. 14 for one relation, and for K observed together",
+                ),
+            ],
+            parameters: &[BATCH, FEATURES, GAMMA, RELATION],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         built_batches(instance)

@@ -6,40 +6,22 @@ use sadm_reference::structure::{Eta, eta};
 use crate::laws::finite::two_pi;
 use crate::rounding::Rounded;
 use crate::statements::setting::{Clock, known};
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{About, Evidence, Instance, Kind, Parameter, Statement, StatementError};
 
-const MEAN: Parameter = Parameter {
-    name: "p_mean",
-    meaning: "mean of ln σ",
-    low: -2.5,
-    high: 1.0,
-    default: -1.2,
-    scale: Scale::Linear,
-};
-const STD: Parameter = Parameter {
-    name: "p_std",
-    meaning: "standard deviation of ln σ",
-    low: 0.25,
-    high: 2.0,
-    default: 1.2,
-    scale: Scale::Linear,
-};
-const FIRST: Parameter = Parameter {
-    name: "t_min",
-    meaning: "time below which η is held constant",
-    low: 1e-3,
-    high: 1.0,
-    default: 0.02,
-    scale: Scale::Log,
-};
-const LEVEL: Parameter = Parameter {
-    name: "sigma",
-    meaning: "noise level at which η is evaluated",
-    low: 0.002,
-    high: 80.0,
-    default: 0.3,
-    scale: Scale::Log,
-};
+const MEAN: Parameter = Parameter::linear("p_mean", "mean of ln σ", -2.5..=1.0, -1.2);
+const STD: Parameter = Parameter::linear("p_std", "standard deviation of ln σ", 0.25..=2.0, 1.2);
+const FIRST: Parameter = Parameter::logarithmic(
+    "t_min",
+    "time below which η is held constant",
+    1e-3..=1.0,
+    0.02,
+);
+const LEVEL: Parameter = Parameter::logarithmic(
+    "sigma",
+    "noise level at which η is evaluated",
+    0.002..=80.0,
+    0.3,
+);
 
 /// `[thm:eta-log-normal]` Under EDM's law of σ the weight 1/t = 1/σ has a mean, without a clamp.
 ///
@@ -80,20 +62,15 @@ fn closed(mean: f64, std: f64, k: f64) -> Rounded {
 }
 
 impl Statement for LogNormalTime {
-    fn id(&self) -> &'static str {
-        "eta-log-normal"
-    }
-    fn source(&self) -> &'static str {
-        "EDM (arXiv:2206.00364), Table 1: ln sigma ~ N(P_mean, P_std^2); with eta_t = 1/t of SADM (arXiv:2402.17563)"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "for EDM's log-normal sigma, where t is sigma, E[1/t] = exp(-P_mean + P_std^2/2): finite without a clamp"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[MEAN, STD, FIRST, LEVEL]
+    fn about(&self) -> About {
+        About {
+            id: "eta-log-normal",
+            source: "EDM (arXiv:2206.00364), Table 1: ln sigma ~ N(P_mean, P_std^2); with eta_t = 1/t of SADM (arXiv:2402.17563)",
+            kind: Kind::Identity,
+            summary: "for EDM's log-normal sigma, where t is sigma, E[1/t] = exp(-P_mean + P_std^2/2): finite without a clamp",
+            terms: &[],
+            parameters: &[MEAN, STD, FIRST, LEVEL],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (mean, std) = (instance.get(MEAN.name)?, instance.get(STD.name)?);

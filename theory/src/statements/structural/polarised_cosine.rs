@@ -5,17 +5,15 @@ use ndarray::Array2;
 use super::double_double::Wide;
 use crate::rounding::Rounded;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const SIZE: Parameter = Parameter {
-    name: "size",
-    meaning: "size of the difference of the two batches in f32; its square in f64",
-    low: 1e-6,
-    high: 1e-2,
-    default: 1e-5,
-    scale: Scale::Log,
-};
+const SIZE: Parameter = Parameter::logarithmic(
+    "size",
+    "size of the difference of the two batches in f32; its square in f64",
+    1e-6..=1e-2,
+    1e-5,
+);
 /// Samples and features of an instance.
 const B: usize = 8;
 const D: usize = 4;
@@ -295,20 +293,15 @@ fn claims(instance: &Instance, double: bool) -> Result<Vec<Evidence>, StatementE
 }
 
 impl Statement for AccuracyUnderCosine {
-    fn id(&self) -> &'static str {
-        "polarised-cosine"
-    }
-    fn source(&self) -> &'static str {
-        "Ours; for the cosine of SADM (arXiv:2402.17563), Eq. 6-10"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "under the cosine the polarised form keeps its digits only if P comes from the features' difference or from rows of twice the digits"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SIZE]
+    fn about(&self) -> About {
+        About {
+            id: "polarised-cosine",
+            source: "Ours; for the cosine of SADM (arXiv:2402.17563), Eq. 6-10",
+            kind: Kind::Bound,
+            summary: "under the cosine the polarised form keeps its digits only if P comes from the features' difference or from rows of twice the digits",
+            terms: &[],
+            parameters: &[SIZE],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let [real, generated] = pair(instance, false)?;

@@ -9,41 +9,23 @@ use crate::rounding::Rounded;
 use crate::statements::elementary::sine;
 use crate::statements::setting::{BATCH, Clock, known, loss_of_rounded};
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError, Values,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError, Values,
 };
 
-const TARGET: Parameter = Parameter {
-    name: "target",
-    meaning: "0 eps, 1 v, 2 edm",
-    low: 0.0,
-    high: 2.0,
-    default: 2.0,
-    scale: Scale::Integer,
-};
-const SCHEDULE: Parameter = Parameter {
-    name: "schedule",
-    meaning: "0 vp-linear, 1 cosine, 2 edm, 3 rectified-flow",
-    low: 0.0,
-    high: 3.0,
-    default: 0.0,
-    scale: Scale::Integer,
-};
-const TIME: Parameter = Parameter {
-    name: "t",
-    meaning: "time; the noise level itself under edm",
-    low: 1e-6,
-    high: 0.5,
-    default: 0.01,
-    scale: Scale::Log,
-};
-const SPREAD: Parameter = Parameter {
-    name: "sigma_d",
-    meaning: "EDM's σ_d",
-    low: 0.25,
-    high: 2.0,
-    default: 0.75,
-    scale: Scale::Log,
-};
+const TARGET: Parameter = Parameter::whole("target", "0 eps, 1 v, 2 edm", 0.0..=2.0, 2.0);
+const SCHEDULE: Parameter = Parameter::whole(
+    "schedule",
+    "0 vp-linear, 1 cosine, 2 edm, 3 rectified-flow",
+    0.0..=3.0,
+    0.0,
+);
+const TIME: Parameter = Parameter::logarithmic(
+    "t",
+    "time; the noise level itself under edm",
+    1e-6..=0.5,
+    0.01,
+);
+const SPREAD: Parameter = Parameter::logarithmic("sigma_d", "EDM's σ_d", 0.25..=2.0, 0.75);
 const TARGETS: [Parametrisation; 3] = [
     Parametrisation::Eps,
     Parametrisation::V,
@@ -277,33 +259,25 @@ pub fn structure_near_zero(
 }
 
 impl Statement for TargetsNearZero {
-    fn id(&self) -> &'static str {
-        "targets-near-zero"
-    }
-    fn source(&self) -> &'static str {
-        "Ours; targets of Salimans & Ho (arXiv:2202.00512) and EDM (arXiv:2206.00364)"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "with eps, v or EDM targets S_t = O(sigma_t^2) whatever a bounded network answers, so E[S_t/t] is finite"
-    }
-    fn terms(&self) -> &'static [(&'static str, &'static str)] {
-        &[
-            ("σ' = σ/α", "the noise level of x_t/α"),
-            (
-                "K",
-                "bound on ‖x̂ - x_0‖/σ', from ‖x_0‖, ‖ε‖ and the largest answer of the network",
-            ),
-            (
-                "Λ, r",
-                "Lipschitz constant of the encoder, and the shortest feature of a clean sample",
-            ),
-        ]
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[TARGET, SCHEDULE, TIME, SPREAD, BATCH]
+    fn about(&self) -> About {
+        About {
+            id: "targets-near-zero",
+            source: "Ours; targets of Salimans & Ho (arXiv:2202.00512) and EDM (arXiv:2206.00364)",
+            kind: Kind::Bound,
+            summary: "with eps, v or EDM targets S_t = O(sigma_t^2) whatever a bounded network answers, so E[S_t/t] is finite",
+            terms: &[
+                ("σ' = σ/α", "the noise level of x_t/α"),
+                (
+                    "K",
+                    "bound on ‖x̂ - x_0‖/σ', from ‖x_0‖, ‖ε‖ and the largest answer of the network",
+                ),
+                (
+                    "Λ, r",
+                    "Lipschitz constant of the encoder, and the shortest feature of a clean sample",
+                ),
+            ],
+            parameters: &[TARGET, SCHEDULE, TIME, SPREAD, BATCH],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let setting = Setting::of(&mut instance.values(), instance.size(BATCH.name)?)?;

@@ -2,33 +2,23 @@
 
 use crate::rounding::Rounded;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const VARIANCE: Parameter = Parameter {
-    name: "v",
-    meaning: "variance of the first law",
-    low: 0.5,
-    high: 4.0,
-    default: 1.25,
-    scale: Scale::Log,
-};
-const SHIFT: Parameter = Parameter {
-    name: "a",
-    meaning: "mean of the second law along the mirror",
-    low: 0.25,
-    high: 2.0,
-    default: 0.75,
-    scale: Scale::Linear,
-};
-const OTHER: Parameter = Parameter {
-    name: "w",
-    meaning: "third law: variance across the mirror over v",
-    low: 1.25,
-    high: 4.0,
-    default: 2.0,
-    scale: Scale::Log,
-};
+const VARIANCE: Parameter =
+    Parameter::logarithmic("v", "variance of the first law", 0.5..=4.0, 1.25);
+const SHIFT: Parameter = Parameter::linear(
+    "a",
+    "mean of the second law along the mirror",
+    0.25..=2.0,
+    0.75,
+);
+const OTHER: Parameter = Parameter::logarithmic(
+    "w",
+    "third law: variance across the mirror over v",
+    1.25..=4.0,
+    2.0,
+);
 
 /// `[thm:drift-all-starts]` A process keeps every invariant law invariant exactly if its drift is equivariant: the printed condition, proved.
 ///
@@ -143,32 +133,24 @@ fn recovered(laws: &[Law; 3], drift: &Drift, x: [f64; 2]) -> Vector {
 }
 
 impl Statement for EquivariantForAllStarts {
-    fn id(&self) -> &'static str {
-        "drift-all-starts"
-    }
-    fn source(&self) -> &'static str {
-        "Structure preserving diffusion models (arXiv:2402.19369), summary: 'if and only if its drift is equivariant'"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "for all invariant starts the drift must be equivariant: three invariant laws' rates determine what it lacks"
-    }
-    fn terms(&self) -> &'static [(&'static str, &'static str)] {
-        &[
-            (
-                "h = R g∘R - g",
-                "what keeps the drift g from being equivariant",
-            ),
-            (
-                "rate of a law",
-                "how fast an invariant law leaves invariance at x, over its density",
-            ),
-        ]
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[VARIANCE, SHIFT, OTHER]
+    fn about(&self) -> About {
+        About {
+            id: "drift-all-starts",
+            source: "Structure preserving diffusion models (arXiv:2402.19369), summary: 'if and only if its drift is equivariant'",
+            kind: Kind::Identity,
+            summary: "for all invariant starts the drift must be equivariant: three invariant laws' rates determine what it lacks",
+            terms: &[
+                (
+                    "h = R g∘R - g",
+                    "what keeps the drift g from being equivariant",
+                ),
+                (
+                    "rate of a law",
+                    "how fast an invariant law leaves invariance at x, over its density",
+                ),
+            ],
+            parameters: &[VARIANCE, SHIFT, OTHER],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let (x, drift) = setting(instance)?;

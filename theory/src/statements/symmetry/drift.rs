@@ -4,41 +4,24 @@ use crate::laws::finite::two_pi;
 use crate::rounding::Rounded;
 use crate::statements::elementary::{cosine, sine};
 use crate::statements::{
-    Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const RATE: Parameter = Parameter {
-    name: "omega",
-    meaning: "rate of rotation ω in dx = (ωJ + cI)x dt + dw",
-    low: 0.0,
-    high: 4.0,
-    default: 1.0,
-    scale: Scale::Linear,
-};
-const GROWTH: Parameter = Parameter {
-    name: "c",
-    meaning: "rate of growth c, the equivariant part of the drift",
-    low: 0.125,
-    high: 1.0,
-    default: 0.375,
-    scale: Scale::Linear,
-};
-const TIME: Parameter = Parameter {
-    name: "time",
-    meaning: "time since the isotropic start",
-    low: 0.0,
-    high: 2.0,
-    default: 0.75,
-    scale: Scale::Linear,
-};
-const START: Parameter = Parameter {
-    name: "v_0",
-    meaning: "variance at the start",
-    low: 0.125,
-    high: 8.0,
-    default: 0.625,
-    scale: Scale::Log,
-};
+const RATE: Parameter = Parameter::linear(
+    "omega",
+    "rate of rotation ω in dx = (ωJ + cI)x dt + dw",
+    0.0..=4.0,
+    1.0,
+);
+const GROWTH: Parameter = Parameter::linear(
+    "c",
+    "rate of growth c, the equivariant part of the drift",
+    0.125..=1.0,
+    0.375,
+);
+const TIME: Parameter =
+    Parameter::linear("time", "time since the isotropic start", 0.0..=2.0, 0.75);
+const START: Parameter = Parameter::logarithmic("v_0", "variance at the start", 0.125..=8.0, 0.625);
 
 type Matrix = [[Rounded; 2]; 2];
 
@@ -142,20 +125,15 @@ fn pairs(instance: &Instance) -> Result<[[f64; 2]; 4], StatementError> {
 }
 
 impl Statement for DriftUpToInvisibleFields {
-    fn id(&self) -> &'static str {
-        "e10"
-    }
-    fn source(&self) -> &'static str {
-        "Structure preserving diffusion models (arXiv:2402.19369), summary: 'if and only if the drift is equivariant', read for one start"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::Reading)
-    }
-    fn summary(&self) -> &'static str {
-        "for one start a drift may differ from an equivariant one by a field that moves no mass; for all invariant starts it may not"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[RATE, GROWTH, TIME, START]
+    fn about(&self) -> About {
+        About {
+            id: "e10",
+            source: "Structure preserving diffusion models (arXiv:2402.19369), summary: 'if and only if the drift is equivariant', read for one start",
+            kind: Kind::Erratum(Finding::Reading),
+            summary: "for one start a drift may differ from an equivariant one by a field that moves no mass; for all invariant starts it may not",
+            terms: &[],
+            parameters: &[RATE, GROWTH, TIME, START],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let [xi, x, first, second] = pairs(instance)?;

@@ -3,25 +3,21 @@
 use crate::laws::finite::two_pi;
 use crate::rounding::Rounded;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const ELEMENT: Parameter = Parameter {
-    name: "kappa",
-    meaning: "1 quarter turn, 2 half turn, 3 three quarters of a turn, 4 mirror x2, 5 mirror on the diagonal, 6 mirror x1, 7 mirror on the other diagonal",
-    low: 1.0,
-    high: 7.0,
-    default: 1.0,
-    scale: Scale::Integer,
-};
-const SPREAD: Parameter = Parameter {
-    name: "s",
-    meaning: "standard deviation of each part of the law",
-    low: 0.5,
-    high: 4.0,
-    default: 1.25,
-    scale: Scale::Log,
-};
+const ELEMENT: Parameter = Parameter::whole(
+    "kappa",
+    "1 quarter turn, 2 half turn, 3 three quarters of a turn, 4 mirror x2, 5 mirror on the diagonal, 6 mirror x1, 7 mirror on the other diagonal",
+    1.0..=7.0,
+    1.0,
+);
+const SPREAD: Parameter = Parameter::logarithmic(
+    "s",
+    "standard deviation of each part of the law",
+    0.5..=4.0,
+    1.25,
+);
 
 /// `[thm:invariant-flow]` A diffusion from one invariant start keeps its law invariant exactly if its drift is equivariant up to fields that
 /// move no mass, one for each element of the group.
@@ -269,20 +265,15 @@ impl Setting {
 }
 
 impl Statement for InvariantFlow {
-    fn id(&self) -> &'static str {
-        "invariant-flow"
-    }
-    fn source(&self) -> &'static str {
-        "Structure preserving diffusion models (arXiv:2402.19369), the drift condition for one given start (E10)"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "from one start laws stay invariant exactly if the drift is equivariant up to fields that move no mass, for every element of the group"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[ELEMENT, SPREAD]
+    fn about(&self) -> About {
+        About {
+            id: "invariant-flow",
+            source: "Structure preserving diffusion models (arXiv:2402.19369), the drift condition for one given start (E10)",
+            kind: Kind::Identity,
+            summary: "from one start laws stay invariant exactly if the drift is equivariant up to fields that move no mass, for every element of the group",
+            terms: &[],
+            parameters: &[ELEMENT, SPREAD],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let setting = Setting::of(instance)?;

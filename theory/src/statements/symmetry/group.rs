@@ -1,16 +1,14 @@
 //! The symmetries of a square image, as permutations of its pixels.
 
-use crate::statements::{Instance, Parameter, Scale, StatementError};
+use crate::statements::{Instance, Parameter, StatementError};
 
 /// The group, by its place in [`Group::ALL`].
-pub const GROUP: Parameter = Parameter {
-    name: "group",
-    meaning: "0 horizontal flip, 1 vertical flip, 2 C4, 3 D4",
-    low: 0.0,
-    high: 3.0,
-    default: 3.0,
-    scale: Scale::Integer,
-};
+pub const GROUP: Parameter = Parameter::whole(
+    "group",
+    "0 horizontal flip, 1 vertical flip, 2 C4, 3 D4",
+    0.0..=3.0,
+    3.0,
+);
 
 /// A group of symmetries of the square.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,17 +9,10 @@ use crate::rounding::Rounded;
 use crate::statements::elementary::dot;
 use crate::statements::setting::{Clock, SCHEDULE, TIME};
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const SIZE: Parameter = Parameter {
-    name: "k",
-    meaning: "side of the image",
-    low: 2.0,
-    high: 3.0,
-    default: 3.0,
-    scale: Scale::Integer,
-};
+const SIZE: Parameter = Parameter::whole("k", "side of the image", 2.0..=3.0, 3.0);
 
 /// `[thm:invariance-equivariance]` q_0 invariant under κ ⇔ the score of every q_t is κ-equivariant.
 ///
@@ -146,20 +139,15 @@ impl Setting {
 }
 
 impl Statement for InvarianceIsEquivariance {
-    fn id(&self) -> &'static str {
-        "invariance-equivariance"
-    }
-    fn source(&self) -> &'static str {
-        "Structure preserving diffusion models (arXiv:2402.19369), Sec. 3"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "a law is invariant under a group exactly if its noised score is equivariant"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SCHEDULE, TIME, SIZE, GROUP]
+    fn about(&self) -> About {
+        About {
+            id: "invariance-equivariance",
+            source: "Structure preserving diffusion models (arXiv:2402.19369), Sec. 3",
+            kind: Kind::Identity,
+            summary: "a law is invariant under a group exactly if its noised score is equivariant",
+            terms: &[],
+            parameters: &[SCHEDULE, TIME, SIZE, GROUP],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let setting = Setting::of(instance)?;

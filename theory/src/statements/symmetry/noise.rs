@@ -4,17 +4,10 @@ use super::group::{GROUP, Group, PixelMap};
 use crate::rounding::Rounded;
 use crate::statements::elementary::dot;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const SIZE: Parameter = Parameter {
-    name: "k",
-    meaning: "side of the image",
-    low: 2.0,
-    high: 4.0,
-    default: 3.0,
-    scale: Scale::Integer,
-};
+const SIZE: Parameter = Parameter::whole("k", "side of the image", 2.0..=4.0, 3.0);
 
 /// `[thm:equivariant-noise]` ε(κx) = κ ε(x) through the smallest image of the orbit, and its limit.
 ///
@@ -79,20 +72,15 @@ fn images(instance: &Instance, pixels: usize) -> Result<[Vec<f64>; 3], Statement
 }
 
 impl Statement for EquivariantNoise {
-    fn id(&self) -> &'static str {
-        "equivariant-noise"
-    }
-    fn source(&self) -> &'static str {
-        "Structure preserving diffusion models (arXiv:2402.19369), equivariant trajectories; the limit is ours"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "noise drawn at a canonical image is equivariant, and normal away from symmetric images"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SIZE, GROUP]
+    fn about(&self) -> About {
+        About {
+            id: "equivariant-noise",
+            source: "Structure preserving diffusion models (arXiv:2402.19369), equivariant trajectories; the limit is ours",
+            kind: Kind::Identity,
+            summary: "noise drawn at a canonical image is equivariant, and normal away from symmetric images",
+            terms: &[],
+            parameters: &[SIZE, GROUP],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let size = instance.size(SIZE.name)?;

@@ -5,17 +5,10 @@ use super::rank::rank;
 use crate::rounding::Rounded;
 use crate::statements::elementary::dot;
 use crate::statements::{
-    Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const KERNEL: Parameter = Parameter {
-    name: "k",
-    meaning: "side of the kernel",
-    low: 1.0,
-    high: 9.0,
-    default: 5.0,
-    scale: Scale::Integer,
-};
+const KERNEL: Parameter = Parameter::whole("k", "side of the kernel", 1.0..=9.0, 5.0);
 /// Side of the image that kernels and maps are tried on.
 const IMAGE: usize = 3;
 
@@ -181,20 +174,15 @@ impl WeightTying {
 }
 
 impl Statement for WeightTying {
-    fn id(&self) -> &'static str {
-        "e14"
-    }
-    fn source(&self) -> &'static str {
-        "Structure preserving diffusion models (arXiv:2402.19369), weight tying for C4 and D4"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::Consequence)
-    }
-    fn summary(&self) -> &'static str {
-        "for kernels up to 3 x 3, tying under C4 is tying under D4; beyond, it is weaker"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[KERNEL]
+    fn about(&self) -> About {
+        About {
+            id: "e14",
+            source: "Structure preserving diffusion models (arXiv:2402.19369), weight tying for C4 and D4",
+            kind: Kind::Erratum(Finding::Consequence),
+            summary: "for kernels up to 3 x 3, tying under C4 is tying under D4; beyond, it is weaker",
+            terms: &[],
+            parameters: &[KERNEL],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let k = instance.size(KERNEL.name)?;

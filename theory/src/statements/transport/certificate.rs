@@ -4,26 +4,17 @@ use ndarray::{Array2, array};
 
 use crate::rounding::Rounded;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 use crate::transport::{Assignment, assign, assign_within, by_brute_force, dual_bound, total};
 
-pub(super) const SIZE: Parameter = Parameter {
-    name: "B",
-    meaning: "batch size",
-    low: 1.0,
-    high: 16.0,
-    default: 5.0,
-    scale: Scale::Integer,
-};
-const CLASSES: Parameter = Parameter {
-    name: "classes",
-    meaning: "number of classes, dealt in turn",
-    low: 1.0,
-    high: 4.0,
-    default: 2.0,
-    scale: Scale::Integer,
-};
+pub(super) const SIZE: Parameter = Parameter::whole("B", "batch size", 1.0..=16.0, 5.0);
+const CLASSES: Parameter = Parameter::whole(
+    "classes",
+    "number of classes, dealt in turn",
+    1.0..=4.0,
+    2.0,
+);
 /// Up to here every permutation is tried.
 const BRUTE: usize = 7;
 
@@ -85,20 +76,15 @@ fn certified(
 }
 
 impl Statement for TransportCertificate {
-    fn id(&self) -> &'static str {
-        "transport-certificate"
-    }
-    fn source(&self) -> &'static str {
-        "Approximated optimal transport (arXiv:2403.05069), assignment of noise; the certificate is ours"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "the assignment of noise to data is optimal, proved by dual potentials"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SIZE, CLASSES]
+    fn about(&self) -> About {
+        About {
+            id: "transport-certificate",
+            source: "Approximated optimal transport (arXiv:2403.05069), assignment of noise; the certificate is ours",
+            kind: Kind::Bound,
+            summary: "the assignment of noise to data is optimal, proved by dual potentials",
+            terms: &[],
+            parameters: &[SIZE, CLASSES],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         built_points(instance)

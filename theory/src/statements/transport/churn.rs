@@ -2,33 +2,18 @@
 
 use crate::rounding::Rounded;
 use crate::statements::{
-    Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const CORRELATION: Parameter = Parameter {
-    name: "rho",
-    meaning: "correlation ρ of x_0 and n",
-    low: -0.9,
-    high: 0.9,
-    default: 0.4,
-    scale: Scale::Linear,
-};
-const LEVEL: Parameter = Parameter {
-    name: "sigma",
-    meaning: "noise level",
-    low: 0.125,
-    high: 8.0,
-    default: 1.3,
-    scale: Scale::Log,
-};
-const CHURN: Parameter = Parameter {
-    name: "churn",
-    meaning: "factor by which the stochastic sampler raises σ",
-    low: 1.0,
-    high: 1.5,
-    default: 1.25,
-    scale: Scale::Linear,
-};
+const CORRELATION: Parameter =
+    Parameter::linear("rho", "correlation ρ of x_0 and n", -0.9..=0.9, 0.4);
+const LEVEL: Parameter = Parameter::logarithmic("sigma", "noise level", 0.125..=8.0, 1.3);
+const CHURN: Parameter = Parameter::linear(
+    "churn",
+    "factor by which the stochastic sampler raises σ",
+    1.0..=1.5,
+    1.25,
+);
 
 /// `[thm:e11]` x_0, n standard normal with correlation ρ: the deterministic sampler is exact, churn is biased.
 ///
@@ -122,20 +107,15 @@ fn place(instance: &Instance) -> Result<f64, StatementError> {
 }
 
 impl Statement for CoupledDenoiserIsNoScore {
-    fn id(&self) -> &'static str {
-        "e11"
-    }
-    fn source(&self) -> &'static str {
-        "Approximated optimal transport (arXiv:2403.05069) with EDM's stochastic sampler (arXiv:2206.00364), Algorithm 2"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::Consequence)
-    }
-    fn summary(&self) -> &'static str {
-        "trained on coupled noise, a denoiser gives the exact flow but not the score: churn is biased"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[CORRELATION, LEVEL, CHURN]
+    fn about(&self) -> About {
+        About {
+            id: "e11",
+            source: "Approximated optimal transport (arXiv:2403.05069) with EDM's stochastic sampler (arXiv:2206.00364), Algorithm 2",
+            kind: Kind::Erratum(Finding::Consequence),
+            summary: "trained on coupled noise, a denoiser gives the exact flow but not the score: churn is biased",
+            terms: &[],
+            parameters: &[CORRELATION, LEVEL, CHURN],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         Ok(vec![Built::row("x", &[place(instance)?])])

@@ -5,18 +5,16 @@ use ndarray::Array2;
 use super::certificate::{SIZE, best, built_points, points, squared_costs};
 use crate::rounding::Rounded;
 use crate::statements::{
-    Built, Evidence, Finding, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Finding, Instance, Kind, Parameter, Statement, StatementError,
 };
 use crate::transport::{dual_bound, total};
 
-const LEVEL: Parameter = Parameter {
-    name: "sigma",
-    meaning: "noise level at which the cost is taken",
-    low: 0.125,
-    high: 8.0,
-    default: 0.25,
-    scale: Scale::Log,
-};
+const LEVEL: Parameter = Parameter::logarithmic(
+    "sigma",
+    "noise level at which the cost is taken",
+    0.125..=8.0,
+    0.25,
+);
 
 /// `[thm:e13]` Distance and squared distance choose different permutations, and distance at different noise levels
 /// too; squared distance does not.
@@ -54,20 +52,15 @@ fn solved(cost: &Array2<Rounded>) -> Result<(Rounded, Rounded, Vec<usize>), Stat
 }
 
 impl Statement for CostsDiffer {
-    fn id(&self) -> &'static str {
-        "e13"
-    }
-    fn source(&self) -> &'static str {
-        "Approximated optimal transport (arXiv:2403.05069), 'L2 distance' against the published code"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Erratum(Finding::Reading)
-    }
-    fn summary(&self) -> &'static str {
-        "distance, scaled distance and squared distance assign noise differently; only the square ignores sigma"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[SIZE, LEVEL]
+    fn about(&self) -> About {
+        About {
+            id: "e13",
+            source: "Approximated optimal transport (arXiv:2403.05069), 'L2 distance' against the published code",
+            kind: Kind::Erratum(Finding::Reading),
+            summary: "distance, scaled distance and squared distance assign noise differently; only the square ignores sigma",
+            terms: &[],
+            parameters: &[SIZE, LEVEL],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         built_points(instance)

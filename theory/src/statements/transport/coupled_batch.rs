@@ -6,33 +6,22 @@ use super::coupling::{BLUR, N, Setting};
 use crate::laws::finite::{log_normal_density, softmax};
 use crate::rounding::Rounded;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const LEVEL: Parameter = Parameter {
-    name: "sigma",
-    meaning: "noise level of the assigned part of the noise",
-    low: 0.25,
-    high: 4.0,
-    default: 1.3,
-    scale: Scale::Log,
-};
-const GAMMA: Parameter = Parameter {
-    name: "gamma",
-    meaning: "standard deviation with which the relation x^i x^j is observed",
-    low: 0.5,
-    high: 20.0,
-    default: 1.5,
-    scale: Scale::Log,
-};
-const OBSERVED: Parameter = Parameter {
-    name: "r",
-    meaning: "the observed relation",
-    low: -4.0,
-    high: 4.0,
-    default: 0.75,
-    scale: Scale::Linear,
-};
+const LEVEL: Parameter = Parameter::logarithmic(
+    "sigma",
+    "noise level of the assigned part of the noise",
+    0.25..=4.0,
+    1.3,
+);
+const GAMMA: Parameter = Parameter::logarithmic(
+    "gamma",
+    "standard deviation with which the relation x^i x^j is observed",
+    0.5..=20.0,
+    1.5,
+);
+const OBSERVED: Parameter = Parameter::linear("r", "the observed relation", -4.0..=4.0, 0.75);
 /// Atoms of the data and of the noise.
 const ATOMS: usize = 3;
 
@@ -188,33 +177,25 @@ impl Cases {
 }
 
 impl Statement for CoupledBatch {
-    fn id(&self) -> &'static str {
-        "coupled-batch"
-    }
-    fn source(&self) -> &'static str {
-        "Ours; SADM (arXiv:2402.17563), Eq. 12, on batches of Approximated optimal transport (arXiv:2403.05069)"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "with noise assigned within the batch Eq. 12 keeps Bayes' rule but not the samples' scores: the pair has a score of its own"
-    }
-    fn terms(&self) -> &'static [(&'static str, &'static str)] {
-        &[
-            ("y_t", "the two noised samples together"),
-            (
-                "the pair's score",
-                "∇ log q(y_t), from the joint law of the two",
-            ),
-            (
-                "the samples' scores",
-                "∇ log q(x_t^1) and ∇ log q(x_t^2), each from its own law, one after the other",
-            ),
-        ]
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[LEVEL, BLUR, GAMMA, OBSERVED]
+    fn about(&self) -> About {
+        About {
+            id: "coupled-batch",
+            source: "Ours; SADM (arXiv:2402.17563), Eq. 12, on batches of Approximated optimal transport (arXiv:2403.05069)",
+            kind: Kind::Identity,
+            summary: "with noise assigned within the batch Eq. 12 keeps Bayes' rule but not the samples' scores: the pair has a score of its own",
+            terms: &[
+                ("y_t", "the two noised samples together"),
+                (
+                    "the pair's score",
+                    "∇ log q(y_t), from the joint law of the two",
+                ),
+                (
+                    "the samples' scores",
+                    "∇ log q(x_t^1) and ∇ log q(x_t^2), each from its own law, one after the other",
+                ),
+            ],
+            parameters: &[LEVEL, BLUR, GAMMA, OBSERVED],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let all = cases(instance, true)?;

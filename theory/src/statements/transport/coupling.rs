@@ -5,34 +5,23 @@ use ndarray::Array2;
 use crate::laws::finite::softmax;
 use crate::rounding::Rounded;
 use crate::statements::{
-    Built, Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError,
+    About, Built, Evidence, Instance, Kind, Parameter, Statement, StatementError,
 };
 
-const PAIRS: Parameter = Parameter {
-    name: "pairs",
-    meaning: "number of coupled pairs (a_k, n_k)",
-    low: 1.0,
-    high: 5.0,
-    default: 4.0,
-    scale: Scale::Integer,
-};
-const LEVEL: Parameter = Parameter {
-    name: "sigma",
-    meaning: "noise level",
-    low: 0.25,
-    high: 8.0,
-    default: 1.3,
-    scale: Scale::Log,
-};
+const PAIRS: Parameter = Parameter::whole(
+    "pairs",
+    "number of coupled pairs (a_k, n_k)",
+    1.0..=5.0,
+    4.0,
+);
+const LEVEL: Parameter = Parameter::logarithmic("sigma", "noise level", 0.25..=8.0, 1.3);
 /// Blur of the data.
-pub const BLUR: Parameter = Parameter {
-    name: "tau",
-    meaning: "blur τ of the data: x_0 = a_k + τ g",
-    low: 0.5,
-    high: 2.0,
-    default: 0.75,
-    scale: Scale::Log,
-};
+pub const BLUR: Parameter = Parameter::logarithmic(
+    "tau",
+    "blur τ of the data: x_0 = a_k + τ g",
+    0.5..=2.0,
+    0.75,
+);
 
 /// `[thm:coupling-velocity]` Under any coupling of x_0 and n that does not depend on σ the flow of (x − D)/σ carries the law of x_0 + σn.
 ///
@@ -201,20 +190,15 @@ impl Moments {
 }
 
 impl Statement for CouplingVelocity {
-    fn id(&self) -> &'static str {
-        "coupling-velocity"
-    }
-    fn source(&self) -> &'static str {
-        "Approximated optimal transport (arXiv:2403.05069), Sec. 3; the statement for couplings is ours"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "however data and noise are paired, if alike at every sigma, the flow of (x - D)/sigma keeps the marginals"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[PAIRS, LEVEL, BLUR]
+    fn about(&self) -> About {
+        About {
+            id: "coupling-velocity",
+            source: "Approximated optimal transport (arXiv:2403.05069), Sec. 3; the statement for couplings is ours",
+            kind: Kind::Identity,
+            summary: "however data and noise are paired, if alike at every sigma, the flow of (x - D)/sigma keeps the marginals",
+            terms: &[],
+            parameters: &[PAIRS, LEVEL, BLUR],
+        }
     }
     fn built(&self, instance: &Instance) -> Result<Vec<Built>, StatementError> {
         let Setting {

@@ -1,24 +1,20 @@
 //! A coupling that depends on the noise level: then (x − D)/σ is not the velocity of the law.
 
 use crate::rounding::Rounded;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{About, Evidence, Instance, Kind, Parameter, Statement, StatementError};
 
-const STRENGTH: Parameter = Parameter {
-    name: "b",
-    meaning: "the correlation of x_0 and n is ρ(σ) = -bσ/2",
-    low: -0.9,
-    high: 0.9,
-    default: 0.5,
-    scale: Scale::Linear,
-};
-const LEVEL: Parameter = Parameter {
-    name: "sigma",
-    meaning: "noise level, at most 2 so that |ρ| < 1",
-    low: 0.125,
-    high: 2.0,
-    default: 1.3,
-    scale: Scale::Log,
-};
+const STRENGTH: Parameter = Parameter::linear(
+    "b",
+    "the correlation of x_0 and n is ρ(σ) = -bσ/2",
+    -0.9..=0.9,
+    0.5,
+);
+const LEVEL: Parameter = Parameter::logarithmic(
+    "sigma",
+    "noise level, at most 2 so that |ρ| < 1",
+    0.125..=2.0,
+    1.3,
+);
 
 /// `[thm:coupling-of-sigma]` The flow of (x − D)/σ carries the law of x_0 + σn only where the joint law of x_0 and n is the same at every σ.
 ///
@@ -78,20 +74,15 @@ impl Coupled {
 }
 
 impl Statement for CouplingOfSigma {
-    fn id(&self) -> &'static str {
-        "coupling-of-sigma"
-    }
-    fn source(&self) -> &'static str {
-        "Ours; Approximated optimal transport (arXiv:2403.05069), where the assignment is made at each noise level"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Identity
-    }
-    fn summary(&self) -> &'static str {
-        "where data and noise are paired differently at different sigma, the flow of (x - D)/sigma misses the law"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[STRENGTH, LEVEL]
+    fn about(&self) -> About {
+        About {
+            id: "coupling-of-sigma",
+            source: "Ours; Approximated optimal transport (arXiv:2403.05069), where the assignment is made at each noise level",
+            kind: Kind::Identity,
+            summary: "where data and noise are paired differently at different sigma, the flow of (x - D)/sigma misses the law",
+            terms: &[],
+            parameters: &[STRENGTH, LEVEL],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let (b, sigma) = (instance.get(STRENGTH.name)?, instance.get(LEVEL.name)?);

@@ -2,40 +2,28 @@
 
 use crate::rounding::Rounded;
 use crate::statements::elementary::arctangent;
-use crate::statements::{Evidence, Instance, Kind, Parameter, Scale, Statement, StatementError};
+use crate::statements::{About, Evidence, Instance, Kind, Parameter, Statement, StatementError};
 
-const CORRELATION: Parameter = Parameter {
-    name: "rho",
-    meaning: "correlation ρ of each coordinate of x_0 with its noise",
-    low: 0.25,
-    high: 0.95,
-    default: 0.5,
-    scale: Scale::Linear,
-};
-const SCALE: Parameter = Parameter {
-    name: "s",
-    meaning: "standard deviation of the second coordinate; the first has 1",
-    low: 1.5,
-    high: 4.0,
-    default: 2.5,
-    scale: Scale::Linear,
-};
-const END: Parameter = Parameter {
-    name: "sigma_max",
-    meaning: "where the trajectory ends",
-    low: 10.0,
-    high: 80.0,
-    default: 20.0,
-    scale: Scale::Log,
-};
-const ANGLE: Parameter = Parameter {
-    name: "angle",
-    meaning: "direction in which the trajectory starts, in standard deviations",
-    low: 0.25,
-    high: 1.25,
-    default: 0.7,
-    scale: Scale::Linear,
-};
+const CORRELATION: Parameter = Parameter::linear(
+    "rho",
+    "correlation ρ of each coordinate of x_0 with its noise",
+    0.25..=0.95,
+    0.5,
+);
+const SCALE: Parameter = Parameter::linear(
+    "s",
+    "standard deviation of the second coordinate; the first has 1",
+    1.5..=4.0,
+    2.5,
+);
+const END: Parameter =
+    Parameter::logarithmic("sigma_max", "where the trajectory ends", 10.0..=80.0, 20.0);
+const ANGLE: Parameter = Parameter::linear(
+    "angle",
+    "direction in which the trajectory starts, in standard deviations",
+    0.25..=1.25,
+    0.7,
+);
 
 /// Panels of the bracket, at σ_k = σ_max (k/PANELS)².
 const PANELS: u32 = 512;
@@ -124,20 +112,15 @@ impl Path {
 }
 
 impl Statement for CouplingStraightens {
-    fn id(&self) -> &'static str {
-        "ode-curvature"
-    }
-    fn source(&self) -> &'static str {
-        "Approximated optimal transport (arXiv:2403.05069), curvature of trajectories; the Gaussian case is ours"
-    }
-    fn kind(&self) -> Kind {
-        Kind::Bound
-    }
-    fn summary(&self) -> &'static str {
-        "pairing data with correlated noise straightens the flow's trajectories: brackets proved, order checked for s in [1.5, 4], sigma_max >= 10"
-    }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[CORRELATION, SCALE, END, ANGLE]
+    fn about(&self) -> About {
+        About {
+            id: "ode-curvature",
+            source: "Approximated optimal transport (arXiv:2403.05069), curvature of trajectories; the Gaussian case is ours",
+            kind: Kind::Bound,
+            summary: "pairing data with correlated noise straightens the flow's trajectories: brackets proved, order checked for s in [1.5, 4], sigma_max >= 10",
+            terms: &[],
+            parameters: &[CORRELATION, SCALE, END, ANGLE],
+        }
     }
     fn evidence(&self, instance: &Instance) -> Result<Vec<Evidence>, StatementError> {
         let get = |p: Parameter| instance.get(p.name);
