@@ -50,6 +50,7 @@ pub fn step(config: &Config, image: ImageKind, guided: bool, device: &Device) ->
                 .map(|i| u32::try_from(i % image.classes))
                 .collect::<Result<_, _>>()?,
         ),
+        dropout: None,
     };
     let train = &config.train;
     let mut optimizer = AdamW::default();

@@ -38,6 +38,13 @@ impl Streams {
         self.seed
     }
 
+    /// Streams of their own, independent of these.
+    #[must_use]
+    pub fn branch(self, name: &str) -> Self {
+        let seed = self.rng(name, u64::MAX).next_u64();
+        Self { seed }
+    }
+
     /// The generator of stream `(purpose, index)`, at its beginning.
     pub fn rng(self, purpose: &str, index: u64) -> ChaCha8Rng {
         let mut hash = Sha256::new();

@@ -597,3 +597,98 @@ fn a_trace_estimated_on_one_side_only() {
         check.candle(&case.clone().tensor("signs", ones), place)
     });
 }
+
+/// φ descends what it should ascend, and one branch of S is cut.
+#[test]
+fn an_ascent_that_goes_down() {
+    caught_after("step.phi", DType::F32, |v| {
+        for (name, gradient) in v.iter_mut() {
+            if name.starts_with("gradient of ") {
+                gradient.mapv_inplace(|g| -g);
+            }
+        }
+    });
+    // x̂ for x_0: Ψ(x_0) has no part in the gradient.
+    caught("step.phi", DType::F64, |check, case, place| {
+        let psi_hat = check.candle(case, place)?["x_hat"].clone();
+        let wrong = check.candle(&case.clone().tensor("x0", psi_hat), place)?;
+        let mut values = check.candle(case, place)?;
+        for (name, value) in wrong {
+            if name.starts_with("gradient of ") {
+                values.insert(name, value);
+            }
+        }
+        Ok(values)
+    });
+}
+
+/// The players of a round in the other order, each on its own batches.
+#[test]
+fn a_round_in_the_other_order() {
+    let batch = |i: usize, name: &str| match i {
+        0 => name.to_owned(),
+        i => format!("{name}, update {i}"),
+    };
+    for (name, other, batches) in [
+        ("step.round.theta-first", "step.round.phi-first", [1, 2, 0]),
+        ("step.round.phi-first", "step.round.theta-first", [2, 0, 1]),
+    ] {
+        caught(name, DType::F64, |check, case, place| {
+            let mut turned = case.clone();
+            for (to, from) in batches.into_iter().enumerate() {
+                for part in ["x0", "eps"] {
+                    let tensor = case.get(&batch(from, part))?.clone();
+                    turned = turned.tensor(&batch(to, part), tensor);
+                }
+                let t = case.get_number(&batch(from, "t"))?;
+                turned = turned.number(&batch(to, "t"), t);
+            }
+            let wrong = select(registry(), other)?
+                .remove(0)
+                .candle(&turned, place)?;
+            let mut values = check.candle(case, place)?;
+            // What stays after the round. In f32 so small a difference may be rounding.
+            let kept = ["theta of ", "phi of ", "m of ", "v of "];
+            for (name, value) in wrong {
+                if kept.iter().any(|part| name.starts_with(part)) {
+                    values.insert(name, value);
+                }
+            }
+            Ok(values)
+        });
+    }
+}
+
+/// A round that forgets the last of its φ-ascents.
+#[test]
+fn one_ascent_too_few() {
+    caught(
+        "step.round.theta-first",
+        DType::F32,
+        |check, case, place| {
+            let mut values = check.candle(case, place)?;
+            let names: Vec<String> = values.keys().cloned().collect();
+            for name in names {
+                if let Some(parameter) = name.strip_prefix("phi of ") {
+                    values.insert(name.clone(), case.get(&format!("phi {parameter}"))?.clone());
+                }
+            }
+            Ok(values)
+        },
+    );
+}
+
+#[test]
+fn updates_that_are_wrong_in_one_place() {
+    // The sum over the batch for its mean.
+    caught_after("step.encoder", DType::F32, |v| {
+        times(v, "gradient of classifier.weight", 3.0);
+    });
+    caught_after("step.guided.dit-small", DType::F32, |v| {
+        times(v, "gradient of block.1.attn.qkv.weight", 0.0);
+    });
+    caught("step.guided.edm", DType::F32, |check, case, place| {
+        let eps = case.get("eps")?.mapv(|e| -e);
+        check.candle(&case.clone().tensor("eps", eps), place)
+    });
+}

@@ -39,9 +39,10 @@ impl Objective {
         x_t: &Tensor,
         t: &[f64],
         labels: Option<&[u32]>,
+        mode: Mode<'_>,
     ) -> Result<Prediction> {
         let times = (self.schedule, t);
-        (self.preconditioner()).denoise(denoiser, x_t, times, labels, Mode::Evaluate)
+        (self.preconditioner()).denoise(denoiser, x_t, times, labels, mode)
     }
 
     /// What stands between x_t and the denoiser's network.

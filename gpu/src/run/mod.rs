@@ -14,7 +14,7 @@ use crate::config::{Config, DatasetKind};
 use crate::data::{Classes, Dataset, ImageKind};
 use crate::features::Encoder;
 use crate::likelihood::{Trace, probability_flow, terminal_log_density};
-use crate::network::Network;
+use crate::network::{Mode, Network};
 use crate::objective::Objective;
 use crate::params::Params;
 use crate::random::Streams;
@@ -279,7 +279,8 @@ impl Run {
     /// x̂ of noised images: `x_t: [N, C, S, S]`, t and class of each → `[N, C, S, S]`.
     pub fn denoised(&self, x_t: &Tensor, t: &[f64], labels: &[u32]) -> Result<Tensor> {
         let objective = self.config.objective();
-        let answer = objective.denoise(self.denoiser.as_ref(), x_t, t, Some(labels))?;
+        let answer =
+            objective.denoise(self.denoiser.as_ref(), x_t, t, Some(labels), Mode::Evaluate)?;
         Ok(answer.x_hat)
     }
 
@@ -416,7 +417,9 @@ fn sample_along(
         let unconditional = vec![null; labels.len()];
         let predict = |x: &Tensor, t: f64, labels: &[u32]| -> Result<Tensor> {
             let times = vec![t; labels.len()];
-            Ok(objective.denoise(denoiser, x, &times, Some(labels))?.x_hat)
+            Ok(objective
+                .denoise(denoiser, x, &times, Some(labels), Mode::Evaluate)?
+                .x_hat)
         };
         let g = request.guidance;
         let denoise = |x: &Tensor, t: f64| {

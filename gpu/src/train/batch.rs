@@ -1,5 +1,7 @@
 //! One batch with everything random already drawn.
 
+use crate::network::Mode;
+use crate::random::Streams;
 use crate::{Error, Result};
 use candle_core::Tensor;
 
@@ -14,6 +16,8 @@ pub struct Batch {
     pub t: Vec<f64>,
     /// Class of every sample, the number of classes where the label was dropped.
     pub labels: Option<Vec<u32>>,
+    /// The streams of dropout with the number of the draw; none where nothing is dropped.
+    pub dropout: Option<(Streams, u64)>,
 }
 
 impl Batch {
@@ -23,8 +27,20 @@ impl Batch {
             eps: x0.zeros_like()?,
             t: vec![0.0; labels.len()],
             labels: Some(labels),
+            dropout: None,
             x0,
         })
+    }
+
+    /// How the denoiser is asked on this batch.
+    pub fn mode(&self) -> Mode<'_> {
+        match &self.dropout {
+            Some((dropout, step)) => Mode::Train {
+                dropout,
+                step: *step,
+            },
+            None => Mode::Evaluate,
+        }
     }
 
     /// Samples, B.
@@ -60,8 +76,54 @@ impl Batch {
                     eps: rows(&self.eps)?,
                     t: self.t[start..end].to_vec(),
                     labels: labels.map(|labels| labels[start..end].to_vec()),
+                    // Coins of its own: rows of micro-batches are other rows.
+                    dropout: (self.dropout)
+                        .map(|(streams, number)| (streams, number * parts as u64 + i as u64)),
                 })
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device};
+
+    /// What dropout leaves of ones in a layer, by the mode of a batch.
+    fn kept(batch: &Batch) -> Result<Vec<f32>> {
+        let ones = Tensor::ones(64, DType::F32, &Device::Cpu)?;
+        Ok(batch.mode().dropout(&ones, 0.5, "layer")?.to_vec1()?)
+    }
+
+    fn batch(streams: Streams, number: u64) -> Result<Batch> {
+        let x0 = Tensor::zeros((4, 1, 2, 2), DType::F32, &Device::Cpu)?;
+        Ok(Batch {
+            dropout: Some((streams, number)),
+            ..Batch::clean(x0, vec![0; 4])?
+        })
+    }
+
+    #[test]
+    fn every_update_player_and_micro_batch_drops_other_elements() -> Result<()> {
+        let streams = Streams::new(1);
+        let [theta, phi] = ["theta-dropout", "phi-dropout"].map(|who| streams.branch(who));
+        let whole = batch(theta, 3)?;
+        assert_eq!(kept(&whole)?, kept(&whole.split(1)?[0])?);
+        let (parts, next) = (whole.split(2)?, batch(theta, 4)?.split(2)?);
+        let phi = batch(phi, 3)?;
+        let drawn = [&parts[0], &parts[1], &next[0], &next[1], &phi].map(kept);
+        for (i, one) in drawn.iter().enumerate() {
+            for other in &drawn[..i] {
+                assert_ne!(one.as_ref().ok(), other.as_ref().ok(), "{i}");
+            }
+        }
+        assert_eq!(kept(&parts[1])?, kept(&whole.split(2)?[1])?);
+        let clean = Batch {
+            dropout: None,
+            ..whole
+        };
+        assert!(kept(&clean)?.iter().all(|&x| x == 1.0));
+        Ok(())
     }
 }

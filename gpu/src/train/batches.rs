@@ -195,6 +195,7 @@ impl Data {
             x0,
             eps,
             labels: Some(labels),
+            dropout: Some((self.streams.branch(&format!("{who}-dropout")), number)),
         })
     }
 }

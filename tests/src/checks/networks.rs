@@ -144,7 +144,7 @@ pub(crate) fn parameters(
 
 /// Smallest relative perturbation that f64 resolves well: at f64's own unit roundoff x(1 + uξ) would round
 /// back to x. Deviations are linear in so small a perturbation and are scaled back.
-const RESOLVED: f64 = 1.0 / (1_u64 << 40) as f64;
+pub(super) const RESOLVED: f64 = 1.0 / (1_u64 << 40) as f64;
 
 /// A rounding that multiplies every intermediate result by 1 + size·ξ, ξ uniform on [−1, 1).
 fn random_rounding(seed: u64, size: f64) -> impl Fn(f64) -> f64 {

@@ -1,5 +1,5 @@
-//! One whole training step of θ in the guided phase: forward process, denoiser, both losses, all
-//! gradients, clipping, AdamW and the moving average.
+//! Whole updates of the players, alone and in rounds: forward process, networks, losses, all gradients, clipping,
+//! AdamW and the moving average.
 
 use std::collections::BTreeMap;
 
@@ -8,37 +8,39 @@ use ndarray::{Array2, ArrayD, Axis, Ix2};
 use proptest::prelude::*;
 use sadm_gpu::{
     ema::Ema,
-    forward::schedule::Schedule as GpuSchedule,
-    objective::Objective,
-    objective::denoising::Weight as GpuWeight,
-    objective::parametrisation::Parametrisation as GpuParametrisation,
-    objective::preconditioner::NoiseCondition,
-    optim::clip_grad_norm_later,
+    features::Encoder as GpuEncoder,
+    network::Network,
+    objective::{
+        Objective, denoising::Weight as GpuWeight,
+        parametrisation::Parametrisation as GpuParametrisation, preconditioner::NoiseCondition,
+    },
+    optim::{AdamW as GpuAdamW, clip_grad_norm_later},
     params::Params,
     structure::Eta,
     train::{
         batch::Batch,
         pass::{Moves, Pass, View},
-        term::{Losses, Tape, losses},
+        term::{Losses, Summand, Tape, losses},
         terms,
     },
 };
 use sadm_reference::{
-    bound,
+    bound::{self, Precision},
     denoise::{self, Weight},
     distance::Distance,
     ema, forward,
-    network::{Condition, Encoder, Head},
+    network::{Condition, Encoder, Head, Parameters},
+    nn,
     optim::{self, AdamW, Moments},
     parametrisation::{self, Coefficients, Parametrisation},
     polarised::{Form, polarised_loss},
     relation::Relation,
-    schedule::{Schedule, VpLinear},
+    schedule::ScheduleKind,
     structure::{self, Diagonal, StructureOptions},
 };
 
 use super::{
-    networks::{Small, encoder, gpu_encoder, load, parameters, spread},
+    networks::{RESOLVED, Small, encoder, gpu_encoder, load, parameters, spread},
     optim::gpu_adamw,
     structure::gpu_options,
 };
@@ -59,7 +61,7 @@ const SIGMA_DATA: f64 = 0.5;
 const T_MIN: f64 = 0.05;
 /// Largest gradient norm: small enough to clip.
 const MAX_NORM: f64 = 0.5;
-/// Steps the optimiser has behind it.
+/// Steps the optimisers have behind them.
 const STEPS_BEFORE: u32 = 10;
 /// Images seen before, half-life and ramp of the average, batch size.
 const IMAGES: f64 = 64.0;
@@ -81,103 +83,206 @@ const OPTIONS: StructureOptions = StructureOptions {
     diagonal: Diagonal::Include,
 };
 
-pub(super) fn checks() -> Vec<Box<dyn Check>> {
-    vec![guided_step()]
+/// One update of one player.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Update {
+    /// θ descends L + λS.
+    Descend,
+    /// φ ascends S.
+    Ascend,
+    /// φ descends the cross-entropy of a classifier.
+    Classify,
 }
 
-fn guided_step() -> Box<dyn Check> {
+use Update::{Ascend, Classify, Descend};
+
+/// Updates that follow each other, each on a batch of its own.
+#[derive(Debug, Clone, Copy)]
+struct Game {
+    name: &'static str,
+    network: &'static str,
+    schedule: ScheduleKind,
+    updates: &'static [Update],
+}
+
+impl Game {
+    /// θ's guided update.
+    const GUIDED: Self = Self {
+        name: "step.guided",
+        network: "unet",
+        schedule: ScheduleKind::VP_LINEAR,
+        updates: &[Descend],
+    };
+    /// Every game.
+    const ALL: [Self; 7] = [
+        Self::GUIDED,
+        Self {
+            name: "step.guided.dit-small",
+            network: "dit-small",
+            ..Self::GUIDED
+        },
+        Self {
+            name: "step.guided.edm",
+            schedule: ScheduleKind::EDM,
+            ..Self::GUIDED
+        },
+        Self {
+            name: "step.phi",
+            updates: &[Ascend],
+            ..Self::GUIDED
+        },
+        Self {
+            name: "step.encoder",
+            updates: &[Classify],
+            ..Self::GUIDED
+        },
+        Self {
+            name: "step.round.theta-first",
+            updates: &[Descend, Ascend, Ascend],
+            ..Self::GUIDED
+        },
+        Self {
+            name: "step.round.phi-first",
+            updates: &[Ascend, Ascend, Descend],
+            ..Self::GUIDED
+        },
+    ];
+}
+
+pub(super) fn checks() -> Vec<Box<dyn Check>> {
+    Game::ALL.into_iter().map(check).collect()
+}
+
+fn check(game: Game) -> Box<dyn Check> {
     Quantity::new(
-        "step.guided",
-        "L, S, ∂(L + λS)/∂θ and its norm, clipped, θ and moments after AdamW, the moving average",
-        "SADM Eq. 6 and Alg. 1; sadm_gpu::train::term",
+        game.name,
+        "losses, gradients in the player and their norm, clipped, parameters and moments after AdamW, the moving average",
+        "SADM Eq. 6, 9, 10 and Alg. 1; sadm_gpu::train",
     )
     .cost(Cost::Heavy)
-    .draws(draws)
-    .reference(|case| whole_step(case, &Arithmetic::Exact))
-    .bound(|case, rule| {
-        let exact = whole_step(case, &Arithmetic::Exact)?;
-        let own = loss_bound(case, &exact, rule)?;
+    .draws(move || draws(game))
+    .reference(move |case| play(game, case, &Arithmetic::Exact))
+    .bound(move |case, rule| {
+        let exact = play(game, case, &Arithmetic::Exact)?;
+        let own = loss_bounds(game, case, &exact, rule)?;
         let mut bounds = spread(exact, rule, |rounding| {
             let moved = case.map_tensors(rounding);
-            whole_step(&moved, &Arithmetic::Rounded(rounding))
+            play(game, &moved, &Arithmetic::Rounded(rounding))
         })?;
-        let loss = bounds.entry("structural loss".to_owned());
-        loss.and_modify(|loss| *loss = loss.widened(&own));
+        for (name, error) in own {
+            let loss = bounds.entry(name);
+            loss.and_modify(|loss| *loss = loss.widened(&error));
+        }
         Ok(bounds)
     })
-    .candle(candle_step)
+    .candle(move |case, place| candle_game(game, case, place))
     .boxed()
 }
 
-fn denoiser() -> Result<Small> {
-    Small::of("unet")
+/// What a quantity of an update is called: the first update of a game needs no number.
+fn at(i: usize, name: &str) -> String {
+    if i == 0 {
+        name.to_owned()
+    } else {
+        format!("{name}, update {i}")
+    }
 }
 
-/// The a-priori bound of S for given features. The spread does not contain it: moving Ψ and Ψ̂ at random leaves
+/// The a-priori bounds of S for given features. The spread does not contain them: moving Ψ and Ψ̂ at random leaves
 /// their lengths out, to which cosine is blind, while the rounding of the normalised rows is seen as soon as
 /// Ψ̂ is near Ψ.
-fn loss_bound(case: &Case, exact: &Values, rule: &Rule) -> Result<ArrayD<f64>> {
-    let [psi, psi_hat] = ["psi", "psi_hat"].map(|name| matrix(exact[name].clone()));
-    let t = case.get_number("t")?;
-    let eta = structure::eta(structure::Eta::INVERSE_TIME, t, T_MIN, &VpLinear::default())
-        .map_err(Error::reference)?;
-    let form = Form::choose(BATCH, encoder().dim);
-    let bound =
-        bound::structure::polarised_loss(&psi?, &psi_hat?, &[eta], &OPTIONS, form, rule.compute)
-            .map_err(Error::reference)?;
-    Ok(bound.loss.error)
+fn loss_bounds(
+    game: Game,
+    case: &Case,
+    exact: &Values,
+    rule: &Rule,
+) -> Result<Vec<(String, ArrayD<f64>)>> {
+    let structural = (game.updates.iter().enumerate()).filter(|(_, update)| **update != Classify);
+    structural
+        .map(|(i, _)| {
+            let [psi, psi_hat] = ["psi", "psi_hat"].map(|name| matrix(exact[&at(i, name)].clone()));
+            let eta = eta(game, case.get_number(&at(i, "t"))?)?;
+            let form = Form::choose(BATCH, encoder().dim);
+            let p = rule.compute;
+            let bound =
+                bound::structure::polarised_loss(&psi?, &psi_hat?, &[eta], &OPTIONS, form, p);
+            let error = bound.map_err(Error::reference)?.loss.error;
+            Ok((at(i, "structural loss"), error))
+        })
+        .collect()
+}
+
+fn eta(game: Game, t: f64) -> Result<f64> {
+    let schedule = game.schedule.schedule();
+    structure::eta(structure::Eta::INVERSE_TIME, t, T_MIN, schedule.as_ref())
+        .map_err(Error::reference)
 }
 
 /// Parameters of both networks, moments as after some steps (m of the size of a gradient, v well away from
-/// zero: at v = 0 the update is the gradient's sign, which no rounding leaves alone), the old average,
-/// a batch, its noise and its shared time.
-fn draws() -> BoxedStrategy<Case> {
-    (any::<u32>(), 64..=960_i32)
-        .prop_map(|(seed, t)| {
+/// zero: at v = 0 the update is the gradient's sign, which no rounding leaves alone), the old average, and for each
+/// update a batch, its noise and its shared time.
+fn draws(game: Game) -> BoxedStrategy<Case> {
+    let times = prop::collection::vec(64..=960_i32, game.updates.len());
+    (any::<u32>(), times)
+        .prop_map(move |(seed, times)| {
             let seed = u64::from(seed);
-            let theta = denoiser().and_then(|small| small.parameters(seed));
+            let theta = Small::of(game.network).and_then(|small| small.parameters(seed));
             let theta = theta.expect("the configuration is possible");
-            let mut case = Case::new().number("t", f64::from(t) / 1024.0);
-            for (i, (name, value)) in theta.into_iter().enumerate() {
+            let shapes = encoder().parameter_shapes();
+            let phi = parameters(
+                seed ^ 0xe0c,
+                &shapes.expect("the configuration is possible"),
+            );
+            let mut case = Case::new();
+            let named = theta.into_iter().map(|p| ("theta", p));
+            let named = named.chain(phi.into_iter().map(|p| ("phi", p)));
+            for (i, (player, (name, value))) in named.enumerate() {
                 let normal = |k: u64| {
                     seeded_normal(seed.wrapping_add(7919 * (4 * i as u64 + k)), value.shape())
                 };
                 case = case
-                    .tensor(&format!("m {name}"), normal(0) / 16.0)
+                    .tensor(&format!("m {player} {name}"), normal(0) / 16.0)
                     .tensor(
-                        &format!("v {name}"),
+                        &format!("v {player} {name}"),
                         normal(1).mapv(|z| 0.25 + (z / 4.0).abs()),
-                    )
-                    .tensor(&format!("average {name}"), normal(2))
-                    .tensor(&format!("theta {name}"), value);
+                    );
+                if player == "theta" {
+                    case = case.tensor(&format!("average {name}"), normal(2));
+                }
+                case = case.tensor(&format!("{player} {name}"), value);
             }
-            let shapes = encoder()
-                .parameter_shapes()
-                .expect("the configuration is possible");
-            for (name, value) in parameters(seed ^ 0xe0c, &shapes) {
-                case = case.tensor(&format!("phi {name}"), value);
+            // Under EDM t is σ, in any size.
+            let scale = if game.schedule == ScheduleKind::EDM {
+                8.0
+            } else {
+                1.0
+            };
+            for (i, t) in times.into_iter().enumerate() {
+                let image = |k: u64| seeded_normal(seed ^ (2 * i as u64 + k), &[BATCH, 1, 4, 4]);
+                case = case
+                    .number(&at(i, "t"), scale * f64::from(t) / 1024.0)
+                    .tensor(&at(i, "x0"), image(1))
+                    .tensor(&at(i, "eps"), image(2));
             }
-            case.tensor("x0", seeded_normal(seed ^ 0x1, &[BATCH, 1, 4, 4]))
-                .tensor("eps", seeded_normal(seed ^ 0x2, &[BATCH, 1, 4, 4]))
-                .counts("labels", vec![0, 3, 1])
+            case
         })
         .boxed()
 }
 
-fn part(case: &Case, prefix: &str) -> BTreeMap<String, ArrayD<f64>> {
+/// Classes of a batch, the last of them "no class" where that can be.
+fn labels(update: Update) -> Vec<u32> {
+    match update {
+        Descend | Ascend => vec![0, 3, 1],
+        Classify => vec![0, 2, 1],
+    }
+}
+
+fn part(case: &Case, prefix: &str) -> Parameters {
     let prefix = format!("{prefix} ");
     let named = |(key, value): (&String, &ArrayD<f64>)| {
         Some((key.strip_prefix(&prefix)?.to_owned(), value.clone()))
     };
     case.tensors.iter().filter_map(named).collect()
-}
-
-fn labels(case: &Case) -> Result<Vec<u32>> {
-    let labels = case
-        .get_counts("labels")?
-        .iter()
-        .map(|&l| u32::try_from(l).map_err(Error::reference));
-    labels.collect()
 }
 
 /// Whether intermediate results are rounded.
@@ -201,20 +306,20 @@ impl Arithmetic<'_> {
         }
     }
 
-    /// ψ = Ψ(x) and the gradient in x of ⟨g, ψ⟩.
-    fn features(
+    /// Ψ's answer, and the gradients in x and φ of ⟨g, Ψ's answer⟩.
+    fn encoder(
         &self,
-        network: &Encoder,
-        phi: &BTreeMap<String, ArrayD<f64>>,
+        phi: &Parameters,
         x: &ArrayD<f64>,
+        head: Head,
         g: &ArrayD<f64>,
-    ) -> Result<(ArrayD<f64>, ArrayD<f64>)> {
+    ) -> Result<sadm_reference::network::Pass> {
+        let network: Encoder = encoder();
         let pass = match self {
-            Self::Exact => network.forward_backward(phi, x, Head::Features, g),
-            Self::Rounded(f) => network.forward_backward_rounded(phi, x, Head::Features, g, f),
+            Self::Exact => network.forward_backward(phi, x, head, g),
+            Self::Rounded(f) => network.forward_backward_rounded(phi, x, head, g, f),
         };
-        let pass = pass.map_err(Error::reference)?;
-        Ok((pass.output, pass.grad_input))
+        pass.map_err(Error::reference)
     }
 }
 
@@ -231,219 +336,445 @@ fn matrix(x: ArrayD<f64>) -> Result<Array2<f64>> {
     x.into_dimensionality::<Ix2>().map_err(Error::reference)
 }
 
-/// The step in the reference. Gradients are put together by hand: of L and, through Ψ, of S in x̂; from there
-/// through the preconditioner into the denoiser.
-fn whole_step(case: &Case, arithmetic: &Arithmetic<'_>) -> Result<Values> {
-    let (theta, phi) = (part(case, "theta"), part(case, "phi"));
-    let schedule = VpLinear::default();
-    let t = case.get_number("t")?;
-    let (alpha, sigma) = (schedule.alpha(t), schedule.sigma(t));
-    let x0 = case.get("x0")?;
-    let x_t = forward::diffuse(x0, case.get("eps")?, alpha, sigma).map_err(Error::reference)?;
-    let x_t = arithmetic.round(x_t);
-    let c = parametrisation::coefficients(Parametrisation::Edm, alpha, sigma, SIGMA_DATA)
-        .map_err(Error::reference)?;
-    let c = vec![c; BATCH];
+/// A player in the reference: parameters and moments by name.
+struct Player {
+    parameters: Parameters,
+    moments: BTreeMap<String, Moments>,
+}
 
-    let labels = labels(case)?;
-    let noise: Vec<f64> = c.iter().map(|c| c.noise).collect();
-    let condition = Condition {
-        noise: &noise,
-        labels: Some(&labels),
-        augment: None,
-    };
-    let input = arithmetic.round(scaled(&x_t, &c, |c| c.input));
-    let network = denoiser()?.reference()?;
-    let pass = |g: &ArrayD<f64>| match arithmetic {
-        Arithmetic::Exact => network.forward_backward(&theta, &input, condition, g),
-        Arithmetic::Rounded(f) => network.forward_backward_rounded(&theta, &input, condition, g, f),
-    };
-    let output = pass(&ArrayD::zeros(input.raw_dim()))
-        .map_err(Error::reference)?
-        .output;
-    let x_hat = arithmetic.round(scaled(&x_t, &c, |c| c.skip) + scaled(&output, &c, |c| c.out));
+impl Player {
+    fn of(case: &Case, name: &str) -> Self {
+        let mut v = part(case, &format!("v {name}"));
+        let moments = part(case, &format!("m {name}")).into_iter();
+        let moments = moments.map(|(name, m)| {
+            let v = v
+                .remove(&name)
+                .unwrap_or_else(|| ArrayD::zeros(m.raw_dim()));
+            let steps = STEPS_BEFORE;
+            (name, Moments { steps, m, v })
+        });
+        Self {
+            moments: moments.collect(),
+            parameters: part(case, name),
+        }
+    }
 
-    let w = denoise::weight(Weight::EDM, &schedule, t, SIGMA_DATA).map_err(Error::reference)?;
-    let l = denoise::denoising_loss(&x_hat, x0, &[w; BATCH]).map_err(Error::reference)?;
-    let psi_network = encoder();
-    let no_gradient = ArrayD::zeros(ndarray::IxDyn(&[BATCH, psi_network.dim]));
-    let psi = arithmetic.features(&psi_network, &phi, x0, &no_gradient)?.0;
-    let psi_hat = arithmetic
-        .features(&psi_network, &phi, &x_hat, &no_gradient)?
-        .0;
-    let eta = structure::eta(structure::Eta::INVERSE_TIME, t, T_MIN, &schedule)
-        .map_err(Error::reference)?;
-    // Polarised: the difference of two nearly equal affinity matrices would cost the reference digits that no
-    // rounding of the networks explains.
-    let (psi, psi_hat) = (matrix(psi)?, matrix(psi_hat)?);
-    let form = Form::choose(BATCH, psi_network.dim);
-    let s = polarised_loss(&psi, &psi_hat, &[eta], &OPTIONS, form).map_err(Error::reference)?;
-    let into_features = arithmetic.round(s.grad_generated.into_dyn() * LAMBDA);
-    let through_features = arithmetic
-        .features(&psi_network, &phi, &x_hat, &into_features)?
-        .1;
-    let into_x_hat = arithmetic.round(l.grad_prediction + through_features);
-    let into_output = arithmetic.round(scaled(&into_x_hat, &c, |c| c.out));
-    let grads = pass(&into_output)
-        .map_err(Error::reference)?
-        .grad_parameters;
+    /// Clipping and AdamW, on the parameters that have a gradient.
+    fn step(
+        &mut self,
+        i: usize,
+        grads: &Parameters,
+        values: &mut Values,
+        a: &Arithmetic<'_>,
+    ) -> Result<()> {
+        let clipped = optim::clip_by_global_norm(grads, MAX_NORM).map_err(Error::reference)?;
+        let norm = scalar(a.round_one(clipped.norm));
+        values.insert(at(i, "gradient norm"), norm);
+        for (name, grad) in clipped.grads {
+            let gradient = a.round(grads[&name].clone());
+            values.insert(at(i, &format!("gradient of {name}")), gradient);
+            let (parameter, state) = (&self.parameters[&name], &self.moments[&name]);
+            let stepped = ADAMW.step(parameter, &a.round(grad), state);
+            let (parameter, state) = stepped.map_err(Error::reference)?;
+            self.parameters.insert(name.clone(), a.round(parameter));
+            let (m, v) = (a.round(state.m), a.round(state.v));
+            self.moments.insert(name, Moments { m, v, ..state });
+        }
+        Ok(())
+    }
 
-    let mut values = Values::from([
-        (
-            "denoising loss".to_owned(),
-            scalar(arithmetic.round_one(l.loss)),
-        ),
-        (
-            "structural loss".to_owned(),
-            scalar(arithmetic.round_one(s.loss)),
-        ),
-        ("x_hat".to_owned(), x_hat),
-        ("psi".to_owned(), psi.into_dyn()),
-        ("psi_hat".to_owned(), psi_hat.into_dyn()),
-    ]);
-    update(case, &theta, &grads, &mut values, arithmetic)?;
+    fn report(&self, name: &str, values: &mut Values) {
+        for (parameter, value) in &self.parameters {
+            values.insert(format!("{name} of {parameter}"), value.clone());
+        }
+        for (parameter, moments) in &self.moments {
+            values.insert(format!("m of {name} {parameter}"), moments.m.clone());
+            values.insert(format!("v of {name} {parameter}"), moments.v.clone());
+        }
+    }
+}
+
+/// The game in the reference. Gradients are put together by hand: of L and, through Ψ, of S in x̂; from there
+/// through the preconditioner into the denoiser; of S in both its features into φ.
+fn play(game: Game, case: &Case, a: &Arithmetic<'_>) -> Result<Values> {
+    let (mut theta, mut phi) = (Player::of(case, "theta"), Player::of(case, "phi"));
+    let mut average = part(case, "average");
+    let mut values = Values::new();
+    for (i, &update) in game.updates.iter().enumerate() {
+        let grads = match update {
+            Descend => descent(game, i, case, [&theta, &phi], &mut values, a)?,
+            Ascend => ascent(game, i, case, [&theta, &phi], &mut values, a)?,
+            Classify => classification(i, case, &phi, &mut values, a)?,
+        };
+        if update == Descend {
+            theta.step(i, &grads, &mut values, a)?;
+            let decay = ema::ema_decay(HALF_LIFE, Some(RAMP), IMAGES, BATCH as f64);
+            for (name, average) in &mut average {
+                let updated = ema::ema_update(average, &theta.parameters[name], decay);
+                *average = a.round(updated.map_err(Error::reference)?);
+            }
+        } else {
+            phi.step(i, &grads, &mut values, a)?;
+        }
+    }
+    if game.updates.contains(&Descend) {
+        theta.report("theta", &mut values);
+        let averages = average.into_iter();
+        values.extend(averages.map(|(name, value)| (format!("average of {name}"), value)));
+    }
+    if game.updates.iter().any(|update| *update != Descend) {
+        phi.report("phi", &mut values);
+    }
     Ok(values)
 }
 
-/// Clipping, AdamW and the average.
-fn update(
+/// x̂ of update `i`, the coefficients around the network, and the gradients in θ of ⟨g, x̂⟩ for a g that is said then.
+type Denoised<'a> = (
+    ArrayD<f64>,
+    Box<dyn Fn(&ArrayD<f64>) -> Result<Parameters> + 'a>,
+);
+
+fn denoised<'a>(
+    game: Game,
+    i: usize,
     case: &Case,
-    theta: &BTreeMap<String, ArrayD<f64>>,
-    grads: &BTreeMap<String, ArrayD<f64>>,
-    values: &mut Values,
-    arithmetic: &Arithmetic<'_>,
-) -> Result<()> {
-    let clipped = optim::clip_by_global_norm(grads, MAX_NORM).map_err(Error::reference)?;
-    values.insert(
-        "gradient norm".to_owned(),
-        scalar(arithmetic.round_one(clipped.norm)),
-    );
-    let decay = ema::ema_decay(HALF_LIFE, Some(RAMP), IMAGES, BATCH as f64);
-    for (name, theta) in theta {
-        let state = Moments {
-            steps: STEPS_BEFORE,
-            m: case.get(&format!("m {name}"))?.clone(),
-            v: case.get(&format!("v {name}"))?.clone(),
+    theta: &'a Player,
+    a: &'a Arithmetic<'_>,
+) -> Result<Denoised<'a>> {
+    let (schedule, t) = (game.schedule.schedule(), case.get_number(&at(i, "t"))?);
+    let (alpha, sigma) = (schedule.alpha(t), schedule.sigma(t));
+    let (x0, eps) = (case.get(&at(i, "x0"))?, case.get(&at(i, "eps"))?);
+    let x_t = a.round(forward::diffuse(x0, eps, alpha, sigma).map_err(Error::reference)?);
+    let c = parametrisation::coefficients(Parametrisation::Edm, alpha, sigma, SIGMA_DATA);
+    let c = vec![c.map_err(Error::reference)?; BATCH];
+    let noise: Vec<f64> = c.iter().map(|c| c.noise).collect();
+    let input = a.round(scaled(&x_t, &c, |c| c.input));
+    let network = Small::of(game.network)?.reference()?;
+    let pass = move |g: &ArrayD<f64>| {
+        let condition = Condition {
+            noise: &noise,
+            labels: Some(&labels(Descend)),
+            augment: None,
         };
-        let grad = arithmetic.round(clipped.grads[name].clone());
-        let (theta, state) = ADAMW.step(theta, &grad, &state).map_err(Error::reference)?;
-        let theta = arithmetic.round(theta);
-        let average = ema::ema_update(case.get(&format!("average {name}"))?, &theta, decay)
-            .map_err(Error::reference)?;
-        values.insert(
-            format!("gradient of {name}"),
-            arithmetic.round(grads[name].clone()),
-        );
-        values.insert(format!("m of {name}"), arithmetic.round(state.m));
-        values.insert(format!("v of {name}"), arithmetic.round(state.v));
-        values.insert(format!("average of {name}"), arithmetic.round(average));
-        values.insert(format!("theta of {name}"), theta);
-    }
-    Ok(())
+        let p = &theta.parameters;
+        let pass = match a {
+            Arithmetic::Exact => network.forward_backward(p, &input, condition, g),
+            Arithmetic::Rounded(f) => network.forward_backward_rounded(p, &input, condition, g, f),
+        };
+        pass.map_err(Error::reference)
+    };
+    let output = pass(&ArrayD::zeros(x_t.raw_dim()))?.output;
+    let x_hat = a.round(scaled(&x_t, &c, |c| c.skip) + scaled(&output, &c, |c| c.out));
+    let gradients = move |g: &ArrayD<f64>| {
+        let into_output = a.round(scaled(g, &c, |c| c.out));
+        Ok(pass(&into_output)?.grad_parameters)
+    };
+    Ok((x_hat, Box::new(gradients)))
 }
 
-/// The step in the training system, by the very functions its trainer calls.
-fn candle_step(case: &Case, place: &Place) -> Result<Values> {
-    let (theta, phi) = (
-        Params::new(&place.device, place.dtype, 0),
-        Params::new(&place.device, place.dtype, 0),
-    );
-    let network = denoiser()?.gpu(theta.builder())?;
-    gpu_encoder(&encoder(), phi.builder())?;
-    let psi = gpu_encoder(&encoder(), phi.frozen())?;
-    load(&theta, &part(case, "theta"), place)?;
-    load(&phi, &part(case, "phi"), place)?;
-    let t = case.get_number("t")?;
+/// S of Ψ(x_0) and Ψ(x̂), with its gradients in both times `factor`.
+///
+/// Polarised: the difference of two nearly equal affinity matrices would cost the reference digits that no
+/// rounding of the networks explains.
+fn structural(
+    (game, i): (Game, usize),
+    case: &Case,
+    phi: &Player,
+    x_hat: &ArrayD<f64>,
+    factor: f64,
+    values: &mut Values,
+    a: &Arithmetic<'_>,
+) -> Result<[ArrayD<f64>; 2]> {
+    let none = ArrayD::zeros(ndarray::IxDyn(&[BATCH, encoder().dim]));
+    let features = |x| Ok::<_, Error>(a.encoder(&phi.parameters, x, Head::Features, &none)?.output);
+    let (psi, psi_hat) = (features(case.get(&at(i, "x0"))?)?, features(x_hat)?);
+    let eta = eta(game, case.get_number(&at(i, "t"))?)?;
+    let form = Form::choose(BATCH, encoder().dim);
+    let (real, generated) = (matrix(psi.clone())?, matrix(psi_hat.clone())?);
+    let s = polarised_loss(&real, &generated, &[eta], &OPTIONS, form).map_err(Error::reference)?;
+    values.extend([
+        (at(i, "structural loss"), scalar(a.round_one(s.loss))),
+        (at(i, "x_hat"), x_hat.clone()),
+        (at(i, "psi"), psi),
+        (at(i, "psi_hat"), psi_hat),
+    ]);
+    let mut grads = [s.grad_real, s.grad_generated].map(|grad| grad.into_dyn() * factor);
+    if let Arithmetic::Rounded(f) = a {
+        // One operation here, hundreds of roundings there, which weigh more the nearer Ψ̂ is to Ψ: each element moves within
+        // the bound that S has of its own.
+        let p = Precision {
+            unit: RESOLVED,
+            ..Precision::F64
+        };
+        let bound = bound::structure::polarised_loss(&real, &generated, &[eta], &OPTIONS, form, p);
+        let bound = bound.map_err(Error::reference)?;
+        for (grad, bound) in grads
+            .iter_mut()
+            .zip([bound.grad_real, bound.grad_generated])
+        {
+            grad.zip_mut_with(&bound.error, |grad, error| {
+                *grad += factor * error / RESOLVED * (f(1.0) - 1.0);
+            });
+        }
+    }
+    Ok(grads.map(|grad| a.round(grad)))
+}
+
+fn descent(
+    game: Game,
+    i: usize,
+    case: &Case,
+    [theta, phi]: [&Player; 2],
+    values: &mut Values,
+    a: &Arithmetic<'_>,
+) -> Result<Parameters> {
+    let (x_hat, gradients) = denoised(game, i, case, theta, a)?;
+    let t = case.get_number(&at(i, "t"))?;
+    let w = denoise::weight(
+        Weight::EDM,
+        game.schedule.schedule().as_ref(),
+        t,
+        SIGMA_DATA,
+    )
+    .map_err(Error::reference)?;
+    let x0 = case.get(&at(i, "x0"))?;
+    let l = denoise::denoising_loss(&x_hat, x0, &[w; BATCH]).map_err(Error::reference)?;
+    values.insert(at(i, "denoising loss"), scalar(a.round_one(l.loss)));
+    let [_, generated] = structural((game, i), case, phi, &x_hat, LAMBDA, values, a)?;
+    let through = a.encoder(&phi.parameters, &x_hat, Head::Features, &generated)?;
+    gradients(&a.round(l.grad_prediction + through.grad_input))
+}
+
+fn ascent(
+    game: Game,
+    i: usize,
+    case: &Case,
+    [theta, phi]: [&Player; 2],
+    values: &mut Values,
+    a: &Arithmetic<'_>,
+) -> Result<Parameters> {
+    let (x_hat, _) = denoised(game, i, case, theta, a)?;
+    let [real, generated] = structural((game, i), case, phi, &x_hat, -1.0, values, a)?;
+    let into = |x, g| {
+        Ok::<_, Error>(
+            a.encoder(&phi.parameters, x, Head::Features, g)?
+                .grad_parameters,
+        )
+    };
+    let mut grads = into(case.get(&at(i, "x0"))?, &real)?;
+    for (name, grad) in into(&x_hat, &generated)? {
+        if let Some(sum) = grads.get_mut(&name) {
+            *sum += &grad;
+        }
+    }
+    Ok(grads)
+}
+
+fn classification(
+    i: usize,
+    case: &Case,
+    phi: &Player,
+    values: &mut Values,
+    a: &Arithmetic<'_>,
+) -> Result<Parameters> {
+    let x0 = case.get(&at(i, "x0"))?;
+    let none = ArrayD::zeros(ndarray::IxDyn(&[BATCH, encoder().classes]));
+    let logits = a.encoder(&phi.parameters, x0, Head::Logits, &none)?.output;
+    let c = nn::cross_entropy(&logits, &labels(Classify)).map_err(Error::reference)?;
+    values.insert(at(i, "classification loss"), scalar(a.round_one(c.loss)));
+    let into_logits = a.round(c.grad_logits);
+    Ok(a.encoder(&phi.parameters, x0, Head::Logits, &into_logits)?
+        .grad_parameters)
+}
+
+/// A player in the training system.
+struct Fast {
+    name: &'static str,
+    params: Params,
+    optimiser: GpuAdamW,
+}
+
+impl Fast {
+    /// With the moments of a case; `build` makes its parameters.
+    fn of(
+        case: &Case,
+        name: &'static str,
+        place: &Place,
+        build: impl FnOnce(&Params) -> Result<()>,
+    ) -> Result<Self> {
+        let params = Params::new(&place.device, place.dtype, 0);
+        build(&params)?;
+        load(&params, &part(case, name), place)?;
+        // Moments are f32 at least.
+        let dtype = if place.dtype == DType::F64 {
+            DType::F64
+        } else {
+            DType::F32
+        };
+        let wide = Place {
+            dtype,
+            ..place.clone()
+        };
+        let mut moments = BTreeMap::new();
+        for moment in ["m", "v"] {
+            for (parameter, value) in part(case, &format!("{moment} {name}")) {
+                moments.insert(format!("{moment}.{parameter}"), wide.tensor(&value)?);
+            }
+        }
+        let mut optimiser = gpu_adamw(&ADAMW);
+        optimiser.load_state(STEPS_BEFORE as usize, moments)?;
+        Ok(Self {
+            name,
+            params,
+            optimiser,
+        })
+    }
+
+    fn report(&self, values: &mut Values) -> Result<()> {
+        let name = self.name;
+        for (parameter, tensor) in self.params.tensors() {
+            values.insert(format!("{name} of {parameter}"), Place::array(&tensor)?);
+        }
+        for (key, tensor) in self.optimiser.state() {
+            let (moment, parameter) = key.split_at(2);
+            let key = format!("{} of {name} {parameter}", &moment[..1]);
+            values.insert(key, Place::array(&tensor)?);
+        }
+        Ok(())
+    }
+}
+
+/// The game in the training system, by the very functions its trainer calls.
+fn candle_game(game: Game, case: &Case, place: &Place) -> Result<Values> {
+    let denoiser = Small::of(game.network)?;
+    let mut theta = Fast::of(case, "theta", place, |p| {
+        denoiser.gpu(p.builder()).map(drop)
+    })?;
+    let mut phi = Fast::of(case, "phi", place, |p| {
+        gpu_encoder(&encoder(), p.builder()).map(drop)
+    })?;
+    let averages = Params::new(&place.device, place.dtype, 0);
+    denoiser.gpu(averages.builder())?;
+    load(&averages, &part(case, "average"), place)?;
+    let mut ema = Ema::new(&averages, HALF_LIFE, RAMP)?;
+
+    let mut values = Values::new();
+    for (i, &update) in game.updates.iter().enumerate() {
+        let descends = update == Descend;
+        let (network, psi) = if descends {
+            (
+                denoiser.gpu(theta.params.builder())?,
+                gpu_encoder(&encoder(), phi.params.frozen())?,
+            )
+        } else {
+            (
+                denoiser.gpu(theta.params.frozen())?,
+                gpu_encoder(&encoder(), phi.params.builder())?,
+            )
+        };
+        let (mover, still) = if descends {
+            (&mut theta, &phi)
+        } else {
+            (&mut phi, &theta)
+        };
+        let mut grads = gradients(game, i, case, place, (&*network, &psi), &mut values)?;
+        for (name, var) in mover.params.vars() {
+            // φ's classifier has none while it ascends.
+            if let Some(grad) = grads.get(&var) {
+                values.insert(at(i, &format!("gradient of {name}")), Place::array(grad)?);
+            }
+        }
+        let mut others = still.params.vars().into_iter();
+        if let Some((name, _)) = others.find(|(_, var)| grads.get(var).is_some()) {
+            return Err(Error::Gpu(format!(
+                "the frozen `{name}` receives a gradient"
+            )));
+        }
+        let norm = clip_grad_norm_later(&mover.params, &mut grads, MAX_NORM)?.wait()?[0];
+        values.insert(at(i, "gradient norm"), scalar(norm));
+        if descends {
+            let seen = [IMAGES, BATCH as f64];
+            mover
+                .optimiser
+                .step_and_average(&mover.params, &grads, 1.0, &mut ema, seen)?;
+        } else {
+            mover.optimiser.step(&mover.params, &grads, 1.0)?;
+        }
+    }
+    if game.updates.contains(&Descend) {
+        theta.report(&mut values)?;
+        for (name, tensor) in ema.params().tensors() {
+            values.insert(format!("average of {name}"), Place::array(&tensor)?);
+        }
+    }
+    if game.updates.iter().any(|update| *update != Descend) {
+        phi.report(&mut values)?;
+    }
+    Ok(values)
+}
+
+/// The losses of update `i`, and the gradients of what its player descends.
+fn gradients(
+    game: Game,
+    i: usize,
+    case: &Case,
+    place: &Place,
+    (denoiser, encoder): (&dyn Network, &GpuEncoder),
+    values: &mut Values,
+) -> Result<candle_core::backprop::GradStore> {
+    let update = game.updates[i];
     let objective = Objective {
-        schedule: GpuSchedule::VP_LINEAR,
+        schedule: game.schedule.to_string().parse()?,
         parametrisation: GpuParametrisation::Edm,
         noise: NoiseCondition::LogSigma,
         weight: GpuWeight::EDM,
         sigma_data: SIGMA_DATA,
     };
-    let term = terms::Structure {
+    let batch = Batch {
+        x0: place.tensor(case.get(&at(i, "x0"))?)?,
+        eps: place.tensor(case.get(&at(i, "eps"))?)?,
+        t: vec![case.get_number(&at(i, "t"))?; BATCH],
+        labels: Some(labels(update)),
+        dropout: None,
+    };
+    let view = View {
+        denoiser,
+        encoder: Some(encoder),
+        moves: if update == Descend {
+            Moves::Denoiser
+        } else {
+            Moves::Encoder
+        },
+    };
+    let pass = Pass::new(view, &objective, &batch);
+    let structure = terms::Structure {
         options: gpu_options(&OPTIONS)?,
         eta: Eta::INVERSE_TIME,
         eta_t_min: T_MIN,
     };
-    let batch = Batch {
-        x0: place.tensor(case.get("x0")?)?,
-        eps: place.tensor(case.get("eps")?)?,
-        t: vec![t; BATCH],
-        labels: Some(labels(case)?),
+    let summands: &[Summand<'_>] = match update {
+        Descend => &[(1.0, &terms::Denoising), (LAMBDA, &structure)],
+        Ascend => &[(-1.0, &structure)],
+        Classify => &[(1.0, &terms::Classification)],
     };
-    let view = View {
-        denoiser: &network,
-        encoder: Some(&psi),
-        moves: Moves::Denoiser,
-    };
-    let pass = Pass::new(view, &objective, &batch);
-    let summands: [_; 2] = [(1.0, &terms::Denoising as _), (LAMBDA, &term as _)];
-    let Losses { each, total } = losses(&summands, &pass, &mut Tape::off())?;
-    let mut grads = total.backward()?;
-    let mut values = Values::from([
-        ("denoising loss".to_owned(), Place::array(&each[0])?),
-        ("structural loss".to_owned(), Place::array(&each[1])?),
-        (
-            "x_hat".to_owned(),
-            Place::array(&pass.prediction()?.answer.x_hat)?,
-        ),
-        ("psi".to_owned(), Place::array(pass.psi()?)?),
-        ("psi_hat".to_owned(), Place::array(pass.psi_hat()?)?),
-    ]);
-    for (name, var) in theta.vars() {
-        let grad = grads
-            .get(&var)
-            .ok_or_else(|| Error::Gpu(format!("`{name}` receives no gradient")))?;
-        values.insert(format!("gradient of {name}"), Place::array(grad)?);
+    let Losses { each, total } = losses(summands, &pass, &mut Tape::off())?;
+    for ((_, term), loss) in summands.iter().zip(&each) {
+        let name = match term.name() {
+            "denoising" => "denoising loss",
+            "structure" => "structural loss",
+            _ => "classification loss",
+        };
+        values.insert(at(i, name), Place::array(loss)?);
     }
-    if let Some((name, _)) = phi.vars().iter().find(|(_, var)| grads.get(var).is_some()) {
-        return Err(Error::Gpu(format!(
-            "the frozen `{name}` receives a gradient"
-        )));
+    if update != Classify {
+        values.extend([
+            (
+                at(i, "x_hat"),
+                Place::array(&pass.prediction()?.answer.x_hat)?,
+            ),
+            (at(i, "psi"), Place::array(pass.psi()?)?),
+            (at(i, "psi_hat"), Place::array(pass.psi_hat()?)?),
+        ]);
     }
-    values.insert(
-        "gradient norm".to_owned(),
-        scalar(clip_grad_norm_later(&theta, &mut grads, MAX_NORM)?.wait()?[0]),
-    );
-
-    // Moments are f32 at least.
-    let wide = Place {
-        dtype: if place.dtype == DType::F64 {
-            DType::F64
-        } else {
-            DType::F32
-        },
-        ..place.clone()
-    };
-    let mut optimiser = gpu_adamw(&ADAMW);
-    let mut moments = BTreeMap::new();
-    for (name, _) in theta.vars() {
-        for moment in ["m", "v"] {
-            moments.insert(
-                format!("{moment}.{name}"),
-                wide.tensor(case.get(&format!("{moment} {name}"))?)?,
-            );
-        }
-    }
-    optimiser.load_state(STEPS_BEFORE as usize, moments)?;
-    let averages = Params::new(&place.device, place.dtype, 0);
-    denoiser()?.gpu(averages.builder())?;
-    load(&averages, &part(case, "average"), place)?;
-    let mut ema = Ema::new(&averages, HALF_LIFE, RAMP)?;
-    optimiser.step_and_average(&theta, &grads, 1.0, &mut ema, [IMAGES, BATCH as f64])?;
-    for (name, tensor) in theta.tensors() {
-        values.insert(format!("theta of {name}"), Place::array(&tensor)?);
-    }
-    for (name, tensor) in ema.params().tensors() {
-        values.insert(format!("average of {name}"), Place::array(&tensor)?);
-    }
-    for (key, tensor) in optimiser.state() {
-        let (moment, name) = key.split_at(2);
-        values.insert(
-            format!("{} of {name}", &moment[..1]),
-            Place::array(&tensor)?,
-        );
-    }
-    Ok(values)
+    Ok(total.backward()?)
 }

@@ -304,6 +304,7 @@ mod tests {
                     eps: image(6),
                     t: vec![0.31; BATCH],
                     labels: None,
+                    dropout: None,
                 },
                 theta,
                 phi,
