@@ -6,6 +6,7 @@
 //! | part | modules |
 //! |---|---|
 //! | forward process | [`schedule`], [`forward`], [`parametrisation`], [`precondition`], [`sampler`], [`trajectory`] |
+//! | which noise meets which image | [`coupling`] |
 //! | denoising objective | [`denoise`] |
 //! | structure | [`relation`], [`distance`], [`structure`], [`polarised`] |
 //! | layers and networks | [`nn`], [`network`], [`optim`], [`ema`] |
@@ -19,6 +20,7 @@
 pub mod bound;
 mod check;
 pub mod choice;
+pub mod coupling;
 pub mod denoise;
 pub mod ema;
 pub mod forward;

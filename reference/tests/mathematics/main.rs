@@ -4,6 +4,7 @@
 #![expect(clippy::float_cmp, reason = "where a value is exact, a test says so")]
 
 mod bounds;
+mod coupling;
 mod denoise;
 mod forward;
 mod linalg;
