@@ -406,6 +406,23 @@ class Products:
             a @ b
 
 
+class Assignment:
+    """Costs and optimal assignment of the images and the noise in a file."""
+
+    parameters = None
+
+    def __init__(self, count, dim, file):
+        import numpy
+        from scipy.optimize import linear_sum_assignment
+
+        both = numpy.fromfile(file, "<f4").reshape(2, count, dim)
+        self.images, self.noise = torch.from_numpy(both).to(DEVICE)
+        self.solve = linear_sum_assignment
+
+    def __call__(self):
+        self.solve(torch.cdist(self.images, self.noise).cpu().numpy())
+
+
 class ConvNorm(nn.Module):
     """Convolution, batch norm and ReLU of the Inception network."""
 
@@ -490,6 +507,7 @@ def make(what, compiled):
         "step": lambda: Step(what, compiled),
         "layer": lambda: layer(what, compiled),
         "optimizer": lambda: Optimizer(what["sizes"]),
+        "assignment": lambda: Assignment(what["count"], what["dim"], what["file"]),
         "structure": lambda: StructuralLoss(what["batch"], what["dim"], compiled),
         "graph": lambda: Graph(what["batch"], what["dim"]),
         "products": lambda: Products(what["shapes"]),

@@ -7,15 +7,15 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python=${SADM_BENCH_PYTHON:-.venv/bin/python}
-if ! "$python" -c 'import torch' 2>/dev/null; then
+if ! "$python" -c 'import torch, scipy' 2>/dev/null; then
     if [[ -n ${SADM_BENCH_PYTHON:-} ]]; then
-        echo "bench: $python has no module torch" >&2
+        echo "bench: $python lacks torch or scipy" >&2
         exit 1
     fi
     # The build for CPUs alone is small; other indexes carry it under another name.
     { python3 -m venv .venv &&
-        { .venv/bin/pip install --quiet torch numpy --index-url https://download.pytorch.org/whl/cpu ||
-            .venv/bin/pip install --quiet torch numpy; }; } ||
+        { .venv/bin/pip install --quiet torch numpy scipy --index-url https://download.pytorch.org/whl/cpu ||
+            .venv/bin/pip install --quiet torch numpy scipy; }; } ||
         { echo "bench: PyTorch cannot be installed here; our side alone" >&2; python=; }
 fi
 

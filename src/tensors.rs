@@ -153,6 +153,9 @@ fn missing(file: &SafeTensors<'_>, name: &str) -> anyhow::Error {
     }
 }
 
+/// The tensor whose elements may be whole numbers, as other programs write classes.
+pub const LABELS: &str = "labels";
+
 /// Reads little-endian elements; f32 → f64 is exact.
 fn to_f64(name: &str, view: &TensorView<'_>) -> Result<ArrayD<f64>> {
     let elements: Vec<f64> = match view.dtype() {
@@ -164,6 +167,19 @@ fn to_f64(name: &str, view: &TensorView<'_>) -> Result<ArrayD<f64>> {
             .map(|b| f64::from_le_bytes(*b))
             .collect(),
         Dtype::F32 => floats(view).map(f64::from).collect(),
+        Dtype::I64 if name == LABELS => {
+            let elements = view.data().as_chunks::<8>().0.iter();
+            // A class above 2⁵³ would be rounded; one above 2³² is refused where it is used.
+            elements.map(|b| i64::from_le_bytes(*b) as f64).collect()
+        }
+        Dtype::I32 if name == LABELS => {
+            let elements = view.data().as_chunks::<4>().0.iter();
+            elements.map(|b| i32::from_le_bytes(*b).into()).collect()
+        }
+        Dtype::U8 if name == LABELS => view.data().iter().map(|b| f64::from(*b)).collect(),
+        other if name == LABELS => {
+            bail!("tensor `{name}` must be F32, F64, I64, I32 or U8, got {other}")
+        }
         other => bail!("tensor `{name}` must be F32 or F64, got {other}"),
     };
     ArrayD::from_shape_vec(view.shape().to_vec(), elements)

@@ -2,6 +2,7 @@
 
 mod ablate;
 mod classes;
+mod coupling;
 mod evaluate;
 mod extending;
 mod format_1;
@@ -11,6 +12,7 @@ mod hashed;
 mod help;
 mod memory;
 mod networks;
+mod oracle_coupling;
 mod oracle_errors;
 mod oracle_golden;
 mod oracle_joint;

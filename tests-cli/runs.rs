@@ -57,9 +57,10 @@ pub fn train(folder: &Path, steps: usize, more: &[&str]) -> String {
 }
 
 /// A run in the background that has logged at least `lines` steps and is still going.
-pub fn started(folder: &Path, steps: usize, lines: usize) -> Child {
+pub fn started(folder: &Path, steps: usize, lines: usize, more: &[&str]) -> Child {
     let mut child = Command::new(assert_cmd::cargo::cargo_bin!("sadm"))
         .args(tiny(folder, steps))
+        .args(more)
         .arg("--resume")
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

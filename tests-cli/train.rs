@@ -89,7 +89,7 @@ fn ctrl_c_saves_says_how_to_go_on_and_loses_nothing() {
     let (whole, stopped) = (folder.path("whole"), folder.path("stopped"));
     train(&whole, LONG, &[]);
 
-    let child = started(&stopped, LONG, 30);
+    let child = started(&stopped, LONG, 30, &[]);
     // Twice, as `timeout` and job managers do: the process, then its group.
     signal(&child, "INT");
     signal(&child, "INT");
@@ -126,7 +126,7 @@ fn a_run_killed_again_and_again_ends_in_the_same_bytes() {
     let (whole, killed) = (folder.path("whole"), folder.path("killed"));
     train(&whole, LONG, &[]);
     for lines in [1, 20, 50, 90] {
-        let mut child = started(&killed, LONG, lines);
+        let mut child = started(&killed, LONG, lines, &[]);
         child.kill().expect("SIGKILL is sent");
         child.wait().expect("the program is gone");
     }
@@ -244,7 +244,7 @@ fn tensorboard_gets_a_file_for_each_call_that_does_something() {
     assert_eq!(event_files(&run), files, "a finished run got another file");
 
     let killed = folder.path("killed");
-    let mut child = started(&killed, LONG, 20);
+    let mut child = started(&killed, LONG, 20, &[]);
     child.kill().expect("SIGKILL is sent");
     child.wait().expect("the program is gone");
     train(&killed, LONG, &["--resume"]);

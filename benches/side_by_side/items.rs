@@ -12,7 +12,7 @@ use sadm::gpu::data::ImageKind;
 pub struct Item {
     /// Its name.
     pub name: String,
-    /// What PyTorch is told.
+    /// What PyTorch is told; null for a line of ours alone.
     pub what: Value,
     /// Our side.
     pub make: Box<dyn Fn(&Device) -> Outcome<Work>>,
@@ -47,7 +47,36 @@ pub fn items(device: &Device) -> Outcome<Vec<Item>> {
     for (batch, dim) in STRUCTURE_SHAPES {
         items.extend(structure(batch, dim));
     }
+    for count in [512, 2048] {
+        items.push(assignment(count)?);
+    }
+    items.push(pool());
     Ok(items)
+}
+
+/// Matrix of costs and optimal assignment of pairs of CIFAR-10's size, by `torch.cdist` and SciPy's solver there, on the same
+/// numbers: the time depends on them.
+fn assignment(count: usize) -> Outcome<Item> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("pairs.f32");
+    Ok(Item {
+        name: format!("assignment of {count}, d {}", ours::PIXELS),
+        what: json!({"type": "assignment", "count": count, "dim": ours::PIXELS, "file": file}),
+        make: Box::new(move |device| {
+            ours::assignment(count, &folder.path().join("pairs.f32"), device)
+        }),
+        compilable: false,
+    })
+}
+
+/// What `coupling.pool = 512` adds to the steps that use the pool up: assignment, mean costs, and a copy of each batch of 8.
+fn pool() -> Item {
+    Item {
+        name: "  what a pool of 512 adds to 64 steps".to_owned(),
+        what: Value::Null,
+        make: Box::new(ours::pool),
+        compilable: false,
+    }
 }
 
 /// Images that go through the Inception network together.

@@ -146,7 +146,7 @@ fn measure(
         (work.call)()?;
     }
     let mut modes = Vec::new();
-    if let Some(python) = python.as_deref_mut() {
+    if let Some(python) = python.as_deref_mut().filter(|_| !item.what.is_null()) {
         modes.push("eager");
         if options.compile && item.compilable {
             modes.push("compile");

@@ -1,9 +1,11 @@
 //! Our side of every line.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, Var};
 use sadm::gpu::config::Config;
+use sadm::gpu::coupling::{Classes, Cost, Coupling, Optimal, Pool};
 use sadm::gpu::data::ImageKind;
 use sadm::gpu::ema::Ema;
 use sadm::gpu::features::Inception;
@@ -297,6 +299,68 @@ pub fn products_of_loss(batch: usize, dim: usize) -> [(usize, usize, usize); 2] 
     } else {
         [(2 * dim, batch, 2 * dim), (batch, 2 * dim, dim)]
     }
+}
+
+/// Numbers of an image of CIFAR-10.
+pub const PIXELS: usize = 3 * 32 * 32;
+
+/// Pictures as smooth as photographs: a level, two slopes and a little noise, inside [−1, 1]; and unit noise.
+fn pictures(count: usize, device: &Device) -> Outcome<[Tensor; 2]> {
+    let plane = |name: &str, x: Tensor| {
+        Ok::<_, Box<dyn std::error::Error>>(
+            (normal(name, &[count, 3, 1, 1], device)? * 0.4)?.broadcast_mul(&x)?,
+        )
+    };
+    let slope = ((Tensor::arange(0f32, 32f32, device)? / 15.5)? - 1.0)?;
+    let level = plane("level", Tensor::ones((1, 1, 32, 32), DType::F32, device)?)?;
+    let [across, down] = [(1, 1, 1, 32), (1, 1, 32, 1)].map(|shape| slope.reshape(shape));
+    let shape = level.shape().clone();
+    let slopes = (plane("across", across?)?.broadcast_as(&shape)?
+        + plane("down", down?)?.broadcast_as(&shape)?)?;
+    let fine = (normal("fine", shape.dims(), device)? * 0.1)?;
+    let images = ((level + slopes)? + fine)?.clamp(-1f32, 1f32)?;
+    Ok([images, normal("eps", shape.dims(), device)?])
+}
+
+/// The optimal assignment of images and noise, whose numbers are left in `file` for PyTorch.
+pub fn assignment(count: usize, file: &Path, device: &Device) -> Outcome<Work> {
+    let [images, noise] = pictures(count, device)?;
+    let mut bytes = Vec::new();
+    for x in [&images, &noise] {
+        let values = x.flatten_all()?.to_vec1::<f32>()?;
+        bytes.extend(values.into_iter().flat_map(f32::to_le_bytes));
+    }
+    std::fs::write(file, bytes)?;
+    let coupling = Optimal {
+        cost: Cost::Euclidean,
+        classes: Classes::Together,
+    };
+    Ok(Work {
+        parameters: None,
+        call: Box::new(move || {
+            coupling.assign(&images, &noise, None)?;
+            Ok(())
+        }),
+    })
+}
+
+/// A pool of 512 pairs, used up in batches of 8.
+pub fn pool(device: &Device) -> Outcome<Work> {
+    let [images, noise] = pictures(512, device)?;
+    let coupling = Optimal {
+        cost: Cost::Euclidean,
+        classes: Classes::Together,
+    };
+    Ok(Work {
+        parameters: None,
+        call: Box::new(move || {
+            let pool = Pool::new(&coupling, images.clone(), noise.clone(), vec![0; 512])?;
+            for batch in 0..64 {
+                pool.batch(batch, 8)?;
+            }
+            Ok(())
+        }),
+    })
 }
 
 /// Matrix products and nothing else.

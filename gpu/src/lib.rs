@@ -6,6 +6,7 @@
 
 pub mod choice;
 pub mod config;
+pub mod coupling;
 pub mod data;
 pub mod device;
 pub mod digest;

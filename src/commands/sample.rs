@@ -228,6 +228,15 @@ fn request(args: &Args, run: &Run) -> Result<SampleRequest> {
     request.labels = args.class.labels(count, run, request.seed)?;
     // Before the sampler starts: what was never learnt gives pictures that mean nothing.
     run.conditions().check(&request.labels, request.guidance)?;
+    let fresh_noise =
+        request.options.kind == SamplerKind::DDPM || request.options.churn.amount != 0.0;
+    if fresh_noise && !run.config().coupling.is_independent() {
+        progress::say(&format!(
+            "note: the run's coupling.method is {}, under which x̂ gives no score: samplers that add noise (ddpm, churn) are biased; \
+             heun, euler, ddim and dpmpp-2m are not",
+            run.config().coupling.method
+        ));
+    }
     Ok(request)
 }
 

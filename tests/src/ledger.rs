@@ -132,6 +132,7 @@ pub const ENTRIES: &[Entry] = &[
     entry("noise-condition", Arithmetic::Host, HOST),
     entry("edm-sigmas", Arithmetic::Host, HOST),
     entry("forward", Arithmetic::Element, COMPOSED),
+    entry("coupling", Arithmetic::Wide, REDUCED),
     entry("denoise", Arithmetic::Element, COMPOSED),
     entry("denoising-loss", Arithmetic::Wide, REDUCED),
     entry("affinity", Arithmetic::Wide, REDUCED),
@@ -207,6 +208,7 @@ pub const OVERRIDES: &[Override] = &[
 /// Families and checks that multiply matrices: with TF32 every operation of theirs is judged in it. All others are
 /// judged in f32, as if TF32 were off.
 pub const PRODUCTS: &[&str] = &[
+    "coupling",
     "affinity",
     "structural-loss",
     "nn.linear",

@@ -2,14 +2,18 @@
 //! passes. A checker that misses one of them proves nothing about the others.
 
 use candle_core::DType;
-use ndarray::{ArrayD, Axis};
+use ndarray::{Array2, ArrayD, Axis};
 use proptest::strategy::BoxedStrategy;
+use sadm_reference::{
+    bound::Precision,
+    coupling::{Cost, assign as transport, costs},
+};
 
 use sadm_gpu::structure::{Relation, affinity};
 
 use crate::{
-    Bounds, Case, Check, CheckReport, Cost, Outcome, Place, Result, Values, VerifyOptions,
-    checks::differentiated,
+    Bounds, Case, Check, CheckReport, Outcome, Place, Result, Values, VerifyOptions,
+    checks::{coupling, differentiated},
     ledger::Rule,
     registry::{registry, select},
     run,
@@ -31,7 +35,7 @@ impl<F: Fn(&dyn Check, &Case, &Place) -> Result<Values> + Send + Sync> Check for
     fn source(&self) -> &str {
         self.inner.source()
     }
-    fn cost(&self) -> Cost {
+    fn cost(&self) -> crate::Cost {
         self.inner.cost()
     }
     fn strategy(&self) -> BoxedStrategy<Case> {
@@ -690,5 +694,76 @@ fn updates_that_are_wrong_in_one_place() {
     caught("step.guided.edm", DType::F32, |check, case, place| {
         let eps = case.get("eps")?.mapv(|e| -e);
         check.candle(&case.clone().tensor("eps", eps), place)
+    });
+}
+
+/// The coupling check with another assignment in place of the training system's.
+fn a_wrong_coupling(assign: impl Fn(&Case, Vec<usize>, &Array2<f64>) -> Vec<usize> + Send + Sync) {
+    for (name, cost) in [
+        ("coupling.euclidean", Cost::Euclidean),
+        ("coupling.squared-euclidean", Cost::SquaredEuclidean),
+    ] {
+        caught(name, DType::F32, |_, case, _| {
+            let (images, noise) = (case.get2("images")?, case.get2("noise")?);
+            let costs = costs(images.view(), noise.view(), cost).expect("finite costs");
+            let classes = coupling::labels(case)?;
+            let right = transport(&costs, classes.as_deref()).expect("it has a solution");
+            let wrong = assign(case, right.permutation, &costs);
+            Ok(coupling::judge(case, Precision::F64)?.values(&wrong))
+        });
+    }
+}
+
+/// Takes the free noise that `cost` likes best, image by image.
+fn one_after_the_other(count: usize, cost: impl Fn(usize, usize) -> f64) -> Vec<usize> {
+    let mut free: Vec<usize> = (0..count).collect();
+    let nearest = |free: &mut Vec<usize>, image| {
+        let place =
+            (0..free.len()).min_by(|a, b| cost(image, free[*a]).total_cmp(&cost(image, free[*b])));
+        free.swap_remove(place.expect("a free noise"))
+    };
+    (0..count).map(|image| nearest(&mut free, image)).collect()
+}
+
+#[test]
+fn a_greedy_matching() {
+    a_wrong_coupling(|case, right, costs| {
+        let within = coupling::labels(case).expect("labels");
+        match within {
+            Some(_) => right,
+            None => one_after_the_other(costs.nrows(), |i, j| costs[[i, j]]),
+        }
+    });
+}
+
+#[test]
+fn a_class_mask_with_its_sign_turned() {
+    a_wrong_coupling(|case, right, costs| match coupling::labels(case) {
+        Ok(Some(class)) => {
+            let masked = |i: usize, j: usize| {
+                let mask = if class[i] == class[j] { 1e6 } else { 0.0 };
+                costs[[i, j]] + mask
+            };
+            one_after_the_other(costs.nrows(), masked)
+        }
+        _ => right,
+    });
+}
+
+#[test]
+fn a_draw_of_noise_with_replacement() {
+    a_wrong_coupling(|_, right, _| {
+        let drawn = |at: usize| right[at * at % right.len()];
+        (0..right.len()).map(drawn).collect()
+    });
+}
+
+#[test]
+fn noise_used_twice() {
+    a_wrong_coupling(|_, mut right, _| {
+        if let [.., before, last] = right.as_mut_slice() {
+            *last = *before;
+        }
+        right
     });
 }

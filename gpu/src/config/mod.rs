@@ -6,6 +6,7 @@ mod parse;
 mod presets;
 
 use crate::Error;
+use crate::coupling::CouplingConfig;
 use crate::data::{Depth, PixelRange, Rules, Unread};
 use crate::features::EncoderConfig;
 use crate::forward::schedule::Schedule;
@@ -34,6 +35,8 @@ pub struct Config {
     pub model: ModelConfig,
     /// What the denoiser is asked (slot `Objective`).
     pub objective: ObjectiveConfig,
+    /// Which noise goes with which image (slot `Coupling`).
+    pub coupling: CouplingConfig,
     /// What is asked of the batch as a whole (slot `Structure`).
     pub structure: StructureConfig,
     /// The feature space Ψ and its training as a classifier.

@@ -6,6 +6,7 @@ use super::{
     TrainConfig,
 };
 use crate::config::presets::preset_text;
+use crate::coupling::CouplingConfig;
 use crate::network::architecture;
 use std::path::PathBuf;
 use toml::{Table, Value};
@@ -353,9 +354,21 @@ impl Config {
             self.train.batch,
             self.train.batch >= 2 || self.structure.method == StructureMethod::None,
         )?;
+        self.validate_coupling()?;
         self.phases.validate()?;
         self.sample.validate()?;
         count("checkpoint.keep", self.checkpoint.keep)
+    }
+
+    fn validate_coupling(&self) -> Result<(), String> {
+        let (pool, batch) = (self.coupling.pool, self.train.batch);
+        let most = CouplingConfig::LARGEST_POOL;
+        check(
+            "coupling.pool",
+            &format!("be a multiple of train.batch = {batch} up to {most}, or 0 for one batch"),
+            pool,
+            pool.is_multiple_of(batch) && pool <= most,
+        )
     }
 }
 

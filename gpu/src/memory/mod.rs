@@ -313,7 +313,7 @@ impl Plan<'_> {
     fn moments(&self) -> Vec<Moment> {
         let [theta, phi] = self.parameters();
         // Parameters, averages and two moments; parameters and two moments.
-        let held = WIDE * (4.0 * theta + 3.0 * phi);
+        let held = WIDE * (4.0 * theta + 3.0 * phi) + self.pools();
         let mut moments: Vec<Moment> = phases(self.config)
             .iter()
             .flat_map(|span| self.steps(span.phase))
@@ -324,6 +324,9 @@ impl Plan<'_> {
             .collect();
         moments.push(self.opening([theta, phi]));
         moments.push(self.drawing(held));
+        if !self.config.coupling.is_independent() {
+            moments.push(self.assigning(held));
+        }
         if self.config.structure.method != StructureMethod::None {
             moments.push(self.classifying(held));
         }
@@ -387,6 +390,35 @@ impl Plan<'_> {
             ..moment
         };
         steps.into_iter().map(with_before).collect()
+    }
+
+    /// Pairs that are assigned together.
+    fn pool(&self) -> usize {
+        let batch = self.config.train.batch;
+        batch * self.config.coupling.batches(batch)
+    }
+
+    /// The pools that wait to be used up: images, noise as drawn and as assigned, of θ and of φ where it has steps.
+    fn pools(&self) -> f64 {
+        if self.config.coupling.is_independent() {
+            return 0.0;
+        }
+        let spans = phases(self.config);
+        let phi = spans.iter().any(|span| span.phase == Phase::Adversarial);
+        3.0 * WIDE * self.batch(self.pool()) * if phi { 2.0 } else { 1.0 }
+    }
+
+    /// The assignment of a pool: costs as they are computed, as they are scaled and in classes, and rows beside them; or the shadow
+    /// check's own, in f64.
+    fn assigning(&self, held: f64) -> Moment {
+        let pool = self.pool();
+        let costs = 3.0 * 2.0 * WIDE * (pool as f64).powi(2);
+        Moment {
+            bytes: held + costs + 4.0 * WIDE * self.batch(pool),
+            when: "the assignment of a pool".to_owned(),
+            layer: Some(("the matrix of transport costs".to_owned(), costs)),
+            remedies: vec![format!("coupling.pool = {pool}")],
+        }
     }
 
     /// The audit before the first step: few images, but with all of the data beside those chosen from it, and copies of the players.

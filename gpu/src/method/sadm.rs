@@ -58,10 +58,12 @@ impl Step<'_> {
             step: self.state.step,
             phase: self.span.phase.name(),
         };
+        let coupling = observed.then(|| self.data.coupled(self.config, player, batch));
         let update = Update {
             player,
             batch,
             terms,
+            coupling: coupling.flatten(),
             rate,
             observed,
         };
@@ -110,6 +112,7 @@ impl Step<'_> {
         let observed = self.watch.is_due(step..step + 1);
         let updated = self.update(THETA, &batch, &terms, rate, observed)?;
         let mut done = Done::of(updated, rate * config.train.learning_rate);
+        done.extra.extend(self.data.transport(THETA));
         if phase == Phase::Adversarial
             && config.adversarial.until == AdversarialEnd::Balance
             && let (_, Some(before)) = loss_and_structure(done.losses.wait()?)

@@ -3,12 +3,15 @@
 use super::batch::Batch;
 use super::conditions::Conditions;
 use super::order::Order;
+use super::term::Record;
+use super::terms::coupled;
 use crate::config::{Config, DatasetKind, LimitBy, TimeLaw, TimeSharing};
+use crate::coupling::Pool;
 use crate::data::{Classes, Dataset, ImageKind};
 use crate::random::{Streams, standard_normals};
 use crate::run::checkpoint::State;
 use crate::{Error, Result};
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -85,6 +88,8 @@ pub(crate) struct Data {
     streams: Streams,
     device: Device,
     orders: BTreeMap<&'static str, Order>,
+    /// The pool of each player with the number of the batch that was taken last.
+    pools: BTreeMap<&'static str, (usize, Pool)>,
 }
 
 impl Data {
@@ -107,6 +112,7 @@ impl Data {
             streams,
             device: device.clone(),
             orders: BTreeMap::new(),
+            pools: BTreeMap::new(),
         })
     }
 
@@ -123,8 +129,56 @@ impl Data {
         number: usize,
         size: usize,
     ) -> Result<Batch> {
-        let indices = self.order(who).batch(number, size);
-        self.draw(config, &indices, who, number as u64, true)
+        if config.coupling.is_independent() {
+            let indices = self.order(who).batch(number, size);
+            return self.draw(config, &indices, who, number as u64, true);
+        }
+        let batches = config.coupling.batches(size);
+        let last = self.pools.remove(who);
+        let same = last.filter(|(last, _)| last / batches == number / batches);
+        let pool = match same {
+            Some((_, pool)) => pool,
+            None => self.pool(config, who, number / batches * batches, size)?,
+        };
+        let (x0, eps, labels) = pool.batch(number % batches, size)?;
+        self.pools.insert(who, (number, pool));
+        Ok(self.finished(config, who, number as u64, (x0, labels, eps), true))
+    }
+
+    /// The pairs of the batches from `first` on, assigned together.
+    fn pool(
+        &mut self,
+        config: &Config,
+        who: &'static str,
+        first: usize,
+        size: usize,
+    ) -> Result<Pool> {
+        let (mut images, mut noise, mut classes) = (Vec::new(), Vec::new(), Vec::new());
+        for number in first..first + config.coupling.batches(size) {
+            let indices = self.order(who).batch(number, size);
+            let (x0, labels, eps) = self.pairs(config, &indices, who, number as u64)?;
+            images.push(x0);
+            noise.push(eps);
+            classes.extend(labels);
+        }
+        let [x0, eps] = [images, noise].map(|parts| Tensor::cat(&parts, 0));
+        Pool::new(config.coupling.build().as_ref(), x0?, eps?, classes)
+    }
+
+    /// How the noise of the batch that `who` took last was dealt out, if it was.
+    pub(crate) fn coupled(&self, config: &Config, who: &str, batch: &Batch) -> Option<Record> {
+        let (number, pool) = self.pools.get(who)?;
+        let size = batch.len();
+        let at = number % config.coupling.batches(size) * size;
+        coupled(pool, &config.coupling, at, batch)
+    }
+
+    /// The mean transport costs of the pool that `who` takes batches from, as drawn and as assigned.
+    pub(crate) fn transport(&self, who: &str) -> impl Iterator<Item = (&'static str, f64)> {
+        let costs = self.pools.get(who).and_then(|(_, pool)| pool.transport);
+        costs.into_iter().flat_map(|(_, [before, after])| {
+            [("transport_before", before), ("transport_after", after)]
+        })
     }
 
     /// Batch number `number` of Ψ as a classifier: clean images with their labels.
@@ -171,8 +225,20 @@ impl Data {
         number: u64,
         drop_labels: bool,
     ) -> Result<Batch> {
+        let pairs = self.pairs(config, indices, who, number)?;
+        Ok(self.finished(config, who, number, pairs, drop_labels))
+    }
+
+    /// Images, their classes and noise, from the streams of `who`.
+    fn pairs(
+        &self,
+        config: &Config,
+        indices: &[usize],
+        who: &str,
+        number: u64,
+    ) -> Result<(Tensor, Vec<u32>, Tensor)> {
         let flips = self.flips(config, who, number, indices.len());
-        let (x0, mut labels) = self.train.mirrored_batch(indices, &flips, &self.device)?;
+        let (x0, labels) = self.train.mirrored_batch(indices, &flips, &self.device)?;
         let eps = self.streams.normal_tensor(
             &format!("{who}-noise"),
             number,
@@ -180,6 +246,18 @@ impl Data {
             &self.device,
             DType::F32,
         )?;
+        Ok((x0, labels, eps))
+    }
+
+    /// A batch of these pairs with its t, of which some labels are dropped.
+    fn finished(
+        &self,
+        config: &Config,
+        who: &str,
+        number: u64,
+        (x0, mut labels, eps): (Tensor, Vec<u32>, Tensor),
+        drop_labels: bool,
+    ) -> Batch {
         if drop_labels {
             let coins = self
                 .streams
@@ -190,13 +268,13 @@ impl Data {
                 }
             }
         }
-        Ok(Batch {
-            t: draw_times(config, self.streams, who, number, indices.len()),
+        Batch {
+            t: draw_times(config, self.streams, who, number, labels.len()),
             x0,
             eps,
             labels: Some(labels),
             dropout: Some((self.streams.branch(&format!("{who}-dropout")), number)),
-        })
+        }
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Update<'a> {
     pub(crate) batch: &'a Batch,
     /// What it descends.
     pub(crate) terms: &'a [Summand<'a>],
+    /// How the batch's noise was dealt out, if it was, for the observer.
+    pub(crate) coupling: Option<Record>,
     /// Factor of its learning rate.
     pub(crate) rate: f64,
     /// Whether the observer looks.
@@ -91,7 +93,8 @@ impl Updater<'_> {
         };
         if update.observed {
             let begun = Instant::now();
-            let terms = with_values(records, update.terms, reading.wait()?);
+            let mut terms = with_values(records, update.terms, reading.wait()?);
+            terms.extend(update.coupling.clone());
             let seen = Observation {
                 step: at.step,
                 phase: at.phase,
@@ -436,6 +439,7 @@ mod tests {
                 player,
                 batch: &batch,
                 terms,
+                coupling: None,
                 rate: 1.0,
                 observed: true,
             };
@@ -524,6 +528,7 @@ mod tests {
                     player: THETA,
                     batch: &part,
                     terms: &terms,
+                    coupling: None,
                     rate: 1.0,
                     observed: false,
                 };

@@ -14,6 +14,7 @@ use crate::tensors::{self, Tensors};
 use options::Options;
 use quantity::{Outputs, Port, QUANTITIES, Quantity, symbols};
 
+mod coupling;
 mod denoise;
 mod edm;
 mod forward;
@@ -32,7 +33,7 @@ Examples:
   sadm oracle edm-sigmas --set steps=18 --output sigmas.safetensors
   sadm oracle transition --tensor 's=[0.25]' --tensor 't=[0.5]'
 
-The input holds tensors named as in `sadm oracle list`, f32 or f64; the output is f64. A few
+The input holds tensors named as in `sadm oracle list`, f32 or f64 (labels may be i64, i32 or u8); the output is f64. A few
 numbers can stand on the command line instead, as lists of lists. One JSON object on standard
 output gives the scalars, the parameters used and the shapes, and small tensors themselves where
 no file is written; for quantities that may cancel, `bounds` says how far a scalar can be from the exact value (running-error bound).";

@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, bail};
 use ndarray::ArrayD;
 
 use super::options::{OptionSpec, Options};
-use super::{denoise, edm, forward, joint, metrics, structure};
+use super::{coupling, denoise, edm, forward, joint, metrics, structure};
 use crate::names::unknown;
 use crate::tensors::Tensors;
 
@@ -52,10 +52,11 @@ pub type Bounds = fn(&Tensors, &Options) -> Result<BTreeMap<&'static str, f64>>;
 pub type Outputs = Vec<ArrayD<f64>>;
 
 /// Every quantity, in the order of the table.
-pub const QUANTITIES: [&Quantity; 13] = [
+pub const QUANTITIES: [&Quantity; 14] = [
     &structure::STRUCTURAL_LOSS,
     &forward::FORWARD,
     &forward::TRANSITION,
+    &coupling::ASSIGNMENT,
     &denoise::DENOISING_LOSS,
     &edm::EDM_PRECONDITION,
     &edm::EDM_SIGMAS,

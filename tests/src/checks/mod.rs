@@ -1,5 +1,6 @@
 //! The quantities, one file for each part of the mathematics.
 
+pub(crate) mod coupling;
 pub(crate) mod denoise;
 pub(crate) mod forward;
 mod frozen;
@@ -26,6 +27,7 @@ use crate::{
 pub(crate) fn all() -> Vec<Box<dyn Check>> {
     let parts = [
         forward::checks(),
+        coupling::checks(),
         denoise::checks(),
         structure::checks(),
         layers::checks(),

@@ -15,6 +15,7 @@ use crate::{
 };
 use seen::Seen;
 
+mod coupling;
 mod denoising;
 mod seen;
 mod structure;
@@ -33,7 +34,11 @@ trait Judge: Sync {
 }
 
 /// The judges, one for each term that is observed.
-const JUDGES: [&dyn Judge; 2] = [&denoising::Denoising, &structure::Structure];
+const JUDGES: [&dyn Judge; 3] = [
+    &denoising::Denoising,
+    &structure::Structure,
+    &coupling::Coupling,
+];
 
 /// A check of the registry, its case, and a tensor that was where the step was computed.
 struct Replay<'a> {
@@ -61,6 +66,7 @@ pub struct ShadowOptions {
 /// |---|---|
 /// | denoising | w, skip, out, input, noise, x_t, x̂, L, ∂L/∂x̂ |
 /// | structure | η, S, f ∂S/∂Ψ, f ∂S/∂Ψ̂ (f: the loss's factor, −1 for the player that ascends) |
+/// | coupling | each noise once, classes, total by the reference's solver and by potentials, mean costs, the batch's place in its pool |
 #[derive(Debug, Default)]
 pub struct Shadow {
     options: ShadowOptions,

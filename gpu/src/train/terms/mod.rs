@@ -1,9 +1,11 @@
 //! The terms that players descend, one a file.
 
 mod classification;
+mod coupling;
 mod denoising;
 mod structure;
 
 pub use classification::Classification;
+pub use coupling::coupled;
 pub use denoising::Denoising;
 pub use structure::{Structure, bad_features};
