@@ -87,6 +87,8 @@ fn implemented<'a>(lines: &[&'a str], of: &str) -> Vec<&'a str> {
     let opens = |line: &str| {
         let head = line.trim_end_matches([' ', '{']);
         let subject = head.strip_prefix("impl").map(|h| {
+            let generics = h.starts_with('<').then(|| h.split_once("> "));
+            let h = generics.flatten().map_or(h, |(_, h)| h);
             let last = h.rsplit(" for ").next().unwrap_or(h);
             last.trim().split('<').next().unwrap_or_default().trim()
         });
@@ -143,7 +145,7 @@ mod tests {
     use super::*;
 
     const SOURCE: &str = "/// One.\npub fn one(\n    a: f64,\n) -> f64 {\n    if a > 0.0 {\n        a\n    } else {\n        0.0\n    }\n}\n\n\
-        impl A {\n    /// Two.\n    pub fn step(&self) -> f64 {\n        2.0\n    }\n}\n\nimpl T for B {\n    fn step(&self) -> f64 {\n        3.0\n    }\n}\n\
+        impl A {\n    /// Two.\n    pub fn step(&self) -> f64 {\n        2.0\n    }\n}\n\nimpl<'a> T for B<'a> {\n    fn step(&self) -> f64 {\n        3.0\n    }\n}\n\
         fn one_more() {}\n";
 
     #[test]
