@@ -255,7 +255,7 @@ impl Step<'_> {
     }
 }
 
-/// What the φ-ascents of a round left.
+/// Result of the φ-ascents of a round.
 #[derive(Default)]
 struct Ascents {
     done: Vec<Updated>,
