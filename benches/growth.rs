@@ -4,7 +4,7 @@
 //! cargo bench --bench growth -- [--threads 2] [--calls 7] [--clock wall|cpu] [FILTER…]
 //! ```
 //! Each point is a process of its own, so that its peak memory is its own. The time is the least of the calls, or by
-//! processor time, whose account is coarse, their mean over at least a fifth of a second; the memory is the peak over that before the first call. An exponent is the slope of a straight line through the
+//! CPU time, whose account is coarse, their mean over at least a fifth of a second; the memory is the peak over that before the first call. An exponent is the slope of a straight line through the
 //! logarithms of the upper half of a series, where fixed costs matter least; the last two points alone are given too.
 
 // Shared with the comparison, which uses more of them.

@@ -1,4 +1,4 @@
-//! Compiles the kernels for cards, where the program is built with CUDA.
+//! Compiles the kernels for GPUs, where the program is built with CUDA.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -5,7 +5,7 @@ pub const THREADS: &str = "RAYON_NUM_THREADS";
 
 /// Variables that a process must find at its start, with their values for `threads` threads.
 ///
-/// - candle 0.11 counts the processors anew in every matrix product, by reading /proc/cpuinfo, unless it finds
+/// - candle 0.11 counts the CPUs anew in every matrix product, by reading /proc/cpuinfo, unless it finds
 ///   [`THREADS`]: a sixth of a training step.
 /// - candle's own pool for element-wise operations waits by spinning, on the calling side without end; where another
 ///   process wants the same core that was up to a third of a step. One thread means no pool; what is worth several

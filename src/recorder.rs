@@ -1,4 +1,4 @@
-//! What a run leaves besides its checkpoints: progress, sample grids, event files.
+//! Recording of a run besides its checkpoints: progress, sample grids, event files.
 
 use std::io::Write;
 use std::path::Path;

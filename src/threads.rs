@@ -7,8 +7,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use sadm::environment;
 
-/// Most threads for each processor: as many as that already wait for each other more than they work, and thousands bring a machine to a halt.
-const FOR_EACH_PROCESSOR: usize = 16;
+/// Most threads for each CPU: as many as that already wait for each other more than they work, and thousands bring a machine to a halt.
+const FOR_EACH_CPU: usize = 16;
 
 /// Starts this program again with `threads` threads, in the environment of [`environment::variables`], unless it
 /// runs in it already. Without a number it is all of the machine's.
@@ -17,15 +17,15 @@ const FOR_EACH_PROCESSOR: usize = 16;
 /// process sees another value. Nothing may have been done before this call.
 ///
 /// # Errors
-/// More than [`FOR_EACH_PROCESSOR`] threads for each processor; if the program cannot be started again.
+/// More than [`FOR_EACH_CPU`] threads for each CPU; if the program cannot be started again.
 pub fn limit(threads: Option<NonZeroUsize>) -> Result<()> {
     let said = || env::var(environment::THREADS).ok()?.parse().ok();
     let all = || std::thread::available_parallelism().ok();
-    if let (Some(threads), Some(processors)) = (threads, all()) {
-        let most = processors.get().saturating_mul(FOR_EACH_PROCESSOR);
+    if let (Some(threads), Some(cpus)) = (threads, all()) {
+        let most = cpus.get().saturating_mul(FOR_EACH_CPU);
         ensure!(
             threads.get() <= most,
-            "--threads must be at most {most} here, {FOR_EACH_PROCESSOR} for each of {processors} processors, got {threads}"
+            "--threads must be at most {most} here, {FOR_EACH_CPU} for each of {cpus} CPUs, got {threads}"
         );
     }
     let Some(threads) = threads.or_else(said).or_else(all) else {

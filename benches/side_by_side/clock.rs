@@ -1,4 +1,4 @@
-//! Wall time and processor time, and the environment that fixes the number of threads.
+//! Wall time and CPU time, and the environment that fixes the number of threads.
 
 use std::fmt;
 use std::str::FromStr;
@@ -48,7 +48,7 @@ impl fmt::Display for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Wall => "wall",
-            Self::Cpu => "processor",
+            Self::Cpu => "CPU",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What is timed, as both sides are told.
+//! Timed items, as both sides are told.
 
 use candle_core::Device;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ pub fn items(device: &Device) -> Outcome<Vec<Item>> {
         vec![
             step("digits", Some(64), (1, 8))?,
             step("digits-dit", Some(64), (1, 8))?,
-            // The batches of these presets are meant for a card; a smaller one asks the same of a core.
+            // The batches of these presets are meant for a GPU; a smaller one asks the same of a core.
             step("mnist", Some(16), (1, 28))?,
             step("cifar10", Some(8), (3, 32))?,
         ]

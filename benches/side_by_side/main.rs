@@ -4,10 +4,10 @@
 //! cargo bench --bench side_by_side -- [--python PATH] [--threads 2] [--rounds 5] [--seconds 0.5] [--compile]
 //!                                     [--clock wall|cpu] [--device cpu|cuda:N] [FILTER…]
 //! ```
-//! `--clock cpu` counts the processor time of all threads: on a machine that others use too, with one thread, it is
+//! `--clock cpu` counts the CPU time of all threads: on a machine that others use too, with one thread, it is
 //! the time that the work would take alone. With more threads it also counts their waiting.
 //!
-//! On a card both sides wait for it after every group of calls; the presets keep their own batches, and a network of the size
+//! On a GPU both sides wait for it after every group of calls; the presets keep their own batches, and a network of the size
 //! of DiT-B/2 is timed with the structure and without.
 //!
 //! Without `--python` only our side is timed. `scripts/bench.sh` installs PyTorch and calls this.
@@ -98,7 +98,7 @@ fn main() -> Outcome<()> {
 
 fn compare(options: &Options) -> Outcome<()> {
     let device = match Place::open(&options.device, "f32") {
-        Err(none @ Error::NoCard(_)) => {
+        Err(none @ Error::NoGpu(_)) => {
             println!("{none}: nothing to time");
             return Ok(());
         }

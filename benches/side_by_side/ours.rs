@@ -1,4 +1,4 @@
-//! Our side of every line.
+//! Our side of each measurement.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! How probable images are under a denoiser: the probability-flow ODE with the change of density along it.
+//! Likelihood of images under a denoiser: the probability-flow ODE with the change of density along it.
 
 use crate::error::{Error, Result};
 use crate::forward::schedule::Schedule;
@@ -28,7 +28,7 @@ pub fn signs(streams: Streams, probes: usize, like: &Tensor) -> Result<Vec<Tenso
         .collect()
 }
 
-/// Where the ODE took a batch, and what happened to the density of each sample.
+/// End points of the probability-flow ODE, and the change of each sample's log density.
 #[derive(Debug, Clone)]
 pub struct Flow {
     /// z at σ_max, as the batch.

@@ -46,7 +46,7 @@ pub enum LikelihoodError {
     Empty,
 }
 
-/// What a denoiser says of one point.
+/// A denoiser's output at one point.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Denoised {
     /// x̂(z, σ), an estimate of x_0 given z = x_0 + σ ε.
@@ -55,7 +55,7 @@ pub struct Denoised {
     pub trace: f64,
 }
 
-/// Where the ODE took a sample, and what happened to its density.
+/// End point of the probability-flow ODE, and the change of the sample's log density.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Flow {
     /// z at σ_max.

@@ -1,4 +1,4 @@
-//! What the network predicts, and how to pass between clean data, noise, velocity and score.
+//! Parametrisations of the denoiser, and conversions between clean data, noise, velocity and score.
 
 use std::fmt;
 use std::str::FromStr;
@@ -60,7 +60,7 @@ impl Level {
     }
 }
 
-/// What the network predicts.
+/// Parametrisation: the quantity that the network predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Parametrisation {
     /// `x0`: the clean data.
@@ -152,10 +152,10 @@ impl FromStr for NoiseCondition {
     }
 }
 
-/// What stands between x_t and a network: alone it decides what the network is given, told and asked for.
+/// Preconditioner of a network: alone it decides the network's input, its noise condition and the meaning of its output.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Preconditioner {
-    /// What the network predicts.
+    /// Parametrisation: the quantity that the network predicts.
     pub parametrisation: Parametrisation,
     /// What it is told as its noise level.
     pub noise: NoiseCondition,

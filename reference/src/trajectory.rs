@@ -1,4 +1,4 @@
-//! How straight the way from noise to data is.
+//! Straightness of sampling trajectories.
 
 use ndarray::{ArrayView1, ArrayView2, Axis};
 
@@ -45,7 +45,7 @@ pub enum PathError {
     Closed,
 }
 
-/// What a path is like.
+/// Geometry of a trajectory.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Straightness {
     /// C, from end to end.

@@ -130,7 +130,7 @@ impl Class {
     }
 }
 
-/// What the output file is to hold.
+/// Contents of the output file.
 #[derive(Debug, Clone, Copy)]
 enum Format {
     Png,

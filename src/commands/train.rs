@@ -119,7 +119,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     })
 }
 
-/// What a run says while it is opened.
+/// Callbacks while a run is opened.
 struct Say;
 
 impl Hooks for Say {

@@ -5,7 +5,7 @@
 
 use prost::{Message, Oneof};
 
-/// What an event file's first event says.
+/// Content of an event file's first event.
 pub const FILE_VERSION: &str = "brain.Event:2";
 /// `SessionLog.SessionStatus.START`.
 const START: i32 = 1;
@@ -26,7 +26,7 @@ pub struct Event {
     pub what: Option<What>,
 }
 
-/// What an event says.
+/// Content of an event.
 #[derive(Clone, PartialEq, Oneof)]
 pub enum What {
     /// The first event of a file.

@@ -419,7 +419,7 @@ fn a_gradient_of_a_gradient_is_detached() {
 }
 
 #[test]
-fn the_generator_of_the_processor_cannot_be_seeded() {
+fn the_generator_of_the_cpu_cannot_be_seeded() {
     assert!(
         Device::Cpu.set_seed(7).is_err(),
         "the CPU generator can be seeded now"
@@ -435,7 +435,7 @@ fn variables_come_in_no_order() {
 }
 
 #[test]
-fn convolution_in_bf16_is_missing_on_the_processor() {
+fn convolution_in_bf16_is_missing_on_the_cpu() {
     let x = Tensor::zeros((1, 1, 4, 4), DType::BF16, &Device::Cpu).expect("zeros");
     assert!(
         x.conv2d(&x, 0, 1, 1, 1).is_err(),

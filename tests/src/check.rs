@@ -1,4 +1,4 @@
-//! What a check is: a quantity, its reference, its bound, and the training system's computation of it.
+//! Checks: a quantity, its reference, its bound, and the training system's computation of it.
 
 use std::{collections::BTreeMap, fmt};
 

@@ -21,9 +21,9 @@ use crate::{
 /// A kind of device, as the ledger knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The processor.
+    /// The CPU.
     Cpu,
-    /// A graphics card.
+    /// A GPU.
     Accelerator,
 }
 
@@ -36,12 +36,12 @@ pub struct Place {
     pub label: String,
     /// The element type.
     pub dtype: DType,
-    /// Whether the card multiplies matrices of f32 in TF32: their elements are rounded to 11 bits first.
+    /// Whether the GPU multiplies matrices of f32 in TF32: their elements are rounded to 11 bits first.
     pub tf32: bool,
 }
 
 impl Place {
-    /// The processor, in the given element type.
+    /// The CPU, in the given element type.
     pub fn cpu(dtype: DType) -> Self {
         Self {
             device: Device::Cpu,
@@ -55,7 +55,7 @@ impl Place {
     ///
     /// # Errors
     /// When the device is not `cpu` or `cuda:N`, cannot be opened, the element type is not one of f64, f32,
-    /// tf32, bf16, f16, or is tf32 on a processor.
+    /// tf32, bf16, f16, or is tf32 on a CPU.
     pub fn open(device: &str, dtype: &str) -> Result<Self> {
         let tf32 = dtype == "tf32";
         let place = Self {
@@ -133,17 +133,17 @@ fn open_device(name: &str) -> Result<Device> {
     let number = number.ok_or_else(|| refuse("no such kind of device".to_owned()))?;
     let number: usize = number
         .parse()
-        .map_err(|_| refuse("the card's number is no number".to_owned()))?;
+        .map_err(|_| refuse("the GPU's number is no number".to_owned()))?;
     if !cfg!(feature = "cuda") {
         return Err(Error::WithoutCuda(name.to_owned()));
     }
     Device::new_cuda(number).map_err(|e| refused_by_cuda(name, &e.to_string()))
 }
 
-/// A machine without any card is told from a card that is there and cannot be opened.
+/// A machine without any GPU is told from a GPU that is there and cannot be opened.
 fn refused_by_cuda(name: &str, why: &str) -> Error {
     if why.contains("CUDA_ERROR_NO_DEVICE") {
-        return Error::NoCard(name.to_owned());
+        return Error::NoGpu(name.to_owned());
     }
     Error::Cuda {
         got: name.to_owned(),
@@ -161,7 +161,7 @@ fn parse_dtype(name: &str) -> Result<DType> {
     }
 }
 
-/// What to verify, where and how thoroughly.
+/// Options of a verification.
 #[derive(Debug, Clone)]
 pub struct VerifyOptions {
     /// Where the training system computes.
@@ -175,7 +175,7 @@ pub struct VerifyOptions {
 }
 
 impl VerifyOptions {
-    /// 64 cases of every check on the processor.
+    /// 64 cases of every check on the CPU.
     pub fn cpu(dtype: DType) -> Self {
         Self {
             place: Place::cpu(dtype),
@@ -351,7 +351,7 @@ fn same_names(got: &Values, want: &Values, bound: &Bounds) -> Result<()> {
     })
 }
 
-/// What has been seen of one check so far.
+/// Progress of one check.
 #[derive(Debug, Default)]
 struct Tally {
     cases: u64,
@@ -595,9 +595,9 @@ mod tests {
     }
 
     #[test]
-    fn no_card_at_all_is_told_from_a_card_that_cannot_be_opened() {
+    fn no_gpu_at_all_is_told_from_a_gpu_that_cannot_be_opened() {
         let none = refused_by_cuda("cuda:0", "DriverError(CUDA_ERROR_NO_DEVICE, \"…\")");
-        assert!(matches!(none, Error::NoCard(name) if name == "cuda:0"));
+        assert!(matches!(none, Error::NoGpu(name) if name == "cuda:0"));
         let other = refused_by_cuda("cuda:7", "DriverError(CUDA_ERROR_INVALID_DEVICE, \"…\")");
         assert!(matches!(other, Error::Cuda { .. }));
     }

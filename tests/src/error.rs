@@ -1,4 +1,4 @@
-//! What can go wrong around a check, as opposed to in the arithmetic it judges.
+//! Errors around a check, as opposed to in the arithmetic it judges.
 
 use std::path::PathBuf;
 
@@ -67,13 +67,13 @@ pub enum Error {
     /// The training system refused its inputs.
     #[error("training system: {0}")]
     Gpu(String),
-    /// A card, asked of a program that was built for the processor only.
+    /// A GPU, asked of a program that was built for the CPU only.
     #[error("`{0}` needs a program built with CUDA, and this one is not: `make cuda` builds it")]
     WithoutCuda(String),
-    /// A card, on a machine that has none, or no driver for it.
-    #[error("`{0}`: no NVIDIA card or no driver on this machine")]
-    NoCard(String),
-    /// A card that cannot be opened.
+    /// A GPU, on a machine that has none, or no driver for it.
+    #[error("`{0}`: no NVIDIA GPU or no driver on this machine")]
+    NoGpu(String),
+    /// A GPU that cannot be opened.
     #[error("cannot open `{got}`: {why}")]
     Cuda {
         /// The name that was asked for.
@@ -92,8 +92,8 @@ pub enum Error {
     /// An element type that no check runs in.
     #[error("element type must be one of f64, f32, tf32, bf16, f16, got `{0}`")]
     Dtype(String),
-    /// TF32, asked of a processor.
-    #[error("tf32 is how NVIDIA's cards multiply matrices: the device must be `cuda:N`, got `{0}`")]
+    /// TF32, asked of a CPU.
+    #[error("tf32 is how NVIDIA's GPUs multiply matrices: the device must be `cuda:N`, got `{0}`")]
     Tf32(String),
     /// A file that cannot be read or written.
     #[error("{path}: {source}")]

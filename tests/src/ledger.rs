@@ -171,8 +171,8 @@ const fn wider(check: &'static str, dtype: DType, reason: &'static str) -> Overr
     }
 }
 
-/// As [`wider`], on cards alone.
-const fn on_cards(check: &'static str, dtype: DType, reason: &'static str) -> Override {
+/// As [`wider`], on GPUs alone.
+const fn on_gpus(check: &'static str, dtype: DType, reason: &'static str) -> Override {
     Override {
         device: Some(Kind::Accelerator),
         ..wider(check, dtype, reason)
@@ -185,7 +185,7 @@ const CHAIN: &str =
 const AVERAGE: &str = "a sum and a product with 1/(HW), both in the element type";
 const SCATTER: &str =
     "candle adds the gradients of a row that is used several times in the element type";
-const BIASED: &str = "on a card the product is rounded to the element type before the bias is added to it, as in `composed`";
+const BIASED: &str = "on a GPU the product is rounded to the element type before the bias is added to it, as in `composed`";
 
 /// Where a check needs more than its family's entry.
 pub const OVERRIDES: &[Override] = &[
@@ -197,12 +197,12 @@ pub const OVERRIDES: &[Override] = &[
     wider("nn.global-avg-pool", DType::F16, AVERAGE),
     wider("nn.embedding", DType::BF16, SCATTER),
     wider("nn.embedding", DType::F16, SCATTER),
-    on_cards("nn.linear", DType::BF16, BIASED),
-    on_cards("nn.linear", DType::F16, BIASED),
-    on_cards("nn.conv2d", DType::BF16, BIASED),
-    on_cards("nn.conv2d", DType::F16, BIASED),
-    on_cards("nn.conv2d.tiles", DType::BF16, BIASED),
-    on_cards("nn.conv2d.tiles", DType::F16, BIASED),
+    on_gpus("nn.linear", DType::BF16, BIASED),
+    on_gpus("nn.linear", DType::F16, BIASED),
+    on_gpus("nn.conv2d", DType::BF16, BIASED),
+    on_gpus("nn.conv2d", DType::F16, BIASED),
+    on_gpus("nn.conv2d.tiles", DType::BF16, BIASED),
+    on_gpus("nn.conv2d.tiles", DType::F16, BIASED),
 ];
 
 /// Families and checks that multiply matrices: with TF32 every operation of theirs is judged in it. All others are
@@ -371,10 +371,10 @@ mod tests {
         }
     }
 
-    /// On a card `nn` runs the chains called `composed`: on the processor they must be within what `nn` is allowed there. But for
-    /// plain sums, in gradients and in avg-pool: a card adds narrow types in f32.
+    /// On a GPU `nn` runs the chains called `composed`: on the CPU they must be within what `nn` is allowed there. But for
+    /// plain sums, in gradients and in avg-pool: a GPU adds narrow types in f32.
     #[test]
-    fn the_composed_layers_are_within_what_cards_are_allowed() {
+    fn the_composed_layers_are_within_what_gpus_are_allowed() {
         for dtype in [DType::F32, DType::BF16, DType::F16] {
             let place = Place::cpu(dtype);
             for check in registry().iter().filter(|c| c.family() == "composed") {
@@ -392,7 +392,7 @@ mod tests {
                 let held = TestRunner::new(config).run(&check.strategy(), |case| {
                     let judged = match judge(check.as_ref(), &case, &place, &rule) {
                         Ok(judged) => judged,
-                        // candle has no convolution of narrow types on the processor.
+                        // candle has no convolution of narrow types on the CPU.
                         Err(_) if convolution && dtype != DType::F32 => return Ok(()),
                         Err(error) => return Err(TestCaseError::fail(error.to_string())),
                     };
@@ -403,7 +403,7 @@ mod tests {
                     }
                     Ok(())
                 });
-                assert!(held.is_ok(), "{twin} in {dtype:?} on a card: {held:?}");
+                assert!(held.is_ok(), "{twin} in {dtype:?} on a GPU: {held:?}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Every check there is, and how a name picks some of them.
+//! Registry of checks, and selection by name.
 
 use crate::{
     check::Check,

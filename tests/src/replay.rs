@@ -1,4 +1,4 @@
-//! A failure as a file, and the file as a check.
+//! Replay of failures: a failure as a file, and the file as a check.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What a verification found: one line for each check, as a table for people and as JSON for programs.
+//! Report of a verification: one line for each check, as a table for people and as JSON for programs.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ pub enum Outcome {
     },
 }
 
-/// What one check found.
+/// Report of one check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CheckReport {
     /// Name in the registry.
@@ -67,7 +67,7 @@ impl CheckReport {
     }
 }
 
-/// What all checks found.
+/// Report of all checks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Where the training system ran: `cpu` or `cuda:N`.

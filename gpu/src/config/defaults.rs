@@ -1,4 +1,4 @@
-//! What a key is that nothing is said of.
+//! Default configuration.
 
 use super::{
     AdversarialConfig, AdversarialEnd, CheckpointConfig, DataConfig, DatasetKind, Decay,

@@ -33,11 +33,11 @@ pub struct Config {
     pub data: DataConfig,
     /// The denoiser.
     pub model: ModelConfig,
-    /// What the denoiser is asked (slot `Objective`).
+    /// The denoising objective.
     pub objective: ObjectiveConfig,
-    /// Which noise goes with which image (slot `Coupling`).
+    /// The coupling of noise and images.
     pub coupling: CouplingConfig,
-    /// What is asked of the batch as a whole (slot `Structure`).
+    /// The structural objective.
     pub structure: StructureConfig,
     /// The feature space Ψ and its training as a classifier.
     pub encoder: EncoderTraining,
@@ -122,9 +122,9 @@ pub enum DatasetKind {
 pub struct ObjectiveConfig {
     /// α_t, σ_t.
     pub schedule: Schedule,
-    /// What the network predicts.
+    /// Parametrisation: the quantity that the network predicts.
     pub parametrisation: Parametrisation,
-    /// What the network is told as noise level: `log-sigma`, `vp-time` or `ddpm-step`.
+    /// Noise condition of the network: `log-sigma`, `vp-time` or `ddpm-step`.
     pub noise_condition: NoiseCondition,
     /// w(λ_t) of the denoising loss.
     pub weight: Weight,
@@ -276,7 +276,7 @@ pub struct AdversarialConfig {
     pub balance_tolerance: f64,
 }
 
-/// Who moves first in a round. `[eq:alternation]`
+/// Order of the players' updates in a round. `[eq:alternation]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UpdateOrder {
@@ -286,7 +286,7 @@ pub enum UpdateOrder {
     PhiFirst,
 }
 
-/// When the adversarial phase ends.
+/// End of the adversarial phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AdversarialEnd {
@@ -309,7 +309,7 @@ pub struct TrainConfig {
     pub batch: usize,
     /// Micro-batches that a batch is cut into, one after another in memory; the loss stays that of the whole batch.
     pub micro_batches: usize,
-    /// What the networks compute in: `f32`, or `bf16` with f32 parameters, losses and sums.
+    /// Element type that the networks compute in: `f32`, or `bf16` with f32 parameters, losses and sums.
     pub compute: Compute,
     /// Peak learning rate of θ.
     pub learning_rate: f64,
@@ -404,11 +404,11 @@ pub struct SampleConfig {
 pub struct ShadowConfig {
     /// Steps between checks (0: never).
     pub every: usize,
-    /// What a ratio error/bound above 1 does.
+    /// Consequence of a ratio error/bound above 1.
     pub on_failure: OnFailure,
 }
 
-/// What a failed shadow check does.
+/// Consequence of a failed shadow check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnFailure {
@@ -429,7 +429,7 @@ pub struct CheckpointConfig {
 }
 
 impl Config {
-    /// What the denoiser is asked.
+    /// The denoising objective.
     pub fn objective(&self) -> Objective {
         let o = &self.objective;
         Objective {

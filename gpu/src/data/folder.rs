@@ -39,7 +39,7 @@ const PARTS: [&str; 11] = [
 /// What is wrong with a folder that holds nothing to read.
 const NONE: &str = "holds no .png picture";
 
-/// What a folder holds, in order.
+/// Contents of a folder, in order.
 #[derive(Default)]
 struct Listed {
     pictures: Vec<PathBuf>,

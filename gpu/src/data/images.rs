@@ -1,4 +1,4 @@
-//! Images of one's own, however they were read.
+//! User-supplied images, from a folder or an array.
 
 use super::rules::{Found, Rules};
 use super::{Dataset, pixel};

@@ -1,4 +1,4 @@
-//! Training images: the embedded digits, MNIST, CIFAR-10, and images of one's own.
+//! Data sets: the embedded digits, MNIST, CIFAR-10, and the user's own images.
 
 mod arrays;
 mod cifar10;

@@ -62,7 +62,7 @@ pub fn read_npy(path: &Path) -> Result<Numbers> {
         .map_err(|reason| Error::file(path, format!("is not a whole .npy file: {reason}")))
 }
 
-/// What was read of a `.npz` file.
+/// Contents of a `.npz` file.
 #[derive(Debug, Clone, Default)]
 pub struct Archive {
     /// The arrays that were asked for and are there.

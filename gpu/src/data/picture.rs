@@ -8,7 +8,7 @@ use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
-/// What a file holds.
+/// Contents of a file.
 pub(super) enum Read {
     /// One picture.
     Still(Picture),

@@ -1,4 +1,4 @@
-//! What a person decides about files of images, and what reading did to them: the same for training and evaluation.
+//! Options for reading image files, and a record of what reading did: the same for training and evaluation.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub struct Rules {
     pub unread: Unread,
 }
 
-/// Where the pixels of an array of real numbers lie.
+/// Range of the pixels in an array of real numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum PixelRange {
@@ -35,7 +35,7 @@ pub enum PixelRange {
     Cut,
 }
 
-/// What becomes of images of 16 bits.
+/// Treatment of images of 16 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Depth {
@@ -48,7 +48,7 @@ pub enum Depth {
     To(u16),
 }
 
-/// What becomes of pictures in other formats, animations, folders inside classes, empty classes and labels under other names.
+/// Treatment of pictures in other formats, animations, folders inside classes, empty classes and labels under other names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Unread {

@@ -1,4 +1,4 @@
-//! Copies between a card and pinned memory, which the card reads and writes by itself.
+//! Copies between a GPU and pinned memory, which the GPU reads and writes by itself.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// Elements from which a tensor is sent from pinned memory: of 64 KiB and less the driver takes a copy by itself.
 pub(crate) const MANY: usize = (64 << 10) / size_of::<f32>();
 
-/// Buffers of one length that may be on their way: those of the step that the card is at and of the one being prepared, an image
+/// Buffers of one length that may be on their way: those of the step that the GPU is at and of the one being prepared, an image
 /// batch and its noise each.
 const DEPTH: usize = 4;
 /// Lengths for which buffers are kept.
@@ -27,7 +27,7 @@ thread_local! {
     static OF_F64: RefCell<Pool<f64>> = RefCell::default();
 }
 
-/// Buffers to be used again, by card and length, the one that was used longest ago first.
+/// Buffers to be used again, by GPU and length, the one that was used longest ago first.
 type Pool<T> = HashMap<(usize, usize), VecDeque<Buffer<T>>>;
 
 /// Pinned memory, and the end of the copy that it last had part in.
@@ -40,7 +40,7 @@ struct Buffer<T> {
 
 impl<T> Drop for Buffer<T> {
     fn drop(&mut self) {
-        // Memory must not go while a card is at it. Of a card that fails here somebody else will hear.
+        // Memory must not go while a GPU is at it. Of a GPU that fails here somebody else will hear.
         let _ = self.copied.synchronize();
     }
 }
@@ -59,7 +59,7 @@ impl<T: DeviceRepr> Buffer<T> {
     }
 }
 
-/// A buffer that no copy needs any more: one of those given back or, while the card still has all of them, a new one.
+/// A buffer that no copy needs any more: one of those given back or, while the GPU still has all of them, a new one.
 fn take<T: DeviceRepr>(pool: &mut Pool<T>, device: &CudaDevice, len: usize) -> Result<Buffer<T>> {
     let key = (device.cuda_stream().context().ordinal(), len);
     let ring = pool.entry(key).or_default();
@@ -86,7 +86,7 @@ fn give_back<T>(pool: &mut Pool<T>, device: &CudaDevice, buffer: Buffer<T>) {
     pool.entry(key).or_default().push_back(buffer);
 }
 
-/// A tensor whose elements are on their way to the card.
+/// A tensor whose elements are on their way to the GPU.
 pub(crate) fn to_device(values: &[f32], shape: &Shape, device: &CudaDevice) -> Result<Tensor> {
     let stream = device.cuda_stream();
     let mut buffer = OF_F32.with_borrow_mut(|pool| take(pool, device, values.len()))?;
@@ -108,7 +108,7 @@ pub(crate) fn to_device(values: &[f32], shape: &Shape, device: &CudaDevice) -> R
     ))
 }
 
-/// Numbers that are on their way from a card.
+/// Numbers that are on their way from a GPU.
 pub(crate) struct Coming {
     /// There until they have been read.
     buffer: Option<Buffer<f64>>,
@@ -125,7 +125,7 @@ impl fmt::Debug for Coming {
 }
 
 impl Coming {
-    /// A vector of f64 on a card.
+    /// A vector of f64 on a GPU.
     pub(crate) fn of(numbers: &Tensor) -> Result<Self> {
         let count = numbers.dims1()?;
         if count > NUMBERS {
@@ -137,7 +137,7 @@ impl Coming {
         else {
             return Err(Error::invalid(
                 "numbers to be fetched",
-                "lie on a card in one piece",
+                "lie on a GPU in one piece",
                 "others",
             ));
         };
@@ -155,11 +155,11 @@ impl Coming {
         })
     }
 
-    /// Waits for the copy, not for what the card was given after it.
+    /// Waits for the copy, not for what the GPU was given after it.
     pub(crate) fn wait(&mut self) -> Result<Vec<f64>> {
         let Some(buffer) = self.buffer.take() else {
             return Err(Error::invalid(
-                "numbers from a card",
+                "numbers from a GPU",
                 "be read once",
                 "twice",
             ));

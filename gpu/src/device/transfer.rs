@@ -1,8 +1,8 @@
-//! Between the processor's memory and a device's, without waiting where the device allows it.
+//! Between the CPU's memory and a device's, without waiting where the device allows it.
 //!
-//! A card works through a queue. Reading a number from it in the usual way waits until the queue is empty, and the card then has
-//! nothing to do until the processor has filled it again; sending much from ordinary memory can wait likewise. Here numbers are
-//! copied when the queue comes to them, into memory that the card can write by itself, and read later.
+//! A GPU works through a queue. Reading a number from it in the usual way waits until the queue is empty, and the GPU then has
+//! nothing to do until the CPU has filled it again; sending much from ordinary memory can wait likewise. Here numbers are
+//! copied when the queue comes to them, into memory that the GPU can write by itself, and read later.
 
 #[cfg(feature = "cuda")]
 use super::pinned;
@@ -67,7 +67,7 @@ impl Later {
     }
 }
 
-/// A tensor on `device`; as many elements as an image batch has reach a card from pinned memory, while the processor goes on.
+/// A tensor on `device`; as many elements as an image batch has reach a GPU from pinned memory, while the CPU goes on.
 pub(crate) fn to_device(
     values: Vec<f32>,
     shape: impl Into<Shape>,

@@ -1,4 +1,4 @@
-//! What images between two layers of a frozen network are held in: on the CPU one image with its channels last, elsewhere a batch in a
+//! Activations between two layers of a frozen network: on the CPU one image with its channels last, elsewhere a batch in a
 //! tensor. A network is written once, for both.
 
 use candle_core::{DType, Device, Tensor};

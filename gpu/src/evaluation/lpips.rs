@@ -1,4 +1,4 @@
-//! LPIPS: how different two images look.
+//! LPIPS, a perceptual distance of two images.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -8,7 +8,7 @@ use crate::features::layers::{Convolution, Window};
 use crate::nn::cpu::channels_last::Map;
 use crate::{Error, Result};
 
-/// What is added to the norm of a pixel's channels.
+/// Constant added to the norm of a pixel's channels.
 const EPS: f64 = 1e-10;
 /// Smallest image that the three poolings leave a pixel of.
 const LEAST: usize = 25;

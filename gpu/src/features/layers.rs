@@ -1,4 +1,4 @@
-//! What frozen networks are made of, forward only.
+//! Layers of frozen networks, forward only.
 
 use std::sync::{Arc, OnceLock};
 
@@ -209,7 +209,7 @@ impl Held {
     }
 }
 
-/// What a layer makes of each image of a batch on the CPU.
+/// Output of a layer for each image of a batch, on the CPU.
 fn image_by_image<R: Real + WithDType>(
     x: &Tensor,
     of: impl Fn(Map<R>) -> CandleResult<Map<R>> + Sync,

@@ -1,4 +1,4 @@
-//! Bringing bytes to the input of the Inception network, as each of the published tools does it.
+//! Resizing of images to the input of the Inception network, as each of the published tools does it.
 
 use candle_core::{DType, Tensor};
 

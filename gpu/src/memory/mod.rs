@@ -1,4 +1,4 @@
-//! How much memory a run will hold at its fullest, known before anything is made, and how much there is.
+//! Peak memory of a run, estimated before anything is made, and the memory available.
 //!
 //! Each pass through the networks is sketched: its tensors are listed with their sizes, and candle's way back is walked with them. What
 //! is kept for it, the gradients that wait for their turn and the buffers of the operations follow from how they are implemented; no number
@@ -24,7 +24,7 @@ use crate::run::phases::{Phase, phases};
 use crate::structure::Distance;
 use crate::{Error, Result};
 
-/// What a run will hold at its fullest.
+/// Peak memory of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Estimate {
     /// Bytes beyond the images, which are there by then.
@@ -37,7 +37,7 @@ pub struct Estimate {
     pub remedies: Vec<String>,
 }
 
-/// What a run is besides its configuration.
+/// A run's sizes besides its configuration.
 #[derive(Debug, Clone, Copy)]
 pub struct Circumstances {
     /// Shape of the images and number of classes.
@@ -136,7 +136,7 @@ struct Plan<'a> {
     encoder: EncoderConfig,
 }
 
-/// What a pass holds, where, and how many numbers its parameters have.
+/// Memory held by a pass, where, and the number of its parameters.
 struct Pass {
     peak: Peak,
     layer: Option<(String, f64)>,
@@ -238,7 +238,7 @@ impl Plan<'_> {
         s.wide_operation(1.0, &[weighted])
     }
 
-    /// What θ descends in a phase.
+    /// The loss of θ in a phase.
     fn theta(&self, phase: Phase, batch: usize) -> Sketch {
         let mut s = self.sketch();
         let x_hat = self.predicted(&mut s, batch);
@@ -259,7 +259,7 @@ impl Plan<'_> {
         s
     }
 
-    /// What φ descends in a round.
+    /// The loss of φ in a round.
     fn phi(&self, batch: usize) -> Sketch {
         let mut s = self.sketch();
         s.freeze(true);

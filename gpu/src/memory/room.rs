@@ -1,4 +1,4 @@
-//! How much memory this process may still take, as the system says it.
+//! Memory available to this process, as the system reports it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

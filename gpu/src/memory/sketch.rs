@@ -11,7 +11,7 @@ pub(crate) const ENCODER: &str = "encoder";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Id(usize);
 
-/// What a tensor is to candle's graph.
+/// Role of a tensor in candle's graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// A parameter or an input: nothing leads to it. Its own bytes are counted by whoever holds it.
@@ -102,7 +102,7 @@ impl Sketch {
         own
     }
 
-    /// What an operation makes; `scratch` is what it needs for itself, forward and back, in elements of f32.
+    /// Output of an operation; `scratch` is what it needs for itself, forward and back, in elements of f32.
     pub(crate) fn operation(&mut self, elements: f64, inputs: &[Id], scratch: [f64; 2]) -> Id {
         let mut scratch = scratch.map(|elements| elements * WIDE);
         if self.width < WIDE {

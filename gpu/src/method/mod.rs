@@ -1,4 +1,4 @@
-//! Who moves when, one method a file.
+//! Training methods: which player is updated when, one method a file.
 
 pub(crate) mod objectives;
 pub(crate) mod sadm;

@@ -4,7 +4,7 @@ use crate::run::phases::Phase;
 use crate::train::term::Summand;
 use crate::train::terms::{Denoising, Structure};
 
-/// What θ descends in a phase (SADM Eq. 6 and 10) `[eq:minimax]`: L + λS.
+/// Loss of θ in a phase (SADM Eq. 6 and 10) `[eq:minimax]`: L + λS.
 pub fn of_theta<'a>(
     denoising: &'a Denoising,
     structure: &'a Structure,
@@ -18,7 +18,7 @@ pub fn of_theta<'a>(
     terms
 }
 
-/// What φ descends (SADM Eq. 9) `[eq:minimax]`: −S.
+/// Loss of φ (SADM Eq. 9) `[eq:minimax]`: −S.
 pub fn of_phi(structure: &Structure) -> Vec<Summand<'_>> {
     vec![(-1.0, structure)]
 }

@@ -258,7 +258,7 @@ impl Step<'_> {
     }
 }
 
-/// What the φ-ascents of a round left.
+/// Result of the φ-ascents of a round.
 #[derive(Default)]
 struct Ascents {
     done: Vec<Updated>,

@@ -22,7 +22,7 @@ pub use unet::{UNet, UNetConfig};
 
 use crate::Result;
 
-/// What a network is told besides the noisy images.
+/// Condition of a network: noise levels, labels, augmentation labels.
 #[derive(Debug, Clone, Copy)]
 pub struct Condition<'a> {
     /// The noise level of each of B samples, as the [preconditioner](crate::objective::preconditioner) tells it.

@@ -1,4 +1,4 @@
-//! Whether a pass trains a network, and the random numbers of one that does.
+//! Mode of a forward pass: evaluation, or training with its random numbers.
 
 use candle_core::Tensor;
 

@@ -17,7 +17,7 @@ pub enum Compute {
     /// As the parameters are kept.
     #[default]
     F32,
-    /// bf16: 8 bits of significand, for cards that multiply it faster.
+    /// bf16: 8 bits of significand, for GPUs that multiply it faster.
     Bf16,
 }
 

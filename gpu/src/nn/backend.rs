@@ -1,23 +1,23 @@
-//! Who makes the layers other than convolutions.
+//! Backends of the layers other than convolutions.
 
 use std::fmt;
 use std::sync::Arc;
 
 use candle_core::Device;
 
-/// Who makes linear layers, normalisations, softmax, activations, gated sums, clipping and the optimiser's step on a device.
+/// Backend of linear layers, normalisations, softmax, activations, gated sums, clipping and the optimiser's step on a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Layers {
-    /// This crate: the processor, and cards on which its kernels passed their test.
+    /// This crate: the CPU, and GPUs on which its kernels passed their test.
     Own,
     /// candle, as the variable `SADM_KERNELS=off` says.
     Composed,
-    /// This crate, but candle in the types of elements in which the kernels failed their test on this card: which, and how.
+    /// This crate, but candle in the types of elements in which the kernels failed their test on this GPU: which, and how.
     OwnAreWrong(Arc<str>),
 }
 
 impl Layers {
-    /// Those of a device; the first question about a card tests the kernels there.
+    /// Those of a device; the first question about a GPU tests the kernels there.
     pub fn on(device: &Device) -> Self {
         match device {
             Device::Cpu => Self::Own,

@@ -78,21 +78,21 @@ pub fn conv2d_strided(
     )
 }
 
-/// Who makes the convolutions on a device.
+/// Backend of convolutions on a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Convolutions {
-    /// This crate: the processor.
+    /// This crate: the CPU.
     Own,
-    /// cuDNN, which was tested on this card.
+    /// cuDNN, which was tested on this GPU.
     Cudnn,
     /// candle, where cuDNN is missing or the program was built without the feature `cudnn`.
     Composed,
-    /// cuDNN, but candle in the types of elements in which cuDNN failed its test on this card: which, and how.
+    /// cuDNN, but candle in the types of elements in which cuDNN failed its test on this GPU: which, and how.
     CudnnIsWrong(Arc<str>),
 }
 
 impl Convolutions {
-    /// Those of a device; the first question about a card tests its cuDNN.
+    /// Those of a device; the first question about a GPU tests its cuDNN.
     pub fn on(device: &Device) -> Self {
         match device {
             Device::Cpu => Self::Own,

@@ -1,4 +1,4 @@
-//! In which types of elements something failed its test on a card, and how.
+//! Failures of the self-tests on a GPU, by element type.
 
 use std::rc::Rc;
 

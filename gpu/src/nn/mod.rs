@@ -1,12 +1,12 @@
 //! Layers with gradients that can be trusted, fast on the CPU.
 //!
 //! Every function has two paths with the same formula. [`Path::Fused`], on the CPU, is one pass per
-//! operation with a hand-written backward; on cards, of [some](Layers), a kernel or two. [`Path::Composed`], elsewhere, is the
+//! operation with a hand-written backward; on GPUs, of [some](Layers), a kernel or two. [`Path::Composed`], elsewhere, is the
 //! operation spelled in candle operations whose gradients are right (several of candle's own layers
 //! train silently wrong or not at all, see the book's chapter on candle); it can be called directly
 //! as [`composed`], on the CPU too, which is how the two are tested against each other.
 //!
-//! f64 and f32 are computed as they are; bf16 and f16 in f32, rounded once at the end (on cards the products of
+//! f64 and f32 are computed as they are; bf16 and f16 in f32, rounded once at the end (on GPUs the products of
 //! linear layers and convolutions once more, before their bias is added). Inputs may have any strides. Results do not depend on the number of threads.
 
 #![expect(

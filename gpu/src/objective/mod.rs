@@ -1,4 +1,4 @@
-//! What the denoiser is asked (the slot `Objective`): what it predicts, and its loss.
+//! The denoising objective: what the denoiser predicts, and its loss.
 
 pub mod denoising;
 pub mod parametrisation;
@@ -13,12 +13,12 @@ use denoising::Weight;
 use parametrisation::Parametrisation;
 use preconditioner::{NoiseCondition, Preconditioner, Prediction};
 
-/// What the denoiser is asked.
+/// The denoising objective.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Objective {
     /// α_t, σ_t.
     pub schedule: Schedule,
-    /// What the network predicts.
+    /// Parametrisation: the quantity that the network predicts.
     pub parametrisation: Parametrisation,
     /// What it is told as noise level.
     pub noise: NoiseCondition,

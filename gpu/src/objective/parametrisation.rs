@@ -1,4 +1,4 @@
-//! What the network predicts.
+//! Parametrisation: the quantity that the network predicts.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! What stands between x_t and a network: alone it decides what the network is given, told and asked for.
+//! Preconditioner of a network: alone it decides the network's input, its noise condition and the meaning of its output.
 
 use super::parametrisation::Parametrisation;
 use crate::error::{Error, Result};
@@ -102,7 +102,7 @@ pub struct Prediction {
 /// What stands between x_t and a network.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Preconditioner {
-    /// What the network predicts.
+    /// Parametrisation: the quantity that the network predicts.
     pub parametrisation: Parametrisation,
     /// What it is told as its noise level.
     pub noise: NoiseCondition,

@@ -1,7 +1,7 @@
 //! AdamW, clipping by the global gradient norm, and the learning rate's warm-up.
 //!
 //! Parameters are visited in the order of their names, so a step is deterministic. Of f32 and f64 parameters on the CPU,
-//! and on cards whose kernels are right, the moments, the parameter and its moving average are updated in one pass, in place; otherwise each
+//! and on GPUs whose kernels are right, the moments, the parameter and its moving average are updated in one pass, in place; otherwise each
 //! update is composed of tensor operations. Both evaluate the same formula in the same order.
 
 pub(crate) mod lerp;
@@ -284,10 +284,10 @@ pub fn clip_grad_norm(params: &Params, grads: &mut GradStore, max: f64) -> Resul
     Ok(norm)
 }
 
-/// As [`clip_grad_norm`], but the norm is read later: on a card nothing waits for it.
+/// As [`clip_grad_norm`], but the norm is read later: on a GPU nothing waits for it.
 ///
 /// # Errors
-/// As [`clip_grad_norm`], except that on a card a norm that is not finite is for its reader to refuse, after whom
+/// As [`clip_grad_norm`], except that on a GPU a norm that is not finite is for its reader to refuse, after whom
 /// nothing made from these gradients is to be used.
 pub fn clip_grad_norm_later(params: &Params, grads: &mut GradStore, max: f64) -> Result<Later> {
     let vars = params.vars();
@@ -385,7 +385,7 @@ mod tests {
     use super::*;
     use crate::params::Init;
 
-    /// What a card does, done on the processor: the same norm, the same gradients.
+    /// What a GPU does, done on the CPU: the same norm, the same gradients.
     #[test]
     fn clipping_on_the_device_is_clipping() {
         let params = Params::new(&Device::Cpu, DType::F32, 3);

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 /// Elements of each slice that stay in the cache from the first of a parameter's updates to the last.
 const BLOCK: usize = 1 << 11;
 
-/// What a step does to one parameter.
+/// Update of one parameter in a step.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Update {
     /// The first moment's step.
@@ -54,7 +54,7 @@ impl Update {
         }
     }
 
-    /// In one pass on a card whose kernels are right; says whether.
+    /// In one pass on a GPU whose kernels are right; says whether.
     #[cfg(feature = "cuda")]
     fn by_kernel(&self, all: &[&Var], grad: &Tensor, average: Option<Lerp>) -> Result<bool> {
         let dtype = all[0].dtype();

@@ -1,4 +1,4 @@
-//! Runs that begin alike: how far two configurations train the same, and a run that goes on from there.
+//! Branching of runs: how far two configurations train the same, and a run continued from there.
 
 use super::changes::with_free_keys_of;
 use super::checkpoint;

@@ -1,4 +1,4 @@
-//! What may be changed in a run that has begun: what changes none of its numbers, where its images lie, and how long it is.
+//! Permitted changes of a run's configuration: keys that change none of its numbers, the place of its images, its length.
 
 use super::history::Change;
 use crate::config::{Config, Decay};

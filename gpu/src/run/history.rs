@@ -1,4 +1,4 @@
-//! What was changed in a run after it had begun: one JSON object a line in `history.jsonl`.
+//! History of a run's changes: one JSON object a line in `history.jsonl`.
 
 use super::checkpoint::write_atomically;
 use crate::{Error, Result};

@@ -30,7 +30,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// What is drawn, and how.
+/// Options of sampling.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SampleRequest {
     /// Class of every image; `None` draws without a class.
@@ -240,7 +240,7 @@ impl Run {
         )
     }
 
-    /// What the denoiser has learnt to be asked for.
+    /// The conditions that the denoiser was trained with.
     pub fn conditions(&self) -> &Conditions {
         &self.conditions
     }

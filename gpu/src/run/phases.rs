@@ -3,7 +3,7 @@
 use crate::config::{Config, StructureMethod};
 use serde::{Deserialize, Serialize};
 
-/// What a step of the run does.
+/// Kind of a training step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {

@@ -5,7 +5,7 @@ use crate::choice::Entry;
 use crate::error::{Error, Result};
 use candle_core::Tensor;
 
-/// What a multistep sampler remembers of the step before.
+/// State of a multistep sampler.
 #[derive(Debug, Clone)]
 pub struct Previous {
     /// x̂ of that step.

@@ -179,7 +179,7 @@ pub fn sample(
     })
 }
 
-/// Who is shown the points of a trajectory: level σ' and z there.
+/// Callback for the points of a trajectory: level σ' and z there.
 pub type Visitor<'a> = dyn FnMut(f64, &Tensor) -> Result<()> + 'a;
 
 /// As [`sample`]; `visit` sees z at every level, from the noise to the sample itself at level 0.
@@ -254,7 +254,7 @@ fn check(options: &SamplerOptions) -> Result<()> {
     Ok(())
 }
 
-/// What stays the same from step to step.
+/// Constants of a trajectory.
 pub struct Walk<'a> {
     denoise: &'a DenoiseFn<'a>,
     schedule: Schedule,

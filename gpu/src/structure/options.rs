@@ -29,7 +29,7 @@ impl Diagonal {
     }
 }
 
-/// What the structural loss compares and how.
+/// Options of the structural loss.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StructureOptions {
     /// R, the relation between two samples of one batch.

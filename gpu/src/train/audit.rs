@@ -1,4 +1,4 @@
-//! Proof, before a phase begins, that gradients go exactly where they must.
+//! Gradient audit: before a phase begins, every parameter that is trained has a gradient and no other one has.
 //!
 //! candle has operations that cut the graph without an error. The audit runs the phase's own losses
 //! once on a copy of the players whose parameters are perturbed (so that zero-initialised layers do
@@ -23,16 +23,16 @@ use candle_core::backprop::GradStore;
 /// Size of the perturbation of every parameter.
 const PERTURBATION: f64 = 0.05;
 
-/// What the audit of a phase needs to know of the run.
+/// Input of the audit of a phase.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan<'a> {
     /// The run's configuration.
     pub config: &'a Config,
     /// Shape of the images.
     pub images: ImageKind,
-    /// What θ is asked.
+    /// The denoising objective.
     pub objective: Objective,
-    /// What is asked of the batch.
+    /// The structural objective.
     pub structure: Structure,
     /// λ, the factor of S beside the denoising loss.
     pub weight: f64,

@@ -1,4 +1,4 @@
-//! What is done between steps: the accuracy of Ψ, samples.
+//! Work between steps: the accuracy of Ψ, samples.
 
 use super::batches::Data;
 use super::hooks::Hooks;

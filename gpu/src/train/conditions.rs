@@ -1,4 +1,4 @@
-//! What a run has learnt to be asked for: its classes, and "no class".
+//! Conditions that a run was trained with: its classes, and "no class".
 //!
 //! A class without training images, "no class" where labels were never dropped, and classes where they always were have
 //! parameters that no step has moved towards anything: what they give looks like an answer and is none. Every command that

@@ -1,4 +1,4 @@
-//! What a caller hears of a run while it goes on.
+//! Training callbacks.
 
 use crate::Result;
 use crate::run::phases::Phase;
@@ -29,7 +29,7 @@ pub struct StepReport {
     pub seconds: f64,
 }
 
-/// Who wants to know how a run goes. Every method has a default that does nothing.
+/// Training callbacks. Every method has a default that does nothing.
 pub trait Hooks {
     /// A phase begins; its gradients were audited.
     fn phase(&mut self, _phase: Phase, _start: usize, _end: usize) {}

@@ -11,7 +11,7 @@
 //! | `reading`, `report`, `metrics`, [`Hooks`] | the numbers of a step, and who hears of them |
 //! | `resume`, `conclude` | the run's folder, and what is done between steps |
 //!
-//! Who moves when is the method's: `method::sadm`.
+//! Which player is updated when is the method's business: `method::sadm`.
 
 pub mod audit;
 pub mod batch;
@@ -112,7 +112,7 @@ pub struct Opening<'a> {
     pub folder: &'a Path,
     /// On what.
     pub device: &'a Device,
-    /// Who looks at its steps.
+    /// Observer of its steps.
     pub observer: Option<Box<dyn Observer>>,
     /// Go on with the run in the folder if there is one.
     pub resume: bool,
@@ -380,7 +380,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// What a phase's last step has to say; before its checkpoint, which carries it.
+    /// Results of a phase's last step; before its checkpoint, which carries them.
     fn conclude(&mut self, span: Span, log: &mut Log, hooks: &mut dyn Hooks) -> Result<()> {
         let held_out = self.data.holdout.len();
         if span.phase == Phase::Encoder && held_out > 0 {

@@ -1,4 +1,4 @@
-//! The hook through which somebody else may look at the very tensors of a step.
+//! Observers of training steps: the hook that shows the tensors of a step.
 //!
 //! `sadm-crosscheck` implements it with the f64 reference: that is the shadow check.
 
@@ -31,7 +31,7 @@ pub struct Verdict {
     pub failure: Option<String>,
 }
 
-/// Somebody who looks at steps.
+/// Observer of training steps.
 pub trait Observer: Send {
     /// Judges one step.
     fn observe(&mut self, observation: &Observation<'_>) -> Result<Verdict>;

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 use candle_core::Tensor;
 use std::cell::OnceCell;
 
-/// Whose parameters gradients reach.
+/// The player whose parameters receive gradients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moves {
     /// Those of the denoiser, θ.
@@ -27,7 +27,7 @@ pub struct View<'a> {
     pub denoiser: &'a dyn Network,
     /// Ψ, frozen unless it moves; none where no term asks for features.
     pub encoder: Option<&'a Encoder>,
-    /// Who moves.
+    /// The player that is updated.
     pub moves: Moves,
 }
 
@@ -97,7 +97,7 @@ impl<'a> Pass<'a> {
         self.batch
     }
 
-    /// What the denoiser is asked.
+    /// The denoising objective.
     pub fn objective(&self) -> &'a Objective {
         self.objective
     }

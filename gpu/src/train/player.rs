@@ -1,4 +1,4 @@
-//! Who moves: parameters, and everything that moves them.
+//! Players: parameters, and everything that updates them.
 
 use super::networks::Networks;
 use super::pass::View;

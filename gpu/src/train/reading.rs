@@ -1,4 +1,4 @@
-//! The numbers of an update: losses, S and the gradient's norm, which must be finite, and may still be on their way from a card.
+//! The numbers of an update: losses, S and the gradient's norm, which must be finite, and may still be on their way from a GPU.
 
 use super::term::{Summand, Suspect};
 use crate::device::transfer::Later;

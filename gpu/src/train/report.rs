@@ -1,4 +1,4 @@
-//! What a step says, once its numbers are known: on a GPU that is a step later, so that the GPU never waits for the CPU.
+//! Report of a step, once its numbers are known: on a GPU that is a step later, so that the GPU never waits for the CPU.
 
 use super::hooks::{Hooks, StepReport};
 use super::metrics::Metrics;
@@ -9,7 +9,7 @@ use crate::run::phases::Phase;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// What a step left for its report.
+/// A step whose report is due.
 pub(crate) struct Done {
     /// The loss, and S if the phase has it.
     pub(crate) losses: Reading,

@@ -16,7 +16,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// What there was in a run's folder before it was opened.
+/// State of a run's folder before it was opened.
 pub(super) struct Begun {
     /// The configuration to go on with.
     pub(super) config: Config,

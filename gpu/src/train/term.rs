@@ -1,4 +1,4 @@
-//! A summand of what a player descends, and what is kept of it for whoever computes it again.
+//! Terms of a loss, and the record with which one can be computed again.
 
 use super::pass::{Node, Pass};
 use crate::{Error, Result};
@@ -6,7 +6,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 use std::collections::BTreeMap;
 
-/// One summand of what a player descends.
+/// A term of a player's loss.
 pub trait Term: Send + Sync {
     /// The key under which an observer looks up who judges it.
     fn name(&self) -> &'static str;
@@ -22,7 +22,7 @@ pub trait Term: Send + Sync {
     fn loss(&self, pass: &Pass<'_>, tape: &mut Tape) -> Result<Tensor>;
     /// Everything with which it can be computed again, but for its value and gradients.
     fn record(&self, pass: &Pass<'_>) -> Result<Record>;
-    /// Who says why the value is not finite, where the tensors of the pass can tell.
+    /// Explanation of a value that is not finite, where the tensors of the pass tell.
     fn suspect(&self, _pass: &Pass<'_>) -> Result<Option<Suspect>> {
         Ok(None)
     }

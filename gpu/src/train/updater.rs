@@ -33,7 +33,7 @@ pub(crate) struct Place<'a> {
 
 /// What an update is to do.
 pub(crate) struct Update<'a> {
-    /// Who moves.
+    /// The player that is updated.
     pub(crate) player: &'static str,
     /// On what.
     pub(crate) batch: &'a Batch,
@@ -62,7 +62,7 @@ struct Gradients {
     records: Vec<Record>,
 }
 
-/// Who updates.
+/// Updater of players: the only place with an update.
 pub(crate) struct Updater<'a> {
     pub(crate) config: &'a TrainConfig,
     pub(crate) objective: &'a Objective,

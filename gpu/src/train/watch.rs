@@ -1,4 +1,4 @@
-//! Who looks at steps, and what follows from the verdict.
+//! Calls of the observer, and the consequences of its verdict.
 
 use super::hooks::Hooks;
 use super::observer::{Observation, Observer, Verdict};

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::storage::Storage;
 use super::view::View;
 
-/// What a name in a file stands for.
+/// Meaning of a name in a file.
 #[derive(Debug, Clone)]
 pub(super) enum Entry {
     /// A tensor, and where its elements are.

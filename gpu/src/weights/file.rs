@@ -1,10 +1,10 @@
-//! What a file is, by how it begins, and what it holds.
+//! Recognition of files by their first bytes, and their contents.
 
 use super::naming::Named;
 use super::refusal::{Outcome, Refusal, damaged, unread};
 use super::{archive, legacy, pickle, safe};
 
-/// What a file is.
+/// Kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Safetensors,
@@ -19,7 +19,7 @@ const PYTORCH: [&str; 7] = ["pth", "pt", "th", "bin", "ckpt", "tar", "pkl"];
 /// The tensors of a file.
 ///
 /// # Errors
-/// What is wrong with it, as the end of "FILE: …".
+/// Defect of a file, as the end of "FILE: …".
 pub(super) fn read(bytes: &[u8], ending: &str) -> Result<Named, String> {
     let (kind, outcome) = by_content(bytes);
     outcome.map_err(|refusal| {
@@ -78,7 +78,7 @@ fn pickled(bytes: &[u8], protocol: u8) -> Outcome<Named> {
     ))
 }
 
-/// What a file is that is often taken for weights.
+/// Kind of a file that is often mistaken for weights.
 fn other(bytes: &[u8]) -> Option<String> {
     const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
     let start = bytes

@@ -196,7 +196,7 @@ impl Weights {
     }
 }
 
-/// What is said of a file that holds no tensor.
+/// Message for a file that holds no tensor.
 fn without_tensors(named: &Named) -> String {
     let unread = named.tensors.iter().find_map(|(name, entry)| match entry {
         Entry::Unread(reason) => Some(format!("; of `{name}`: {reason}")),

@@ -1,6 +1,6 @@
 //! Why a file is not read.
 
-/// What is wrong with a file, without its name.
+/// Defect of a file, without its name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
     /// A part is missing or does not hold what its place asks for.

@@ -79,7 +79,7 @@ impl View {
     }
 }
 
-/// Where in its storage each element of a tensor lies, row by row.
+/// Offset in its storage of each element of a tensor, row by row.
 struct Places<'a> {
     view: &'a View,
     index: Vec<usize>,

@@ -6,7 +6,7 @@ use crate::likelihood::{LikelihoodError, check_path};
 /// Levels, step and sums of the log density.
 const HOST: Precision = Precision::F64;
 
-/// What a tracked denoiser says: x̂ of the shape of z, and tr ∂x̂/∂z of each sample, `[B]`.
+/// Output of a tracked denoiser: x̂ of the shape of z, and tr ∂x̂/∂z of each sample, `[B]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DenoisedBound {
     /// x̂.
@@ -15,7 +15,7 @@ pub struct DenoisedBound {
     pub trace: Tracked,
 }
 
-/// Where a batch ends, and by how much the log density of each of its samples changes.
+/// End points of a batch, and the change of each sample's log density.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlowBound {
     /// z at σ_max, `[B, d]`.

@@ -189,7 +189,7 @@ fn subtract<A: Copy + Into<f64>>(x: &[A], c: &[f64], centred: &mut [f64]) -> f64
     squared_distance(x, c)
 }
 
-/// ‖a − b‖². Eight partial sums, so that the processor can work on several at once.
+/// ‖a − b‖². Eight partial sums, so that the CPU can work on several at once.
 fn squared_distance<A: Copy + Into<f64>, B: Copy + Into<f64>>(a: &[A], b: &[B]) -> f64 {
     let mut sums = [0.0; 8];
     let (a8, a_rest) = a.as_chunks::<8>();

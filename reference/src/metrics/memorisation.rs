@@ -1,4 +1,4 @@
-//! Whether generated samples are nearer to the training set than new samples are.
+//! Memorisation test: whether generated samples are nearer to the training set than new samples are.
 
 use super::error::{MetricError, refused, too_few_values};
 

@@ -1,4 +1,4 @@
-//! How far generated samples are from real ones: the field's metrics on feature arrays, in `f64`, by definition.
+//! Evaluation metrics: distances of generated samples from real ones, on feature arrays, in `f64`, by definition.
 //!
 //! Rows are samples, columns features, in f64 or as the f32 they came in ([`FeatureView`]). Nothing here draws random numbers: subsets and resamples are index arrays of the
 //! caller's. Where published tools differ, the choice is an argument, or the difference is said where it arises.

@@ -143,7 +143,7 @@ pub struct Pass {
     pub grad_parameters: Parameters,
 }
 
-/// What a denoiser is told besides the noisy image.
+/// Condition of a denoiser: noise level and labels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Condition<'a> {
     /// Noise level of each sample as the preconditioner states it (c_noise), `[B]`.
@@ -283,7 +283,7 @@ fn pass<'a>(
     })
 }
 
-/// What a network asks for when it is built on a zero input.
+/// Parameter shapes of a network, recorded by building it on a zero input.
 fn recorded_shapes<'a>(
     input: &[usize],
     build: impl FnOnce(&mut Graph<'a>, Value) -> Result<Value, NetworkError>,

@@ -131,7 +131,7 @@ fn pooled(
     Ok(y.into_dyn())
 }
 
-/// How an image is brought to another size.
+/// Convention of resizing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interpolation {
     /// Linear between the centres of pixels.

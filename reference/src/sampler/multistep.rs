@@ -3,7 +3,7 @@
 use super::{SamplerError, check_shape, check_step};
 use ndarray::{ArrayD, Zip};
 
-/// What a multistep sampler remembers of the step before.
+/// State of a multistep sampler.
 #[derive(Debug, Clone, Copy)]
 pub struct Previous<'a> {
     /// The denoised data D₋ of that step.

@@ -8,7 +8,7 @@ use crate::bound::{Precision, Tracked};
 use crate::choice::{Choice, Entry, Slot};
 use crate::schedule::Schedule;
 
-/// How η depends on time, by name.
+/// Time weight η of the structural loss, by name.
 pub type Eta = Choice<Kind>;
 
 /// A weight η_t and its rounding bound, at times of the schedule's domain and with `t_min` > 0.

@@ -104,7 +104,7 @@ proptest! {
         prop_assert_eq!(samples.covered.len(), a.nrows());
     }
 
-    /// More real samples than one processor's share, in more columns than one block of the distance: still brute force.
+    /// More real samples than one CPU's share, in more columns than one block of the distance: still brute force.
     #[test]
     fn wide_rows_are_compared_in_full(seed in 0u64..64, n in 2..=4usize) {
         let wide = |salt: usize| Array2::from_shape_fn((n, 21), |(i, j)| {

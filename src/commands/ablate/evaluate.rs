@@ -1,4 +1,4 @@
-//! What the images of a run are worth, in features that no run was trained in.
+//! Evaluation of a run's images, in features that no run was trained in.
 
 use std::io::Write;
 use std::path::Path;
@@ -24,7 +24,7 @@ const NOISE: u64 = 0x5ad0_0000_0000;
 /// Neighbours of precision and recall (Kynkäänniemi et al. 2019), and of density and coverage (Naeem et al. 2020).
 const NEIGHBOURS: [usize; 2] = [3, 5];
 
-/// What the numbers of an evaluation depend on besides the run.
+/// Settings of an evaluation besides the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// Images drawn from each run.
@@ -153,7 +153,7 @@ impl Evaluator {
         }))
     }
 
-    /// What all evaluations have in common.
+    /// Settings common to all evaluations.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }

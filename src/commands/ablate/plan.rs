@@ -1,4 +1,4 @@
-//! What is trained: arms and variants with equal numbers of θ-steps, each with every seed.
+//! Plan of an ablation: arms and variants with equal numbers of θ-steps, each with every seed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -52,7 +52,7 @@ impl FromStr for Arm {
     }
 }
 
-/// What is trained, before it is given seeds.
+/// An arm or variant, before it is given seeds.
 #[derive(Debug, Clone)]
 pub struct Variant {
     /// Name of the arm or variant.

@@ -53,7 +53,7 @@ pub struct Sweeps {
     pub grid: bool,
 }
 
-/// What a variant changes: keys, each with one value.
+/// Keys of a variant, each with one value.
 type Changes<'a> = Vec<(&'a str, &'a str)>;
 
 impl Sweeps {
@@ -137,7 +137,7 @@ const KEYS: [(&str, &str, Arm); 6] = [
     ("update_order", "adversarial.update_order", Arm::Adversarial),
     ("update-order", "adversarial.update_order", Arm::Adversarial),
 ];
-/// What no key of a configuration says: who trained Ψ.
+/// Origin of Ψ, which no key of a configuration says.
 const PSI: &str = "psi";
 
 /// The key that a name stands for, and the arm in which it means something.

@@ -1,4 +1,4 @@
-//! What `sadm evaluate` is asked.
+//! Arguments of `sadm evaluate`.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;

@@ -31,7 +31,7 @@ const RATIO: f64 = 1.0 / 3.0;
 /// Samples that the kernel distance's jackknife needs of each set.
 const LEAST_OF_KID: usize = 3;
 
-/// What samples are held against: at least one of the two.
+/// Reference of a comparison: at least one of the two.
 #[derive(Debug, Default)]
 pub struct Reference {
     /// Features of real samples.

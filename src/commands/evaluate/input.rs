@@ -1,4 +1,4 @@
-//! What can be evaluated: pictures, arrays of images or features, stored statistics.
+//! Inputs of an evaluation: pictures, arrays of images or features, stored statistics.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What can be seen to be impossible before anything is drawn or read.
+//! Validation of a request before anything is drawn or read.
 
 use std::path::Path;
 

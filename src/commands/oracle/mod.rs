@@ -58,7 +58,7 @@ pub struct Args {
     output: Option<PathBuf>,
 }
 
-/// What is printed, field by field.
+/// Printed answer, field by field.
 #[derive(Serialize)]
 struct Answer<'a> {
     quantity: &'static str,

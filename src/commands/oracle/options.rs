@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::names::{nearest, quoted, unknown};
 
-/// What values an option takes.
+/// Values of an option.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     /// One of these words.

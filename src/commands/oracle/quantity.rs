@@ -1,4 +1,4 @@
-//! What a quantity of the oracle is, the list of all of them, and the check of its inputs.
+//! Quantities of the oracle: the type, the list, the check of inputs.
 
 use std::collections::BTreeMap;
 

@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What was written, and how much of it had to be left out.
+/// Summary of a written report, and how much had to be left out.
 fn said(runs: &[Run], out: &std::path::Path) -> String {
     let problems: Vec<String> = runs
         .iter()

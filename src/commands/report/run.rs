@@ -1,4 +1,4 @@
-//! What a run's folder holds, as far as it can be read.
+//! Contents of a run's folder, as far as it can be read.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Property suites: the registry on the processor, and the reference's gradients against candle's
+//! Property suites: the registry on the CPU, and the reference's gradients against candle's
 //! automatic differentiation of naive code.
 
 mod autograd;

@@ -1,4 +1,4 @@
-//! Every check of the registry, on the processor, in every element type.
+//! Every check of the registry, on the CPU, in every element type.
 
 use candle_core::DType;
 

@@ -20,7 +20,7 @@ mod denoising;
 mod seen;
 mod structure;
 
-/// Who judges a term.
+/// Judge of a term.
 trait Judge: Sync {
     /// The name of the term.
     fn term(&self) -> &'static str;

@@ -12,7 +12,7 @@ mod functions;
 /// X ∘ Y ⊇ {x ∘ y : x ∈ X, y ∈ Y}
 /// ```
 /// IEEE 754 rounds + − × ÷ √ correctly, so the exact result lies between the neighbours of the computed one: each end
-/// is moved outwards by one place. No rounding mode is switched, so this needs no processor feature.
+/// is moved outwards by one place. No rounding mode is switched, so this needs no CPU feature.
 ///
 /// # Limits
 /// Division by an interval that contains 0, and every operation that meets NaN, gives (−∞, ∞): it proves nothing.

@@ -1,4 +1,4 @@
-//! What an instance is built into, to be shown to a reader.
+//! Quantities built from an instance, to be shown to a reader.
 
 use ndarray::Array2;
 

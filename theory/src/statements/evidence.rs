@@ -1,4 +1,4 @@
-//! What a statement offers in support of itself: two numbers, a relation, and a rounding allowance.
+//! Evidence of a statement: two numbers, a relation, and a rounding allowance.
 
 use std::fmt;
 

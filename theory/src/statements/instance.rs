@@ -1,4 +1,4 @@
-//! What a statement is tried on: named parameters, and free values from which it builds its arrays.
+//! Instances of a statement: named parameters, and free values from which it builds its arrays.
 
 use std::collections::BTreeMap;
 use std::fmt;

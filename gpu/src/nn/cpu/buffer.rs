@@ -1,4 +1,4 @@
-//! Between candle tensors and the plain slices that the fused CPU operations work on.
+//! Conversion between candle tensors and the plain slices that the fused CPU operations work on.
 
 use std::borrow::Cow;
 use std::cell::RefCell;

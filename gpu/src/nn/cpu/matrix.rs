@@ -1,4 +1,4 @@
-//! Products of whole row-major matrices with packed ones, in parallel over their rows.
+//! GEMM of row-major matrices with packed ones, in parallel over rows.
 
 use std::ops::Range;
 

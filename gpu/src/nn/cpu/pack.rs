@@ -1,4 +1,4 @@
-//! Right operands of products, packed: each panel of a few columns is one contiguous stretch, read from end to end.
+//! Packing of a GEMM's right operand: each panel of a few columns is one contiguous stretch, read from end to end.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -69,7 +69,7 @@ impl<'a, R: Real> Panels<'a, R> {
     }
 }
 
-/// Columns of a panel: two vectors of the widest kind that the processor has.
+/// Columns of a panel: two vectors of the widest kind that the CPU has.
 pub(crate) fn panel_width<R: Real>() -> usize {
     struct Width<R>(std::marker::PhantomData<R>);
     impl<R: Real> WithSimd for Width<R> {

@@ -44,7 +44,7 @@ pub(crate) trait Real:
     fn minus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// a b.
     fn times<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
-    /// a b + c, rounded once where the processor can.
+    /// a b + c, rounded once where the CPU can.
     fn mul_add<S: Simd>(
         simd: S,
         a: Self::Vector<S>,
@@ -318,7 +318,7 @@ fn turned_by_moves<R: Copy>([a, b, c, d]: [[R; 4]; 4]) -> [[R; 4]; 4] {
     ]
 }
 
-/// Runs `f` compiled for AVX-512 or AVX2 where the processor has it; its results do not depend on that,
+/// Runs `f` compiled for AVX-512 or AVX2 where the CPU has it; its results do not depend on that,
 /// since multiplications and additions are never contracted and every sum has a fixed order.
 #[inline(always)]
 pub(crate) fn vectorised<T>(f: impl FnOnce() -> T) -> T {

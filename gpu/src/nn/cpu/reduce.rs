@@ -1,4 +1,4 @@
-//! What clipping asks of a gradient: its squared norm, and a multiple of it.
+//! Gradient clipping: the squared norm of a gradient, and a multiple of it.
 
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;

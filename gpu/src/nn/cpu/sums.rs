@@ -1,9 +1,9 @@
-//! Sums in an order that depends on nothing but their length.
+//! Deterministic summation: in an order that depends on nothing but the length.
 
 use super::real::Real;
 
 /// Independent partial sums of a reduction: enough for four AVX2 registers, and the same number on
-/// every machine, so that a sum does not depend on the processor.
+/// every machine, so that a sum does not depend on the CPU.
 const LANES: usize = 32;
 /// Partial sums that are kept together.
 const GROUP: usize = 8;

@@ -3,7 +3,7 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CudaStorage, Layout, Result, Tensor};
 
-use super::launch::{Element, Read, THREADS, by_element, card, launch, room, tensor, view};
+use super::launch::{Element, Read, THREADS, by_element, gpu, launch, room, tensor, view};
 
 /// `silu` or `gelu` of every element.
 pub(crate) fn activation(name: &str, x: &CudaStorage, layout: &Layout) -> Result<CudaStorage> {
@@ -25,7 +25,7 @@ pub(crate) fn activation_gradient(name: &str, x: &Tensor, dy: &Tensor) -> Result
 }
 
 fn slope<T: Element>(name: &str, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
-    let device = &card(x)?;
+    let device = &gpu(x)?;
     let count = x.elem_count();
     let mut dx = room::<T>(device, count)?;
     let (of_x, of_dy) = (Read::new(x), Read::new(dy));
@@ -71,7 +71,7 @@ pub(crate) fn gated_sum_gradients(
 }
 
 fn gradients<T: Element>(gate: &Tensor, h: &Tensor, dy: &Tensor) -> Result<(Tensor, Tensor)> {
-    let device = &card(h)?;
+    let device = &gpu(h)?;
     let (_, tokens, width) = h.dims3()?;
     let (sample, count, gates) = (tokens * width, h.elem_count(), gate.elem_count());
     let (mut dgate, mut dh) = (room::<T>(device, gates)?, room::<T>(device, count)?);

@@ -74,7 +74,7 @@ impl CustomOp2 for Bias {
         _: &CpuStorage,
         _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        Err(Error::Msg("a kernel got a tensor that is not on a card".into()).bt())
+        Err(Error::Msg("a kernel got a tensor that is not on a GPU".into()).bt())
     }
 
     fn cuda_fwd(

@@ -4,16 +4,16 @@ use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::{Result, Shape, Tensor};
 
 use super::activation::blocks;
-use super::launch::{Element, Read, THREADS, by_element, card, launch, room, tensor};
+use super::launch::{Element, Read, THREADS, by_element, gpu, launch, room, tensor};
 
 /// Elements of a part, whose squares one block adds, while there are no more than [`PARTS`].
 const PART: usize = 1 << 13;
 /// Most parts of a gradient.
 const PARTS: usize = 256;
 
-/// √(Σ ‖g‖²) and min(1, max/norm), in f64, of at least one gradient on one card.
+/// √(Σ ‖g‖²) and min(1, max/norm), in f64, of at least one gradient on one GPU.
 pub(crate) fn norm_and_factor(grads: &[&Tensor], max: f64) -> Result<[Tensor; 2]> {
-    let device = &card(grads[0])?;
+    let device = &gpu(grads[0])?;
     let parts = |grad: &Tensor| grad.elem_count().div_ceil(PART).clamp(1, PARTS);
     let count: usize = grads.iter().map(|grad| parts(grad)).sum();
     let mut sums = room::<f64>(device, count)?;
@@ -36,7 +36,7 @@ fn squares<T: Element>(
     sums: &mut CudaSlice<f64>,
     parts: std::ops::Range<usize>,
 ) -> Result<()> {
-    let device = &card(grad)?;
+    let device = &gpu(grad)?;
     let count = grad.elem_count();
     let of_grad = Read::new(grad);
     let values = of_grad.view::<T>()?;
@@ -52,7 +52,7 @@ pub(crate) fn scaled(grad: &Tensor, factor: &Tensor) -> Result<Tensor> {
 }
 
 fn product<T: Element>(grad: &Tensor, factor: &Tensor) -> Result<Tensor> {
-    let device = &card(grad)?;
+    let device = &gpu(grad)?;
     let count = grad.elem_count();
     let mut to = room::<T>(device, count)?;
     let (of_grad, of_factor) = (Read::new(grad), Read::new(factor));

@@ -1,8 +1,8 @@
-//! Convolutions on a card through cuDNN, with both gradients.
+//! Convolutions on a GPU through cuDNN, with both gradients.
 //!
 //! Of cuDNN's algorithms only those are used that add the products of the plain sum, in an order that does not change from
 //! call to call: so the bound of the plain sum holds, and a run can be repeated. In f32 they multiply in full precision
-//! unless TF32 was asked for. Before the first use on a card a convolution of small whole numbers is compared with its exact
+//! unless TF32 was asked for. Before the first use on a GPU a convolution of small whole numbers is compared with its exact
 //! result.
 
 use std::cell::RefCell;
@@ -32,11 +32,11 @@ use crate::nn::shape::conv2d::Geometry;
 use crate::nn::{Convolutions, composed};
 
 thread_local! {
-    /// What is known of cuDNN on each card. A handle belongs to its thread.
+    /// State of cuDNN on each GPU. A handle belongs to its thread.
     static KNOWN: RefCell<HashMap<DeviceId, State>> = RefCell::default();
 }
 
-/// What is known of cuDNN on a card: a handle, where there is one, and the types in which its convolutions failed their test.
+/// State of cuDNN on a GPU: a handle, where there is one, and the types in which its convolutions failed their test.
 #[derive(Clone)]
 struct State {
     handle: Option<Arc<Cudnn>>,
@@ -67,7 +67,7 @@ fn own(x: &Tensor, weight: &Tensor, geometry: &Geometry) -> Result<Tensor> {
         .apply_op2(&weight.contiguous()?, Forward(op))
 }
 
-/// Who makes the convolutions on a card.
+/// Backend of convolutions on a GPU.
 pub(crate) fn on(device: &CudaDevice) -> Convolutions {
     let state = state(device);
     match (state.handle, state.failures.summary()) {
@@ -94,16 +94,16 @@ fn state(device: &CudaDevice) -> State {
     if state.handle.is_none() {
         return state;
     }
-    let card = Device::Cuda(device.clone());
+    let gpu = Device::Cuda(device.clone());
     keep(State {
-        failures: Failures::of_each(&TYPES, |dtype| failure(&card, dtype)),
+        failures: Failures::of_each(&TYPES, |dtype| failure(&gpu, dtype)),
         ..state
     })
 }
 
-/// Which of cuDNN's convolution and its gradients is not that of the processor in elements of a type, in whole numbers that all
+/// Which of cuDNN's convolution and its gradients is not that of the CPU in elements of a type, in whole numbers that all
 /// types hold.
-fn failure(card: &Device, dtype: DType) -> Result<Option<String>> {
+fn failure(gpu: &Device, dtype: DType) -> Result<Option<String>> {
     let of = |shape: (usize, usize, usize, usize), factor: usize, modulus: usize| {
         let len = shape.0 * shape.1 * shape.2 * shape.3;
         let values = (0..len).map(|i| (i * factor % modulus) as f32 - (modulus / 2) as f32);
@@ -123,7 +123,7 @@ fn failure(card: &Device, dtype: DType) -> Result<Option<String>> {
         ("the weight's gradient", of(&own_weight)?),
     ];
 
-    let [x, weight, dy] = [&x, &weight, &dy].map(|t| t.to_dtype(dtype)?.to_device(card));
+    let [x, weight, dy] = [&x, &weight, &dy].map(|t| t.to_dtype(dtype)?.to_device(gpu));
     let (x, weight, dy) = (x?, weight?, dy?);
     let op = Convolution(geometry);
     let got = [
@@ -301,12 +301,12 @@ fn failed(error: CudnnError) -> Error {
     Error::Msg(format!("cuDNN refused a convolution: {:?}", error.0)).bt()
 }
 
-/// The operations are cards' only.
+/// The operations are GPUs' only.
 fn not_here<T>() -> Result<T> {
-    Err(Error::Msg("cuDNN's convolution got a tensor that is not on a card".into()).bt())
+    Err(Error::Msg("cuDNN's convolution got a tensor that is not on a GPU".into()).bt())
 }
 
-macro_rules! on_cards {
+macro_rules! on_gpus {
     ($op:ty, $name:literal, $wanted:expr $(, $bwd:item)?) => {
         impl CustomOp2 for $op {
             fn name(&self) -> &'static str {
@@ -332,7 +332,7 @@ macro_rules! on_cards {
     };
 }
 
-on_cards!(
+on_gpus!(
     Forward,
     "conv2d by cuDNN",
     Wanted::Y,
@@ -349,12 +349,12 @@ on_cards!(
         Ok((Some(dx), Some(dw)))
     }
 );
-on_cards!(
+on_gpus!(
     DataGradient,
     "gradient of conv2d's image by cuDNN",
     Wanted::Dx
 );
-on_cards!(
+on_gpus!(
     FilterGradient,
     "gradient of conv2d's weight by cuDNN",
     Wanted::Dw

@@ -1,4 +1,4 @@
-//! From tensors on a card to a kernel and back.
+//! Launching of kernels on tensors of a GPU.
 
 use candle_core::cuda_backend::CudaDType;
 use candle_core::cuda_backend::cudarc::driver::{
@@ -69,7 +69,7 @@ pub(crate) fn threads_for(len: usize) -> u32 {
 /// The grid of `blocks` blocks; nothing where there are none.
 pub(crate) fn grid(blocks: usize, threads: u32) -> Result<Option<LaunchConfig>> {
     let Ok(count) = u32::try_from(blocks) else {
-        return Err(Error::Msg(format!("{blocks} blocks are more than a card takes")).bt());
+        return Err(Error::Msg(format!("{blocks} blocks are more than a GPU takes")).bt());
     };
     Ok((count > 0).then_some(LaunchConfig {
         grid_dim: (count, 1, 1),
@@ -95,7 +95,7 @@ macro_rules! launch {
 }
 pub(crate) use launch;
 
-/// Memory on a card that a kernel is about to write, all of it.
+/// Memory on a GPU that a kernel is about to write, all of it.
 pub(crate) fn room<T: Element>(device: &CudaDevice, len: usize) -> Result<CudaSlice<T>> {
     #[expect(
         unsafe_code,
@@ -134,7 +134,7 @@ impl<'a> Read<'a> {
     fn storage(&self) -> Result<&CudaStorage> {
         match &*self.storage {
             Storage::Cuda(storage) => Ok(storage),
-            _ => Err(Error::Msg("a kernel got a tensor that is not on a card".into()).bt()),
+            _ => Err(Error::Msg("a kernel got a tensor that is not on a GPU".into()).bt()),
         }
     }
 
@@ -144,11 +144,11 @@ impl<'a> Read<'a> {
     }
 }
 
-/// The card on which a tensor is.
-pub(crate) fn card(x: &Tensor) -> Result<CudaDevice> {
+/// The GPU on which a tensor is.
+pub(crate) fn gpu(x: &Tensor) -> Result<CudaDevice> {
     match x.device() {
         Device::Cuda(device) => Ok(device.clone()),
-        _ => Err(Error::Msg("a kernel got a tensor that is not on a card".into()).bt()),
+        _ => Err(Error::Msg("a kernel got a tensor that is not on a GPU".into()).bt()),
     }
 }
 

@@ -1,8 +1,8 @@
-//! Own kernels for cards (`gpu/kernels`): the fused operations as they are on the processor, each in one or two
+//! Own kernels for GPUs (`gpu/kernels`): the fused operations as they are on the CPU, each in one or two
 //! launches; linear layers with cuBLAS.
 //!
 //! f64 and f32 are computed as they are, bf16 and f16 in f32 and rounded once. Sums are added in an order that does not change from
-//! call to call. Before their first use on a card the kernels are compared with the processor; where they fail, and where
+//! call to call. Before their first use on a GPU the kernels are compared with the CPU; where they fail, and where
 //! `SADM_KERNELS=off` says so, candle's operations are used instead.
 
 mod activation;
@@ -37,11 +37,11 @@ use super::failures::Failures;
 const SWITCH: &str = "SADM_KERNELS";
 
 thread_local! {
-    /// What is known of the kernels on each card that was asked about.
+    /// State of the kernels on each GPU that was asked about.
     static KNOWN: RefCell<HashMap<DeviceId, Known>> = RefCell::default();
 }
 
-/// What is known of the kernels on a card.
+/// State of the kernels on a GPU.
 #[derive(Clone, Default)]
 struct Known {
     off: bool,
@@ -62,7 +62,7 @@ pub(crate) fn wanted(
     )
 }
 
-/// Whether tensors of one type on one card have kernels here.
+/// Whether tensors of one type on one GPU have kernels here.
 pub(crate) fn serve<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> bool {
     let mut tensors = tensors.into_iter();
     let Some(first) = tensors.next() else {
@@ -78,7 +78,7 @@ pub(crate) fn serve<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> bool {
     !known.off && known.failures.of(first.dtype()).is_none()
 }
 
-/// Who makes the layers on a card.
+/// Backend of the layers on a GPU.
 pub(crate) fn on(device: &CudaDevice) -> Layers {
     let known = known(device);
     match known.failures.summary() {
@@ -88,7 +88,7 @@ pub(crate) fn on(device: &CudaDevice) -> Layers {
     }
 }
 
-/// What is known of a card; the first question tests the kernels there.
+/// State of a GPU; the first question tests the kernels there.
 fn known(device: &CudaDevice) -> Known {
     let id = device.id();
     if let Some(known) = KNOWN.with_borrow(|all| all.get(&id).cloned()) {
@@ -107,10 +107,10 @@ fn known(device: &CudaDevice) -> Known {
     if off {
         return known;
     }
-    let card = Device::Cuda(device.clone());
+    let gpu = Device::Cuda(device.clone());
     keep(Known {
         off,
-        failures: Failures::of_each(&TYPES, |dtype| self_test::failure(&card, dtype)),
+        failures: Failures::of_each(&TYPES, |dtype| self_test::failure(&gpu, dtype)),
     })
 }
 

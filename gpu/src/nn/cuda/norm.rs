@@ -6,7 +6,7 @@ use candle_core::{CudaDevice, CudaStorage, Layout, Result, Tensor};
 
 use super::activation::blocks;
 use super::launch::{
-    Element, Read, THREADS, by_element, card, launch, room, tensor, threads_for, view,
+    Element, Read, THREADS, by_element, gpu, launch, room, tensor, threads_for, view,
 };
 use super::sums;
 use crate::nn::shape::group_norm::Sizes as GroupSizes;
@@ -60,7 +60,7 @@ fn layer_gradients<T: Element>(
     sizes: &LayerSizes,
     affine: bool,
 ) -> Result<Gradients> {
-    let device = &card(x)?;
+    let device = &gpu(x)?;
     let (width, shared) = (sizes.width, sizes.rows);
     let rows = sizes.rows * sizes.segments;
     let mut dx = room::<T>(device, rows * width)?;
@@ -132,7 +132,7 @@ fn group_gradients<T: Element>(
     dy: &Tensor,
     sizes: &GroupSizes,
 ) -> Result<Gradients> {
-    let device = &card(x)?;
+    let device = &gpu(x)?;
     let (channels, pixels, groups) = (sizes.channels / sizes.groups, sizes.pixels, sizes.groups);
     let [per_sample, silu] = [sizes.per_sample, sizes.silu].map(i32::from);
     let count = sizes.batch * sizes.channels;

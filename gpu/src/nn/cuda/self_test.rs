@@ -1,6 +1,6 @@
-//! Whether the kernels do on a card what the operations do on the processor.
+//! Self-test of the kernels: on the GPU against the operations on the CPU.
 //!
-//! A test of the card and its compiler, before anybody relies on them; how exact the operations are is what `sadm verify` asks.
+//! A test of the GPU and its compiler, before anybody relies on them; how exact the operations are is what `sadm verify` asks.
 
 use candle_core::{DType, Device, Error, Result, Tensor, Var};
 
@@ -83,10 +83,10 @@ const CASES: [Case; 15] = [
     ),
 ];
 
-/// The first operation whose result, or a gradient of it, is not the processor's in elements of a type, and how far it is off.
-pub(crate) fn failure(card: &Device, dtype: DType) -> Result<Option<String>> {
+/// The first operation whose result, or a gradient of it, is not the CPU's in elements of a type, and how far it is off.
+pub(crate) fn failure(gpu: &Device, dtype: DType) -> Result<Option<String>> {
     let differ = |what: &str, of: &dyn Fn(&Device) -> Result<Vec<Tensor>>| {
-        let got = of(card).map_err(|error| Error::Msg(format!("{what}: {error}")))?;
+        let got = of(gpu).map_err(|error| Error::Msg(format!("{what}: {error}")))?;
         for (number, (want, got)) in of(&Device::Cpu)?.iter().zip(&got).enumerate() {
             if let Some(how) = difference(want, got, dtype)? {
                 return Ok(Some(format!("{what}, result {number}: {how}")));
@@ -172,8 +172,8 @@ fn waves(which: usize, shape: &[usize]) -> Result<Tensor> {
     Tensor::from_vec(values.collect::<Vec<_>>(), shape, &Device::Cpu)
 }
 
-/// How far two results differ, if by more than roundings of the largest element: three of the elements' own type, of the processor's
-/// result and of a card's product and its sum with a bias; and two of what sums of 300 elements are computed in for each of them.
+/// How far two results differ, if by more than roundings of the largest element: three of the elements' own type, of the CPU's
+/// result and of a GPU's product and its sum with a bias; and two of what sums of 300 elements are computed in for each of them.
 fn difference(want: &Tensor, got: &Tensor, dtype: DType) -> Result<Option<String>> {
     let numbers = |t: &Tensor| {
         t.to_device(&Device::Cpu)?

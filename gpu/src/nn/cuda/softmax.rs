@@ -2,7 +2,7 @@
 
 use candle_core::{CudaStorage, Layout, Result, Tensor};
 
-use super::launch::{Element, Read, by_element, card, launch, room, tensor, threads_for, view};
+use super::launch::{Element, Read, by_element, gpu, launch, room, tensor, threads_for, view};
 
 /// See [`softmax_last`](crate::nn::softmax_last): of `scale · x`.
 pub(crate) fn softmax(x: &CudaStorage, layout: &Layout, scale: f64) -> Result<CudaStorage> {
@@ -27,7 +27,7 @@ pub(crate) fn softmax_gradient(x: &Tensor, dy: &Tensor, scale: f64) -> Result<Te
 }
 
 fn backward<T: Element>(x: &Tensor, dy: &Tensor, scale: f64) -> Result<Tensor> {
-    let device = &card(x)?;
+    let device = &gpu(x)?;
     let (rows, width) = rows(x.dims());
     let mut dx = room::<T>(device, rows * width)?;
     let (of_x, of_dy) = (Read::new(x), Read::new(dy));

@@ -4,7 +4,7 @@ use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::{CudaDevice, Result, Shape, Tensor};
 
 use super::activation::blocks;
-use super::launch::{Element, Read, THREADS, by_element, card, launch, room, tensor, threads_for};
+use super::launch::{Element, Read, THREADS, by_element, gpu, launch, room, tensor, threads_for};
 
 /// Most parts into which the sums over all rows are cut: fixed, so that their order is.
 pub(crate) const PARTS: usize = 128;
@@ -15,7 +15,7 @@ pub(crate) fn of_rows(x: &Tensor, width: usize) -> Result<Tensor> {
 }
 
 fn columns<T: Element>(x: &Tensor, width: usize) -> Result<Tensor> {
-    let device = &card(x)?;
+    let device = &gpu(x)?;
     let rows = x.elem_count() / width;
     let together = rows.div_ceil(PARTS).max(1);
     let parts = rows.div_ceil(together);
@@ -34,7 +34,7 @@ pub(crate) fn of_channels(x: &Tensor) -> Result<Tensor> {
 }
 
 fn channels<T: Element>(x: &Tensor) -> Result<Tensor> {
-    let device = &card(x)?;
+    let device = &gpu(x)?;
     let (batch, channels) = (x.dim(0)?, x.dim(1)?);
     let planes = batch * channels;
     let pixels = x.elem_count().checked_div(planes).unwrap_or(0);

@@ -6,7 +6,7 @@ use candle_core::cuda_backend::cudarc::driver::CudaViewMut;
 use candle_core::{CpuStorage, CudaStorage, DType, Error, InplaceOp1, Layout, Result, Tensor, Var};
 
 use super::activation::blocks;
-use super::launch::{Element, Read, THREADS, card, launch};
+use super::launch::{Element, Read, THREADS, gpu, launch};
 
 /// The scalars of a step, in the kernel's order; 1 − β stands before β.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +31,7 @@ pub(crate) fn adamw(vars: &[&Var], grad: &Tensor, scalars: &Scalars) -> Result<(
     }
 }
 
-/// As on the processor: each variable holds what it was lent while the next is asked for.
+/// As on the CPU: each variable holds what it was lent while the next is asked for.
 fn lend<T: Element>(
     vars: &[&Var],
     held: Vec<CudaViewMut<'_, T>>,
@@ -63,7 +63,7 @@ impl<T: Element> InplaceOp1 for Lend<'_, T> {
     }
 
     fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout) -> Result<()> {
-        Err(Error::Msg("a kernel got a variable that is not on a card".into()).bt())
+        Err(Error::Msg("a kernel got a variable that is not on a GPU".into()).bt())
     }
 
     fn cuda_fwd(&self, storage: &mut CudaStorage, layout: &Layout) -> Result<()> {
@@ -79,7 +79,7 @@ impl<T: Element> InplaceOp1 for Lend<'_, T> {
 }
 
 fn step<T: Element>(vars: Vec<CudaViewMut<'_, T>>, grad: &Tensor, by: &Scalars) -> Result<()> {
-    let device = &card(grad)?;
+    let device = &gpu(grad)?;
     let count = grad.elem_count();
     let of_grad = Read::new(grad);
     let grad = of_grad.view::<T>()?;

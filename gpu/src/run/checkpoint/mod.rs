@@ -131,7 +131,7 @@ impl State {
     }
 }
 
-/// What a checkpoint says wrote it.
+/// Version of the program that wrote a checkpoint.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Format written by this version; format 1 is read.

@@ -72,7 +72,7 @@ struct PolarisedLoss {
     saved: Mutex<Option<Saved>>,
 }
 
-/// What the backward pass needs besides the features.
+/// Tensors kept for the backward pass besides the features.
 struct Saved {
     /// Gradients in qψ and qψ̂ of unit rows, in the precision of the arithmetic.
     products: [Option<Tensor>; 2],

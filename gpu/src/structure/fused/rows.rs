@@ -1,4 +1,4 @@
-//! What the two batches enter the loss as: their differences and sums.
+//! Differences and sums of the two batches' features, which the loss is made of.
 
 use rayon::prelude::*;
 

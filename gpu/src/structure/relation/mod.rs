@@ -38,7 +38,7 @@ impl Slot for dyn Kind {
     ];
 }
 
-/// Whose inner products a relation is.
+/// Rows whose inner products are a relation's affinities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rows {
     /// The features' own.

@@ -1,4 +1,4 @@
-//! The terms that players descend, one a file.
+//! The terms of the players' losses, one a file.
 
 mod classification;
 mod coupling;

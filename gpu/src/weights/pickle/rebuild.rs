@@ -14,7 +14,7 @@ const DEEPEST: usize = 4;
 /// Most sides of a tensor, as in PyTorch.
 const SIDES: usize = 64;
 
-/// What a call returns.
+/// Result of a call.
 pub(super) enum Made {
     New(Value),
     /// One of the values that it was given.

@@ -71,7 +71,7 @@ pub enum RelationError {
     },
 }
 
-/// How two feature vectors are related, by name. `[eq:relation]`
+/// Relation of two feature vectors, by name. `[eq:relation]`
 ///
 /// # Source
 /// SADM (arXiv:2402.17563), Sec. 4.1 (Euclidean), 4.2 (cosine), Eq. 8 (inner product).
@@ -107,7 +107,7 @@ pub trait Kind: Sync {
     }
 }
 
-/// Whose inner products a relation is.
+/// Rows whose inner products are a relation's affinities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rows {
     /// The features' own.

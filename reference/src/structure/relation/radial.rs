@@ -1,4 +1,4 @@
-//! What relations that depend on ψ_i − ψ_j have in common.
+//! Shared parts of the relations that depend on ψ_i − ψ_j.
 
 use ndarray::{Array2, ArrayView1, Axis, Zip};
 

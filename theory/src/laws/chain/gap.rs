@@ -1,4 +1,4 @@
-//! What the evidence bound loses, from the posterior of the data.
+//! Gap of the evidence bound, from the posterior of the data.
 
 use super::{Affine, Chain, ChainError, Data, Level, Parts, factor};
 use crate::laws::small_matrix::{

@@ -1,4 +1,4 @@
-//! What is observed of a pair, and its density.
+//! Observation of a pair, and its density.
 
 use ndarray::Array2;
 use sadm_reference::relation::{Relation, affinity};

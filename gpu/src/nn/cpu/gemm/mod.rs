@@ -1,4 +1,4 @@
-//! Matrix products whose left operand is read where it lies.
+//! GEMM whose left operand is read in place, not packed.
 //!
 //! The inner loop is the usual one: an output tile of a few rows and [`VECTORS`] vectors stays in registers while
 //! the inner dimension runs, the left operand's elements are broadcast, the right operand's rows are loaded as
@@ -97,7 +97,7 @@ pub(crate) fn multiply<R: Real>(
     });
 }
 
-/// What the sums of a product begin with.
+/// Initial value of a product's sums.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Begin<'a, R> {
     /// Nothing.

@@ -1,4 +1,4 @@
-//! The inner loop.
+//! The GEMM's micro-kernel: the inner loop.
 
 use pulp::Simd;
 
@@ -6,7 +6,7 @@ use super::{Left, Run, tile_rows};
 use crate::nn::cpu::pack::VECTORS;
 use crate::nn::cpu::real::Real;
 
-/// What a block of the inner dimension adds to the tiles of a panel.
+/// Micro-kernel: the contribution of a block of the inner dimension to the tiles of a panel.
 pub(crate) struct Part<'a, R> {
     pub(crate) left: &'a [R],
     pub(crate) rows: Left<'a>,

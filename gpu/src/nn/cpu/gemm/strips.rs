@@ -1,4 +1,4 @@
-//! How many rows a tile has, and left operands cut into strips of as many.
+//! Register tiles of the GEMM: their number of rows, and left operands cut into strips of as many.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! A finished part of a product, and where it may go.
+//! Output tiles of the GEMM: a finished part of a product, and where it may go.
 
 use crate::nn::cpu::pack::turned;
 use crate::nn::cpu::real::{Real, vectorised};
