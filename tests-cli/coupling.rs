@@ -9,9 +9,7 @@ const OPTIMAL: [&str; 2] = ["--set=coupling.method=optimal", "--set=coupling.poo
 /// The lines of `metrics.jsonl` with a transport cost: step, before, after.
 fn transport(run: &std::path::Path) -> Vec<[f64; 3]> {
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
-    let lines = text
-        .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line));
+    let lines = text.lines().map(serde_json::from_str::<serde_json::Value>);
     let lines = lines.map(|line| line.expect("JSON"));
     let number = |line: &serde_json::Value, key: &str| line[key].as_f64();
     lines
