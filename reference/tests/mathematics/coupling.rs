@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use sadm_reference::coupling::{Assignment, Cost, CouplingError, assign, costs, rounding, total};
 use serde_json::Value;
 
-use crate::support::{U, house, matrix};
+use crate::support::{U, matrix};
 
 /// Every permutation of 0..N that keeps to the classes, with its cost.
 fn least(costs: &Array2<f64>, classes: Option<&[u32]>) -> f64 {
@@ -70,8 +70,6 @@ fn with_classes(n: usize) -> impl Strategy<Value = Option<Vec<u32>>> {
 }
 
 proptest! {
-    #![proptest_config(house())]
-
     #[test]
     fn few_images_get_the_best_of_all_permutations(
         (c, classes) in (1..=7usize).prop_flat_map(|n| (whole(n), with_classes(n)))
