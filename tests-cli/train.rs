@@ -180,7 +180,13 @@ fn truncated_and_altered_checkpoints_are_named() {
                 .arg(out),
         )
     };
-    for name in ["model", "ema", "encoder", "optimizer"] {
+    for name in [
+        "theta",
+        "theta.average",
+        "theta.optimizer",
+        "phi",
+        "phi.optimizer",
+    ] {
         let path = newest(&run).join(format!("{name}.safetensors"));
         let good = std::fs::read(&path).expect("a tensor file");
         let mut altered = good.clone();

@@ -99,11 +99,12 @@ impl Data {
     /// Images that cannot be read, are not square or too few.
     pub(super) fn open(config: &Config, law: HoldOut, device: &Device) -> Result<Self> {
         let all = dataset(config)?;
+        let images = ImageKind::of(&all)?;
         let streams = Streams::new(config.seed);
         let (train, holdout) = split(&all, config.data.holdout, streams, law)?;
         let classes = Classes::of(&train, &holdout);
         Ok(Self {
-            images: ImageKind::of(&all)?,
+            images,
             conditions: Conditions::new(classes, config.objective.label_dropout),
             sha256: all.sha256(),
             train,

@@ -3,7 +3,7 @@
 //! A batch may be cut into micro-batches. A term that is a mean over samples is then the weighted mean of the micro-batches' own;
 //! a term that couples samples is not, and goes in two stages: (1) the features of all micro-batches without a graph, the term of the
 //! whole batch and its gradient g in every row of features; (2) each micro-batch again with its graph, through which g flows back as
-//! the gradient of Σ ⟨g, ψ⟩. One micro-batch is one graph.
+//! the gradient of Σ ⟨g, ψ⟩ `[eq:micro-batches]`. One micro-batch is one graph.
 
 use super::batch::Batch;
 use super::hooks::Hooks;

@@ -11,6 +11,7 @@ use sadm_gpu::config::Config;
 use sadm_gpu::run::checkpoint::{self, State};
 use sadm_gpu::run::history::{self, Event};
 use sadm_gpu::run::phases::{Span, phases};
+use sadm_gpu::train::player::{PHI, THETA};
 
 use super::log::Log;
 
@@ -150,24 +151,26 @@ impl Run {
             return;
         };
         let folder = root.join(checkpoint::folder_name(*newest));
-        let state = fs::read_to_string(folder.join("state.json"));
-        match state
-            .map_err(anyhow::Error::from)
-            .and_then(|text| Ok(serde_json::from_str(&text)?))
-        {
-            Ok(state) => self.state = Some(state),
-            Err(reason) => self.problems.push(format!(
-                "the state of checkpoint {newest} cannot be read: {reason}"
-            )),
-        }
-        for (slot, name) in self.parameters.iter_mut().zip(["model", "encoder"]) {
-            match count(&folder.join(format!("{name}.safetensors"))) {
+        let state = match checkpoint::newest_state(&root) {
+            Ok(Some(state)) => state,
+            Ok(None) => return,
+            Err(reason) => {
+                self.problems.push(format!(
+                    "the state of checkpoint {newest} cannot be read: {reason}"
+                ));
+                return;
+            }
+        };
+        for (slot, player) in self.parameters.iter_mut().zip([THETA, PHI]) {
+            let file = checkpoint::parameters_of(&state, player);
+            match count(&folder.join(&file)) {
                 Ok(number) => *slot = Some(number),
                 Err(reason) => self.problems.push(format!(
-                    "{name}.safetensors of checkpoint {newest} cannot be read: {reason:#}"
+                    "{file} of checkpoint {newest} cannot be read: {reason:#}"
                 )),
             }
         }
+        self.state = Some(state);
     }
 
     fn read_samples(&mut self) {

@@ -17,6 +17,12 @@ const FILES: [(&str, &str); 3] = [
 ];
 const OPTIMIZER: &str = "optimizer.safetensors";
 
+/// The file that held what is called `name` now.
+pub(super) fn file_of(name: &str) -> Option<&'static str> {
+    let found = FILES.iter().find(|(_, now)| *now == name);
+    found.map(|(file, _)| *file)
+}
+
 /// The state as format 1 had it. Its fields and their order are part of its digest: they never change.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

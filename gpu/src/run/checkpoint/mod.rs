@@ -143,6 +143,14 @@ pub const ENCODER: &str = "phi";
 pub const AVERAGE: &str = "theta.average";
 const STATE: &str = "state.json";
 
+/// The name of the file with a player's parameters, in a checkpoint of this state.
+pub fn parameters_of(state: &State, player: &str) -> String {
+    let older = (state.format == 1).then(|| format1::file_of(player));
+    older
+        .flatten()
+        .map_or_else(|| format!("{player}.safetensors"), str::to_owned)
+}
+
 /// The path of a file of [`Contents`].
 fn tensor_file(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.safetensors"))
