@@ -12,6 +12,7 @@ use crate::interrupt::{self, Interrupt};
 use crate::progress::{duration, say};
 use crate::{files, numbers, place, threads};
 
+mod arm;
 mod compare;
 mod evaluate;
 mod plan;
@@ -19,8 +20,9 @@ mod sweep;
 mod table;
 mod trial;
 
+use arm::Arm;
 use evaluate::{Evaluation, Evaluator};
-use plan::{Arm, Plan};
+use plan::Plan;
 use sweep::{Sweep, Sweeps};
 use table::Results;
 use trial::Trials;

@@ -1,67 +1,11 @@
 //! Plan of an ablation: arms and variants with equal numbers of θ-steps, each with every seed.
 
-use std::fmt;
-use std::str::FromStr;
-
 use anyhow::{Result, bail};
 use sadm_gpu::config::{Config, PhaseConfig, StructureMethod};
 use sadm_gpu::run::phases::{Phase, span};
 
+use super::arm::{Arm, Variant, of_arm};
 use super::sweep::Sweeps;
-use crate::names::unknown;
-
-/// A row of SADM's Table 5.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Arm {
-    /// Denoising alone, to the last step.
-    Base,
-    /// Then structural guidance with a frozen Ψ.
-    Guided,
-    /// Then adversarial rounds.
-    Adversarial,
-}
-
-impl Arm {
-    const ALL: [Self; 3] = [Self::Base, Self::Guided, Self::Adversarial];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Base => "base",
-            Self::Guided => "guided",
-            Self::Adversarial => "adversarial",
-        }
-    }
-
-    /// The arm to which this one adds something, if that is not the base that every arm is compared with.
-    fn parent(self) -> Option<Self> {
-        (self == Self::Adversarial).then_some(Self::Guided)
-    }
-}
-
-impl fmt::Display for Arm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Arm {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|arm| arm.name() == text);
-        found.ok_or_else(|| unknown("arm", text, &Self::ALL.map(Self::name)))
-    }
-}
-
-/// An arm or variant, before it is given seeds.
-#[derive(Debug, Clone)]
-pub struct Variant {
-    /// Name of the arm or variant.
-    pub name: String,
-    /// The arm to which it adds something, or of which it varies a setting.
-    pub parent: Option<Arm>,
-    /// Its configuration.
-    pub config: Config,
-}
 
 /// One run.
 #[derive(Debug, Clone)]
@@ -173,27 +117,6 @@ fn prepared(config: &Config) -> Result<Config> {
     config.sample.every = 0;
     config.checkpoint.keep = config.checkpoint.keep.max(16);
     Ok(config)
-}
-
-/// An arm has the steps of all phases after its own in its own last phase.
-pub(super) fn of_arm(base: &Config, arm: Arm) -> Config {
-    let mut config = base.clone();
-    let p = base.phases.clone();
-    config.phases = match arm {
-        Arm::Base => PhaseConfig {
-            denoise: p.denoise + p.guided + p.adversarial,
-            guided: 0.0,
-            adversarial: 0.0,
-            ..p
-        },
-        Arm::Guided => PhaseConfig {
-            guided: p.guided + p.adversarial,
-            adversarial: 0.0,
-            ..p
-        },
-        Arm::Adversarial => p,
-    };
-    config
 }
 
 /// A name for a folder: letters, digits, dots, and hyphens for everything else.

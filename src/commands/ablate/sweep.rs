@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use sadm_gpu::config::Config;
 use sadm_gpu::run::phases::{Phase, span};
 
-use super::plan::{Arm, Variant, of_arm};
+use super::arm::{Arm, Variant, of_arm};
 use crate::names::unknown;
 
 /// Most variants of one ablation: beyond, it was a slip.

@@ -7,9 +7,10 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::arm::Arm;
 use super::compare::{Difference, LEVEL};
 use super::evaluate::{Evaluation, METRICS, Metric, Settings};
-use super::plan::{Arm, Plan, Trial};
+use super::plan::{Plan, Trial};
 use crate::files;
 
 /// The evaluations so far.

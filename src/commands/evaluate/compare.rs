@@ -4,11 +4,11 @@ use std::cell::OnceCell;
 
 use anyhow::{Context, Result, bail};
 
-use super::args::Kind;
 use super::compute::{Reference, Sets, announce};
-use super::features::Whose;
+use super::input::Whose;
 use super::input::{self, Content, Stored};
 use super::matrix::Matrix;
+use super::metric::Kind;
 use super::networks::{INCEPTION_SPATIAL, NetworkFeatures};
 use super::report::{Compared, Line, Report, Side};
 use super::{Judged, Metric, Set, Source};

@@ -1,7 +1,5 @@
 //! Features of images: the pixels themselves, or what the encoder of a run or a published network says of them.
 
-use std::fmt;
-
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use ndarray::Array2;
@@ -9,33 +7,12 @@ use sadm_gpu::data::{Images, Pixels};
 use sadm_gpu::nn::softmax_last;
 use sadm_gpu::run::Features;
 
-use super::input::must_be;
+use super::input::{Whose, must_be};
 use super::matrix::{Matrix, Rows};
 use crate::progress;
 
 /// Images that go through a network together.
 const BATCH: usize = 256;
-
-/// Which set features are taken of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whose {
-    /// What is judged: of it alone an inception score is asked.
-    Generated,
-    /// What it is held against.
-    Reference,
-    /// What the model was not trained on.
-    HeldOut,
-}
-
-impl fmt::Display for Whose {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Generated => "generated",
-            Self::Reference => "reference",
-            Self::HeldOut => "held-out",
-        })
-    }
-}
 
 /// Features of a set of images.
 #[derive(Debug, Clone)]

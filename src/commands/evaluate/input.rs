@@ -1,6 +1,7 @@
 //! Inputs of an evaluation: pictures, arrays of images or features, stored statistics.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -13,9 +14,29 @@ use sadm_gpu::train::{self};
 use sadm_reference::metrics::Moments;
 use safetensors::tensor::{Dtype, SafeTensors};
 
-use super::features::Whose;
 use super::matrix::Matrix;
 use crate::{files, tensors};
+
+/// Which set features are taken of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// What is judged: of it alone an inception score is asked.
+    Generated,
+    /// What it is held against.
+    Reference,
+    /// What the model was not trained on.
+    HeldOut,
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Generated => "generated",
+            Self::Reference => "reference",
+            Self::HeldOut => "held-out",
+        })
+    }
+}
 
 /// Refuses images of another shape than something takes.
 ///

@@ -12,12 +12,13 @@ use sadm_reference::metrics::Moments;
 
 use crate::progress::say;
 use crate::{feature_space, files, place, threads};
-use args::Kind;
-pub use args::{Args, Divisor, Metric};
+pub use args::{Args, Divisor};
 use compute::LEVEL;
-use features::{Extracted, Whose};
-use input::Content;
+use features::Extracted;
 pub use input::SAMPLES_MARK;
+use input::{Content, Whose};
+use metric::Kind;
+use metric::Metric;
 use networks::NetworkFeatures;
 use report::{Compared, Line, Model, Report, Side};
 
@@ -31,6 +32,7 @@ mod features;
 mod input;
 mod log;
 mod matrix;
+mod metric;
 mod networks;
 mod nll;
 mod reading;

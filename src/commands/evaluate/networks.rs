@@ -12,7 +12,8 @@ use sadm_gpu::nn::softmax_last;
 use serde::Serialize;
 
 use super::Metric;
-use super::features::{Extracted, Whose};
+use super::features::Extracted;
+use super::input::Whose;
 use super::matrix::{Matrix, Rows};
 use crate::numbers;
 use crate::progress;

@@ -10,8 +10,7 @@ use sadm_gpu::run::Run;
 use sadm_reference::likelihood::bits_per_dimension;
 
 use super::classes;
-use super::features::Whose;
-use super::input::must_be;
+use super::input::{Whose, must_be};
 use super::report::Line;
 use crate::progress;
 

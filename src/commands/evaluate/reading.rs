@@ -2,7 +2,7 @@
 
 use sadm_gpu::data::{Depth, Images, PixelRange, Rules, Unread};
 
-use super::args::{Kind, Metric};
+use super::metric::{Kind, Metric};
 
 /// The arguments that concern the reading of files.
 #[derive(Debug, Clone, Copy, clap::Args)]

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use super::args::{Kind, SplitOrder};
+use super::args::SplitOrder;
+use super::metric::Kind;
 use super::networks::{INCEPTION, INCEPTION_SPATIAL};
 use super::{Args, Metric};
 use crate::files;

@@ -12,7 +12,8 @@ use serde_json::Value;
 use crate::files;
 use crate::tensors::{self, Tensors};
 use options::Options;
-use quantity::{Outputs, Port, QUANTITIES, Quantity, symbols};
+use quantity::{Outputs, Port, Quantity, symbols};
+use registry::QUANTITIES;
 
 mod coupling;
 mod denoise;
@@ -22,6 +23,7 @@ mod joint;
 mod metrics;
 mod options;
 mod quantity;
+mod registry;
 mod schedule;
 mod structure;
 
@@ -79,7 +81,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         files::print(&table())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let quantity = quantity::find(&args.quantity)?;
+    let quantity = registry::find(&args.quantity)?;
     let options = Options::resolve(quantity.options, &args.settings)?;
     let inputs = read_inputs(quantity, args)?;
     let outputs = (quantity.compute)(&inputs, &options)?;

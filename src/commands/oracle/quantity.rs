@@ -1,13 +1,11 @@
-//! Quantities of the oracle: the type, the list, the check of inputs.
+//! What a quantity of the oracle is, and the check of its inputs.
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use ndarray::ArrayD;
 
 use super::options::{OptionSpec, Options};
-use super::{coupling, denoise, edm, forward, joint, metrics, structure};
-use crate::names::unknown;
 use crate::tensors::Tensors;
 
 /// A named tensor of a quantity and its shape in symbols, such as `[B, d]` or `[N, …]`.
@@ -50,38 +48,6 @@ pub type Bounds = fn(&Tensors, &Options) -> Result<BTreeMap<&'static str, f64>>;
 
 /// Computed tensors in the order of [`Quantity::outputs`].
 pub type Outputs = Vec<ArrayD<f64>>;
-
-/// Every quantity, in the order of the table.
-pub const QUANTITIES: [&Quantity; 14] = [
-    &structure::STRUCTURAL_LOSS,
-    &forward::FORWARD,
-    &forward::TRANSITION,
-    &coupling::ASSIGNMENT,
-    &denoise::DENOISING_LOSS,
-    &edm::EDM_PRECONDITION,
-    &edm::EDM_SIGMAS,
-    &joint::FINITE_POSTERIOR,
-    &joint::JENSEN,
-    &joint::RELATION_SCORE,
-    &metrics::FRECHET,
-    &metrics::KID,
-    &metrics::PRECISION_RECALL,
-    &metrics::INCEPTION_SCORE,
-];
-
-/// The quantity called `name`.
-///
-/// # Errors
-/// An unknown name, with the nearest known one.
-pub fn find(name: &str) -> Result<&'static Quantity> {
-    QUANTITIES
-        .into_iter()
-        .find(|quantity| quantity.name == name)
-        .ok_or_else(|| {
-            let known = QUANTITIES.map(|quantity| quantity.name);
-            anyhow!(unknown("quantity", name, &known))
-        })
-}
 
 /// Holds the shapes of the inputs to the declared ones.
 ///

@@ -32,7 +32,7 @@ pub fn figures(relations: &Relations) -> Markup {
                 " (bright) in all but the first; the diagonal is 1 by definition and not part of the scale."
             }
             figure.strip {
-                img src=(super::page::data_uri(&level.picture)) alt=(format!("rows: {}", level.rows.join(", ")));
+                img src=(super::data_uri::data_uri(&level.picture)) alt=(format!("rows: {}", level.rows.join(", ")));
                 figcaption { "Rows: " (level.rows.join(" · ")) ". Columns as in the heat maps." }
             }
         }

@@ -2,6 +2,7 @@
 
 mod chart;
 mod curves;
+mod data_uri;
 mod differences;
 mod heat;
 mod log;

@@ -1,7 +1,5 @@
 //! The page: one file that needs nothing else.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sadm_gpu::config::Config;
 
@@ -58,11 +56,6 @@ pub fn page(runs: &[Run], relations: &[Result<Relations, String>]) -> String {
         }
     };
     page.into_string()
-}
-
-/// A PNG inside the page.
-pub fn data_uri(png: &[u8]) -> String {
-    format!("data:image/png;base64,{}", STANDARD.encode(png))
 }
 
 fn problems(runs: &[Run]) -> Markup {
@@ -201,7 +194,7 @@ fn samples(runs: &[Run]) -> Markup {
                 div.row {
                     @for (step, png) in &run.samples {
                         figure.samples {
-                            img src=(data_uri(png)) alt=(format!("samples after step {step}"));
+                            img src=(super::data_uri::data_uri(png)) alt=(format!("samples after step {step}"));
                             figcaption { "step " (step) }
                         }
                     }
