@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::files;
 
+mod cell;
 mod order;
 mod plot;
 mod sampler;

@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 use sadm_gpu::sampler::SamplerKind;
 
-use super::sampler::Cell;
+use super::cell::Cell;
 use crate::axis::logarithmic_marks;
 use crate::short::short;
 

@@ -14,6 +14,7 @@ use sadm_reference::metrics::frechet;
 use sadm_reference::trajectory::straightness;
 use serde::Serialize;
 
+use super::cell::Cell;
 use super::{Out, plot};
 use crate::feature_space::{Reality, encoder, rows};
 use crate::progress::say;
@@ -70,28 +71,6 @@ pub struct Args {
     /// A folder for the table, the JSON and the picture, or a .json
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
-}
-
-/// One sampler at one number of evaluations.
-#[derive(Debug, Clone, Serialize)]
-pub struct Cell {
-    /// The sampler.
-    pub sampler: &'static str,
-    /// Its steps.
-    pub steps: usize,
-    /// Evaluations of the denoiser.
-    pub nfe: usize,
-    /// Fréchet distance to the real images in the encoder's features.
-    pub fd_encoder: Option<f64>,
-    /// Fréchet distance in pixels.
-    pub fd_pixels: f64,
-    /// Root mean square pixel difference from the fine solution on the same noise; none for a sampler that draws
-    /// noise of its own.
-    pub distance: Option<f64>,
-    /// Mean curvature of the polygons, 1 − chord/arc.
-    pub curvature: f64,
-    /// Mean deviation V from a straight line at constant speed.
-    pub deviation: f64,
 }
 
 /// Everything that was measured.
