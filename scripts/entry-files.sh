@@ -19,7 +19,7 @@ if [ "$got" != "$want" ]; then
     exit 1
 fi
 for side in reference gpu; do
-    lines=$(grep -cE "\\b$module\\b" "$side/src/$slot/mod.rs")
+    lines=$(grep -ciE "\\b$module\\b" "$side/src/$slot/mod.rs")
     # `mod name;` and its line in the list.
     [ "$lines" = 2 ] || { echo "$side/src/$slot/mod.rs names $name in $lines lines, not 2" >&2; exit 1; }
 done

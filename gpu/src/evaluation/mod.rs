@@ -5,9 +5,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`Weights`] | named tensors of a `.safetensors` or PyTorch file, with its digest |
-//! | [`layers`] | folded convolutions and poolings |
-//! | [`resize`] | the published tools' ways to bring an image to 299×299 |
-//! | [`Inception`] | the network of FID, sFID and the inception score |
+//! | [`moments`] | mean and covariance of features, batch by batch |
 //! | [`Lpips`] | how different two images look |
 //! | [`Resnet`] | classifiers of CIFAR-10, as features |
 

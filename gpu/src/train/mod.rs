@@ -7,7 +7,7 @@
 //! | [`player`], [`networks`] | who moves: parameters with their optimiser and average |
 //! | [`pass`], [`term`], [`terms`] | a forward pass, and what a player descends in it |
 //! | `updater` | one update of one player |
-//! | [`audit`], [`observer`], `watch` | proofs that gradients arrive, and who looks at steps |
+//! | [`mod@audit`], [`observer`], `watch` | proofs that gradients arrive, and who looks at steps |
 //! | `reading`, `report`, `metrics`, [`Hooks`] | the numbers of a step, and who hears of them |
 //! | `resume`, `conclude` | the run's folder, and what is done between steps |
 //!
@@ -147,7 +147,7 @@ impl Trainer {
     /// different phases.
     ///
     /// A run that goes on may have other values of the keys that change none of its numbers, its images elsewhere, and more steps where
-    /// its learning rate does not fall; what was changed is written into its [`history`].
+    /// its learning rate does not fall; what was changed is written into its [`history`](crate::run::history).
     ///
     /// # Errors
     /// A folder that already holds a run, without `resume`, or in which one is at work; a run with another configuration;

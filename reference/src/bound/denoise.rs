@@ -16,7 +16,7 @@ pub struct DenoisingBound {
     pub grad_prediction: Tracked,
 }
 
-/// Bound for [`denoise::weight`] at several times, `[N]`; SNR as (α/σ)² or e^λ.
+/// Bound for [`fn@denoise::weight`] at several times, `[N]`; SNR as (α/σ)² or e^λ.
 ///
 /// # Errors
 /// [`DenoiseError::Time`].

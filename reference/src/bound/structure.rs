@@ -42,7 +42,7 @@ fn scalar(x: f64) -> ArrayD<f64> {
     ArrayD::from_elem(IxDyn(&[]), x)
 }
 
-/// Bound for [`structure::eta`] at several times, `[N]`.
+/// Bound for [`fn@structure::eta`] at several times, `[N]`.
 ///
 /// # Errors
 /// [`StructureError::Time`].

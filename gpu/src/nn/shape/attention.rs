@@ -4,7 +4,7 @@ use candle_core::{Result, Shape};
 
 use crate::error::Error;
 
-/// How the tokens of [`self_attention`] lie in memory.
+/// How the tokens of [`self_attention`](crate::nn::self_attention) lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
     /// `[N, 3C, T]` → `[N, C, T]`: images, a token is a pixel.
