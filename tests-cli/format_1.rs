@@ -70,6 +70,13 @@ fn a_run_of_format_1_goes_on_to_its_end() {
         }
     }
 
+    // Differences of nearly equal S, of which few digits are left.
+    for key in ["gain_phi", "gain_theta"] {
+        let (was, now) = (logged(&was, STEP + 1, key), logged(&now, STEP + 1, key));
+        let near = (was - now).abs() <= 0.05 * was.abs();
+        assert!(near, "{key}: {was} and {now}");
+    }
+
     let text = fs::read_to_string(newest(&run).join("state.json")).expect("a state");
     let state: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(state["step"], STEPS);

@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use sadm_gpu::config::Config;
 use sadm_gpu::run::phases::Phase::{self, Adversarial, Denoise, Encoder, Guided};
+use sadm_gpu::run::phases::phases;
 use sadm_gpu::run::{Run, checkpoint, history};
 use sadm_gpu::structure::{Eta, Relation};
 use sadm_gpu::train::observer::{Observation, Observer, Verdict};
@@ -1048,4 +1049,84 @@ fn an_audit_in_the_midst_of_a_run_has_everything_before_it_on_the_disk() {
         [4, 8, 12].iter().all(|step| saved.contains(step)),
         "{saved:?}"
     );
+}
+
+/// A run in micro-batches is checked at every step, stops and goes on, and trains as the one in one piece, but for rounding.
+#[test]
+fn a_run_in_micro_batches_trains_as_one_in_one_piece() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| folder.path().join(name);
+    let config = |k: usize| {
+        let keys = [
+            "shadow.every=1".to_owned(),
+            format!("train.micro_batches={k}"),
+        ];
+        let keys = keys.iter().map(String::as_str).chain(["train.clip_norm=0"]);
+        tiny().with_sets(keys).expect("known keys")
+    };
+    let watched = |k: usize, name: &str| {
+        let witness = Witness::default();
+        let observer: Option<Box<dyn Observer>> = Some(Box::new(witness.clone()));
+        let mut trainer = Trainer::new(config(k), &at(name), &Device::Cpu, observer, false);
+        let run = trainer.as_mut().expect("a run");
+        let outcome = run.run(&mut Silent, &AtomicBool::new(false));
+        assert!(outcome.expect("no fault").finished);
+        witness.0.lock().expect("one thread").clone()
+    };
+    assert_eq!(watched(1, "one"), watched(3, "three"));
+    let (one, three) = (newest(&at("one")), newest(&at("three")));
+    assert!(one["theta"] != three["theta"], "nothing was cut");
+    let numbers = |name: &str| -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(at(name).join("metrics.jsonl")).expect("metrics");
+        text.lines()
+            .map(|l| serde_json::from_str(l).expect("JSON"))
+            .collect()
+    };
+    for (one, three) in numbers("one").iter().zip(&numbers("three")) {
+        for key in ["loss", "structure", "grad_norm"] {
+            if let (Some(a), Some(b)) = (one[key].as_f64(), three[key].as_f64()) {
+                assert!((a - b).abs() <= 1e-3 * a.abs(), "{key}: {one} and {three}");
+            }
+        }
+    }
+    let average = |files: &BTreeMap<String, Vec<u8>>| -> Vec<f32> {
+        let file = safetensors::SafeTensors::deserialize(&files["theta.average"]).expect("a file");
+        let mut tensors = file.tensors();
+        tensors.sort_by(|a, b| a.0.cmp(&b.0));
+        let bytes = tensors
+            .iter()
+            .flat_map(|(_, t)| t.data().as_chunks::<4>().0);
+        bytes.map(|b| f32::from_le_bytes(*b)).collect()
+    };
+    let (one, three_) = (average(&one), average(&three));
+    let apart = one.iter().zip(&three_).map(|(a, b)| (a - b).abs());
+    assert!(apart.fold(0.0, f32::max) < 1e-3, "the averages part");
+
+    let refused = Trainer::new(config(2), &at("three"), &Device::Cpu, None, true);
+    let message = refused.expect_err("another run").to_string();
+    assert!(message.contains("train.micro_batches"), "{message}");
+    let stop = AtomicBool::new(false);
+    let mut part = Trainer::new(config(3), &at("part"), &Device::Cpu, None, false).expect("a run");
+    part.run(&mut StopAt(7, &stop), &stop).expect("no fault");
+    drop(part);
+    let mut part = Trainer::new(config(3), &at("part"), &Device::Cpu, None, true).expect("a run");
+    part.run(&mut Silent, &AtomicBool::new(false))
+        .expect("no fault");
+    assert_eq!(
+        newest(&at("part")),
+        three,
+        "it does not go on as it would have"
+    );
+}
+
+/// Besides the newest, the last checkpoint of each phase stays.
+#[test]
+fn the_ends_of_phases_are_kept() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let keys = ["checkpoint.every=1", "checkpoint.keep=1"];
+    let config = tiny().with_sets(keys).expect("known keys");
+    run(&config, folder.path(), false);
+    let ends: Vec<usize> = phases(&config).iter().map(|span| span.end).collect();
+    let kept = checkpoint::steps(&folder.path().join("checkpoints")).expect("checkpoints");
+    assert_eq!(kept, ends);
 }

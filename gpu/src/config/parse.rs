@@ -368,6 +368,14 @@ impl Config {
             &format!("be a multiple of train.batch = {batch} up to {most}, or 0 for one batch"),
             pool,
             pool.is_multiple_of(batch) && pool <= most,
+        )?;
+        check(
+            "train.batch",
+            &format!(
+                "be at most {most} under coupling.method = optimal, which assigns whole batches"
+            ),
+            batch,
+            self.coupling.is_independent() || batch <= most,
         )
     }
 }

@@ -450,4 +450,53 @@ mod tests {
         assert_eq!(kept.images, all.subset(&order[5..]).images);
         Ok(())
     }
+
+    /// Of a coupled run the batches are those of the run without coupling, but for who got which noise of the pool.
+    #[test]
+    fn a_coupling_moves_noise_and_nothing_else() -> Result<()> {
+        let keys = [
+            "data.limit=60",
+            "data.flip=true",
+            "train.batch=4",
+            "objective.label_dropout=0.5",
+        ];
+        let plain = Config::default().with_sets(keys).expect("known keys");
+        let more = ["coupling.method=optimal", "coupling.pool=12"];
+        let coupled = plain.clone().with_sets(more).expect("known keys");
+        let open = |config: &Config| Data::open(config, HoldOut::ByClass, &Device::Cpu);
+        let (mut one, mut other) = (open(&plain)?, open(&coupled)?);
+        let rows = |x: &Tensor| -> Result<Vec<Vec<u32>>> {
+            let rows = x.flatten_from(1)?.to_vec2::<f32>()?;
+            Ok(rows
+                .into_iter()
+                .map(|row| row.into_iter().map(f32::to_bits).collect())
+                .collect())
+        };
+        for who in ["theta", "phi"] {
+            let (mut drawn, mut dealt, mut moved) = (Vec::new(), Vec::new(), false);
+            for number in 0..6 {
+                let want = one.batch(&plain, who, number, 4)?;
+                let got = other.batch(&coupled, who, number, 4)?;
+                assert_eq!(rows(&want.x0)?, rows(&got.x0)?, "images of {who} {number}");
+                assert_eq!(
+                    (&want.t, &want.labels),
+                    (&got.t, &got.labels),
+                    "{who} {number}"
+                );
+                moved |= rows(&want.eps)? != rows(&got.eps)?;
+                drawn.extend(rows(&want.eps)?);
+                dealt.extend(rows(&got.eps)?);
+                if number % 3 == 2 {
+                    drawn.sort();
+                    dealt.sort();
+                    assert_eq!(drawn, dealt, "the noise of {who}'s pool up to {number}");
+                    drawn.dedup();
+                    assert_eq!(drawn.len(), dealt.len(), "each noise once");
+                    (drawn, dealt) = (Vec::new(), Vec::new());
+                }
+            }
+            assert!(moved, "{who}'s noise was not dealt out");
+        }
+        Ok(())
+    }
 }

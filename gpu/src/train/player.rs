@@ -159,8 +159,15 @@ impl Players {
         updates: &BTreeMap<String, usize>,
     ) -> Result<()> {
         for player in &mut self.players {
-            let moments = contents.of(&format!("{}.optimizer", player.name)).clone();
-            let steps = updates.get(player.name).copied().unwrap_or(0);
+            let name = player.name;
+            let moments = contents.of(&format!("{name}.optimizer")).clone();
+            let steps = updates.get(name).copied();
+            let steps = steps.filter(|steps| *steps == 0 || !moments.is_empty());
+            let steps = steps.ok_or_else(|| {
+                let must =
+                    format!("say how many updates `{name}` has behind it, and have its moments");
+                Error::invalid("a checkpoint", must, "one without them")
+            })?;
             player.optimizer.load_state(steps, moments)?;
         }
         Ok(())

@@ -188,7 +188,7 @@ impl Updater<'_> {
             }
             for (name, var) in params.vars() {
                 if let Some(gradient) = grads.remove(&var) {
-                    let sum = plus(sums.remove(&name), &gradient)?;
+                    let sum = plus(sums.remove(&name), &gradient.detach())?;
                     sums.insert(name, sum);
                 }
             }
@@ -301,10 +301,15 @@ fn tape(observed: bool) -> Tape {
 
 /// A term of a pass with its gradients.
 fn record(term: &dyn Term, pass: &Pass<'_>, tape: &Tape, grads: &GradStore) -> Result<Record> {
-    Ok(Record {
-        gradients: tape.gradients(term.name(), grads)?,
-        ..term.record(pass)?
-    })
+    let mut record = term.record(pass)?;
+    // Without their graphs, which would outlive the pass.
+    for tensor in record.tensors.values_mut() {
+        *tensor = tensor.detach();
+    }
+    for (name, gradient) in tape.gradients(term.name(), grads)? {
+        record.gradients.insert(name, gradient.detach());
+    }
+    Ok(record)
 }
 
 /// Records with the factors of their terms and the values that were read.
@@ -489,6 +494,8 @@ mod tests {
                     assert_eq!(parts_records.len(), terms.len());
                     for (one, other) in records.iter().zip(&parts_records) {
                         assert_eq!((one.term, &one.choices), (other.term, &other.choices));
+                        let mut kept = other.tensors.values().chain(other.gradients.values());
+                        assert!(kept.all(|x| !x.track_op()), "a record holds a graph");
                         assert_eq!(one.samples.keys().len(), other.samples.keys().len());
                         let whole = |of: &Record| -> Named {
                             let both = of
