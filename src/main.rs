@@ -9,6 +9,7 @@ mod commands;
 mod failure;
 mod feature_space;
 mod files;
+mod fresh_noise;
 mod image_grid;
 mod interrupt;
 mod names;

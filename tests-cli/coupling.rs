@@ -69,6 +69,29 @@ fn a_run_with_optimal_coupling_says_what_it_saves_and_passes_its_checks() {
             "{more:?}: {said}"
         );
     }
+    for (samplers, noted) in [("heun", false), ("heun,ddpm", true)] {
+        let mut sweep = sadm();
+        sweep.args([
+            "sweep",
+            "sampler",
+            "--threads=1",
+            "--nfe=3",
+            "--fine=4",
+            "--count=8",
+        ]);
+        sweep
+            .arg(format!("--samplers={samplers}"))
+            .arg("--run")
+            .arg(&run);
+        let swept = sweep
+            .arg("--out")
+            .arg(folder.path(samplers))
+            .assert()
+            .success();
+        let said = String::from_utf8_lossy(&swept.get_output().stderr).into_owned();
+        let found = said.contains("samplers that add noise");
+        assert_eq!(found, noted, "{samplers}: {said}");
+    }
 }
 
 #[test]

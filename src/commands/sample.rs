@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::evaluate::SAMPLES_MARK;
 use crate::npz::{self, Array};
 use crate::recorder::not_finite;
-use crate::{files, image_grid, numbers, place, progress, threads};
+use crate::{files, fresh_noise, image_grid, numbers, place, progress, threads};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -228,15 +228,8 @@ fn request(args: &Args, run: &Run) -> Result<SampleRequest> {
     request.labels = args.class.labels(count, run, request.seed)?;
     // Before the sampler starts: what was never learnt gives pictures that mean nothing.
     run.conditions().check(&request.labels, request.guidance)?;
-    let fresh_noise =
-        request.options.kind == SamplerKind::DDPM || request.options.churn.amount != 0.0;
-    if fresh_noise && !run.config().coupling.is_independent() {
-        progress::say(&format!(
-            "note: the run's coupling.method is {}, under which x̂ gives no score: samplers that add noise (ddpm, churn) are biased; \
-             heun, euler, ddim and dpmpp-2m are not",
-            run.config().coupling.method
-        ));
-    }
+    let options = &request.options;
+    fresh_noise::note(run.config(), &[options.kind], options.churn.amount);
     Ok(request)
 }
 

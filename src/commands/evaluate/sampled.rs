@@ -31,6 +31,11 @@ pub fn images(run: &Run, count: usize, wanted: Wanted, seed: u64) -> Result<Imag
         Wanted::One(class) => vec![Some(class); count],
     };
     run.conditions().check(&labels, request.guidance)?;
+    crate::fresh_noise::note(
+        run.config(),
+        &[request.options.kind],
+        request.options.churn.amount,
+    );
     let bar = progress::count_bar(count, "samples");
     let mut pixels = Vec::new();
     let parts = Streams::new(seed);

@@ -116,6 +116,7 @@ fn measure(args: &Args, run: &Run, device: &Device) -> Result<Report> {
     // Before real images are read and measured.
     run.conditions().check(&request.labels, request.guidance)?;
     request.seed = args.seed.unwrap_or(request.seed);
+    crate::fresh_noise::note(run.config(), &args.samplers, 0.0);
     let reality = reality(args, run, class, device)?;
     let mut bench = Bench {
         run,
