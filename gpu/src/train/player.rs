@@ -191,3 +191,51 @@ fn adamw(train: &TrainConfig, learning_rate: f64, weight_decay: f64) -> AdamW {
         ..AdamW::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No image was seen before the first update: with a ramp the average is then where the parameters are, and later behind them.
+    #[test]
+    fn the_average_begins_at_the_first_update() -> Result<()> {
+        let keys = [
+            "model.unet.channels=[8]",
+            "model.unet.attention=[]",
+            "encoder.widths=[8]",
+        ];
+        let config = Config::default().with_sets(keys).expect("known keys");
+        let images = ImageKind {
+            channels: 1,
+            size: 8,
+            classes: 3,
+        };
+        let mut players = Players::new(&config, images, &Device::Cpu)?;
+        let theta = players.get_mut(THETA)?;
+        for update in 1..=2 {
+            let sums = theta
+                .params
+                .vars()
+                .into_iter()
+                .map(|(_, var)| var.sum_all());
+            let sums = sums.collect::<candle_core::Result<Vec<_>>>()?;
+            let grads = candle_core::Tensor::stack(&sums, 0)?
+                .sum_all()?
+                .backward()?;
+            theta.descend(&grads, 1.0, 4)?;
+            let average = theta
+                .average
+                .as_ref()
+                .expect("θ has one")
+                .params()
+                .tensors();
+            let mut same = true;
+            for (name, parameter) in theta.params.tensors() {
+                let apart = (parameter - &average[&name])?.abs()?.sum_all()?;
+                same &= apart.to_scalar::<f32>()? <= 0.0;
+            }
+            assert_eq!(same, update == 1, "after {update} updates");
+        }
+        Ok(())
+    }
+}
