@@ -68,14 +68,7 @@ pub fn structural_loss(
     eta: &[f64],
     options: &StructureOptions,
 ) -> Result<Tensor> {
-    let (batch, width) = real.dims2()?;
-    if generated.dims() != real.dims() {
-        let must = format!("{:?} as the real features have", real.dims());
-        return Err(Error::shape("generated features", must, generated.dims()));
-    }
-    check_eta(eta, batch)?;
-    check_pairs(batch, options.diagonal)?;
-
+    let (_, width) = checked(real, generated, eta, options)?;
     if Path::of(real) == Path::Fused
         && let Some(rows) = options.relation.rows()
         && options.distance == Distance::SQUARED
@@ -94,6 +87,23 @@ pub fn structural_loss(
     structural_loss_composed(real, generated, eta, options)
 }
 
+/// B and d of the features of a batch, which fit each other and the options.
+fn checked(
+    real: &Tensor,
+    generated: &Tensor,
+    eta: &[f64],
+    options: &StructureOptions,
+) -> Result<(usize, usize)> {
+    let (batch, width) = real.dims2()?;
+    if generated.dims() != real.dims() {
+        let must = format!("{:?} as the real features have", real.dims());
+        return Err(Error::shape("generated features", must, generated.dims()));
+    }
+    check_eta(eta, batch)?;
+    check_pairs(batch, options.diagonal)?;
+    Ok((batch, width))
+}
+
 /// [`structural_loss`] as a chain of candle operations: what devices without an own operation run.
 ///
 /// # Errors
@@ -104,14 +114,7 @@ pub fn structural_loss_composed(
     eta: &[f64],
     options: &StructureOptions,
 ) -> Result<Tensor> {
-    let (batch, width) = real.dims2()?;
-    if generated.dims() != real.dims() {
-        let must = format!("{:?} as the real features have", real.dims());
-        return Err(Error::shape("generated features", must, generated.dims()));
-    }
-    check_eta(eta, batch)?;
-    check_pairs(batch, options.diagonal)?;
-
+    let (batch, width) = checked(real, generated, eta, options)?;
     if let Some((p, s)) = polarised(real, generated, options.relation)? {
         if options.distance == Distance::SQUARED && width < batch {
             return feature_form(&p, &s, eta, options.diagonal);

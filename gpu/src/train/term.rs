@@ -174,9 +174,13 @@ pub fn losses(terms: &[Summand<'_>], pass: &Pass<'_>, tape: &mut Tape) -> Result
     for ((factor, _), loss) in terms.iter().zip(&each) {
         total = Some(plus(total, &times(loss, *factor)?)?);
     }
-    let total =
-        total.ok_or_else(|| Error::invalid("a player's objective", "have a term", "none"))?;
+    let total = total.ok_or_else(no_term)?;
     Ok(Losses { each, total })
+}
+
+/// That a player descends nothing.
+pub(crate) fn no_term() -> Error {
+    Error::invalid("a player's objective", "have a term", "none")
 }
 
 /// `sum + x`, or `x` where there is no sum yet.

@@ -11,7 +11,7 @@ use super::observer::Observation;
 use super::pass::{Node, Pass};
 use super::player::Players;
 use super::reading::Reading;
-use super::term::{Losses, Record, Summand, Suspect, Tape, Term, losses, plus, times};
+use super::term::{Losses, Record, Summand, Suspect, Tape, Term, losses, no_term, plus, times};
 use super::watch::Watch;
 use crate::Result;
 use crate::config::TrainConfig;
@@ -177,8 +177,7 @@ impl Updater<'_> {
                     total = Some(plus(total, &(pass.node(*node)? * rows)?.sum_all()?)?);
                 }
             }
-            let Some(total) = total else { continue };
-            let mut grads = total.backward()?;
+            let mut grads = total.ok_or_else(no_term)?.backward()?;
             if update.observed {
                 for (i, (_, term)) in update.terms.iter().enumerate() {
                     if term.couples().is_empty() {
@@ -196,7 +195,7 @@ impl Updater<'_> {
             // Of the others what is left would keep their graphs: candle keeps gradients of constants too.
             last = (start == update.batch.len()).then_some(grads);
         }
-        let mut grads = last.ok_or_else(nothing)?;
+        let mut grads = last.ok_or_else(no_term)?;
         for (name, var) in params.vars() {
             if let Some(sum) = sums.remove(&name) {
                 grads.insert(&var, sum);
@@ -216,7 +215,7 @@ impl Updater<'_> {
             }
         }
         let values = values.into_iter().collect::<Option<Vec<_>>>();
-        let values = values.ok_or_else(nothing)?;
+        let values = values.ok_or_else(no_term)?;
         Ok(Gradients {
             reading: Reading::of_terms(step, update.terms, &values, suspects)?,
             grads,
@@ -245,7 +244,7 @@ impl Updater<'_> {
             total = Some(plus(total, &times(&loss, *factor)?)?);
             values.push(loss.detach());
         }
-        let grads = total.ok_or_else(nothing)?.backward()?;
+        let grads = total.ok_or_else(no_term)?.backward()?;
         let terms = coupling().zip(values).map(|((_, term), value)| {
             let record = update
                 .observed
@@ -289,10 +288,6 @@ struct Coupled {
     terms: Vec<(Tensor, Option<Suspect>, Option<Record>)>,
     /// The gradient of all of them in the features.
     gradients: Vec<(Node, Tensor)>,
-}
-
-fn nothing() -> crate::Error {
-    crate::Error::invalid("a player's objective", "have a term", "none")
 }
 
 fn tape(observed: bool) -> Tape {
