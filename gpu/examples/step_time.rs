@@ -35,11 +35,7 @@ fn main() -> Result<()> {
     let x = Tensor::rand(-1f32, 1f32, (batch, 1, side, side), &Device::Cpu)?;
     let noise = vec![0.3; batch];
     let labels = vec![3; batch];
-    let condition = Condition {
-        noise: &noise,
-        labels: Some(&labels),
-        augment: None,
-    };
+    let condition = Condition::new(&noise, Some(&labels));
     let mut times = Vec::with_capacity(steps);
     for _ in 0..steps {
         let start = Instant::now();

@@ -653,11 +653,7 @@ mod tests {
             let inner =
                 trained::denoiser(&config.model, IMAGES, params.builder()).expect("a network");
             let (x, noise, labels) = batch();
-            let condition = Condition {
-                noise: &noise,
-                labels: Some(&labels),
-                augment: None,
-            };
+            let condition = Condition::new(&noise, Some(&labels));
             let y = config
                 .train
                 .compute

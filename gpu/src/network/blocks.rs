@@ -206,10 +206,15 @@ impl ConditionEmbedding {
             }
         };
         count("number of noise levels", at.noise.len())?;
-        if let Some(augment) = at.augment {
-            let must = "be absent for a network that knows none";
-            let got = format!("shape {:?}", augment.dims());
-            return Err(Error::invalid("augmentation labels", must, got));
+        for (what, given) in [
+            ("augmentation labels", at.augment),
+            ("weights of classes", at.soft_labels),
+        ] {
+            if let Some(given) = given {
+                let must = "be absent for a network that knows none";
+                let got = format!("shape {:?}", given.dims());
+                return Err(Error::invalid(what, must, got));
+            }
         }
         let features = time_features(at.noise, self.time_dim, x.device(), x.dtype())?;
         let hidden = silu(&self.time[0].forward(&features)?)?;

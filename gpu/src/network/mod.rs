@@ -29,8 +29,23 @@ pub struct Condition<'a> {
     pub noise: &'a [f64],
     /// Class of each sample; an index equal to the number of classes, or `None` for all, is "no class".
     pub labels: Option<&'a [u32]>,
+    /// In place of `labels`: the weight of each of K classes, `[B, K]`; a mixture of classes has several, "no class" has
+    /// none. A network that looks its classes up in a table refuses them.
+    pub soft_labels: Option<&'a Tensor>,
     /// How each sample was augmented, `[B, A]`. A network that knows no augmentation labels refuses them.
     pub augment: Option<&'a Tensor>,
+}
+
+impl<'a> Condition<'a> {
+    /// That of samples which were not augmented.
+    pub fn new(noise: &'a [f64], labels: Option<&'a [u32]>) -> Self {
+        Self {
+            noise,
+            labels,
+            soft_labels: None,
+            augment: None,
+        }
+    }
 }
 
 /// A network that predicts from a noisy image, inside a [preconditioner](crate::objective::preconditioner).

@@ -156,11 +156,8 @@ impl Preconditioner {
             |part: fn(&Coefficients) -> f64| coefficients.iter().map(part).collect::<Vec<f64>>();
 
         let input = scale_samples(x_t, &column(|c| c.input))?;
-        let condition = Condition {
-            noise: &column(|c| c.noise),
-            labels,
-            augment: None,
-        };
+        let noise = column(|c| c.noise);
+        let condition = Condition::new(&noise, labels);
         let network_out = network.forward(&input, &condition, mode)?;
         let skipped = scale_samples(x_t, &column(|c| c.skip))?;
         let x_hat = (skipped + scale_samples(&network_out, &column(|c| c.out))?)?;

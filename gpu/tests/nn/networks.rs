@@ -77,16 +77,6 @@ fn image(seed: u64) -> Tensor {
 
 const NOISE: [f64; 3] = [-0.75, 0.25, 1.0];
 
-/// A condition without augmentation.
-fn told<'a>(noise: &'a [f64], labels: Option<&'a [u32]>) -> Condition<'a> {
-    let augment = None;
-    Condition {
-        noise,
-        labels,
-        augment,
-    }
-}
-
 /// Names of the parameters whose gradient of `loss` is missing or zero.
 fn without_gradient(params: &Params, y: &Tensor) -> Vec<String> {
     let weights = Draw::new(23).tensor(y.shape().clone());
@@ -115,7 +105,11 @@ fn every_parameter_of_a_perturbed_denoiser_receives_a_gradient() {
         let network = build(&params);
         perturb(&params);
         let y = network
-            .forward(&image(1), &told(&NOISE, Some(&[0, 2, 3])), Mode::Evaluate)
+            .forward(
+                &image(1),
+                &Condition::new(&NOISE, Some(&[0, 2, 3])),
+                Mode::Evaluate,
+            )
             .expect("a prediction");
         assert_eq!(y.dims(), [3, 2, 4, 4]);
         assert_eq!(without_gradient(&params, &y), Vec::<String>::new());
@@ -141,7 +135,7 @@ fn denoisers_start_at_zero() {
     let (p, q) = (params(), params());
     for network in [Box::new(unet(&p)) as Box<dyn Network>, Box::new(dit(&q))] {
         let y = network
-            .forward(&image(1), &told(&NOISE, None), Mode::Evaluate)
+            .forward(&image(1), &Condition::new(&NOISE, None), Mode::Evaluate)
             .expect("a prediction");
         assert!(flat(&y).iter().all(|y| y.abs() <= 0.0));
     }
@@ -161,7 +155,11 @@ fn a_directional_derivative_of_each_denoiser_is_right() {
         let weights = Draw::new(29).tensor((3, 2, 4, 4));
         let loss = || {
             let y = network
-                .forward(&image(1), &told(&NOISE, Some(&[0, 2, 3])), Mode::Evaluate)
+                .forward(
+                    &image(1),
+                    &Condition::new(&NOISE, Some(&[0, 2, 3])),
+                    Mode::Evaluate,
+                )
                 .expect("a prediction");
             (y * &weights).and_then(|y| y.sum_all()).expect("a loss")
         };
@@ -213,7 +211,7 @@ fn no_labels_are_the_last_row_of_the_table() {
         let run = |labels: Option<&[u32]>| {
             flat(
                 &network
-                    .forward(&image(1), &told(&NOISE, labels), Mode::Evaluate)
+                    .forward(&image(1), &Condition::new(&NOISE, labels), Mode::Evaluate)
                     .expect("a prediction"),
             )
         };
@@ -233,11 +231,19 @@ fn samples_do_not_see_each_other() {
     perturb(&q);
     for network in networks {
         let all = network
-            .forward(&image(1), &told(&NOISE, Some(&[0, 1, 2])), Mode::Evaluate)
+            .forward(
+                &image(1),
+                &Condition::new(&NOISE, Some(&[0, 1, 2])),
+                Mode::Evaluate,
+            )
             .expect("a prediction");
         let one = image(1).narrow(0, 1, 1).expect("a sample");
         let one = network
-            .forward(&one, &told(&NOISE[1..2], Some(&[1])), Mode::Evaluate)
+            .forward(
+                &one,
+                &Condition::new(&NOISE[1..2], Some(&[1])),
+                Mode::Evaluate,
+            )
             .expect("a prediction");
         let want = flat(&all.narrow(0, 1, 1).expect("a sample"));
         for (got, want) in flat(&one).iter().zip(want) {
@@ -329,7 +335,7 @@ fn a_frozen_network_passes_the_gradient_of_its_input_only() {
     let network = UNet::new(&unet_config(), params.frozen()).expect("a frozen U-Net");
     let x = candle_core::Var::from_tensor(&image(1)).expect("a variable");
     let y = network
-        .forward(&x, &told(&NOISE, None), Mode::Evaluate)
+        .forward(&x, &Condition::new(&NOISE, None), Mode::Evaluate)
         .expect("a prediction");
     let store = y
         .sum_all()
@@ -387,7 +393,7 @@ fn impossible_inputs_are_refused_in_words() {
     let network = unet(&params);
     let refuse = |network: &dyn Network, x: &Tensor, noise: &[f64], labels: Option<&[u32]>| {
         network
-            .forward(x, &told(noise, labels), Mode::Evaluate)
+            .forward(x, &Condition::new(noise, labels), Mode::Evaluate)
             .expect_err("a refusal")
             .to_string()
     };
@@ -407,7 +413,7 @@ fn impossible_inputs_are_refused_in_words() {
     let augment = Tensor::zeros((3, 9), DType::F64, &Device::Cpu).expect("labels");
     let augmented = Condition {
         augment: Some(&augment),
-        ..told(&NOISE, None)
+        ..Condition::new(&NOISE, None)
     };
     let params = self::params();
     let (small, x) = (dit(&params), image(1));
@@ -416,6 +422,15 @@ fn impossible_inputs_are_refused_in_words() {
         let refused = refused.expect_err("a refusal").to_string();
         assert!(refused.contains(
             "augmentation labels must be absent for a network that knows none, got shape [3, 9]"
+        ));
+        let soft = Condition {
+            soft_labels: Some(&augment),
+            ..Condition::new(&NOISE, None)
+        };
+        let refused = network.forward(&x, &soft, Mode::Evaluate);
+        let refused = refused.expect_err("a refusal").to_string();
+        assert!(refused.contains(
+            "weights of classes must be absent for a network that knows none, got shape [3, 9]"
         ));
     }
     let params = self::params();
@@ -456,7 +471,11 @@ fn networks_run_in_f32_and_bf16() {
         let x = image(1).to_dtype(dtype).expect("a conversion");
         for network in [&unet as &dyn Network, &dit] {
             let y = network
-                .forward(&x, &told(&NOISE, Some(&[0, 1, 3])), Mode::Evaluate)
+                .forward(
+                    &x,
+                    &Condition::new(&NOISE, Some(&[0, 1, 3])),
+                    Mode::Evaluate,
+                )
                 .expect("a prediction");
             assert_eq!((y.dtype(), y.dims()), (dtype, x.dims()));
             y.sum_all()
@@ -492,12 +511,16 @@ fn mixed_precision_is_the_network_on_rounded_parameters_and_input() {
         |params, compute| {
             let inner = UNet::new(&unet_config(), params.builder()).expect("a U-Net");
             let network = MixedPrecision { inner, compute };
-            Box::new(move |x| network.forward(x, &told(&NOISE, Some(&[0, 2, 3])), Mode::Evaluate))
+            Box::new(move |x| {
+                network.forward(x, &Condition::new(&NOISE, Some(&[0, 2, 3])), Mode::Evaluate)
+            })
         },
         |params, compute| {
             let inner = DitSmall::new(&dit_config(), params.builder()).expect("a DiT");
             let network = MixedPrecision { inner, compute };
-            Box::new(move |x| network.forward(x, &told(&NOISE, Some(&[0, 2, 3])), Mode::Evaluate))
+            Box::new(move |x| {
+                network.forward(x, &Condition::new(&NOISE, Some(&[0, 2, 3])), Mode::Evaluate)
+            })
         },
         |params, compute| {
             let encoder = Encoder::new(&encoder_config(), params.builder()).expect("an encoder");

@@ -121,9 +121,11 @@ pub enum NetworkError {
     /// Labels were given to a network without classes.
     #[error("the network has no classes, but labels were given")]
     NoClasses,
-    /// Augmentation labels were given to a network that knows none.
-    #[error("the network knows no augmentation labels, but {got} a sample were given")]
-    NoAugmentation {
+    /// Augmentation labels or weights of classes were given to a network that knows none.
+    #[error("the network knows no {what}, but {got} a sample were given")]
+    Unasked {
+        /// Which.
+        what: &'static str,
         /// How many.
         got: usize,
     },
@@ -143,15 +145,30 @@ pub struct Pass {
     pub grad_parameters: Parameters,
 }
 
-/// Condition of a denoiser: noise level and labels.
+/// Condition of a denoiser: noise level, labels, augmentation labels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Condition<'a> {
     /// Noise level of each sample as the preconditioner states it (c_noise), `[B]`.
     pub noise: &'a [f64],
     /// Class of each sample, `[B]`; the number of classes itself means "no class". Without labels, all are "no class".
     pub labels: Option<&'a [u32]>,
+    /// In place of `labels`: the weight of each of K classes, `[B, K]`; a mixture of classes has several, "no class" has
+    /// none. A network that looks its classes up in a table refuses them.
+    pub soft_labels: Option<&'a ArrayD<f64>>,
     /// How each sample was augmented, `[B, A]`. A network that knows no augmentation labels refuses them.
     pub augment: Option<&'a ArrayD<f64>>,
+}
+
+impl<'a> Condition<'a> {
+    /// That of samples which were not augmented.
+    pub const fn new(noise: &'a [f64], labels: Option<&'a [u32]>) -> Self {
+        Self {
+            noise,
+            labels,
+            soft_labels: None,
+            augment: None,
+        }
+    }
 }
 
 /// A network that maps a noisy image batch and its noise levels to an image batch of the same shape.
@@ -176,11 +193,7 @@ pub trait Denoiser {
     /// [`NetworkError::Config`] if the configuration is impossible.
     fn parameter_shapes(&self) -> Result<BTreeMap<String, Vec<usize>>, NetworkError> {
         let [c, h, w] = self.smallest_image();
-        let condition = Condition {
-            noise: &[0.0],
-            labels: None,
-            augment: None,
-        };
+        let condition = Condition::new(&[0.0], None);
         recorded_shapes(&[1, c, h, w], |graph, x| self.build(graph, x, condition))
     }
 
@@ -345,9 +358,14 @@ fn condition_embedding(
         )
     };
     equal_counts("number of noise levels", condition.noise.len())?;
-    if let Some(augment) = condition.augment {
-        let got = augment.shape().get(1).copied().unwrap_or(0);
-        return Err(NetworkError::NoAugmentation { got });
+    for (what, given) in [
+        ("augmentation labels", condition.augment),
+        ("weights of classes", condition.soft_labels),
+    ] {
+        if let Some(given) = given {
+            let got = given.shape().get(1).copied().unwrap_or(0);
+            return Err(NetworkError::Unasked { what, got });
+        }
     }
     let features = graph.input(nn::time_features(condition.noise, time_dim)?);
     let hidden = graph.linear(features, "time.0", emb_dim)?;
@@ -390,11 +408,7 @@ mod tests {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
-        let condition = Condition {
-            noise: &[-0.5, 0.25],
-            labels: Some(&[1, 2]),
-            augment: None,
-        };
+        let condition = Condition::new(&[-0.5, 0.25], Some(&[1, 2]));
         let mut graph = Graph::new(&p);
         let emb = condition_embedding(&mut graph, condition, 2, [4, 3], Some(2)).expect("fits");
 

@@ -169,11 +169,7 @@ fn denoiser_run<'a>(
 }
 
 /// Two samples of different noise level and class.
-const CONDITION: Condition<'_> = Condition {
-    noise: &[-0.75, 0.5],
-    labels: Some(&[2, 0]),
-    augment: None,
-};
+const CONDITION: Condition<'_> = Condition::new(&[-0.75, 0.5], Some(&[2, 0]));
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(6))]
@@ -219,7 +215,7 @@ proptest! {
             let x = stream.array(&[2, 1, 4, 4]);
             let together = network.forward(&parameters, &x, CONDITION).expect(FITS);
             for n in 0..2 {
-                let alone = Condition { noise: &CONDITION.noise[n..=n], labels: CONDITION.labels.map(|l| &l[n..=n]), augment: None };
+                let alone = Condition::new(&CONDITION.noise[n..=n], CONDITION.labels.map(|l| &l[n..=n]));
                 let one = x.select(Axis(0), &[n]);
                 let y = network.forward(&parameters, &one, alone).expect(FITS);
                 let difference = &y.index_axis(Axis(0), 0) - &together.index_axis(Axis(0), n);
@@ -237,7 +233,7 @@ proptest! {
             let parameters = stream.parameters(&network.parameter_shapes().expect("a valid configuration"));
             let x = stream.array(&[1, 1, 4, 4]);
             let y = |n: f64, labels: Option<&[u32]>| {
-                network.forward(&parameters, &x, Condition { noise: &[n], labels, augment: None }).expect(FITS)
+                network.forward(&parameters, &x, Condition::new(&[n], labels)).expect(FITS)
             };
             prop_assert_eq!(y(0.5, None), y(0.5, Some(&[2])));
             prop_assert_ne!(y(0.5, None), y(0.5, Some(&[1])));
@@ -498,13 +494,7 @@ fn inputs_that_do_not_fit_are_named() {
     assert_says(&image(&[2, 1, 5, 4]), "image side must be even, got 5");
 
     let told = |noise: &[f64], labels: Option<&[u32]>| {
-        let augment = None;
-        let condition = Condition {
-            noise,
-            labels,
-            augment,
-        };
-        message(unet().forward(&parameters, &x, condition))
+        message(unet().forward(&parameters, &x, Condition::new(noise, labels)))
     };
     assert_says(
         &told(&[0.0], None),
@@ -526,6 +516,14 @@ fn inputs_that_do_not_fit_are_named() {
     assert_says(
         &message(unet().forward(&parameters, &x, augmented)),
         "knows no augmentation labels, but 9 a sample were given",
+    );
+    let soft = Condition {
+        soft_labels: Some(&augment),
+        ..CONDITION
+    };
+    assert_says(
+        &message(unet().forward(&parameters, &x, soft)),
+        "knows no weights of classes, but 9 a sample were given",
     );
     let without = UNet {
         classes: None,

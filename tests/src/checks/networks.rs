@@ -290,11 +290,7 @@ fn reference_pass(
 ) -> Result<Pass> {
     let (parameters, x, g) = (parameters_of(case), case.get("x")?, case.get("g")?);
     let labels = labels(case)?;
-    let condition = Condition {
-        noise: case.get_numbers("c_noise")?,
-        labels: labels.as_deref(),
-        augment: None,
-    };
+    let condition = Condition::new(case.get_numbers("c_noise")?, labels.as_deref());
     let pass = if kind == ENCODER {
         let (network, head) = (encoder(), Head::Logits);
         match rounding {
@@ -315,11 +311,7 @@ fn candle_pass(kind: &'static str, case: &Case, place: &Place) -> Result<Values>
     let params = Params::new(&place.device, place.dtype, 0);
     let x = Var::from_tensor(&place.tensor(case.get("x")?)?)?;
     let labels = labels(case)?;
-    let condition = gpu::Condition {
-        noise: case.get_numbers("c_noise")?,
-        labels: labels.as_deref(),
-        augment: None,
-    };
+    let condition = gpu::Condition::new(case.get_numbers("c_noise")?, labels.as_deref());
     let at = params.builder();
     let run: Box<dyn Fn(&Tensor) -> Result<Tensor>> = if kind == ENCODER {
         let network = gpu_encoder(&encoder(), at)?;

@@ -451,11 +451,8 @@ fn denoised<'a>(
     let input = a.round(scaled(&x_t, &c, |c| c.input));
     let network = Small::of(game.network)?.reference()?;
     let pass = move |g: &ArrayD<f64>| {
-        let condition = Condition {
-            noise: &noise,
-            labels: Some(&labels(Descend)),
-            augment: None,
-        };
+        let labels = labels(Descend);
+        let condition = Condition::new(&noise, Some(&labels));
         let p = &theta.parameters;
         let pass = match a {
             Arithmetic::Exact => network.forward_backward(p, &input, condition, g),
