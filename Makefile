@@ -13,7 +13,7 @@ CUDA_PREFIX ?= $(CURDIR)/target-cuda/toolkit
 # Where cargo builds.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup train test verify bench bench-growth mutants mutants-theory book book-check report-check \
+.PHONY: help setup train test verify bench bench-growth mutants mutants-theory mutants-by-hand mutants-sample book book-check report-check \
     cuda cuda-bundle cuda-pretend cuda-check
 
 help: ## this list
@@ -45,6 +45,12 @@ mutants: setup ## mutation tests of the reference's formulas (needs cargo-mutant
 mutants-theory: setup ## a sample of the theory's mutants, SHARD=0/12 (needs cargo-mutants)
 	NEXTEST_PROFILE=mutants cargo mutants --config .cargo/mutants-theory.toml --package sadm-theory \
 	    --shard $(SHARD) --sharding round-robin
+
+mutants-by-hand: setup ## mistakes in the wiring, each of which a test must see (needs cargo-nextest)
+	$(PYTHON) scripts/mutants/mutants.py by-hand $(MUTANTS)
+
+mutants-sample: setup ## a random sample of cargo-mutants' over the wiring (MUTANTS='--count 400 --seed 1')
+	$(PYTHON) scripts/mutants/mutants.py sample $(MUTANTS)
 
 book: setup ## the book with its figures and rustdoc, into docs/book
 	@scripts/book.sh

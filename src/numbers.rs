@@ -35,3 +35,14 @@ pub fn finite(text: &str) -> Result<f64, String> {
         .filter(|number: &f64| number.is_finite())
         .ok_or_else(|| "must be a finite number".to_owned())
 }
+
+/// A finite number above 0.
+///
+/// # Errors
+/// What is right, for any other text.
+pub fn positive(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite() && *number > 0.0)
+        .ok_or_else(|| "must be a finite number above 0".to_owned())
+}

@@ -8,8 +8,10 @@ use crate::choice::{Choice, Entry, Slot};
 use crate::forward::{ForwardError, Posterior, posterior};
 use crate::schedule::{Schedule, ScheduleError};
 
+pub mod family;
 mod multistep;
 
+pub use family::Family;
 pub use multistep::{Previous, dpmpp_2m_step};
 
 /// Why a sampling step was refused.
@@ -52,6 +54,16 @@ pub enum SamplerError {
         gamma: f64,
         /// The refused scale.
         s_noise: f64,
+    },
+    /// A number of EDM's family out of its range.
+    #[error("{what} must {must}, got {got:?}")]
+    Number {
+        /// Which.
+        what: &'static str,
+        /// Its range.
+        must: &'static str,
+        /// The refused value.
+        got: f64,
     },
     /// Two arrays differ in shape.
     #[error("{name} must have the shape of the sample, {sample:?}, got {got:?}")]
@@ -331,6 +343,18 @@ pub struct Churn {
     pub s_max: f64,
     /// Scale of the noise, S_noise, about 1.
     pub s_noise: f64,
+}
+
+impl Default for Churn {
+    /// None, at any level.
+    fn default() -> Self {
+        Self {
+            s_churn: 0.0,
+            s_min: 0.0,
+            s_max: f64::INFINITY,
+            s_noise: 1.0,
+        }
+    }
 }
 
 impl Churn {

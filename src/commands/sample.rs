@@ -14,7 +14,7 @@ use ndarray::{Array1, ArrayD};
 use sadm_gpu::data::Classes;
 use sadm_gpu::random::Streams;
 use sadm_gpu::run::{Run, SampleRequest};
-use sadm_gpu::sampler::{SamplerKind, SamplerOptions};
+use sadm_gpu::sampler::{Discretization, SamplerKind, SamplerOptions, Scaling, TimeSchedule};
 use serde_json::Value;
 
 use super::evaluate::SAMPLES_MARK;
@@ -65,6 +65,24 @@ pub struct Args {
     /// Standard deviation of the churn's noise: S_noise
     #[arg(long, value_name = "STD", requires = "churn", allow_negative_numbers = true, value_parser = numbers::finite)]
     churn_noise: Option<f64>,
+    /// Smallest positive noise level [default: the run's, or that of --discretization]
+    #[arg(long, value_name = "SIGMA", value_parser = numbers::positive)]
+    sigma_min: Option<f64>,
+    /// Largest noise level [default: the run's, or that of --discretization]
+    #[arg(long, value_name = "SIGMA", value_parser = numbers::positive)]
+    sigma_max: Option<f64>,
+    /// Grid of noise levels: edm, vp, ve or iddpm
+    #[arg(long, value_name = "GRID")]
+    discretization: Option<Discretization>,
+    /// Time in which the steps of heun and euler are straight: linear, vp or ve
+    #[arg(long, value_name = "TIME")]
+    time_schedule: Option<TimeSchedule>,
+    /// Scale of what heun and euler step: none or vp
+    #[arg(long, value_name = "SCALE")]
+    scaling: Option<Scaling>,
+    /// Where in a step heun evaluates again: 1 at its end, 0.5 in its middle
+    #[arg(long, value_name = "SHARE", value_parser = numbers::positive)]
+    alpha: Option<f64>,
     /// Classifier-free guidance: 1 conditional, 0 unconditional
     #[arg(long, value_name = "G", allow_negative_numbers = true, value_parser = numbers::finite)]
     guidance: Option<f64>,
@@ -219,6 +237,16 @@ fn request(args: &Args, run: &Run) -> Result<SampleRequest> {
     let options = &mut request.options;
     set(&mut options.kind, args.sampler);
     set(&mut options.steps, args.steps.map(NonZeroUsize::get));
+    let family = &mut options.family;
+    set(&mut family.discretization, args.discretization);
+    set(&mut family.schedule, args.time_schedule);
+    set(&mut family.scaling, args.scaling);
+    set(&mut family.alpha, args.alpha);
+    if args.discretization.is_some() {
+        [options.sigma_min, options.sigma_max] = family.range();
+    }
+    set(&mut options.sigma_min, args.sigma_min);
+    set(&mut options.sigma_max, args.sigma_max);
     set(&mut options.churn.amount, args.churn);
     set(&mut options.churn.sigma_min, args.churn_min);
     set(&mut options.churn.sigma_max, args.churn_max);

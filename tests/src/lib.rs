@@ -44,6 +44,8 @@ pub mod shadow;
 #[cfg(test)]
 mod candle_traps;
 #[cfg(test)]
+mod family;
+#[cfg(test)]
 mod planted;
 #[cfg(test)]
 mod properties;

@@ -585,6 +585,25 @@ fn a_multistep_sampler_without_memory() {
     });
 }
 
+/// Steps of EDM's family in EDM's own time, or at its own scale, whatever was asked for.
+#[test]
+fn a_family_with_one_member() {
+    for (choice, plain) in [("schedule", "linear"), ("scaling", "none")] {
+        for dtype in [DType::F32, DType::F64] {
+            caught("sampler.family", dtype, |check, case, place| {
+                check.candle(&case.clone().text(choice, plain), place)
+            });
+        }
+    }
+    // A grid of another kind with the same ends, and a second evaluation at the end of every step.
+    caught("edm-sigmas.family", DType::F64, |check, case, place| {
+        check.candle(&case.clone().text("discretization", "ve"), place)
+    });
+    caught("sampler.family", DType::F64, |check, case, place| {
+        check.candle(&case.clone().number("alpha", 1.0), place)
+    });
+}
+
 /// The divergence of z − x̂ taken for that of x̂: the sign of the trace.
 #[test]
 fn a_density_that_changes_the_wrong_way() {

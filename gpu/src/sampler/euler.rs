@@ -31,6 +31,9 @@ impl Kind for Euler {
         index: u64,
         [from, to]: [f64; 2],
     ) -> Result<Tensor> {
+        if !walk.options.family.is_plain() {
+            return walk.family_step(z, index, [from, to], false);
+        }
         let (z, from) = walk.churned(z, index, from)?;
         let d = slope(&z, &walk.denoised(&z, from)?, from)?;
         euler_step(&z, &d, from, to)

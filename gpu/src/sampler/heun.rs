@@ -26,6 +26,9 @@ impl Kind for Heun {
         index: u64,
         [from, to]: [f64; 2],
     ) -> Result<Tensor> {
+        if !walk.options.family.is_plain() {
+            return walk.family_step(z, index, [from, to], true);
+        }
         let (z, from) = walk.churned(z, index, from)?;
         let d = slope(&z, &walk.denoised(&z, from)?, from)?;
         let next = euler_step(&z, &d, from, to)?;

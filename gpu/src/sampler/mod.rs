@@ -8,6 +8,7 @@ mod ddim;
 mod ddpm;
 mod dpmpp_2m;
 mod euler;
+pub mod family;
 mod guidance;
 mod heun;
 
@@ -22,6 +23,7 @@ pub use ddim::ddim_step;
 pub use ddpm::ancestral_step;
 pub use dpmpp_2m::{Previous, dpmpp_2m_step};
 pub use euler::{euler_step, slope};
+pub use family::{Discretization, Family, Scaling, TimeSchedule};
 pub use guidance::guided;
 pub use heun::heun_step;
 
@@ -54,6 +56,11 @@ pub trait Kind: Send + Sync {
     /// The most steps that `evaluations` ≥ 1 of the denoiser allow.
     fn steps_within(&self, evaluations: usize) -> usize {
         evaluations
+    }
+
+    /// Whether its steps can be straight in another time and at another scale.
+    fn in_family(&self) -> bool {
+        self.churns()
     }
 
     /// Whether it takes [`Churn`].
@@ -90,6 +97,8 @@ pub struct SamplerOptions {
     pub churn: Churn,
     /// η of `ddim`, in [0, 1].
     pub ddim_eta: f64,
+    /// Grid of levels; time and scale of the steps of `heun` and `euler`.
+    pub family: Family,
 }
 
 impl Default for SamplerOptions {
@@ -102,6 +111,7 @@ impl Default for SamplerOptions {
             sigma_max: 80.0,
             churn: Churn::default(),
             ddim_eta: 0.0,
+            family: Family::default(),
         }
     }
 }
@@ -200,6 +210,7 @@ pub fn sample_along(
         denoise,
         schedule,
         options,
+        range: range(schedule, options),
         streams,
     };
     let mut z = (noise * levels[0])?;
@@ -218,16 +229,22 @@ pub fn sample_along(
 
 /// The levels of a run: [`edm_sigmas`] within the schedule's range, each one that the schedule has.
 pub fn noise_levels(schedule: Schedule, options: &SamplerOptions) -> Result<Vec<f64>> {
-    let (lowest, highest) = schedule.sigma_ratio_range();
-    let sigma_min = options.sigma_min.max(lowest);
-    let sigma_max = options.sigma_max.min(highest);
-    let mut levels = edm_sigmas(options.steps, options.rho, sigma_min, sigma_max)?;
-    levels.pop();
+    let range = range(schedule, options);
+    let mut levels = (options.family).levels(options.steps, options.rho, range)?;
     for level in &mut levels {
         *level = attained(schedule, *level);
     }
     levels.push(0.0);
     Ok(levels)
+}
+
+/// Lowest and highest positive level: those asked for, within the schedule's.
+fn range(schedule: Schedule, options: &SamplerOptions) -> [f64; 2] {
+    let (lowest, highest) = schedule.sigma_ratio_range();
+    [
+        options.sigma_min.max(lowest),
+        options.sigma_max.min(highest),
+    ]
 }
 
 /// σ' itself, or the nearest level of a schedule that has only some.
@@ -251,6 +268,11 @@ fn check(options: &SamplerOptions) -> Result<()> {
             return Err(Error::invalid(what, "be finite and ≥ 0", value));
         }
     }
+    if !options.family.is_plain() && !options.kind.in_family() {
+        let what = "the time schedule, scaling and alpha of a sampler";
+        let must = "be EDM's own (linear, none, 1), or the sampler heun or euler";
+        return Err(Error::invalid(what, must, options.kind));
+    }
     Ok(())
 }
 
@@ -259,6 +281,7 @@ pub struct Walk<'a> {
     denoise: &'a DenoiseFn<'a>,
     schedule: Schedule,
     options: &'a SamplerOptions,
+    range: [f64; 2],
     streams: Streams,
 }
 

@@ -6,6 +6,7 @@
 mod bounds;
 mod coupling;
 mod denoise;
+mod family;
 mod forward;
 mod linalg;
 mod names;

@@ -2,6 +2,7 @@
 
 pub(crate) mod coupling;
 pub(crate) mod denoise;
+mod family;
 pub(crate) mod forward;
 mod frozen;
 mod layers;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Vec<Box<dyn Check>> {
         forward::checks(),
         coupling::checks(),
         denoise::checks(),
+        family::checks(),
         structure::checks(),
         layers::checks(),
         optim::checks(),
