@@ -144,6 +144,18 @@ fn noise_conditions_are_the_published_ones() {
         let level = Schedule::DDPM.sigma_ratio(f64::from(step) / 999.0);
         assert_eq!(NoiseCondition::DdpmStep.at(level), f64::from(step));
     }
+    // Recorded from the published iDDPM preconditioner in float64; the ends of its table.
+    for (ratio, step) in [
+        (0.004, 0.0),
+        (0.1, 55.0),
+        (1.0, 495.0),
+        (25.0, 973.0),
+        (79.0, 991.0),
+        (1e-9, 0.0),
+        (1e9, 999.0),
+    ] {
+        assert_eq!(NoiseCondition::IddpmStep.at(ratio), step, "{ratio}");
+    }
     for noise in NoiseCondition::ALL {
         assert_eq!(
             noise.name().parse::<NoiseCondition>().expect("a name"),
@@ -155,11 +167,11 @@ fn noise_conditions_are_the_published_ones() {
         };
         assert_eq!(told.coefficients(0.5, 1.0).noise, noise.at(2.0));
         let told = told.coefficients(1.0, 0.0).noise;
-        assert_eq!(
-            told.is_finite(),
-            noise != NoiseCondition::LogSigma,
-            "{noise}"
+        let logarithm = matches!(
+            noise,
+            NoiseCondition::LogSigma | NoiseCondition::LogHalfSigma
         );
+        assert_eq!(told.is_finite(), !logarithm, "{noise}");
     }
     let refused = "log".parse::<NoiseCondition>().expect_err("no such name");
     assert!(refused.to_string().contains("noise condition"));

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::choice::{UnknownName, parse};
 use crate::precondition::{Sigma, SigmaError, c_in, c_noise, c_out, c_skip};
+use crate::sampler::family::{IDDPM_C, iddpm_levels};
 use crate::schedule::{Ddpm, Schedule, VpLinear};
 
 /// Why a pair of levels was refused.
@@ -71,11 +72,13 @@ pub enum Parametrisation {
     V,
     /// `edm`: the target of EDM's preconditioning.
     Edm,
+    /// `ve`: the noise with its sign turned, from the sample at its own scale, x_t/α.
+    Ve,
 }
 
 impl Parametrisation {
     /// Every parametrisation.
-    pub const ALL: [Self; 4] = [Self::X0, Self::Eps, Self::V, Self::Edm];
+    pub const ALL: [Self; 5] = [Self::X0, Self::Eps, Self::V, Self::Edm, Self::Ve];
 }
 
 impl fmt::Display for Parametrisation {
@@ -85,6 +88,7 @@ impl fmt::Display for Parametrisation {
             Self::Eps => "eps",
             Self::V => "v",
             Self::Edm => "edm",
+            Self::Ve => "ve",
         })
     }
 }
@@ -105,11 +109,21 @@ pub enum NoiseCondition {
     VpTime,
     /// `ddpm-step`: the number of the nearest step of DDPM.
     DdpmStep,
+    /// `log-half-sigma`: ln(σ'/2).
+    LogHalfSigma,
+    /// `iddpm-step`: the number of the nearest level of improved DDPM.
+    IddpmStep,
 }
 
 impl NoiseCondition {
     /// Every condition.
-    pub const ALL: [Self; 3] = [Self::LogSigma, Self::VpTime, Self::DdpmStep];
+    pub const ALL: [Self; 5] = [
+        Self::LogSigma,
+        Self::VpTime,
+        Self::DdpmStep,
+        Self::LogHalfSigma,
+        Self::IddpmStep,
+    ];
 
     /// c_noise at noise level σ'.
     ///
@@ -118,10 +132,14 @@ impl NoiseCondition {
     /// log-sigma    ln(σ')/4
     /// vp-time      999 t,  σ_t/α_t = σ' under vp-linear, beyond its end too:  β_min t + ½(β_max − β_min) t² = ln(1 + σ'²)
     /// ddpm-step    argmin_k |λ_k − λ|,  λ = −2 ln σ',  k = 0 … 999
+    /// log-half-sigma    ln(σ'/2)
+    /// iddpm-step   999 − argmin_j |u_j − σ'|,  j = 0 … 999,  u of `[eq:iddpm-levels]`
     /// ```
+    /// Published code of the last looks at u_1000 = 0 too, and tells its network −1 at σ' < u_999/2, where no network was trained.
+    ///
     /// # Source
-    /// Karras et al. 2022 (arXiv:2206.00364), Table 1 with M = 1000, for the first two; Ho et al. 2020 (arXiv:2006.11239)
-    /// for the steps, which the networks of Dhariwal & Nichol 2021 and Peebles & Xie 2023 are told.
+    /// Karras et al. 2022 (arXiv:2206.00364), Table 1 with M = 1000, for all but the third; Ho et al. 2020 (arXiv:2006.11239)
+    /// for its steps, which the networks of Dhariwal & Nichol 2021 and Peebles & Xie 2023 are told.
     pub fn at(self, ratio: Sigma) -> f64 {
         let lambda = -2.0 * ratio.get().ln();
         match self {
@@ -130,6 +148,14 @@ impl NoiseCondition {
             Self::DdpmStep => {
                 let ddpm = Ddpm::default();
                 ddpm.step(ddpm.t_of_lambda(lambda)) as f64
+            }
+            Self::LogHalfSigma => (0.5 * ratio.get()).ln(),
+            Self::IddpmStep => {
+                let levels = iddpm_levels(IDDPM_C[0], IDDPM_C[1]);
+                let apart = |j: &usize| (levels[*j] - ratio.get()).abs();
+                let steps = levels.len() - 1;
+                let nearest = (0..steps).min_by(|a, b| apart(a).total_cmp(&apart(b)));
+                (steps - 1 - nearest.unwrap_or(0)) as f64
             }
         }
     }
@@ -141,6 +167,8 @@ impl fmt::Display for NoiseCondition {
             Self::LogSigma => "log-sigma",
             Self::VpTime => "vp-time",
             Self::DdpmStep => "ddpm-step",
+            Self::LogHalfSigma => "log-half-sigma",
+            Self::IddpmStep => "iddpm-step",
         })
     }
 }
@@ -198,6 +226,7 @@ pub struct Coefficients {
 /// eps    1/α                −σ/α           1
 /// v      α/(α²+σ²)          −σ/(α²+σ²)     1
 /// edm    c_skip(σ')/α       c_out(σ')      c_in(σ')/α        σ' = σ/α
+/// ve     1/α                σ/α            1/α
 /// ```
 /// `sigma_data` matters to `edm` only.
 ///
@@ -225,6 +254,7 @@ pub fn coefficients(
             c_out(ratio, sigma_data),
             c_in(ratio, sigma_data) / alpha,
         ),
+        Parametrisation::Ve => (1.0 / alpha, ratio.get(), 1.0 / alpha),
     };
     Ok(Coefficients {
         skip,

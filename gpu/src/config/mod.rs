@@ -124,7 +124,7 @@ pub struct ObjectiveConfig {
     pub schedule: Schedule,
     /// Parametrisation: the quantity that the network predicts.
     pub parametrisation: Parametrisation,
-    /// Noise condition of the network: `log-sigma`, `vp-time` or `ddpm-step`.
+    /// Noise condition of the network: `log-sigma`, `vp-time`, `ddpm-step`, `log-half-sigma` or `iddpm-step`.
     pub noise_condition: NoiseCondition,
     /// w(λ_t) of the denoising loss.
     pub weight: Weight,

@@ -17,11 +17,13 @@ pub enum Parametrisation {
     V,
     /// The EDM-preconditioned residual, at noise level σ' = σ/α.
     Edm,
+    /// −ε, from the sample at its own scale x_t/α (variance exploding).
+    Ve,
 }
 
 impl Parametrisation {
     /// Every parametrisation.
-    pub const ALL: [Self; 4] = [Self::X0, Self::Eps, Self::V, Self::Edm];
+    pub const ALL: [Self; 5] = [Self::X0, Self::Eps, Self::V, Self::Edm, Self::Ve];
 
     /// The name in configurations.
     pub fn name(self) -> &'static str {
@@ -30,6 +32,7 @@ impl Parametrisation {
             Self::Eps => "eps",
             Self::V => "v",
             Self::Edm => "edm",
+            Self::Ve => "ve",
         }
     }
 
@@ -42,6 +45,7 @@ impl Parametrisation {
     /// | `eps` | 1/α | −σ/α | 1 |
     /// | `v` | α/(α²+σ²) | −σ/(α²+σ²) | 1 |
     /// | `edm` | c_skip(σ')/α | c_out(σ') | c_in(σ')/α |
+    /// | `ve` | 1/α | σ' | 1/α |
     ///
     /// with σ' = σ/α, c_skip = σ_d²/(σ'²+σ_d²), c_out = σ'σ_d/√(σ'²+σ_d²), c_in = 1/√(σ'²+σ_d²);
     /// the `edm` row is computed as ασ_d²/h², σσ_d/h, 1/h with h = √(σ² + α²σ_d²), which needs
@@ -61,6 +65,7 @@ impl Parametrisation {
                 let relative = sigma_data / h;
                 [alpha * relative * relative, sigma * relative, 1.0 / h]
             }
+            Self::Ve => [alpha.recip(), sigma / alpha, alpha.recip()],
         }
     }
 }

@@ -6,10 +6,12 @@ use crate::forward::scale_samples;
 use crate::forward::schedule::Schedule;
 use crate::forward::schedule::vp_linear::vp_time;
 use crate::network::{Condition, Mode, Network};
+use crate::sampler::family::iddpm_levels;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 /// What a network is told as its noise level, a function c_noise of σ' = σ/α.
 ///
@@ -31,6 +33,10 @@ pub enum NoiseCondition {
     VpTime,
     /// The number of a step of DDPM.
     DdpmStep,
+    /// ln(σ'/2).
+    LogHalfSigma,
+    /// The number of a level of improved DDPM.
+    IddpmStep,
 }
 
 /// M − 1: the largest noise condition of a network that counts steps.
@@ -38,7 +44,13 @@ const LAST_STEP: f64 = 999.0;
 
 impl NoiseCondition {
     /// Every condition.
-    pub const ALL: [Self; 3] = [Self::LogSigma, Self::VpTime, Self::DdpmStep];
+    pub const ALL: [Self; 5] = [
+        Self::LogSigma,
+        Self::VpTime,
+        Self::DdpmStep,
+        Self::LogHalfSigma,
+        Self::IddpmStep,
+    ];
 
     /// The name in configurations.
     pub fn name(self) -> &'static str {
@@ -46,6 +58,8 @@ impl NoiseCondition {
             Self::LogSigma => "log-sigma",
             Self::VpTime => "vp-time",
             Self::DdpmStep => "ddpm-step",
+            Self::LogHalfSigma => "log-half-sigma",
+            Self::IddpmStep => "iddpm-step",
         }
     }
 
@@ -55,8 +69,21 @@ impl NoiseCondition {
             Self::LogSigma => 0.25 * ratio.ln(),
             Self::VpTime => LAST_STEP * vp_time(ratio),
             Self::DdpmStep => (LAST_STEP * Schedule::DDPM.t_of_sigma_ratio(ratio)).round(),
+            Self::LogHalfSigma => (ratio / 2.0).ln(),
+            Self::IddpmStep => iddpm_step(ratio),
         }
     }
+}
+
+/// Steps of improved DDPM from the end, to the level nearest to `ratio`; its levels fall, and the last, 0, is none of them.
+fn iddpm_step(ratio: f64) -> f64 {
+    static LEVELS: LazyLock<Vec<f64>> = LazyLock::new(iddpm_levels);
+    let levels = &LEVELS[..LEVELS.len() - 1];
+    let below = levels.partition_point(|level| *level > ratio);
+    let nearer_above =
+        below == levels.len() || below > 0 && levels[below - 1] - ratio <= ratio - levels[below];
+    let nearest = if nearer_above { below - 1 } else { below };
+    (levels.len() - 1 - nearest) as f64
 }
 
 impl fmt::Display for NoiseCondition {

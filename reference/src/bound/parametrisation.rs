@@ -53,6 +53,7 @@ pub fn coefficients(
         Parametrisation::X0 => (one.scale(0.0, p), one.clone(), one),
         Parametrisation::Eps => (a.recip(p), ratio.neg(), one),
         Parametrisation::V => (a.div(&total, p), s.div(&total, p).neg(), one),
+        Parametrisation::Ve => (a.recip(p), ratio, a.recip(p)),
         Parametrisation::Edm => (edm.c_skip.div(&a, p), edm.c_out, edm.c_in.div(&a, p)),
     };
     Ok(CoefficientsBound {

@@ -5,6 +5,7 @@ use ndarray::{Array1, ArrayD};
 use super::{Precision, Tracked};
 use crate::parametrisation::NoiseCondition;
 use crate::precondition::{self, Sigma, SigmaError};
+use crate::sampler::Family;
 use crate::schedule::{Ddpm, ScheduleKind};
 
 /// Bounds for the preconditioning scalars of several noise levels, each of shape `[N]`.
@@ -83,8 +84,36 @@ pub fn noise_condition(
                 value: exact.clone(),
             }
         }
+        NoiseCondition::LogHalfSigma => ratio.scale(0.5, p).ln(p),
+        NoiseCondition::IddpmStep => {
+            let levels = super::sampler::iddpm(&Family::default(), p);
+            let error = exact.iter().zip(ratio.value.iter().zip(&ratio.error));
+            let error = error.map(|(&step, (&at, &own))| level_in_doubt(&levels, step, at, own));
+            Tracked {
+                error: error.collect::<Array1<f64>>().into_dyn(),
+                value: exact.clone(),
+            }
+        }
     };
     Ok(bound.recentred(exact))
+}
+
+/// 1 where another level of improved DDPM is as near to σ' as can be told, 0 elsewhere.
+fn level_in_doubt(levels: &[Tracked], step: f64, at: f64, error: f64) -> f64 {
+    let steps = levels.len() - 1;
+    let number = |x: &Tracked| [&x.value, &x.error].map(|x| x.iter().sum::<f64>());
+    let of = |j: usize| {
+        let [value, doubt] = number(&levels[j]);
+        ((value - at).abs(), doubt)
+    };
+    let own = (0..steps).find(|j| ((steps - 1 - j) as f64 - step).abs() < 0.5);
+    let Some(own) = own else { return 1.0 };
+    let (nearest, doubt) = of(own);
+    let doubtful = [own.checked_sub(1), Some(own + 1).filter(|j| *j < steps)]
+        .into_iter()
+        .flatten()
+        .any(|j| of(j).0 - nearest <= doubt + of(j).1 + 2.0 * error);
+    f64::from(u8::from(doubtful))
 }
 
 /// 1 where a neighbour of `step` is as near to λ as can be told, 0 elsewhere.

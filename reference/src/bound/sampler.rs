@@ -408,7 +408,7 @@ pub fn family_levels(
 }
 
 /// [`iddpm_levels`](crate::sampler::family::iddpm_levels) with their errors.
-fn iddpm(family: &Family, p: Precision) -> Vec<Tracked> {
+pub(super) fn iddpm(family: &Family, p: Precision) -> Vec<Tracked> {
     const M: usize = 1000;
     let reach = number(family.c2).add_scalar(1.0, p).scale(M as f64, p);
     let kept = |j: usize| {

@@ -79,6 +79,8 @@ named!(
 const VP: [f64; 2] = [19.9, 0.1];
 /// Levels of improved DDPM.
 const IDDPM_STEPS: usize = 1000;
+/// C₁ and C₂ of improved DDPM.
+pub const IDDPM_C: [f64; 2] = [0.001, 0.008];
 
 /// Noise levels `u_0 > … > u_M = 0` of improved DDPM. `[eq:iddpm-levels]`
 /// ```text
@@ -148,8 +150,8 @@ impl Default for Family {
             sigma_max: None,
             rho: 7.0,
             epsilon_s: 1e-3,
-            c1: 0.001,
-            c2: 0.008,
+            c1: IDDPM_C[0],
+            c2: IDDPM_C[1],
             alpha: 1.0,
             churn: Churn::default(),
         }

@@ -8,6 +8,7 @@ use sadm_reference::parametrisation::{NoiseCondition, Parametrisation};
 use sadm_reference::polarised::Form;
 use sadm_reference::precondition::Sigma;
 use sadm_reference::relation::{Relation, Rows};
+use sadm_reference::sampler::family::iddpm_levels;
 use sadm_reference::schedule::{Ddpm, RectifiedFlow, Schedule, ScheduleKind};
 use sadm_reference::structure::{Diagonal, StructureOptions, structural_loss};
 
@@ -535,6 +536,7 @@ proptest! {
                 Parametrisation::X0 => (0.0, 1.0, 1.0),
                 Parametrisation::Eps => (1.0 / a, -s / a, 1.0),
                 Parametrisation::V => (a / (a * a + s * s), -s / (a * a + s * s), 1.0),
+                Parametrisation::Ve => (1.0 / a, s / a, 1.0 / a),
                 Parametrisation::Edm => (0.25 / edm / a, r * 0.5 / edm.sqrt(), 1.0 / edm.sqrt() / a),
             };
             keeps(&c.skip, &one(skip), "skip");
@@ -564,6 +566,19 @@ proptest! {
         prop_assert_eq!(doubt((level(k) * level(k + 1)).sqrt())?, 1.0);
     }
 
+    /// The same of improved DDPM's levels, whose middle is the arithmetic one.
+    #[test]
+    fn the_number_of_a_level_is_in_doubt_between_two(j in 0..999_usize) {
+        let levels = iddpm_levels(0.001, 0.008);
+        let doubt = |s: f64| {
+            let ratio = Tracked::exact(ndarray::arr1(&[s]).into_dyn());
+            let step = bound::precondition::noise_condition(NoiseCondition::IddpmStep, &ratio, Precision::F64);
+            step.map(|step| step.error[[0]])
+        };
+        prop_assert_eq!(doubt(levels[j])?, 0.0);
+        prop_assert_eq!(doubt(0.5 * (levels[j] + levels[j + 1]))?, 1.0);
+    }
+
     /// In f32 on the CPU, from a rounded σ'.
     #[test]
     fn noise_conditions_in_f32_keep_their_bounds(s in positive()) {
@@ -578,6 +593,8 @@ proptest! {
         is_tight(&time, 1.0 + time.value[[0]], 64.0);
         let log = bound::precondition::noise_condition(NoiseCondition::LogSigma, &exact, P)?;
         keeps(&log, &one(s.ln() / 4.0), "log-sigma");
+        let half = bound::precondition::noise_condition(NoiseCondition::LogHalfSigma, &exact, P)?;
+        keeps(&half, &one((0.5 * s).ln()), "log-half-sigma");
     }
 
     /// Other formulas, in f64: what another implementation of the schedules may do.

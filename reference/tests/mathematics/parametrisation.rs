@@ -114,6 +114,7 @@ fn coefficients_are_the_hand_worked_ones() {
         (Parametrisation::Eps, want(2.0, -2.0, 1.0)),
         (Parametrisation::V, want(0.4, -0.8, 1.0)),
         (Parametrisation::Edm, want(0.72, 1.2, 0.8)),
+        (Parametrisation::Ve, want(2.0, 2.0, 2.0)),
     ];
     for (p, want) in cases {
         let got = coefficients(p, 0.5, 1.0, 1.5).expect("positive levels");
@@ -142,6 +143,27 @@ fn noise_conditions_have_their_published_values() {
         assert_eq!(at(NoiseCondition::DdpmStep, level), step);
     }
     assert_eq!(at(NoiseCondition::DdpmStep, 1e-9), 0.0);
+    // What the published preconditioners tell their networks, recorded in float64: VE, then improved DDPM at 0.004, 0.1, 1, 25, 79.
+    for (level, told) in [
+        (0.02, -4.605_170_21),
+        (0.3, -1.897_119_95),
+        (4.0, std::f64::consts::LN_2),
+        (100.0, 3.912_023_01),
+    ] {
+        let got = at(NoiseCondition::LogHalfSigma, level);
+        assert!((got - told).abs() < 4e-8, "{got} at {level}");
+    }
+    for (level, told) in [
+        (0.004, 0.0),
+        (0.1, 55.0),
+        (1.0, 495.0),
+        (25.0, 973.0),
+        (79.0, 991.0),
+    ] {
+        assert_eq!(at(NoiseCondition::IddpmStep, level), told);
+    }
+    assert_eq!(at(NoiseCondition::IddpmStep, 1e-9), 0.0);
+    assert_eq!(at(NoiseCondition::IddpmStep, 1e9), 999.0);
     assert_eq!(at(NoiseCondition::DdpmStep, 1e9), 999.0);
     // The preconditioner takes the other coefficients from the parametrisation.
     let told = Preconditioner {
@@ -191,6 +213,7 @@ proptest! {
                 Parametrisation::X0 => x0,
                 Parametrisation::Eps => eps,
                 Parametrisation::V => v_from_x0_eps(x0, eps, level),
+                Parametrisation::Ve => -eps,
                 Parametrisation::Edm => (x0 - c.skip * x_t) / c.out,
             };
             let scale = (c.skip * x_t).abs() + (c.out * target).abs() + x0.abs() + (s / a * eps).abs();

@@ -316,7 +316,7 @@ fn noise_condition(kind: NoiseCondition) -> Box<dyn Check> {
     };
     Quantity::new(
         format!("noise-condition.{kind}"),
-        "c_noise of σ': ln(σ')/4; 999 t with σ'_t = σ' under vp-linear; the nearest step of DDPM",
+        "c_noise of σ': ln(σ')/4; 999 t with σ'_t = σ' under vp-linear; the nearest step of DDPM; ln(σ'/2); the nearest level of improved DDPM",
         "Karras et al. 2022, Table 1; Ho et al. 2020",
     )
     .draws(move || {

@@ -124,6 +124,7 @@ impl Coefficients {
         let (skip, out) = match target {
             Parametrisation::X0 => (0.0.into(), 1.0.into()),
             Parametrisation::Eps => (Rounded::exact(1.0) / alpha, -ratio),
+            Parametrisation::Ve => (Rounded::exact(1.0) / alpha, ratio),
             Parametrisation::V => (alpha / total, -(sigma / total)),
             Parametrisation::Edm => (
                 variance / (ratio.square() + variance) / alpha,
@@ -186,6 +187,7 @@ fn predicted(
             scaled[[i, j]] = match target {
                 Parametrisation::X0 => Rounded::exact(0.0),
                 Parametrisation::Eps => e - f,
+                Parametrisation::Ve => e + f,
                 Parametrisation::V => alpha * (alpha * e - f - sigma * x) / total,
                 Parametrisation::Edm => {
                     let kept = e * spread * spread / variance - ratio * x / variance;
@@ -207,7 +209,7 @@ fn constant(setting: &Setting, target: Parametrisation, spread: f64, i: usize) -
     let (clean, noise) = (length(&setting.clean), length(&setting.noise));
     let most = Rounded::exact(N as f64).sqrt();
     match target {
-        Parametrisation::X0 | Parametrisation::Eps => noise + most,
+        Parametrisation::X0 | Parametrisation::Eps | Parametrisation::Ve => noise + most,
         Parametrisation::V => clean * 0.5 + noise + most * 1.25,
         Parametrisation::Edm => clean / (2.0 * spread) + noise + most,
     }
