@@ -229,6 +229,10 @@ impl Observer for Witness {
                     error <= 4.0 * 2f64.powi(-24) * size,
                     "{line}: {error} of {size}"
                 );
+            } else if term.term == "classification" {
+                assert!(largest(&gradients["logits"])? > 0.0, "{line}");
+            } else if term.term == "time" {
+                assert_eq!(term.samples["t"], o.terms[0].samples["t"], "{line}");
             } else {
                 let reach = |name| Ok::<_, Error>(largest(&gradients[name])? > 0.0);
                 assert!(reach("psi")? && reach("psi_hat")?, "{line}");
@@ -260,13 +264,15 @@ fn the_observer_sees_the_live_tensors_and_changes_nothing() {
     assert_eq!(
         *witness.0.lock().expect("one thread"),
         [
-            "4 denoise theta denoising",
-            "6 denoise theta denoising",
-            "9 guided theta denoising structure",
-            "12 adversarial theta denoising structure",
-            "12 adversarial phi structure",
-            "15 adversarial theta denoising structure",
-            "15 adversarial phi structure",
+            "0 encoder phi classification",
+            "3 encoder phi classification",
+            "4 denoise theta denoising time",
+            "6 denoise theta denoising time",
+            "9 guided theta denoising structure time",
+            "12 adversarial theta denoising structure time",
+            "12 adversarial phi structure time",
+            "15 adversarial theta denoising structure time",
+            "15 adversarial phi structure time",
         ]
     );
 }
@@ -275,8 +281,9 @@ fn the_observer_sees_the_live_tensors_and_changes_nothing() {
 struct Judge;
 impl Observer for Judge {
     fn observe(&mut self, o: &Observation<'_>) -> Result<Verdict> {
-        let quantity = match o.player {
-            "theta" => "grad_x_hat",
+        let quantity = match (o.player, o.phase) {
+            (_, "encoder") => "grad logits",
+            ("theta", _) => "grad_x_hat",
             _ => "grad_psi",
         };
         Ok(Verdict {
@@ -319,7 +326,7 @@ fn a_failed_shadow_check_stops_the_run_or_warns() {
     let (result, _) = with("shadow.on_failure=stop", "stop");
     let message = result.expect_err("must stop").to_string();
     assert!(
-        message.contains("grad_x_hat") && message.contains("step 4"),
+        message.contains("grad logits") && message.contains("step 0"),
         "{message}"
     );
     let (result, notes) = with("shadow.on_failure=warn", "warn");
@@ -342,7 +349,7 @@ fn phi_is_observed_in_every_round_that_has_an_observed_step() {
             .run(&mut Silent, &AtomicBool::new(false))
             .expect("a run");
         let seen = witness.0.lock().expect("one thread");
-        let of_phi = seen.iter().filter(|line| line.contains("phi")).count();
+        let of_phi = seen.iter().filter(|line| line.contains("adversarial phi")).count();
         assert_eq!(of_phi, 1, "{order}: {seen:?}");
     }
 }

@@ -6,6 +6,12 @@ use ndarray::{ArrayBase, Data, Dimension};
 pub(crate) fn first_non_finite<S: Data<Elem = f64>, D: Dimension>(
     x: &ArrayBase<S, D>,
 ) -> Option<Vec<usize>> {
+    // Most are: without an index for each element.
+    if let Some(all) = x.as_slice_memory_order()
+        && all.iter().all(|v| v.is_finite())
+    {
+        return None;
+    }
     let x = x.view().into_dyn();
     x.indexed_iter()
         .find(|(_, v)| !v.is_finite())

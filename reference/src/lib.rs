@@ -9,6 +9,7 @@
 //! | which noise meets which image | [`coupling`] |
 //! | denoising objective | [`denoise`] |
 //! | structure | [`relation`], [`distance`], [`structure`], [`polarised`] |
+//! | the law of t, and the learning rate's | [`time`], [`rate`] |
 //! | layers and networks | [`nn`], [`network`], [`optim`], [`ema`] |
 //! | how good samples are | [`metrics`], [`likelihood`] |
 //! | intervals and fits for what was measured | [`statistics`] |
@@ -33,9 +34,11 @@ pub mod operation;
 pub mod optim;
 pub mod parametrisation;
 pub mod precondition;
+pub mod rate;
 pub mod sampler;
 pub mod statistics;
 pub mod structure;
+pub mod time;
 pub mod trajectory;
 
 pub use choice::UnknownName;

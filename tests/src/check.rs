@@ -1,15 +1,108 @@
 //! Checks: a quantity, its reference, its bound, and the training system's computation of it.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    marker::PhantomData,
+    ops::{Deref, DerefMut},
+};
 
 use ndarray::ArrayD;
 use proptest::strategy::BoxedStrategy;
+use sadm_gpu::nn::Path;
 use sadm_reference::bound::Tracked;
 
 use crate::{case::Case, engine::Place, error::Result, ledger::Rule};
 
-/// Quantities by name: a loss and its gradients, say.
-pub type Values = BTreeMap<String, ArrayD<f64>>;
+/// Quantities by name, a loss and its gradients, say, with the side that computed them: what one side computed cannot be passed for
+/// the other's, so that nothing is compared with itself.
+pub struct Sided<S> {
+    values: BTreeMap<String, ArrayD<f64>>,
+    side: PhantomData<fn() -> S>,
+}
+
+/// The side of the reference.
+#[derive(Debug, Clone, Copy)]
+pub enum OfReference {}
+
+/// The side of the training system.
+#[derive(Debug, Clone, Copy)]
+pub enum OfCandle {}
+
+/// What the reference computed.
+pub type Exact = Sided<OfReference>;
+
+/// What the training system computed.
+pub type Computed = Sided<OfCandle>;
+
+impl<S> Sided<S> {
+    /// No quantity yet.
+    pub fn new() -> Self {
+        BTreeMap::new().into()
+    }
+}
+
+impl<S> From<BTreeMap<String, ArrayD<f64>>> for Sided<S> {
+    fn from(values: BTreeMap<String, ArrayD<f64>>) -> Self {
+        Self {
+            values,
+            side: PhantomData,
+        }
+    }
+}
+
+impl<S, const N: usize> From<[(String, ArrayD<f64>); N]> for Sided<S> {
+    fn from(values: [(String, ArrayD<f64>); N]) -> Self {
+        BTreeMap::from(values).into()
+    }
+}
+
+impl<S> FromIterator<(String, ArrayD<f64>)> for Sided<S> {
+    fn from_iter<I: IntoIterator<Item = (String, ArrayD<f64>)>>(values: I) -> Self {
+        values.into_iter().collect::<BTreeMap<_, _>>().into()
+    }
+}
+
+impl<S> IntoIterator for Sided<S> {
+    type Item = (String, ArrayD<f64>);
+    type IntoIter = std::collections::btree_map::IntoIter<String, ArrayD<f64>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.values.into_iter()
+    }
+}
+
+impl<S> Default for Sided<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Clone for Sided<S> {
+    fn clone(&self) -> Self {
+        self.values.clone().into()
+    }
+}
+
+impl<S> fmt::Debug for Sided<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.values.fmt(f)
+    }
+}
+
+impl<S> Deref for Sided<S> {
+    type Target = BTreeMap<String, ArrayD<f64>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.values
+    }
+}
+
+impl<S> DerefMut for Sided<S> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.values
+    }
+}
 
 /// Quantities by name, each with a bound for its error.
 pub type Bounds = BTreeMap<String, Tracked>;
@@ -64,13 +157,18 @@ pub trait Check: Send + Sync {
     fn strategy(&self) -> BoxedStrategy<Case>;
 
     /// The quantities in f64, by the reference's plain formulas.
-    fn reference(&self, case: &Case) -> Result<Values>;
+    fn reference(&self, case: &Case) -> Result<Exact>;
 
     /// The same quantities with a bound for any computation of them in the ledger's precision.
     fn bound(&self, case: &Case, rule: &Rule) -> Result<Bounds>;
 
     /// The same quantities by the training system, in the element type and on the device of `place`.
-    fn candle(&self, case: &Case, place: &Place) -> Result<Values>;
+    fn candle(&self, case: &Case, place: &Place) -> Result<Computed>;
+
+    /// Which of a layer's two implementations this is the check of, if it has two: on the CPU that one, and no other, must run.
+    fn path(&self) -> Option<Path> {
+        None
+    }
 
     /// First part of the name; the ledger has one entry for each.
     fn family(&self) -> &str {
@@ -79,9 +177,9 @@ pub trait Check: Send + Sync {
 }
 
 type Draw = dyn Fn() -> BoxedStrategy<Case> + Send + Sync;
-type Exact = dyn Fn(&Case) -> Result<Values> + Send + Sync;
+type Reference = dyn Fn(&Case) -> Result<Exact> + Send + Sync;
 type Bounded = dyn Fn(&Case, &Rule) -> Result<Bounds> + Send + Sync;
-type Computed = dyn Fn(&Case, &Place) -> Result<Values> + Send + Sync;
+type Candle = dyn Fn(&Case, &Place) -> Result<Computed> + Send + Sync;
 
 /// A check put together from its four functions.
 pub struct Quantity {
@@ -90,9 +188,10 @@ pub struct Quantity {
     source: &'static str,
     cost: Cost,
     strategy: Box<Draw>,
-    reference: Box<Exact>,
+    reference: Box<Reference>,
     bound: Box<Bounded>,
-    candle: Box<Computed>,
+    candle: Box<Candle>,
+    path: Option<Path>,
 }
 
 impl Quantity {
@@ -111,6 +210,7 @@ impl Quantity {
             reference: Box::new(move |_| Err(missing("reference"))),
             bound: Box::new(move |_, _| Err(missing("bound"))),
             candle: Box::new(move |_, _| Err(missing("candle computation"))),
+            path: None,
         }
     }
 
@@ -135,7 +235,7 @@ impl Quantity {
     #[must_use]
     pub fn reference(
         mut self,
-        f: impl Fn(&Case) -> Result<Values> + Send + Sync + 'static,
+        f: impl Fn(&Case) -> Result<Exact> + Send + Sync + 'static,
     ) -> Self {
         self.reference = Box::new(f);
         self
@@ -155,9 +255,16 @@ impl Quantity {
     #[must_use]
     pub fn candle(
         mut self,
-        f: impl Fn(&Case, &Place) -> Result<Values> + Send + Sync + 'static,
+        f: impl Fn(&Case, &Place) -> Result<Computed> + Send + Sync + 'static,
     ) -> Self {
         self.candle = Box::new(f);
+        self
+    }
+
+    /// States which of a layer's two implementations computes it.
+    #[must_use]
+    pub fn on(mut self, path: Option<Path>) -> Self {
+        self.path = path;
         self
     }
 
@@ -183,14 +290,17 @@ impl Check for Quantity {
     fn strategy(&self) -> BoxedStrategy<Case> {
         (self.strategy)()
     }
-    fn reference(&self, case: &Case) -> Result<Values> {
+    fn reference(&self, case: &Case) -> Result<Exact> {
         (self.reference)(case)
     }
     fn bound(&self, case: &Case, rule: &Rule) -> Result<Bounds> {
         (self.bound)(case, rule)
     }
-    fn candle(&self, case: &Case, place: &Place) -> Result<Values> {
+    fn candle(&self, case: &Case, place: &Place) -> Result<Computed> {
         (self.candle)(case, place)
+    }
+    fn path(&self) -> Option<Path> {
+        self.path
     }
 }
 
@@ -204,7 +314,7 @@ impl fmt::Debug for Quantity {
 }
 
 /// Collects named quantities.
-pub fn values<const N: usize>(entries: [(&str, ArrayD<f64>); N]) -> Values {
+pub fn values<S, const N: usize>(entries: [(&str, ArrayD<f64>); N]) -> Sided<S> {
     entries
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))

@@ -1,6 +1,6 @@
 //! The one comparison everything here uses. It fails on NaN and on shape, and it says where.
 
-use ndarray::{ArrayD, IxDyn};
+use ndarray::{ArrayD, IxDyn, Zip};
 use serde::{Deserialize, Serialize};
 
 /// One computed quantity held against what it should be.
@@ -66,14 +66,33 @@ pub fn compare(
         elements: got.len(),
         vacuous: says_nothing(want, allowed),
     };
-    for (((at, &got), &want), &allowed) in got.indexed_iter().zip(want).zip(allowed) {
-        let ratio = ratio(got, want, allowed);
-        if ratio > result.worst {
-            result.worst = ratio;
-            result.place = describe(name, &at, got, want, allowed);
-        }
+    // The place is looked for when the worst is known: an index for each element would cost more than the comparison.
+    Zip::from(got)
+        .and(want)
+        .and(allowed)
+        .for_each(|&got, &want, &allowed| {
+            let ratio = ratio(got, want, allowed);
+            if ratio > result.worst {
+                result.worst = ratio;
+            }
+        });
+    let mut all = got.iter().zip(want).zip(allowed);
+    let worst = all.position(|((got, want), allowed)| ratio(*got, *want, *allowed) >= result.worst);
+    if let Some(position) = worst.filter(|_| result.worst > 0.0) {
+        let at = index(got.shape(), position);
+        let place = (got[&at], want[&at], allowed[&at]);
+        result.place = describe(name, &at, place.0, place.1, place.2);
     }
     result
+}
+
+/// The index of an element in row-major order.
+fn index(shape: &[usize], mut position: usize) -> IxDyn {
+    let mut at = vec![0; shape.len()];
+    for (at, size) in at.iter_mut().zip(shape).rev() {
+        (*at, position) = (position % size, position / size);
+    }
+    IxDyn(&at)
 }
 
 /// `|got − want| / allowed`, written so that no NaN can pass for a small number.

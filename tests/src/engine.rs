@@ -1,15 +1,20 @@
 //! Runs checks: draws cases with proptest, judges each, shrinks the first that fails.
 
-use std::{cell::RefCell, time::Instant};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    time::Instant,
+};
 
 use candle_core::{DType, Device, Tensor, cuda::set_gemm_reduced_precision_f32};
 use ndarray::{Array, ArrayD, IxDyn};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use sadm_gpu::nn::{Path, traced};
 use sadm_reference::bound::Precision;
 
 use crate::{
     case::Case,
-    check::{Bounds, Check, Values},
+    check::{Bounds, Check, Computed, Exact},
     compare::{Comparison, compare},
     error::{Error, Result},
     ledger::{self, Rule},
@@ -91,6 +96,7 @@ impl Place {
 
     /// Copies numbers to the device; each is rounded to the element type.
     pub fn tensor(&self, value: &ArrayD<f64>) -> Result<Tensor> {
+        not_alone()?;
         let flat: Vec<f64> = value.iter().copied().collect();
         Ok(Tensor::from_vec(flat, value.shape(), &Device::Cpu)?
             .to_dtype(self.dtype)?
@@ -99,6 +105,7 @@ impl Place {
 
     /// Copies a tensor back; every element type widens to f64 exactly.
     pub fn array(tensor: &Tensor) -> Result<ArrayD<f64>> {
+        not_alone()?;
         let flat = tensor
             .to_device(&Device::Cpu)?
             .to_dtype(DType::F64)?
@@ -292,35 +299,126 @@ pub fn judge(
     place: &Place,
     rule: &Rule,
 ) -> Result<Vec<(String, Comparison)>> {
+    let mut judged = Vec::new();
+    for Sides {
+        name,
+        got,
+        want,
+        allowed,
+        inconsistent,
+    } in sides(check, case, place, rule)?
+    {
+        if let Some(comparison) = inconsistent {
+            judged.push((format!("{name} (the bound's own value)"), comparison));
+        }
+        let comparison = compare(&name, &got, &want, &allowed);
+        judged.push((name, comparison));
+    }
+    Ok(judged)
+}
+
+/// Both sides of a quantity of one case.
+#[derive(Debug)]
+pub(crate) struct Sides {
+    pub(crate) name: String,
+    /// The training system's number.
+    pub(crate) got: ArrayD<f64>,
+    /// The reference's.
+    pub(crate) want: ArrayD<f64>,
+    /// How far they may be apart.
+    pub(crate) allowed: ArrayD<f64>,
+    /// The comparison of the bound's own value with the reference's, if they contradict each other.
+    inconsistent: Option<Comparison>,
+}
+
+/// Both sides of every quantity of one case; see [`judge`].
+pub(crate) fn sides(
+    check: &dyn Check,
+    case: &Case,
+    place: &Place,
+    rule: &Rule,
+) -> Result<Vec<Sides>> {
     let case = case.map_tensors(|x| place.round(x));
-    let want = check.reference(&case)?;
-    let own = check.bound(
-        &case,
-        &Rule {
+    let (want, own, bound) = alone(|| {
+        let want = check.reference(&case)?;
+        let host = Rule {
             compute: Precision::F64,
             store: None,
             ..*rule
-        },
-    )?;
-    let bound = check.bound(&case, rule)?;
-    let got = without_panic(|| check.candle(&case, place))?;
+        };
+        Ok((want, check.bound(&case, &host)?, check.bound(&case, rule)?))
+    })?;
+    let (got, ran) = traced(|| without_panic(|| check.candle(&case, place)));
+    let got = got?;
+    the_path_ran(check, place, &ran)?;
     same_names(&got, &want, &bound)?;
-    let mut judged = Vec::with_capacity(2 * want.len());
-    for (name, want) in &want {
+    let each = want.keys().map(|name| {
         let mut tracked = bound[name].clone();
         if let Some(store) = rule.store {
             tracked = tracked.stored_as(store);
         }
         let own = &own[name];
-        let consistent = compare(name, &own.value, want, &(&own.error * 2.0));
-        if !consistent.holds() {
-            judged.push((format!("{name} (the bound's own value)"), consistent));
-        }
+        let consistent = compare(name, &own.value, &want[name], &(&own.error * 2.0));
         // Below the smallest normal number no relative accuracy is left, whatever the formula.
         let allowed = tracked.error + &own.error + rule.compute.tiny;
-        judged.push((name.clone(), compare(name, &got[name], want, &allowed)));
+        Sides {
+            inconsistent: (!consistent.holds()).then_some(consistent),
+            ..both(name, &got, &want, allowed)
+        }
+    });
+    Ok(each.collect())
+}
+
+/// A quantity of the training system beside the reference's: the types of the sides keep one from being taken for the other.
+fn both(name: &str, got: &Computed, want: &Exact, allowed: ArrayD<f64>) -> Sides {
+    Sides {
+        name: name.to_owned(),
+        got: got[name].clone(),
+        want: want[name].clone(),
+        allowed,
+        inconsistent: None,
     }
-    Ok(judged)
+}
+
+/// That a check of one of a layer's two implementations ran that one: on the CPU, where both can.
+fn the_path_ran(check: &dyn Check, place: &Place, ran: &BTreeSet<Path>) -> Result<()> {
+    let Some(path) = check.path().filter(|_| place.kind() == Kind::Cpu) else {
+        return Ok(());
+    };
+    // Some fused layers are put together of others; no chain contains a fused one.
+    let other = path == Path::Composed && ran.contains(&Path::Fused);
+    if ran.contains(&path) && !other {
+        return Ok(());
+    }
+    Err(Error::Gpu(format!(
+        "`{}` must run its path {path:?}, and ran {ran:?}",
+        check.name()
+    )))
+}
+
+thread_local! {
+    /// Whether the reference computes: nothing may go to a device then, or come from one.
+    static REFERENCE_ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs what belongs to the reference; whatever it asks of the training system's tensors is refused.
+fn alone<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            REFERENCE_ALONE.set(self.0);
+        }
+    }
+    let _before = Before(REFERENCE_ALONE.replace(true));
+    f()
+}
+
+fn not_alone() -> Result<()> {
+    if REFERENCE_ALONE.get() {
+        let problem = "a check's reference must not compute with the training system's tensors";
+        return Err(Error::Reference(problem.to_owned()));
+    }
+    Ok(())
 }
 
 /// A panic inside candle is a failure of the quantity, not the end of the verification.
@@ -335,7 +433,7 @@ fn without_panic<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-fn same_names(got: &Values, want: &Values, bound: &Bounds) -> Result<()> {
+fn same_names(got: &Computed, want: &Exact, bound: &Bounds) -> Result<()> {
     let list = |names: Vec<&String>| names.into_iter().cloned().collect::<Vec<_>>().join(", ");
     let (got, want, bound) = (
         list(got.keys().collect()),
@@ -460,14 +558,13 @@ mod tests {
 
     /// y = x, wrong by 1 wherever x > 3. It borrows the ledger's entry `forward`.
     fn toy(wrong: bool) -> Quantity {
-        let x = |case: &Case| Ok::<_, Error>(values([("y", case.get("x")?.clone())]));
         Quantity::new("forward.toy", "y = x, for testing the engine", "nowhere")
             .draws(|| {
                 prop::collection::vec(crate::generators::number(), 1..=6)
                     .prop_map(|x| Case::new().tensor("x", arr1(&x)))
                     .boxed()
             })
-            .reference(x)
+            .reference(|case| Ok(values([("y", case.get("x")?.clone())])))
             .bound(|case, _| Ok(bounds([("y", Tracked::exact(case.get("x")?.clone()))])))
             .candle(move |case, _| {
                 Ok(values([(
@@ -572,6 +669,41 @@ mod tests {
             "{}",
             report.place
         );
+    }
+
+    /// Whatever a check's author does, it compares two things: the sides have types of their own, and the reference has no tensors.
+    #[test]
+    fn a_check_cannot_compare_the_training_system_with_itself() {
+        let same = toy(false).reference(|case| {
+            let x = Place::cpu(DType::F32).tensor(case.get("x")?)?;
+            Ok(values([("y", Place::array(&x)?)]))
+        });
+        let report = run(&same, &VerifyOptions::cpu(DType::F32)).expect("it has an entry");
+        assert!(
+            report.failed() && report.place.contains("must not compute"),
+            "{}",
+            report.place
+        );
+    }
+
+    /// A check of the composed path that runs the fused one, and the other way round, and one that runs none.
+    #[test]
+    fn a_check_of_one_path_cannot_run_the_other() {
+        use sadm_gpu::nn::{composed, silu};
+        type Run = fn(&Tensor) -> candle_core::Result<Tensor>;
+        let runs: [Run; 3] = [silu, composed::silu, |x| Ok(x.clone())];
+        for (path, right) in [(Path::Fused, 0), (Path::Composed, 1)] {
+            for (i, run_it) in runs.into_iter().enumerate() {
+                let check = toy(false).on(Some(path)).candle(move |case, place| {
+                    let x = place.tensor(case.get("x")?)?;
+                    run_it(&x)?;
+                    Ok(values([("y", Place::array(&x)?)]))
+                });
+                let report = run(&check, &VerifyOptions::cpu(DType::F32)).expect("an entry");
+                assert_eq!(report.failed(), i != right, "{path:?}, {i}: {}", report.place);
+                assert!(i == right || report.place.contains("must run its path"));
+            }
+        }
     }
 
     #[test]

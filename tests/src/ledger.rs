@@ -131,6 +131,8 @@ pub const ENTRIES: &[Entry] = &[
     entry("coefficients", Arithmetic::Host, HOST),
     entry("noise-condition", Arithmetic::Host, HOST),
     entry("edm-sigmas", Arithmetic::Host, HOST),
+    entry("time", Arithmetic::Host, HOST),
+    entry("learning-rate", Arithmetic::Host, HOST),
     entry("forward", Arithmetic::Element, COMPOSED),
     entry("coupling", Arithmetic::Wide, REDUCED),
     entry("denoise", Arithmetic::Element, COMPOSED),
@@ -205,6 +207,31 @@ pub const OVERRIDES: &[Override] = &[
     on_gpus("nn.conv2d.tiles", DType::F16, BIASED),
 ];
 
+/// A quantity in which an error of 16 units of roundoff of its largest element may hide, because its bound is wider by right.
+#[derive(Debug, Clone, Copy)]
+pub struct Coarse {
+    /// The check, or the beginning of its name before a dot.
+    pub check: &'static str,
+    /// The quantity; of all of them if empty.
+    pub quantity: &'static str,
+    /// The error that must be caught instead, in units of roundoff.
+    pub units: f64,
+    /// What makes the bound so wide.
+    pub reason: &'static str,
+}
+
+impl Coarse {
+    /// Whether it is said of this quantity of this check.
+    pub fn is_of(&self, check: &str, quantity: &str) -> bool {
+        let rest = check.strip_prefix(self.check);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            && (self.quantity.is_empty() || self.quantity == quantity)
+    }
+}
+
+/// Where less than 16 units cannot be asked for; tests measure that each is needed, and no wider than four times what is needed.
+pub const COARSE: &[Coarse] = &[];
+
 /// Families and checks that multiply matrices: with TF32 every operation of theirs is judged in it. All others are
 /// judged in f32, as if TF32 were off.
 pub const PRODUCTS: &[&str] = &[
@@ -278,6 +305,33 @@ mod tests {
             .iter()
             .map(|check| check.family().to_owned())
             .collect()
+    }
+
+    /// The unit roundoff of each type as the type itself shows it: 1 + u is rounded to 1, and what is a little more is not.
+    #[test]
+    fn units_are_those_of_the_types() {
+        let shown = |precision: Precision, dtype| {
+            let (place, u) = (Place::cpu(dtype), precision.unit);
+            let next = |x: f64| place.round(1.0 + x) > 1.0;
+            match dtype {
+                DType::F64 => u.to_bits() == (f64::EPSILON / 2.0).to_bits(),
+                _ => !next(u) && next(1.01 * u),
+            }
+        };
+        for dtype in [DType::F64, DType::F32, DType::F16, DType::BF16] {
+            let (element, none) = Arithmetic::Element.precision(dtype);
+            assert!(shown(element, dtype) && none.is_none(), "{dtype:?}");
+            let (host, none) = Arithmetic::Host.precision(dtype);
+            assert!(shown(host, DType::F64) && none.is_none(), "{dtype:?}");
+            let (wide, store) = Arithmetic::Wide.precision(dtype);
+            match dtype {
+                DType::F64 | DType::F32 => assert!(shown(wide, dtype) && store.is_none()),
+                _ => {
+                    assert!(shown(wide, DType::F32), "{dtype:?}");
+                    assert!(store.is_some_and(|p| shown(p, dtype)), "{dtype:?}");
+                }
+            }
+        }
     }
 
     #[test]

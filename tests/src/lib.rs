@@ -24,7 +24,7 @@
 //! | [`engine`], [`report`], [`mod@replay`] | running, reporting, running again |
 //! | [`shadow`] | the observer of a training run |
 //! | [`mod@convergence`] | orders of the samplers, measured |
-//! | `planted`, `properties`, `candle_traps`, `regressions` | tests: that wrong code is caught, that laws hold |
+//! | `planted`, `sharpness`, `properties`, `candle_traps`, `regressions` | tests: that wrong code is caught, how small an error is, that laws hold |
 
 pub mod case;
 pub mod check;
@@ -51,9 +51,11 @@ mod planted;
 mod properties;
 #[cfg(test)]
 mod regressions;
+#[cfg(test)]
+mod sharpness;
 
 pub use case::{Case, Param};
-pub use check::{Bounds, Check, Cost, Quantity, Values};
+pub use check::{Bounds, Check, Computed, Cost, Exact, Quantity};
 pub use engine::{Kind, Place, VerifyOptions, run, verify};
 pub use error::{Error, Result};
 pub use registry::registry;

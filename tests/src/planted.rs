@@ -12,7 +12,7 @@ use sadm_reference::{
 use sadm_gpu::structure::{Relation, affinity};
 
 use crate::{
-    Bounds, Case, Check, CheckReport, Outcome, Place, Result, Values, VerifyOptions,
+    Bounds, Case, Check, CheckReport, Computed, Exact, Outcome, Place, Result, VerifyOptions,
     checks::{coupling, differentiated},
     ledger::Rule,
     registry::{registry, select},
@@ -20,12 +20,19 @@ use crate::{
 };
 
 /// A check whose training system is replaced by a wrong one.
-struct Planted<F> {
-    inner: Box<dyn Check>,
+pub(crate) struct Planted<'a, F> {
+    inner: &'a dyn Check,
     wrong: F,
 }
 
-impl<F: Fn(&dyn Check, &Case, &Place) -> Result<Values> + Send + Sync> Check for Planted<F> {
+impl<'a, F: Fn(&dyn Check, &Case, &Place) -> Result<Computed> + Send + Sync> Planted<'a, F> {
+    /// `inner` with a wrong training system.
+    pub(crate) fn new(inner: &'a dyn Check, wrong: F) -> Self {
+        Self { inner, wrong }
+    }
+}
+
+impl<F: Fn(&dyn Check, &Case, &Place) -> Result<Computed> + Send + Sync> Check for Planted<'_, F> {
     fn name(&self) -> &str {
         self.inner.name()
     }
@@ -41,28 +48,31 @@ impl<F: Fn(&dyn Check, &Case, &Place) -> Result<Values> + Send + Sync> Check for
     fn strategy(&self) -> BoxedStrategy<Case> {
         self.inner.strategy()
     }
-    fn reference(&self, case: &Case) -> Result<Values> {
+    fn reference(&self, case: &Case) -> Result<Exact> {
         self.inner.reference(case)
     }
     fn bound(&self, case: &Case, rule: &Rule) -> Result<Bounds> {
         self.inner.bound(case, rule)
     }
-    fn candle(&self, case: &Case, place: &Place) -> Result<Values> {
-        (self.wrong)(self.inner.as_ref(), case, place)
+    fn candle(&self, case: &Case, place: &Place) -> Result<Computed> {
+        (self.wrong)(self.inner, case, place)
+    }
+    fn path(&self) -> Option<sadm_gpu::nn::Path> {
+        self.inner.path()
     }
 }
 
 /// Runs a check with a wrong implementation and requires a failure.
 fn caught<F>(name: &str, dtype: DType, wrong: F) -> CheckReport
 where
-    F: Fn(&dyn Check, &Case, &Place) -> Result<Values> + Send + Sync,
+    F: Fn(&dyn Check, &Case, &Place) -> Result<Computed> + Send + Sync,
 {
     let inner = select(registry(), name)
         .expect("the check exists")
         .remove(0);
     assert_eq!(inner.name(), name, "a planted bug names its check exactly");
-    let report =
-        run(&Planted { inner, wrong }, &VerifyOptions::cpu(dtype)).expect("it has a ledger entry");
+    let planted = Planted::new(inner.as_ref(), wrong);
+    let report = run(&planted, &VerifyOptions::cpu(dtype)).expect("it has a ledger entry");
     assert!(report.failed(), "`{name}` passes a planted bug: {report}");
     report
 }
@@ -71,7 +81,7 @@ where
 fn caught_after(
     name: &str,
     dtype: DType,
-    spoil: impl Fn(&mut Values) + Send + Sync,
+    spoil: impl Fn(&mut Computed) + Send + Sync,
 ) -> CheckReport {
     caught(name, dtype, |check, case, place| {
         let mut values = check.candle(case, place)?;
@@ -80,7 +90,7 @@ fn caught_after(
     })
 }
 
-fn times(values: &mut Values, name: &str, factor: f64) {
+fn times(values: &mut Computed, name: &str, factor: f64) {
     values
         .get_mut(name)
         .expect("the check has this quantity")

@@ -2,9 +2,9 @@
 
 use super::objectives::{of_phi, of_theta};
 use crate::Result;
-use crate::config::{AdversarialEnd, Config, Decay, UpdateOrder};
+use crate::config::{AdversarialEnd, Config, UpdateOrder};
 use crate::objective::Objective;
-use crate::optim::warm_up;
+use crate::optim::rate;
 use crate::run::checkpoint::{Contents, State};
 use crate::run::phases::{Phase, Span};
 use crate::train::batch::Batch;
@@ -49,7 +49,7 @@ impl Step<'_> {
     fn update(
         &mut self,
         player: &'static str,
-        batch: &Batch,
+        (number, batch): (usize, &Batch),
         terms: &[Summand<'_>],
         rate: f64,
         observed: bool,
@@ -58,18 +58,23 @@ impl Step<'_> {
             step: self.state.step,
             phase: self.span.phase.name(),
         };
-        let coupling = observed.then(|| self.data.coupled(self.config, player, batch));
+        let drawn = match self.span.phase {
+            Phase::Adversarial | Phase::Denoise | Phase::Guided if observed => {
+                self.data.drawn(self.config, player, number, batch)
+            }
+            _ => Vec::new(),
+        };
         let update = Update {
             player,
             batch,
             terms,
-            coupling: coupling.flatten(),
+            drawn,
             rate,
             observed,
         };
         let objective = self.config.objective();
         let mut updater = Updater {
-            config: &self.config.train,
+            config: self.config,
             objective: &objective,
             players: self.players,
             watch: self.watch,
@@ -81,7 +86,7 @@ impl Step<'_> {
     fn structure_now(&mut self, structure: &Structure, batch: &Batch) -> Result<f64> {
         let objective: Objective = self.config.objective();
         let updater = Updater {
-            config: &self.config.train,
+            config: self.config,
             objective: &objective,
             players: self.players,
             watch: self.watch,
@@ -97,7 +102,9 @@ impl Step<'_> {
         let planned = self.layout.iter().find(|p| p.phase == self.span.phase);
         let planned = planned.unwrap_or(&self.span);
         let rate = self.rate(number, planned.end - planned.start);
-        let updated = self.update(PHI, &batch, &[(1.0, &Classification)], rate, false)?;
+        let observed = self.watch.is_due(Phase::Encoder, self.state.step..self.state.step + 1);
+        let terms: [Summand<'_>; 1] = [(1.0, &Classification)];
+        let updated = self.update(PHI, (number, &batch), &terms, rate, observed)?;
         Ok(Done::of(updated, rate * self.config.encoder.learning_rate))
     }
 
@@ -109,8 +116,8 @@ impl Step<'_> {
         let structure = Structure::of(config, phase);
         let terms = of_theta(&Denoising, &structure, config.structure.weight, phase);
         let rate = self.theta_rate();
-        let observed = self.watch.is_due(step..step + 1);
-        let updated = self.update(THETA, &batch, &terms, rate, observed)?;
+        let observed = self.watch.is_due(phase, step..step + 1);
+        let updated = self.update(THETA, (number, &batch), &terms, rate, observed)?;
         let mut done = Done::of(updated, rate * config.train.learning_rate);
         done.extra.extend(self.data.transport(THETA));
         if phase == Phase::Adversarial
@@ -134,7 +141,7 @@ impl Step<'_> {
             .then(|| self.snapshot())
             .transpose()?;
         let begin = self.state.step - in_round;
-        let observed = self.watch.is_due(begin..begin + adversarial.theta_steps);
+        let observed = (self.watch).is_due(self.span.phase, begin..begin + adversarial.theta_steps);
         let mut ascents = Some(Ascents::default());
         if phi_turn && phi_first {
             ascents = self.ascend(observed)?;
@@ -180,7 +187,8 @@ impl Step<'_> {
             // φ slows down with θ: a full-speed φ against a decayed θ wins by the schedule alone.
             let rate = self.theta_rate();
             let observed = observed && inner == 0;
-            let mut updated = self.update(PHI, &batch, &of_phi(&structure), rate, observed)?;
+            let terms = of_phi(&structure);
+            let mut updated = self.update(PHI, (number, &batch), &terms, rate, observed)?;
             if adversarial.until == AdversarialEnd::Balance {
                 let after = self.structure_now(&structure, &batch)?;
                 ascents.gain += after - updated.losses.first()?;
@@ -240,21 +248,7 @@ impl Step<'_> {
     /// Warm-up to 1, then the configured decay, at update `number` of `total`.
     fn rate(&self, number: usize, total: usize) -> f64 {
         let t = &self.config.train;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "0 ≤ warmup < 1"
-        )]
-        let rising = (t.warmup * total as f64).ceil() as usize;
-        if number < rising {
-            return warm_up(number, rising);
-        }
-        let left = 1.0 - (number - rising) as f64 / (total - rising).max(1) as f64;
-        match t.decay {
-            Decay::None => 1.0,
-            Decay::Linear => left,
-            Decay::Cosine => 0.5 * (1.0 - (std::f64::consts::PI * left).cos()),
-        }
+        rate(number, total, t.warmup, t.decay)
     }
 }
 

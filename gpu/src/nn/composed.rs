@@ -5,6 +5,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
+use super::path::{Path, note};
 use super::shape::activation::{GELU_CUBIC, GELU_SCALE};
 use super::shape::attention::{self, Packing};
 use super::shape::conv2d::Geometry;
@@ -23,6 +24,7 @@ fn widened(x: &Tensor, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tens
 
 /// See [`linear`].
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    note(Path::Composed);
     let bias = bias_or_zeros(bias, weight)?;
     linear::Sizes::new(x.dims(), weight.dims(), bias.dims())?;
     let (outputs, inputs) = weight.dims2()?;
@@ -53,6 +55,7 @@ pub fn conv2d_strided(
     stride: usize,
     padding: (usize, usize),
 ) -> Result<Tensor> {
+    note(Path::Composed);
     let bias = bias_or_zeros(bias, weight)?;
     Geometry::new(x.dims(), weight.dims(), bias.dims(), stride, padding)?;
     // candle pads both directions alike.
@@ -69,6 +72,7 @@ pub fn conv2d_strided(
 
 /// See [`group_norm`].
 pub fn group_norm(x: &Tensor, groups: usize, gamma: &Tensor, beta: &Tensor) -> Result<Tensor> {
+    note(Path::Composed);
     let sizes = group_norm::Sizes::new(groups, x.dims(), gamma.dims(), beta.dims())?;
     let rows = if sizes.per_sample { sizes.batch } else { 1 };
     widened(x, |wide| {
@@ -88,6 +92,7 @@ pub fn group_norm_silu(x: &Tensor, groups: usize, gamma: &Tensor, beta: &Tensor)
 
 /// See [`layer_norm`].
 pub fn layer_norm(x: &Tensor, affine: Option<(&Tensor, &Tensor)>) -> Result<Tensor> {
+    note(Path::Composed);
     widened(x, |wide| {
         let y = standardised(wide, LAYER_NORM_EPS)?;
         let Some((gamma, beta)) = affine else {
@@ -118,11 +123,13 @@ fn standardised(x: &Tensor, eps: f64) -> Result<Tensor> {
 
 /// See [`silu`](super::silu).
 pub fn silu(x: &Tensor) -> Result<Tensor> {
+    note(Path::Composed);
     widened(x, Tensor::silu)
 }
 
 /// See [`gelu`](super::gelu).
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    note(Path::Composed);
     widened(x, |x| {
         let cubic = ((x.sqr()? * x)? * GELU_CUBIC)?;
         let u = ((x + cubic)? * GELU_SCALE)?;
@@ -132,6 +139,7 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 
 /// See [`gated_sum`](super::gated_sum).
 pub fn gated_sum(x: &Tensor, gate: &Tensor, h: &Tensor) -> Result<Tensor> {
+    note(Path::Composed);
     super::shape::gated_sum::sizes(x.dims(), gate.dims(), h.dims())?;
     widened(x, |x| {
         let wide = |t: &Tensor| t.to_dtype(x.dtype());
@@ -141,6 +149,7 @@ pub fn gated_sum(x: &Tensor, gate: &Tensor, h: &Tensor) -> Result<Tensor> {
 
 /// See [`softmax_last`](super::softmax_last).
 pub fn softmax_last(x: &Tensor) -> Result<Tensor> {
+    note(Path::Composed);
     widened(x, |x| {
         let largest = x.max_keepdim(D::Minus1)?.detach();
         let e = x.broadcast_sub(&largest)?.exp()?;
@@ -155,6 +164,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
 
 /// Softmax of `scale · x` over the last dimension.
 pub(super) fn scaled_softmax(x: &Tensor, scale: f64) -> Result<Tensor> {
+    note(Path::Composed);
     softmax_last(&(x * scale)?)
 }
 
@@ -165,6 +175,7 @@ pub(super) fn attention_with(
     k: &Tensor,
     v: &Tensor,
 ) -> Result<Tensor> {
+    note(Path::Composed);
     let (_, _, width) = q.dims3()?;
     softmax(&q.matmul(&k.t()?)?, 1.0 / (width as f64).sqrt())?.matmul(v)
 }
@@ -181,6 +192,7 @@ pub(super) fn self_attention_with(
     heads: usize,
     packing: Packing,
 ) -> Result<Tensor> {
+    note(Path::Composed);
     let sizes = attention::Sizes::new(qkv.dims(), heads, packing)?;
     let (batch, tokens, width) = (sizes.batch, sizes.tokens, sizes.width);
     let tokens_first = match packing {
@@ -208,6 +220,7 @@ pub(super) fn self_attention_with(
 
 /// See [`upsample_nearest2x`](super::upsample_nearest2x).
 pub fn upsample_nearest2x(x: &Tensor) -> Result<Tensor> {
+    note(Path::Composed);
     let (n, c, height, width) = x.dims4()?;
     x.reshape((n * c, height, 1, width, 1))?
         .broadcast_as((n * c, height, 2, width, 2))?
@@ -216,6 +229,7 @@ pub fn upsample_nearest2x(x: &Tensor) -> Result<Tensor> {
 
 /// See [`avg_pool2x`](super::avg_pool2x).
 pub fn avg_pool2x(x: &Tensor) -> Result<Tensor> {
+    note(Path::Composed);
     let (n, c, height, width) = even_sides(x)?;
     let blocks = x.reshape((n * c, height / 2, 2, width / 2, 2))?;
     blocks.sum((2, 4))?.reshape((n, c, height / 2, width / 2))? * 0.25
@@ -223,5 +237,6 @@ pub fn avg_pool2x(x: &Tensor) -> Result<Tensor> {
 
 /// See [`concat_channels`](super::concat_channels).
 pub fn concat_channels(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    note(Path::Composed);
     Tensor::cat(&[x, y], 1)
 }

@@ -5,6 +5,7 @@
 //! update is composed of tensor operations. Both evaluate the same formula in the same order.
 
 pub(crate) mod lerp;
+mod rate;
 mod update;
 
 use crate::device::transfer::Later;
@@ -18,6 +19,7 @@ use crate::params::Params;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use lerp::Lerp;
+pub use rate::{rate, warm_up};
 use std::collections::BTreeMap;
 #[cfg(feature = "cuda")]
 pub(crate) use update::one_step;
@@ -195,6 +197,12 @@ impl AdamW {
         Ok(moments)
     }
 
+    /// The moments of a parameter, if it was ever stepped; they share storage with the optimiser.
+    pub(crate) fn moments_now(&self, name: &str) -> Option<(Tensor, Tensor)> {
+        let Moments { m, v } = self.moments.get(name)?;
+        Some((m.as_detached_tensor(), v.as_detached_tensor()))
+    }
+
     /// The moments for a checkpoint: `m.NAME` and `v.NAME` of every parameter stepped.
     ///
     /// They share storage with the optimiser: the next step changes them.
@@ -367,17 +375,6 @@ fn grad_norm<'a>(vars: impl Iterator<Item = &'a Var>, grads: &GradStore) -> Resu
         sum += squares.to_vec1::<f64>()?.iter().sum::<f64>();
     }
     Ok(sum.sqrt())
-}
-
-/// Factor of the learning rate during a linear warm-up: (step + 1)/warm_up, at most 1.
-///
-/// `step` counts from 0; `warm_up = 0` means none. The first step already moves.
-pub fn warm_up(step: usize, warm_up: usize) -> f64 {
-    if step >= warm_up {
-        1.0
-    } else {
-        (step + 1) as f64 / warm_up as f64
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 
 use crate::error::{Error, Result};
 use crate::forward::{loss_dtype, upload, widest};
-use crate::nn::Path;
+use crate::nn::{Path, note};
 use candle_core::Tensor;
 use fused::polarised_squared_loss;
 
@@ -114,6 +114,7 @@ pub fn structural_loss_composed(
     eta: &[f64],
     options: &StructureOptions,
 ) -> Result<Tensor> {
+    note(Path::Composed);
     let (batch, width) = checked(real, generated, eta, options)?;
     if let Some((p, s)) = polarised(real, generated, options.relation)? {
         if options.distance == Distance::SQUARED && width < batch {

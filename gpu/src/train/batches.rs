@@ -4,8 +4,8 @@ use super::batch::Batch;
 use super::conditions::Conditions;
 use super::order::Order;
 use super::term::Record;
-use super::terms::coupled;
-use crate::config::{Config, DatasetKind, LimitBy, TimeLaw, TimeSharing};
+use super::terms::{coupled, timed};
+use crate::config::{Config, DatasetKind, LimitBy, ObjectiveConfig, TimeLaw, TimeSharing};
 use crate::coupling::Pool;
 use crate::data::{Classes, Dataset, ImageKind};
 use crate::random::{Streams, standard_normals};
@@ -166,12 +166,22 @@ impl Data {
         Pool::new(config.coupling.build().as_ref(), x0?, eps?, classes)
     }
 
-    /// How the noise of the batch that `who` took last was dealt out, if it was.
-    pub(crate) fn coupled(&self, config: &Config, who: &str, batch: &Batch) -> Option<Record> {
-        let (number, pool) = self.pools.get(who)?;
-        let size = batch.len();
-        let at = number % config.coupling.batches(size) * size;
-        coupled(pool, &config.coupling, at, batch)
+    /// How batch number `number`, which `who` took last, was drawn, for an observer: its times, and its noise if that was dealt out.
+    pub(crate) fn drawn(
+        &self,
+        config: &Config,
+        who: &str,
+        number: usize,
+        batch: &Batch,
+    ) -> Vec<Record> {
+        let (o, size) = (&config.objective, batch.len());
+        let draws = time_draws(o, self.streams, who, number as u64, size);
+        let mut records = vec![timed(o, draws, batch)];
+        if let Some((number, pool)) = self.pools.get(who) {
+            let at = number % config.coupling.batches(size) * size;
+            records.extend(coupled(pool, &config.coupling, at, batch));
+        }
+        records
     }
 
     /// The mean transport costs of the pool that `who` takes batches from, as drawn and as assigned.
@@ -282,30 +292,51 @@ impl Data {
 /// t of every sample of a batch, under the configured law.
 pub fn draw_times(config: &Config, streams: Streams, who: &str, number: u64, n: usize) -> Vec<f64> {
     let o = &config.objective;
-    let distinct = match o.time_sharing {
+    times(o, &time_draws(o, streams, who, number, n), n)
+}
+
+/// The random numbers behind the t of a batch of `n`: uniform ones, of which soft truncation takes one more, the first; or normal ones.
+pub fn time_draws(
+    objective: &ObjectiveConfig,
+    streams: Streams,
+    who: &str,
+    number: u64,
+    n: usize,
+) -> Vec<f64> {
+    let distinct = match objective.time_sharing {
         TimeSharing::Shared => 1,
         TimeSharing::PerSample => n,
     };
     let purpose = format!("{who}-time");
+    match objective.time {
+        TimeLaw::Uniform => streams.uniform(&purpose, number, distinct),
+        TimeLaw::SoftTruncation => streams.uniform(&purpose, number, distinct + 1),
+        TimeLaw::LogNormal => standard_normals(&mut streams.rng(&purpose, number), distinct),
+    }
+}
+
+/// What the configured law makes of these draws: t of each of `n` samples.
+pub fn times(objective: &ObjectiveConfig, draws: &[f64], n: usize) -> Vec<f64> {
+    let o = objective;
     let (low, high) = (o.time_min, o.time_max);
     let mut t: Vec<f64> = match o.time {
-        TimeLaw::Uniform => streams
-            .uniform(&purpose, number, distinct)
-            .into_iter()
-            .map(|u| low + u * (high - low))
-            .collect(),
-        TimeLaw::SoftTruncation => {
-            let draws = streams.uniform(&purpose, number, distinct + 1);
-            let tau = low + draws[0] * (high - low);
-            draws[1..].iter().map(|u| tau + u * (high - tau)).collect()
-        }
-        TimeLaw::LogNormal => standard_normals(&mut streams.rng(&purpose, number), distinct)
-            .into_iter()
+        TimeLaw::Uniform => draws.iter().map(|u| low + u * (high - low)).collect(),
+        TimeLaw::SoftTruncation => match draws {
+            [first, rest @ ..] => {
+                let tau = low + first * (high - low);
+                rest.iter().map(|u| tau + u * (high - tau)).collect()
+            }
+            [] => Vec::new(),
+        },
+        TimeLaw::LogNormal => draws
+            .iter()
             .map(|z| o.schedule.t_of_sigma_ratio((o.p_mean + o.p_std * z).exp()))
             .collect(),
     };
-    if t.len() < n {
-        t = vec![t[0]; n];
+    if t.len() < n
+        && let [shared, ..] = t[..]
+    {
+        t = vec![shared; n];
     }
     t
 }

@@ -7,12 +7,13 @@
 //! | [`player`], [`networks`] | who moves: parameters with their optimiser and average |
 //! | [`pass`], [`term`], [`terms`] | a forward pass, and what a player descends in it |
 //! | `updater` | one update of one player |
-//! | [`mod@audit`], [`observer`], `watch` | proofs that gradients arrive, and who looks at steps |
+//! | [`mod@audit`], [`observer`], [`account`], `watch` | proofs that gradients arrive, and who looks at steps and updates |
 //! | `reading`, `report`, `metrics`, [`Hooks`] | the numbers of a step, and who hears of them |
 //! | `resume`, `conclude` | the run's folder, and what is done between steps |
 //!
 //! Which player is updated when is the method's business: `method::sadm`.
 
+pub mod account;
 pub mod audit;
 pub mod batch;
 pub(crate) mod batches;
@@ -56,7 +57,7 @@ use std::time::Instant;
 use terms::Structure;
 use watch::Watch;
 
-pub use batches::{HoldOut, dataset, draw_times, split};
+pub use batches::{HoldOut, dataset, draw_times, split, time_draws, times};
 pub use conditions::Conditions;
 pub use hooks::{Hooks, Silent, StepReport};
 

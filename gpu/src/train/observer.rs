@@ -2,8 +2,10 @@
 //!
 //! `sadm-crosscheck` implements it with the f64 reference: that is the shadow check.
 
+use super::account::Account;
 use super::term::Record;
 use crate::Result;
+use crate::config::Config;
 
 /// One update of one player.
 #[derive(Debug)]
@@ -14,7 +16,9 @@ pub struct Observation<'a> {
     pub phase: &'a str,
     /// Whose update it is: `theta` or `phi`.
     pub player: &'a str,
-    /// The terms that the player descends, as they were computed.
+    /// What was configured.
+    pub config: &'a Config,
+    /// The terms that the player descends, as they were computed, and how their batch was drawn.
     pub terms: &'a [Record],
 }
 
@@ -33,6 +37,14 @@ pub struct Verdict {
 
 /// Observer of training steps.
 pub trait Observer: Send {
-    /// Judges one step.
+    /// Judges one step, before anything is changed.
     fn observe(&mut self, observation: &Observation<'_>) -> Result<Verdict>;
+    /// Judges what its update did, after it; nothing where an observer does not look at updates.
+    fn observe_update(
+        &mut self,
+        _observation: &Observation<'_>,
+        _account: &Account,
+    ) -> Result<Option<Verdict>> {
+        Ok(None)
+    }
 }

@@ -39,15 +39,19 @@ impl Player {
 
     /// One step of the optimiser at `rate` times its learning rate after a batch of so many images; the average follows.
     pub(crate) fn descend(&mut self, grads: &GradStore, rate: f64, images: usize) -> Result<()> {
-        let batch = images as f64;
-        let seen = self.updates() as f64 * batch;
+        let counts = self.counts(images);
         match &mut self.average {
             None => self.optimizer.step(&self.params, grads, rate),
             Some(average) => {
-                let counts = [seen, batch];
                 (self.optimizer).step_and_average(&self.params, grads, rate, average, counts)
             }
         }
+    }
+
+    /// Images that the average has seen before an update on so many, and these.
+    pub(crate) fn counts(&self, images: usize) -> [f64; 2] {
+        let batch = images as f64;
+        [self.updates() as f64 * batch, batch]
     }
 
     /// The files of a checkpoint that are its own.

@@ -5,6 +5,7 @@
 //! whole batch and its gradient g in every row of features; (2) each micro-batch again with its graph, through which g flows back as
 //! the gradient of Σ ⟨g, ψ⟩ `[eq:micro-batches]`. One micro-batch is one graph.
 
+use super::account::Account;
 use super::batch::Batch;
 use super::hooks::Hooks;
 use super::observer::Observation;
@@ -14,7 +15,7 @@ use super::reading::Reading;
 use super::term::{Losses, Record, Summand, Suspect, Tape, Term, losses, no_term, plus, times};
 use super::watch::Watch;
 use crate::Result;
-use crate::config::TrainConfig;
+use crate::config::Config;
 use crate::objective::Objective;
 use crate::optim::clip_grad_norm_later;
 use candle_core::backprop::GradStore;
@@ -39,8 +40,8 @@ pub(crate) struct Update<'a> {
     pub(crate) batch: &'a Batch,
     /// What it descends.
     pub(crate) terms: &'a [Summand<'a>],
-    /// How the batch's noise was dealt out, if it was, for the observer.
-    pub(crate) coupling: Option<Record>,
+    /// How the batch was drawn, for the observer.
+    pub(crate) drawn: Vec<Record>,
     /// Factor of its learning rate.
     pub(crate) rate: f64,
     /// Whether the observer looks.
@@ -64,18 +65,18 @@ struct Gradients {
 
 /// Updater of players: the only place with an update.
 pub(crate) struct Updater<'a> {
-    pub(crate) config: &'a TrainConfig,
+    pub(crate) config: &'a Config,
     pub(crate) objective: &'a Objective,
     pub(crate) players: &'a mut Players,
     pub(crate) watch: &'a mut Watch,
 }
 
-impl Updater<'_> {
+impl<'a> Updater<'a> {
     /// One update of a player.
     ///
     /// # Errors
     /// A value or gradient that is not finite, a step that the observer refuses, and what a network or an optimiser refuses; the
-    /// parameters are then as they were.
+    /// parameters are then as they were. An update that the observer refuses was made: nothing of it is to be saved.
     pub(crate) fn update(
         &mut self,
         at: Place<'_>,
@@ -91,36 +92,69 @@ impl Updater<'_> {
             [whole] => self.in_one(at.step, update, whole)?,
             parts => self.in_two_stages(at.step, update, parts)?,
         };
+        let mut account = None;
         if update.observed {
             let begun = Instant::now();
             let mut terms = with_values(records, update.terms, reading.wait()?);
-            terms.extend(update.coupling.clone());
-            let seen = Observation {
-                step: at.step,
-                phase: at.phase,
-                player: update.player,
-                terms: &terms,
-            };
-            self.watch.show(&seen, hooks)?;
+            terms.extend(update.drawn.iter().cloned());
+            self.watch.show(&self.seen(at, update, &terms), hooks)?;
+            let look = self.watch.look(at.step);
+            account = Some(Account::open(
+                look,
+                self.players.get(update.player)?,
+                &grads,
+            )?);
             self.watch.seconds += begun.elapsed().as_secs_f64();
         }
-        let most = match self.config.clip_norm {
+        let most = match self.config.train.clip_norm {
             0.0 => f64::INFINITY,
             norm => norm,
         };
         let player = self.players.get_mut(update.player)?;
         let norm = clip_grad_norm_later(&player.params, &mut grads, most)?;
-        let norm = Reading::of_gradient(at.step, norm)?;
+        let mut norm = Reading::of_gradient(at.step, norm)?;
+        if let Some(account) = &mut account {
+            let begun = Instant::now();
+            account.clipped(norm.first()?, player, &grads)?;
+            account.scalars(player, update.rate, update.batch.len());
+            self.watch.seconds += begun.elapsed().as_secs_f64();
+        }
         player.descend(&grads, update.rate, update.batch.len())?;
+        if let Some(account) = &mut account {
+            let begun = Instant::now();
+            account.close(player)?;
+            let seen = self.seen(at, update, &[]);
+            self.watch.show_update(&seen, account, hooks)?;
+            self.watch.seconds += begun.elapsed().as_secs_f64();
+        }
         Ok(Updated {
             losses: reading,
             norm,
         })
     }
 
+    /// What an observer is told of an update.
+    fn seen<'b>(
+        &self,
+        at: Place<'b>,
+        update: &Update<'b>,
+        terms: &'b [Record],
+    ) -> Observation<'b>
+    where
+        'a: 'b,
+    {
+        Observation {
+            step: at.step,
+            phase: at.phase,
+            player: update.player,
+            config: self.config,
+            terms,
+        }
+    }
+
     /// Micro-batches of a batch.
     fn parts(&self, batch: &Batch) -> usize {
-        self.config.micro_batches.clamp(1, batch.len().max(1))
+        self.config.train.micro_batches.clamp(1, batch.len().max(1))
     }
 
     /// The gradients of a batch in one graph.
@@ -319,7 +353,6 @@ fn with_values(mut records: Vec<Record>, terms: &[Summand<'_>], values: &[f64]) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
     use crate::data::ImageKind;
     use crate::params::Params;
     use crate::random::Streams;
@@ -415,11 +448,11 @@ mod tests {
         parts: usize,
         f: impl FnOnce(&Updater<'_>) -> Result<T>,
     ) -> Result<T> {
-        let mut train = config.train.clone();
-        train.micro_batches = parts;
+        let mut with_parts = config.clone();
+        with_parts.train.micro_batches = parts;
         let objective = config.objective();
         f(&Updater {
-            config: &train,
+            config: &with_parts,
             objective: &objective,
             players: &mut players(config)?,
             watch: &mut Watch::new(None, &config.shadow),
@@ -439,7 +472,7 @@ mod tests {
                 player,
                 batch: &batch,
                 terms,
-                coupling: None,
+                drawn: Vec::new(),
                 rate: 1.0,
                 observed: true,
             };
@@ -530,7 +563,7 @@ mod tests {
                     player: THETA,
                     batch: &part,
                     terms: &terms,
-                    coupling: None,
+                    drawn: Vec::new(),
                     rate: 1.0,
                     observed: false,
                 };

@@ -1,7 +1,7 @@
 //! Every operation, fused and composed: gradients, agreement, strides, types, refusals.
 
 use candle_core::{DType, Device, Result, Tensor};
-use sadm_gpu::nn::{self, Packing, composed};
+use sadm_gpu::nn::{self, Packing, Path, composed, traced};
 
 use crate::support::{
     Draw, Op, U32, assert_close, assert_gradients, cast, flat, gradients, largest,
@@ -112,7 +112,10 @@ fn the_two_paths_agree_within_their_roundings() {
         for (dtype, u) in [(DType::F32, U32), (DType::F64, U32 / 2_f64.powi(29))] {
             let inputs = cast(&case.inputs, dtype);
             let allowance = 2.0 * case.roundings * u * MAGNITUDE;
-            let (got, want) = ((case.fused)(&inputs), (case.composed)(&inputs));
+            let (got, ran) = traced(|| (case.fused)(&inputs));
+            assert!(ran.contains(&Path::Fused), "{}: {ran:?}", case.name);
+            let (want, ran) = traced(|| (case.composed)(&inputs));
+            assert!(ran.iter().eq([&Path::Composed]), "{}: {ran:?}", case.name);
             let (got, want) = (
                 got.expect("the fused path"),
                 want.expect("the composed path"),

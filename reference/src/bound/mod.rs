@@ -13,9 +13,11 @@ pub mod nn;
 pub mod optim;
 pub mod parametrisation;
 pub mod precondition;
+pub mod rate;
 pub mod sampler;
 pub mod schedule;
 pub mod structure;
+pub mod time;
 mod tracked;
 
 pub use tracked::{FUNCTION_ULPS, Precision, Tracked};

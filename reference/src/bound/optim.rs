@@ -67,6 +67,38 @@ pub fn ema_update(
     Ok(moving_average(average, theta, decay, p))
 }
 
+/// 1 − [`ema_decay`](crate::ema::ema_decay) in precision `p`, as a power, an exponential or by `expm1`. Shape `[]`.
+pub fn ema_step(
+    halflife: f64,
+    ramp: Option<f64>,
+    images_seen: f64,
+    batch: f64,
+    p: Precision,
+) -> Tracked {
+    let number = |x: f64| Tracked::exact(ArrayD::from_elem(IxDyn(&[]), x));
+    let value = 1.0 - crate::ema::ema_decay(halflife, ramp, images_seen, batch);
+    let full = number(halflife);
+    let (half_life, nothing_seen) = match ramp.filter(|ramp| ramp.is_finite()) {
+        None => (full, false),
+        Some(ramp) => {
+            let ramped = number(ramp).mul(&number(images_seen), p);
+            let nothing = ramped.value.sum() <= 0.0;
+            let shorter = ramped.value.sum() < halflife;
+            (if shorter { ramped } else { full }, nothing)
+        }
+    };
+    if nothing_seen {
+        return number(1.0);
+    }
+    let nats = number(batch)
+        .div(&half_life, p)
+        .scale(-std::f64::consts::LN_2, p);
+    let power = number(1.0).sub(&nats.exp(p), p);
+    power
+        .either(&nats.expm1(p).neg())
+        .recentred(number(value).value)
+}
+
 /// Bounds for the results of [`clip_by_global_norm`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClipBound {

@@ -1,6 +1,6 @@
 //! Arrays that know how far a lower-precision computation of them can be off: running error analysis.
 
-use ndarray::{ArrayD, Axis, Ix2, IxDyn, Slice, Zip, concatenate};
+use ndarray::{ArrayD, ArrayView2, Axis, IxDyn, Slice, Zip, concatenate};
 
 /// Allowed error of an elementary function (exp, ln, tanh, …), in units of roundoff of its result.
 ///
@@ -245,8 +245,13 @@ impl Tracked {
     /// Elementwise rule on two operands, broadcast to their common shape.
     fn zip(&self, other: &Self, rule: impl Fn(Item, Item) -> Item) -> Self {
         let shape = common_shape(self.shape(), other.shape());
-        let (a, b) = (self.broadcast_to(&shape), other.broadcast_to(&shape));
-        let mut out = a;
+        let fitted = |x: &Self| match x.shape() == shape {
+            true => x.clone(),
+            false => x.broadcast_to(&shape),
+        };
+        let mut out = fitted(self);
+        let repeated = (other.shape() != shape).then(|| fitted(other));
+        let b = repeated.as_ref().unwrap_or(other);
         Zip::from(&mut out.value)
             .and(&mut out.error)
             .and(&b.value)
@@ -512,11 +517,10 @@ impl Tracked {
     /// If an operand is not a matrix or the inner dimensions differ.
     #[must_use]
     pub fn matmul(&self, other: &Self, p: Precision) -> Self {
-        let matrix = |x: &ArrayD<f64>| {
-            x.clone()
-                .into_dimensionality::<Ix2>()
-                .expect("matmul takes matrices")
-        };
+        fn matrix(x: &ArrayD<f64>) -> ArrayView2<'_, f64> {
+            let matrix = x.view().into_dimensionality();
+            matrix.expect("matmul takes matrices")
+        }
         let (a, b) = (matrix(&self.value), matrix(&other.value));
         let (ea, eb) = (matrix(&self.error), matrix(&other.error));
         let (size_a, size_b) = (a.mapv(f64::abs), b.mapv(f64::abs));

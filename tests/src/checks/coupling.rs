@@ -11,7 +11,7 @@ use sadm_reference::{
 
 use crate::{
     case::Case,
-    check::{Bounds, Check, Quantity, Values, bounds, scalar, values},
+    check::{Bounds, Check, Quantity, Sided, bounds, scalar, values},
     checks::list,
     error::{Error, Result},
     generators::tensor,
@@ -59,7 +59,7 @@ impl Judge {
     /// | `strangers` | images with the noise of another class: none |
     /// | `total` | Σ c(i, π(i)): the least |
     /// | `certificate` | the same and N times what u + v exceeds c by: Σ u + Σ v, which no permutation can go below |
-    pub(crate) fn values(&self, permutation: &[usize]) -> Values {
+    pub(crate) fn values<S>(&self, permutation: &[usize]) -> Sided<S> {
         let count = self.costs.nrows();
         let pairs = permutation.iter().copied().enumerate();
         let there: Vec<_> = pairs.filter(|(i, j)| *i < count && *j < count).collect();
@@ -181,7 +181,7 @@ fn assigned(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{compare::compare, engine::Place, generators::seeded_normal};
+    use crate::{check::Computed, compare::compare, engine::Place, generators::seeded_normal};
     use candle_core::DType;
     use ndarray::Ix2;
     use sadm_gpu::coupling::{COUPLINGS, CouplingConfig};
@@ -209,7 +209,7 @@ mod tests {
                 let cost = cost.to_string().parse().expect("the reference knows it");
                 let judge = Judge::new(&images, &noise, within, cost, Precision::F32);
                 let judge = judge.expect("finite costs");
-                let (got, allowed) = (judge.values(&permutation), judge.bounds());
+                let (got, allowed): (Computed, _) = (judge.values(&permutation), judge.bounds());
                 for (name, bound) in &allowed {
                     let promised =
                         coupling.cost().is_some() || ["uses", "strangers"].contains(&name.as_str());
@@ -255,7 +255,7 @@ mod tests {
                 Precision::F32,
             );
             let judge = judge.expect("finite costs");
-            let (got, allowed) = (judge.values(&permutation), judge.bounds());
+            let (got, allowed): (Computed, _) = (judge.values(&permutation), judge.bounds());
             for (name, bound) in &allowed {
                 let found = compare(name, &got[name], &bound.value, &bound.error);
                 assert!(found.holds(), "{cost}: {}", found.place);

@@ -3,7 +3,7 @@
 use candle_core::{Result as CandleResult, Tensor};
 use ndarray::ArrayD;
 use proptest::prelude::*;
-use sadm_gpu::nn::{self as gpu, composed};
+use sadm_gpu::nn::{self as gpu, Path, composed};
 use sadm_reference::{
     bound::nn as bound,
     nn,
@@ -42,8 +42,13 @@ impl Layer {
         let Some(operation) = Operation::find(self.name) else {
             return Vec::new();
         };
-        let paths = [("nn", Some(self.fused)), ("composed", self.composed)];
-        let check = |(family, f): (&str, Option<Computed>)| {
+        // A layer with one implementation only is not asked which.
+        let two = self.composed.is_some();
+        let paths = [
+            ("nn", Some(self.fused), Path::Fused),
+            ("composed", self.composed, Path::Composed),
+        ];
+        let check = |(family, f, path): (&str, Option<Computed>, Path)| {
             let f = f?;
             let quantity = Quantity::new(
                 format!("{family}.{}", self.name),
@@ -51,6 +56,7 @@ impl Layer {
                 "sadm_reference::operation, with hand-derived backward",
             )
             .cost(self.cost)
+            .on(two.then_some(path))
             .draws(self.draws)
             .reference(|case| {
                 Ok(operation

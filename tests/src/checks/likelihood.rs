@@ -12,7 +12,7 @@ use sadm_reference::{
 use super::exact;
 use crate::{
     case::Case,
-    check::{Check, Quantity, Values, bounds, values},
+    check::{Check, Computed, Quantity, bounds, values},
     engine::Place,
     error::{Error, Result},
     generators::{moderate, positive, tensor, tensor_of},
@@ -184,7 +184,7 @@ fn flow() -> Box<dyn Check> {
     .boxed()
 }
 
-fn candle(case: &Case, place: &Place) -> Result<Values> {
+fn candle(case: &Case, place: &Place) -> Result<Computed> {
     let ring = Ring::of(case)?;
     let t = |name: &str| place.tensor(case.get(name)?);
     let (z, signs, gain, mix) = (t("z")?, t("signs")?, t("gain")?, t("mix")?);

@@ -1,6 +1,7 @@
 //! The quantities, one file for each part of the mathematics.
 
 pub(crate) mod coupling;
+pub(crate) mod course;
 pub(crate) mod denoise;
 mod family;
 pub(crate) mod forward;
@@ -8,7 +9,7 @@ mod frozen;
 mod layers;
 mod likelihood;
 pub(crate) mod networks;
-mod optim;
+pub(crate) mod optim;
 mod statistics;
 mod step;
 pub(crate) mod structure;
@@ -19,7 +20,7 @@ use sadm_reference::bound::{Precision, Tracked};
 
 use crate::{
     case::Case,
-    check::{Check, Values},
+    check::{Check, Computed},
     engine::Place,
     error::{Error, Result},
 };
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Vec<Box<dyn Check>> {
     let parts = [
         forward::checks(),
         coupling::checks(),
+        course::checks(),
         denoise::checks(),
         family::checks(),
         structure::checks(),
@@ -70,7 +72,7 @@ pub(crate) fn differentiated(
     place: &Place,
     inputs: &[&str],
     f: impl Fn(&[Tensor]) -> Result<Tensor>,
-) -> Result<Values> {
+) -> Result<Computed> {
     let vars = inputs
         .iter()
         .map(|name| Ok(Var::from_tensor(&place.tensor(case.get(name)?)?)?))
@@ -81,7 +83,7 @@ pub(crate) fn differentiated(
         Some(g) => (&y * place.tensor(g)?)?.sum_all()?.backward()?,
         None => y.backward()?,
     };
-    let mut values = Values::from([("y".to_owned(), Place::array(&y)?)]);
+    let mut values = Computed::from([("y".to_owned(), Place::array(&y)?)]);
     for (name, var) in inputs.iter().zip(&vars) {
         let grad = grads
             .get(var)

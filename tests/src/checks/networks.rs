@@ -18,7 +18,7 @@ use sadm_reference::{
 
 use crate::{
     case::Case,
-    check::{Bounds, Check, Cost, Quantity, Values},
+    check::{Bounds, Check, Computed, Cost, Exact, Quantity},
     engine::Place,
     error::{Error, Result},
     generators::{round_f32, seeded_normal},
@@ -160,16 +160,16 @@ fn random_rounding(seed: u64, size: f64) -> impl Fn(f64) -> f64 {
 /// [`SAMPLES`] evaluations of randomly moved inputs by randomly rounded operations. One number for a whole tensor, since the deviation of a
 /// single element is itself random and may happen to be small.
 pub(super) fn spread(
-    exact: Values,
+    exact: Exact,
     rule: &Rule,
-    rounded: impl Fn(&dyn Fn(f64) -> f64) -> Result<Values>,
+    rounded: impl Fn(&dyn Fn(f64) -> f64) -> Result<Exact>,
 ) -> Result<Bounds> {
     let size = rule.compute.unit.max(RESOLVED);
     let scale = rule.factor * rule.compute.unit / size;
     let mut largest: BTreeMap<String, f64> = BTreeMap::new();
     for sample in 1..=SAMPLES {
         let deviated = rounded(&random_rounding(sample, size))?;
-        for (name, value) in &exact {
+        for (name, value) in exact.iter() {
             let entry = largest.entry(name.clone()).or_insert(0.0);
             *entry = value
                 .iter()
@@ -272,8 +272,8 @@ fn network(kind: &'static str) -> Box<dyn Check> {
     .boxed()
 }
 
-fn quantities(pass: Pass) -> Values {
-    let mut values: Values = pass
+fn quantities(pass: Pass) -> Exact {
+    let mut values: Exact = pass
         .grad_parameters
         .into_iter()
         .map(|(name, grad)| (format!("grad of {name}"), grad))
@@ -307,7 +307,7 @@ fn reference_pass(
     pass.map_err(Error::reference)
 }
 
-fn candle_pass(kind: &'static str, case: &Case, place: &Place) -> Result<Values> {
+fn candle_pass(kind: &'static str, case: &Case, place: &Place) -> Result<Computed> {
     let params = Params::new(&place.device, place.dtype, 0);
     let x = Var::from_tensor(&place.tensor(case.get("x")?)?)?;
     let labels = labels(case)?;
@@ -326,7 +326,7 @@ fn candle_pass(kind: &'static str, case: &Case, place: &Place) -> Result<Values>
         .sum_all()?
         .backward()?;
     let missing = |name: &str| Error::Gpu(format!("`{name}` receives no gradient"));
-    let mut values = Values::from([("output".to_owned(), Place::array(&output)?)]);
+    let mut values = Computed::from([("output".to_owned(), Place::array(&output)?)]);
     let vars = params.vars().into_iter().chain([("x".to_owned(), x)]);
     for (name, var) in vars {
         let grad = grads.get(&var).ok_or_else(|| missing(&name))?;

@@ -19,14 +19,20 @@ use sadm_reference::{
 use super::exact;
 use crate::{
     case::Case,
-    check::{Check, Quantity, bounds, scalar, values},
+    check::{Bounds, Check, Computed, Exact, Quantity, bounds, scalar, values},
     engine::Place,
     error::{Error, Result},
     generators::{moderate, positive, tensor_of},
 };
 
 pub(super) fn checks() -> Vec<Box<dyn Check>> {
-    vec![adamw(), adamw_with_average(), clip(), moving_average()]
+    vec![
+        adamw(),
+        adamw_with_average(),
+        adamw_step(),
+        clip(),
+        moving_average(),
+    ]
 }
 
 /// Parameters of the training system with the given values.
@@ -136,9 +142,9 @@ fn two_steps(name: &'static str, formula: &'static str, averages: bool) -> Box<d
                 .map_err(Error::reference)?;
             average = ema::ema_update(&average, &theta, decay).map_err(Error::reference)?;
         }
-        let mut all = values([("theta", theta), ("m", state.m), ("v", state.v)]);
+        let mut all: Exact = values([("theta", theta), ("m", state.m), ("v", state.v)]);
         if averages {
-            all.extend(values([("average", average)]));
+            all.insert("average".to_owned(), average);
         }
         Ok(all)
     })
@@ -182,17 +188,111 @@ fn two_steps(name: &'static str, formula: &'static str, averages: bool) -> Box<d
             None => Err(Error::Gpu(format!("the optimiser has no `{name}`"))),
         };
         let theta = |params: &Params| Place::array(&params.tensors()["theta"]);
-        let mut all = values([
+        let mut all: Computed = values([
             ("theta", theta(&params)?),
             ("m", moment("m.theta")?),
             ("v", moment("v.theta")?),
         ]);
         if averages {
-            all.extend(values([("average", theta(following.params())?)]));
+            all.insert("average".to_owned(), theta(following.params())?);
         }
         Ok(all)
     })
     .boxed()
+}
+
+/// One step from where a run may be: its moments, its step and its options are inputs.
+fn adamw_step() -> Box<dyn Check> {
+    let options = |case: &Case| {
+        let n = |name: &str| case.get_number(name);
+        Ok::<_, Error>(AdamW {
+            lr: n("learning_rate")?,
+            beta1: n("beta1")?,
+            beta2: n("beta2")?,
+            eps: n("epsilon")?,
+            weight_decay: n("weight_decay")?,
+        })
+    };
+    let steps = |case: &Case| u32::try_from(case.get_count("steps")?).map_err(Error::reference);
+    Quantity::new(
+        "adamw.step",
+        "one step of AdamW from any θ, m, v and step number, under any options",
+        "Loshchilov and Hutter (arXiv:1711.05101), Alg. 2",
+    )
+    .draws(|| {
+        let shape = (1..=3_usize, 1..=4_usize);
+        (shape, 0..=5000_usize, 1..=64_i32, 0..=8_i32)
+            .prop_flat_map(|((a, b), steps, rate, decay)| {
+                let t = || tensor_of(&[a, b], moderate());
+                (t(), t(), t(), t(), Just((steps, rate, decay)))
+            })
+            .prop_map(|(theta, gradient, m, v, (steps, rate, decay))| {
+                Case::new()
+                    .tensor("theta", theta)
+                    .tensor("gradient", gradient)
+                    .tensor("m", m)
+                    .tensor("v", v.mapv(f64::abs))
+                    .count("steps", steps)
+                    .number("learning_rate", f64::from(rate) / 1024.0)
+                    .number("beta1", OPTIONS.beta1)
+                    .number("beta2", OPTIONS.beta2)
+                    .number("epsilon", OPTIONS.eps)
+                    .number("weight_decay", f64::from(decay) / 64.0)
+            })
+            .boxed()
+    })
+    .reference(move |case| {
+        let state = Moments {
+            steps: steps(case)?,
+            m: case.get("m")?.clone(),
+            v: case.get("v")?.clone(),
+        };
+        let after = options(case)?.step(case.get("theta")?, case.get("gradient")?, &state);
+        let (theta, state) = after.map_err(Error::reference)?;
+        Ok(values([("theta", theta), ("m", state.m), ("v", state.v)]))
+    })
+    .bound(move |case, rule| {
+        let of = |name| exact(case, name);
+        let (theta, gradient, m, v) = (of("theta")?, of("gradient")?, of("m")?, of("v")?);
+        let (options, steps, p) = (options(case)?, steps(case)?, rule.compute);
+        let after = bound::optim::adamw_step(&options, &theta, &gradient, [&m, &v], steps, p);
+        let after = after.map_err(Error::reference)?;
+        Ok(bounds([
+            ("theta", after.theta),
+            ("m", after.m),
+            ("v", after.v),
+        ]))
+    })
+    .candle(move |case, place| {
+        let named =
+            |g: &str| Ok::<_, Error>(BTreeMap::from([("theta".to_owned(), case.get(g)?.clone())]));
+        let params = gpu_parameters(place, &named("theta")?)?;
+        let grads = gradients(place, &params, &named("gradient")?)?;
+        let mut optimiser = gpu_adamw(&options(case)?);
+        let wide = |name: &str| wide_tensor(place, case.get(name)?);
+        let state = BTreeMap::from([
+            ("m.theta".to_owned(), wide("m")?),
+            ("v.theta".to_owned(), wide("v")?),
+        ]);
+        optimiser.load_state(case.get_count("steps")?, state)?;
+        optimiser.step(&params, &grads, 1.0)?;
+        let state = optimiser.state();
+        Ok(values([
+            ("theta", Place::array(&params.tensors()["theta"])?),
+            ("m", Place::array(&state["m.theta"])?),
+            ("v", Place::array(&state["v.theta"])?),
+        ]))
+    })
+    .boxed()
+}
+
+/// Numbers of a place in the type that moments are kept in: f32 where the place has a narrower one.
+fn wide_tensor(place: &Place, value: &ArrayD<f64>) -> Result<candle_core::Tensor> {
+    let tensor = place.tensor(value)?;
+    Ok(match tensor.dtype() {
+        candle_core::DType::F64 => tensor,
+        _ => tensor.to_dtype(candle_core::DType::F32)?,
+    })
 }
 
 fn named_gradients(case: &Case) -> BTreeMap<String, ArrayD<f64>> {
@@ -220,11 +320,9 @@ fn clip() -> Box<dyn Check> {
     .reference(|case| {
         let clipped = optim::clip_by_global_norm(&named_gradients(case), case.get_number("max")?);
         let clipped = clipped.map_err(Error::reference)?;
-        Ok(values([
-            ("a", clipped.grads["a"].clone()),
-            ("b", clipped.grads["b"].clone()),
-            ("norm", scalar(clipped.norm)),
-        ]))
+        let mut all: Exact = clipped.grads.into_iter().collect();
+        all.insert("norm".to_owned(), scalar(clipped.norm));
+        Ok(all)
     })
     .bound(|case, rule| {
         let grads = named_gradients(case)
@@ -233,11 +331,9 @@ fn clip() -> Box<dyn Check> {
             .collect();
         let clipped = bound::optim::clip_by_norm(&grads, case.get_number("max")?, rule.compute);
         let clipped = clipped.map_err(Error::reference)?;
-        Ok(bounds([
-            ("a", clipped.grads["a"].clone()),
-            ("b", clipped.grads["b"].clone()),
-            ("norm", clipped.norm),
-        ]))
+        let mut all: Bounds = clipped.grads.into_iter().collect();
+        all.insert("norm".to_owned(), clipped.norm);
+        Ok(all)
     })
     .candle(|case, place| {
         let given = named_gradients(case);
@@ -249,17 +345,16 @@ fn clip() -> Box<dyn Check> {
             let grad = params.get(name).and_then(|var| grads.get(&var).cloned());
             Place::array(&grad.ok_or_else(|| Error::Gpu(format!("`{name}` lost its gradient")))?)
         };
-        Ok(values([
-            ("a", clipped("a")?),
-            ("b", clipped("b")?),
-            ("norm", scalar(norm)),
-        ]))
+        let each = given.keys().map(|name| Ok((name.clone(), clipped(name)?)));
+        let mut all = each.collect::<Result<Computed>>()?;
+        all.insert("norm".to_owned(), scalar(norm));
+        Ok(all)
     })
     .boxed()
 }
 
 /// Bound of one update of the average; see [`host_decay`].
-pub(super) fn averaged(
+pub(crate) fn averaged(
     average: &Tracked,
     theta: &Tracked,
     decay: f64,

@@ -46,7 +46,7 @@ use super::{
 };
 use crate::{
     case::Case,
-    check::{Check, Cost, Quantity, Values, scalar},
+    check::{Check, Computed, Cost, Exact, Quantity, scalar},
     engine::Place,
     error::{Error, Result},
     generators::seeded_normal,
@@ -194,7 +194,7 @@ fn at(i: usize, name: &str) -> String {
 fn loss_bounds(
     game: Game,
     case: &Case,
-    exact: &Values,
+    exact: &Exact,
     rule: &Rule,
 ) -> Result<Vec<(String, ArrayD<f64>)>> {
     let structural = (game.updates.iter().enumerate()).filter(|(_, update)| **update != Classify);
@@ -364,7 +364,7 @@ impl Player {
         &mut self,
         i: usize,
         grads: &Parameters,
-        values: &mut Values,
+        values: &mut Exact,
         a: &Arithmetic<'_>,
     ) -> Result<()> {
         let clipped = optim::clip_by_global_norm(grads, MAX_NORM).map_err(Error::reference)?;
@@ -383,7 +383,7 @@ impl Player {
         Ok(())
     }
 
-    fn report(&self, name: &str, values: &mut Values) {
+    fn report(&self, name: &str, values: &mut Exact) {
         for (parameter, value) in &self.parameters {
             values.insert(format!("{name} of {parameter}"), value.clone());
         }
@@ -396,10 +396,10 @@ impl Player {
 
 /// The game in the reference. Gradients are put together by hand: of L and, through Ψ, of S in x̂; from there
 /// through the preconditioner into the denoiser; of S in both its features into φ.
-fn play(game: Game, case: &Case, a: &Arithmetic<'_>) -> Result<Values> {
+fn play(game: Game, case: &Case, a: &Arithmetic<'_>) -> Result<Exact> {
     let (mut theta, mut phi) = (Player::of(case, "theta"), Player::of(case, "phi"));
     let mut average = part(case, "average");
-    let mut values = Values::new();
+    let mut values = Exact::new();
     for (i, &update) in game.updates.iter().enumerate() {
         let grads = match update {
             Descend => descent(game, i, case, [&theta, &phi], &mut values, a)?,
@@ -479,7 +479,7 @@ fn structural(
     phi: &Player,
     x_hat: &ArrayD<f64>,
     factor: f64,
-    values: &mut Values,
+    values: &mut Exact,
     a: &Arithmetic<'_>,
 ) -> Result<[ArrayD<f64>; 2]> {
     let none = ArrayD::zeros(ndarray::IxDyn(&[BATCH, encoder().dim]));
@@ -522,7 +522,7 @@ fn descent(
     i: usize,
     case: &Case,
     [theta, phi]: [&Player; 2],
-    values: &mut Values,
+    values: &mut Exact,
     a: &Arithmetic<'_>,
 ) -> Result<Parameters> {
     let (x_hat, gradients) = denoised(game, i, case, theta, a)?;
@@ -547,7 +547,7 @@ fn ascent(
     i: usize,
     case: &Case,
     [theta, phi]: [&Player; 2],
-    values: &mut Values,
+    values: &mut Exact,
     a: &Arithmetic<'_>,
 ) -> Result<Parameters> {
     let (x_hat, _) = denoised(game, i, case, theta, a)?;
@@ -571,7 +571,7 @@ fn classification(
     i: usize,
     case: &Case,
     phi: &Player,
-    values: &mut Values,
+    values: &mut Exact,
     a: &Arithmetic<'_>,
 ) -> Result<Parameters> {
     let x0 = case.get(&at(i, "x0"))?;
@@ -627,7 +627,7 @@ impl Fast {
         })
     }
 
-    fn report(&self, values: &mut Values) -> Result<()> {
+    fn report(&self, values: &mut Computed) -> Result<()> {
         let name = self.name;
         for (parameter, tensor) in self.params.tensors() {
             values.insert(format!("{name} of {parameter}"), Place::array(&tensor)?);
@@ -642,7 +642,7 @@ impl Fast {
 }
 
 /// The game in the training system, by the very functions its trainer calls.
-fn candle_game(game: Game, case: &Case, place: &Place) -> Result<Values> {
+fn candle_game(game: Game, case: &Case, place: &Place) -> Result<Computed> {
     let denoiser = Small::of(game.network)?;
     let mut theta = Fast::of(case, "theta", place, |p| {
         denoiser.gpu(p.builder()).map(drop)
@@ -655,7 +655,7 @@ fn candle_game(game: Game, case: &Case, place: &Place) -> Result<Values> {
     load(&averages, &part(case, "average"), place)?;
     let mut ema = Ema::new(&averages, HALF_LIFE, RAMP)?;
 
-    let mut values = Values::new();
+    let mut values = Computed::new();
     for (i, &update) in game.updates.iter().enumerate() {
         let descends = update == Descend;
         let (network, psi) = if descends {
@@ -717,7 +717,7 @@ fn gradients(
     case: &Case,
     place: &Place,
     (denoiser, encoder): (&dyn Network, &GpuEncoder),
-    values: &mut Values,
+    values: &mut Computed,
 ) -> Result<candle_core::backprop::GradStore> {
     let update = game.updates[i];
     let objective = Objective {

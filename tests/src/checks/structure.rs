@@ -2,7 +2,7 @@
 
 use ndarray::{Array2, ArrayD, Axis};
 use proptest::prelude::*;
-use sadm_gpu::structure as gpu;
+use sadm_gpu::{nn, structure as gpu};
 use sadm_reference::{
     bound::{self, Precision, Tracked, structure::StructuralBound},
     distance::Distance,
@@ -319,7 +319,7 @@ pub(crate) fn candle_loss(
     options: &StructureOptions,
     case: &Case,
     place: &Place,
-) -> Result<crate::Values> {
+) -> Result<crate::Computed> {
     let options = gpu_options(options)?;
     differentiated(case, place, &["real", "generated"], |inputs| {
         Ok(gpu::structural_loss(
@@ -360,6 +360,10 @@ fn polarised_loss(
         "S at Ψ̂ ≈ Ψ: η/pairs ‖½(PSᵀ + SPᵀ)‖², or ½[⟨PᵀP, SᵀS⟩ + tr((PᵀS)²)], less Σ_i ⟨p_i, s_i⟩² without i = j",
         "mathematics.md §3, polarised form",
     )
+    .on(Some(match path {
+        Path::Own => nn::Path::Fused,
+        Path::Composed => nn::Path::Composed,
+    }))
     .draws(move || {
         let sizes = match form {
             Form::Batch => (2..=4_usize, 4..=5_usize),

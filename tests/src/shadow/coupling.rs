@@ -1,15 +1,16 @@
 //! The coupling of a live batch: the pool that it was taken from, assigned again by the reference.
 
+use candle_core::TensorId;
 use ndarray::{Array2, ArrayD, Axis};
 use sadm_reference::{
     bound::{Tracked, coupling::mean_error},
     coupling::Cost,
 };
 
-use super::{Found, Judge, Precisions, Replay, seen::Seen};
+use super::{Found, Judge, Memory, Precisions, Replay, seen::Seen};
 use crate::{
     case::Case,
-    check::scalar,
+    check::{Computed, scalar},
     checks::coupling,
     error::{Error, Result},
 };
@@ -30,14 +31,60 @@ impl Judge for Coupling {
     }
 
     /// Each noise once, no class left, the least total by the reference's solver and by its potentials; the mean costs; and the
-    /// batch's own images and noise are those of its place in the pool.
-    fn judge(&self, seen: Seen<'_>, found: &mut Found) -> Result<()> {
+    /// batch's own images and noise are those of its place in the pool. Only the last of these where the same pool, dealt out in the
+    /// same way, was judged before.
+    fn judge(&self, seen: Seen<'_>, found: &mut Found, memory: &mut Memory) -> Result<()> {
+        seen.says("cost", &seen.config.coupling.cost)?;
+        seen.says("classes", &seen.config.coupling.classes)?;
+        let pool = Pool::of(seen)?;
+        if memory.pools.get(seen.player) != Some(&pool) {
+            let mut of_pool = Found::default();
+            judge_pool(seen, &mut of_pool)?;
+            if of_pool.holds() {
+                memory.pools.insert(seen.player.to_owned(), pool);
+            }
+            found.extend(of_pool);
+        }
+        judge_place(seen, found)
+    }
+
+    fn case<'a>(&self, seen: Seen<'a>, quantity: &str) -> Option<Result<Replay<'a>>> {
+        quantity.starts_with("coupling ").then(|| case(seen))
+    }
+}
+
+/// A pool that was judged and found right: its live tensors, which nothing changes, and everything that was decided about it.
+#[derive(Debug, PartialEq)]
+pub(super) struct Pool {
+    tensors: [TensorId; 2],
+    /// As bits: NaN equals nothing, not even itself.
+    numbers: Vec<Vec<u64>>,
+    choices: [String; 2],
+}
+
+impl Pool {
+    fn of(seen: Seen<'_>) -> Result<Self> {
+        let bits = |x: &[f64]| x.iter().map(|x| x.to_bits()).collect();
+        Ok(Self {
+            tensors: [seen.tensor("x0")?.id(), seen.tensor("eps")?.id()],
+            numbers: vec![
+                bits(seen.samples("permutation")?),
+                bits(seen.samples("labels")?),
+                bits(&[seen.setting("before")?, seen.setting("after")?]),
+            ],
+            choices: [seen.choice("cost")?, seen.choice("classes")?].map(str::to_owned),
+        })
+    }
+}
+
+/// How a pool was dealt out.
+fn judge_pool(seen: Seen<'_>, found: &mut Found) -> Result<()> {
         let (images, noise) = (rows(seen, "x0")?, rows(seen, "eps")?);
         let p = Precisions::of(seen.tensor("eps")?).wide;
         let cost: Cost = seen.parsed("cost")?;
         let judge = coupling::Judge::new(&images, &noise, labels(seen)?, cost, p)?;
         let permutation = whole(seen.samples("permutation")?);
-        let values = judge.values(&permutation);
+        let values: Computed = judge.values(&permutation);
         for (name, bound) in &judge.bounds() {
             let name_here = format!("coupling {name}");
             found.add(&name_here, &values[name], bound, &exact(&bound.value));
@@ -60,6 +107,14 @@ impl Judge for Coupling {
             );
         }
 
+    Ok(())
+}
+
+/// That the images and the noise of a batch are those of its place in the pool.
+fn judge_place(seen: Seen<'_>, found: &mut Found) -> Result<()> {
+        let (images, noise) = (rows(seen, "x0")?, rows(seen, "eps")?);
+        let permutation = whole(seen.samples("permutation")?);
+        let count = images.nrows();
         let at = whole(&[seen.setting("at")?])[0];
         let (own_images, own_noise) = (rows(seen, "batch x0")?, rows(seen, "batch eps")?);
         let place = at..at + own_images.nrows();
@@ -83,11 +138,6 @@ impl Judge for Coupling {
             found.add(name, &got.into_dyn(), &want, &want);
         }
         Ok(())
-    }
-
-    fn case<'a>(&self, seen: Seen<'a>, quantity: &str) -> Option<Result<Replay<'a>>> {
-        quantity.starts_with("coupling ").then(|| case(seen))
-    }
 }
 
 fn exact(value: &ArrayD<f64>) -> Tracked {
@@ -147,6 +197,7 @@ fn case(seen: Seen<'_>) -> Result<Replay<'_>> {
 mod tests {
     use candle_core::DType;
     use sadm_gpu::{
+        config::Config,
         coupling::{Classes, Cost, CouplingConfig, Optimal, Pool},
         train::{
             batch::Batch,
@@ -163,13 +214,10 @@ mod tests {
     };
 
     /// A pool of three batches of four, of which the second is observed after `spoil`.
-    fn judged(spoil: impl Fn(&mut Record), folder: Option<std::path::PathBuf>) -> Verdict {
+    fn judged(mut spoil: impl FnMut(&mut Record), folder: Option<std::path::PathBuf>) -> Verdict {
         let image = |seed| Place::cpu(DType::F32).tensor(&seeded_normal(seed, &[12, 1, 4, 4]));
         let (x0, eps) = (image(1).expect("images"), image(2).expect("noise"));
-        let config = CouplingConfig {
-            classes: Classes::Within,
-            ..CouplingConfig::default()
-        };
+        let config = configured();
         let coupling = Optimal {
             cost: Cost::Euclidean,
             classes: config.classes,
@@ -186,14 +234,63 @@ mod tests {
         };
         let mut record = coupled(&pool, &config, 4, &batch).expect("it looks at a cost");
         spoil(&mut record);
+        let mut shadow = Shadow::new(ShadowOptions { folder });
+        looked(&mut shadow, record)
+    }
+
+    fn looked(shadow: &mut Shadow, record: Record) -> Verdict {
+        let config = Config {
+            coupling: configured(),
+            ..Config::default()
+        };
         let observation = Observation {
             step: 7,
             phase: "denoise",
             player: "theta",
+            config: &config,
             terms: &[record],
         };
-        let seen = Shadow::new(ShadowOptions { folder }).observe(&observation);
+        let seen = shadow.observe(&observation);
         seen.expect("a shadow always answers")
+    }
+
+    fn configured() -> CouplingConfig {
+        CouplingConfig {
+            cost: Cost::Euclidean,
+            classes: Classes::Within,
+            ..CouplingConfig::default()
+        }
+    }
+
+    /// A pool is solved at its first look; at later ones the place of the batch is checked, and what was solved must be what it was.
+    #[test]
+    fn a_pool_is_solved_once_and_again_when_anything_of_it_changed() {
+        let mut shadow = Shadow::default();
+        let mut record = None;
+        judged(|r| record = Some(r.clone()), None);
+        let record = record.expect("a record");
+        let mut look = |spoil: &dyn Fn(&mut Record)| {
+            let mut record = record.clone();
+            spoil(&mut record);
+            looked(&mut shadow, record)
+        };
+        let first = look(&|_| {});
+        assert_eq!((first.ratios.len(), first.failure), (8, None));
+        let second = look(&|_| {});
+        assert_eq!((second.ratios.len(), second.failure), (2, None));
+        let elsewhere = look(&|r| {
+            r.settings.insert("at", 0.0);
+        });
+        assert!(elsewhere.failure.is_some(), "the images of another batch");
+        let swapped = look(&|r| permutation(r).swap(0, 2));
+        assert!(swapped.failure.is_some(), "another permutation passes");
+        let again = look(&|r| permutation(r).swap(0, 2));
+        assert!(again.failure.is_some(), "what failed is remembered as right");
+        let other = look(&|r| {
+            let copy = r.tensors["eps"].copy().expect("a copy");
+            r.tensors.insert("eps", copy);
+        });
+        assert_eq!(other.ratios.len(), 8, "another tensor is another pool");
     }
 
     fn permutation(record: &mut Record) -> &mut Vec<f64> {

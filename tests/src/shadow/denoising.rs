@@ -8,7 +8,7 @@ use sadm_reference::{
     schedule::ScheduleKind,
 };
 
-use super::{Found, Judge, Precisions, Replay, any, seen::Seen};
+use super::{Found, Judge, Memory, Precisions, Replay, any, seen::Seen};
 use crate::{
     case::Case,
     check::scalar,
@@ -30,7 +30,14 @@ impl Judge for Denoising {
         LOSS
     }
 
-    fn judge(&self, seen: Seen<'_>, found: &mut Found) -> Result<()> {
+    fn judge(&self, seen: Seen<'_>, found: &mut Found, _: &mut Memory) -> Result<()> {
+        let o = &seen.config.objective;
+        seen.says("schedule", &o.schedule)?;
+        seen.says("parametrisation", &o.parametrisation)?;
+        seen.says("noise", &o.noise_condition)?;
+        seen.says("weight", &o.weight)?;
+        found.exact("denoising factor", seen.record.factor, 1.0);
+        found.exact("sigma_data", seen.setting("sigma_data")?, o.sigma_data);
         let schedule: ScheduleKind = seen.parsed("schedule")?;
         let t = seen.samples("t")?;
         let p = Precisions::of(seen.tensor("x_t")?);
@@ -90,8 +97,8 @@ impl Judge for Denoising {
             value: scalar(value.loss),
             error: wide.loss.error,
         };
-        found.add(LOSS, &scalar(seen.0.loss), &exact, &own.loss);
-        let factor = seen.0.factor;
+        found.add(LOSS, &scalar(seen.record.loss), &exact, &own.loss);
+        let factor = seen.record.factor;
         let grad = wide
             .grad_prediction
             .scale(factor, p.wide)

@@ -1,24 +1,36 @@
 //! The shadow check: the live tensors of a training step, held against the reference.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use candle_core::{DType, DeviceLocation, Tensor};
 use ndarray::ArrayD;
-use sadm_gpu::train::observer::{Observation, Observer, Verdict};
+use sadm_gpu::train::{
+    account::Account,
+    observer::{Observation, Observer, Verdict},
+    term::Record,
+};
 use sadm_reference::bound::{Precision, Tracked};
 
 use crate::{
     case::Case,
+    check::scalar,
     compare::{Comparison, compare},
     error::Result,
     replay::Counterexample,
 };
 use seen::Seen;
 
+mod classification;
 mod coupling;
 mod denoising;
+mod plan;
 mod seen;
 mod structure;
+mod time;
+mod update;
 
 /// Judge of a term.
 trait Judge: Sync {
@@ -27,18 +39,27 @@ trait Judge: Sync {
     /// The quantity that is charged with what the reference refuses.
     fn loss(&self) -> &'static str;
     /// Holds every number of a live step against its bound.
-    fn judge(&self, seen: Seen<'_>, found: &mut Found) -> Result<()>;
+    fn judge(&self, seen: Seen<'_>, found: &mut Found, memory: &mut Memory) -> Result<()>;
     /// The check of the registry that computes a quantity again, on the live tensors that it was given; none of a quantity that is
     /// not this judge's.
     fn case<'a>(&self, seen: Seen<'a>, quantity: &str) -> Option<Result<Replay<'a>>>;
 }
 
 /// The judges, one for each term that is observed.
-const JUDGES: [&dyn Judge; 3] = [
+const JUDGES: [&dyn Judge; 5] = [
+    &classification::Classification,
     &denoising::Denoising,
     &structure::Structure,
+    &time::Times,
     &coupling::Coupling,
 ];
+
+/// What earlier looks found, so that nothing is solved twice.
+#[derive(Debug, Default)]
+struct Memory {
+    /// The pool of each player that was judged last, and found right.
+    pools: BTreeMap<String, coupling::Pool>,
+}
 
 /// A check of the registry, its case, and a tensor that was where the step was computed.
 struct Replay<'a> {
@@ -57,21 +78,29 @@ pub struct ShadowOptions {
 
 /// Holds each observed step to the reference's bounds.
 ///
-/// Every quantity is recomputed in f64 from the *live* inputs of its own formula (x̂ from the live network
+/// What a step was configured to do is read from the configuration, and its number, learning rate and counts are worked out from that
+/// and the step. Every other quantity is recomputed in f64 from the *live* inputs of its own formula (x̂ from the live network
 /// output, the loss from the live x̂, S from the live features), so an error is charged to the quantity that
 /// made it and not to what it was given. Loss and gradients are judged in the wider of f32 and the run's
 /// element type, the rest in the element type; each is allowed the reference's own rounding besides.
 ///
 /// | part | quantities |
 /// |---|---|
+/// | time | t of each sample from its draws by the configured law, and its range |
+/// | classification | cross-entropy of Ψ as a classifier, its gradient in the logits |
 /// | denoising | w, skip, out, input, noise, x_t, x̂, L, ∂L/∂x̂ |
 /// | structure | η, S, f ∂S/∂Ψ, f ∂S/∂Ψ̂ (f: the loss's factor, −1 for the player that ascends) |
-/// | coupling | each noise once, classes, total by the reference's solver and by potentials, mean costs, the batch's place in its pool |
+/// | update | its number, learning rate, AdamW's settings; norms of the whole gradient before and after clipping, clipped gradient, θ, both moments, what has no gradient; images seen, rate of the average, average |
+/// | coupling | each noise once, classes, total by the reference's solver and by potentials, mean costs, once for each pool; the batch's place in its pool |
+///
+/// Choices and factors of the terms must be the configured ones. Of each parameter an update shows a window of consecutive elements, about
+/// 4096 of a player in all, at each look the next; the norms are of everything.
 #[derive(Debug, Default)]
 pub struct Shadow {
     options: ShadowOptions,
     steps: u64,
     worst: f64,
+    memory: Memory,
 }
 
 impl Shadow {
@@ -81,6 +110,7 @@ impl Shadow {
             options,
             steps: 0,
             worst: 0.0,
+            memory: Memory::default(),
         }
     }
 
@@ -105,10 +135,45 @@ impl Observer for Shadow {
                 refused = refused.or(Some((record.term, problem)));
                 continue;
             };
-            if let Err(error) = judge.judge(Seen(record), &mut found) {
+            let seen = seen(record, observation);
+            if let Err(error) = judge.judge(seen, &mut found, &mut self.memory) {
                 refused = refused.or(Some((judge.loss(), error.to_string())));
             }
         }
+        self.steps += 1;
+        Ok(self.conclude(observation, found, refused, |quantity| {
+            let mut of_terms = observation.terms.iter().filter_map(|record| {
+                let judge = JUDGES.iter().find(|judge| judge.term() == record.term)?;
+                judge.case(seen(record, observation), quantity)
+            });
+            of_terms.next()
+        }))
+    }
+
+    fn observe_update(
+        &mut self,
+        observation: &Observation<'_>,
+        account: &Account,
+    ) -> sadm_gpu::Result<Option<Verdict>> {
+        let mut found = Found::default();
+        let judged = update::judge(observation, account, &mut found);
+        let refused = judged.err().map(|error| (update::UPDATE, error.to_string()));
+        let verdict = self.conclude(observation, found, refused, |quantity| {
+            update::case(observation, account, quantity)
+        });
+        Ok(Some(verdict))
+    }
+}
+
+impl Shadow {
+    /// The verdict of what was found; what failed is written into a file as the case that computes it again.
+    fn conclude<'a>(
+        &mut self,
+        observation: &Observation<'_>,
+        found: Found,
+        refused: Option<(&str, String)>,
+        case: impl Fn(&str) -> Option<Result<Replay<'a>>>,
+    ) -> Verdict {
         let mut verdict = found.verdict(observation);
         if let Some((quantity, error)) = refused {
             // The reference refuses NaN and zero rows by name: that is a failure of the step, not of the check. A
@@ -120,15 +185,25 @@ impl Observer for Shadow {
             verdict.failure = Some(format!("step {}: {error}", observation.step));
         }
         if let (Some(failure), Some(folder)) = (&verdict.failure, &self.options.folder)
-            && let Some(path) = write_case(observation, &verdict.quantity, folder, failure)
+            && let Some(Ok(replay)) = case(&verdict.quantity)
+            && let Some(path) = write_case(observation.step, replay, folder, failure)
         {
             verdict.failure = Some(format!("{failure}; the case is in {}", path.display()));
         }
-        self.steps += 1;
         if verdict.ratio > self.worst {
             self.worst = verdict.ratio;
         }
-        Ok(verdict)
+        verdict
+    }
+}
+
+/// A record with what a judge needs to know around it.
+fn seen<'a>(record: &'a Record, observation: &Observation<'a>) -> Seen<'a> {
+    Seen {
+        record,
+        config: observation.config,
+        phase: observation.phase,
+        player: observation.player,
     }
 }
 
@@ -137,24 +212,15 @@ fn any(number: f64) -> f64 {
     if number.is_nan() { 1.0 } else { number }
 }
 
-/// Writes the case of the failed `quantity` to a file in `folder`. A case that cannot be written costs the run
-/// nothing: the failure itself is reported either way.
-fn write_case(
-    observation: &Observation<'_>,
-    quantity: &str,
-    folder: &Path,
-    message: &str,
-) -> Option<PathBuf> {
-    let mut of_terms = observation.terms.iter().filter_map(|record| {
-        let judge = JUDGES.iter().find(|judge| judge.term() == record.term)?;
-        judge.case(Seen(record), quantity)
-    });
+/// Writes a case to a file in `folder`. A case that cannot be written costs the run nothing: the failure itself is reported
+/// either way.
+fn write_case(step: usize, replay: Replay<'_>, folder: &Path, message: &str) -> Option<PathBuf> {
     let Replay {
         check,
         case,
         tensor,
-    } = of_terms.next()?.ok()?;
-    let path = folder.join(format!("shadow-{}.json", observation.step));
+    } = replay;
+    let path = folder.join(format!("shadow-{step}.json"));
     let found = Counterexample {
         check,
         device: device(tensor.device().location()),
@@ -174,15 +240,39 @@ fn device(location: DeviceLocation) -> String {
 
 /// Comparisons of one step.
 #[derive(Debug, Default)]
-struct Found(Vec<(String, Comparison)>);
+struct Found(Vec<(String, Comparison)>, #[cfg(test)] Vec<planted::Raw>);
 
 impl Found {
     /// |got − bound.value| against the bound and the reference's own error.
     fn add(&mut self, name: &str, got: &ArrayD<f64>, bound: &Tracked, own: &Tracked) {
-        self.0.push((
-            name.to_owned(),
-            compare(name, got, &bound.value, &(&bound.error + &own.error)),
-        ));
+        let allowed = &bound.error + &own.error;
+        #[cfg(test)]
+        self.1.push(planted::Raw {
+            name: name.to_owned(),
+            got: got.clone(),
+            want: bound.value.clone(),
+            allowed: allowed.clone(),
+        });
+        let compared = compare(name, got, &bound.value, &allowed);
+        self.0.push((name.to_owned(), compared));
+    }
+
+    /// A number that is counted or configured, not computed: it must be this one.
+    fn exact(&mut self, name: &str, got: f64, want: f64) {
+        let want = Tracked::exact(scalar(want));
+        self.add(name, &scalar(got), &want, &want);
+    }
+
+    /// Takes up what was found elsewhere.
+    fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+        #[cfg(test)]
+        self.1.extend(other.1);
+    }
+
+    /// Whether everything is within its bound.
+    fn holds(&self) -> bool {
+        self.0.iter().all(|(_, comparison)| comparison.holds())
     }
 
     fn verdict(self, observation: &Observation<'_>) -> Verdict {
@@ -226,6 +316,9 @@ impl Precisions {
 }
 
 #[cfg(test)]
+mod planted;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
@@ -237,6 +330,7 @@ mod tests {
     use candle_core::Device;
     use ndarray::Ix2;
     use sadm_gpu::{
+        config::Config,
         forward::schedule::Schedule,
         objective::denoising::Weight as GpuWeight,
         objective::{Objective, parametrisation::Parametrisation, preconditioner::NoiseCondition},
@@ -317,6 +411,23 @@ mod tests {
             }
         }
 
+        /// The configuration of which this is a step.
+        fn config(&self) -> Config {
+            let mut config = Config::default();
+            let (objective, structure) = (&mut config.objective, &mut config.structure);
+            objective.schedule = self.objective.schedule;
+            objective.parametrisation = self.objective.parametrisation;
+            objective.noise_condition = self.objective.noise;
+            objective.weight = self.objective.weight;
+            objective.sigma_data = self.objective.sigma_data;
+            structure.weight = WEIGHT;
+            structure.relation = self.term.options.relation;
+            structure.distance = self.term.options.distance;
+            structure.diagonal = self.term.options.diagonal;
+            (structure.eta, structure.eta_t_min) = (self.term.eta, self.term.eta_t_min);
+            config
+        }
+
         /// The records of a player's update.
         fn records(&self, player: &str) -> Vec<Record> {
             let (theta, phi) = if player == THETA {
@@ -356,7 +467,7 @@ mod tests {
 
         /// The update of θ, looked at by a fresh shadow after `spoil`.
         fn theta(&self, spoil: impl Fn(&mut Observed), folder: Option<PathBuf>) -> Verdict {
-            let mut observed = Observed(self.records(THETA));
+            let mut observed = Observed(self.records(THETA), self.config());
             spoil(&mut observed);
             observed.judged(THETA, folder)
         }
@@ -367,7 +478,7 @@ mod tests {
     }
 
     /// Records that a test can spoil.
-    struct Observed(Vec<Record>);
+    struct Observed(Vec<Record>, Config);
 
     impl Observed {
         fn judged(&self, player: &str, folder: Option<PathBuf>) -> Verdict {
@@ -375,6 +486,7 @@ mod tests {
                 step: 7,
                 phase: "guided",
                 player,
+                config: &self.1,
                 terms: &self.0,
             };
             Shadow::new(ShadowOptions { folder })
@@ -425,7 +537,7 @@ mod tests {
                     );
                     assert_eq!(
                         verdict.ratios.len(),
-                        13,
+                        17,
                         "a quantity is missing: {verdict:?}"
                     );
                     assert!(
@@ -437,11 +549,37 @@ mod tests {
         }
     }
 
+    type Misread = (&'static str, fn(&mut Config));
+
+    /// A step whose choices are not the configured ones is no step of this run.
+    #[test]
+    fn what_is_not_as_configured_fails_by_name() {
+        let step = cosine();
+        let misread: [Misread; 7] = [
+            ("schedule", |c| c.objective.schedule = Schedule::COSINE),
+            ("weight", |c| c.objective.weight = GpuWeight::CONSTANT),
+            ("relation", |c| {
+                c.structure.relation = gpu::Relation::EUCLIDEAN;
+            }),
+            ("eta", |c| c.structure.eta = gpu::Eta::CONSTANT),
+            ("structural factor", |c| c.structure.weight = 0.6),
+            ("sigma_data", |c| c.objective.sigma_data = 0.75),
+            ("eta_t_min", |c| c.structure.eta_t_min = 0.1),
+        ];
+        for (name, change) in misread {
+            let mut observed = Observed(step.records(THETA), step.config());
+            change(&mut observed.1);
+            let verdict = observed.judged(THETA, None);
+            let failure = verdict.failure.expect("another configuration passes");
+            assert!(failure.contains(name), "{name}: {failure}");
+        }
+    }
+
     #[test]
     fn a_right_ascent_passes() {
         let step = cosine();
         let judged = |factor| {
-            let mut observed = Observed(step.records(PHI));
+            let mut observed = Observed(step.records(PHI), step.config());
             observed.term("structure").factor = factor;
             observed.judged(PHI, None)
         };
@@ -569,7 +707,8 @@ mod tests {
 
     #[test]
     fn a_term_without_a_judge_fails_by_name() {
-        let mut observed = Observed(cosine().records(THETA));
+        let step = cosine();
+        let mut observed = Observed(step.records(THETA), step.config());
         observed.term("structure").term = "another";
         let failure = observed
             .judged(THETA, None)

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use ndarray::{Array1, Array2, ArrayD, Ix2};
-use sadm_gpu::train::term::Record;
+use sadm_gpu::{config::Config, train::term::Record};
 
 use crate::{
     engine::Place,
@@ -11,21 +11,45 @@ use crate::{
 
 /// A term as it was computed in a live step.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seen<'a>(pub(super) &'a Record);
+pub(super) struct Seen<'a> {
+    /// What was recorded.
+    pub(super) record: &'a Record,
+    /// What was configured.
+    pub(super) config: &'a Config,
+    /// Name of the phase.
+    pub(super) phase: &'a str,
+    /// Whose update it is.
+    pub(super) player: &'a str,
+}
 
 impl<'a> Seen<'a> {
     fn there<T>(self, what: &str, name: &str, entry: Option<T>) -> Result<T> {
         entry.ok_or_else(|| {
             Error::Gpu(format!(
                 "the record of `{}` has no {what} `{name}`",
-                self.0.term
+                self.record.term
             ))
         })
     }
 
     /// A choice by name.
     pub(super) fn choice(self, name: &str) -> Result<&'a str> {
-        self.there("choice", name, self.0.choices.get(name).map(String::as_str))
+        self.there("choice", name, self.record.choices.get(name).map(String::as_str))
+    }
+
+    /// That a choice is the configured one.
+    ///
+    /// # Errors
+    /// Another one.
+    pub(super) fn says(self, name: &str, configured: &dyn std::fmt::Display) -> Result<()> {
+        let (used, configured) = (self.choice(name)?, configured.to_string());
+        if used == configured {
+            return Ok(());
+        }
+        let term = self.record.term;
+        Err(Error::Gpu(format!(
+            "the {name} of `{term}` must be `{configured}` as configured, got `{used}`"
+        )))
     }
 
     /// A choice as a type knows it.
@@ -39,12 +63,12 @@ impl<'a> Seen<'a> {
 
     /// A number that holds for the batch.
     pub(super) fn setting(self, name: &str) -> Result<f64> {
-        self.there("setting", name, self.0.settings.get(name).copied())
+        self.there("setting", name, self.record.settings.get(name).copied())
     }
 
     /// A number of each sample.
     pub(super) fn samples(self, name: &str) -> Result<&'a [f64]> {
-        self.there("numbers", name, self.0.samples.get(name).map(Vec::as_slice))
+        self.there("numbers", name, self.record.samples.get(name).map(Vec::as_slice))
     }
 
     /// A number of each sample as an array.
@@ -54,7 +78,7 @@ impl<'a> Seen<'a> {
 
     /// A live tensor.
     pub(super) fn tensor(self, name: &str) -> Result<&'a Tensor> {
-        self.there("tensor", name, self.0.tensors.get(name))
+        self.there("tensor", name, self.record.tensors.get(name))
     }
 
     /// A live tensor as an array.
@@ -69,6 +93,6 @@ impl<'a> Seen<'a> {
 
     /// A gradient as an array.
     pub(super) fn gradient(self, name: &str) -> Result<ArrayD<f64>> {
-        Place::array(self.there("gradient", name, self.0.gradients.get(name))?)
+        Place::array(self.there("gradient", name, self.record.gradients.get(name))?)
     }
 }

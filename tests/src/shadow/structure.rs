@@ -1,12 +1,13 @@
 //! The structural loss of a live step with its gradients in the features.
 
+use sadm_gpu::train::player::PHI;
 use sadm_reference::{
     bound::{self, Precision},
     schedule::ScheduleKind,
     structure::StructureOptions,
 };
 
-use super::{Found, Judge, Precisions, Replay, any, seen::Seen};
+use super::{Found, Judge, Memory, Precisions, Replay, any, seen::Seen};
 use crate::{
     case::Case,
     check::scalar,
@@ -29,7 +30,25 @@ impl Judge for Structure {
         LOSS
     }
 
-    fn judge(&self, seen: Seen<'_>, found: &mut Found) -> Result<()> {
+    fn judge(&self, seen: Seen<'_>, found: &mut Found, _: &mut Memory) -> Result<()> {
+        let structure = &seen.config.structure;
+        let configured = match seen.phase {
+            "guided" => structure.guided_eta.or(structure.eta),
+            _ => structure.eta,
+        };
+        seen.says("schedule", &seen.config.objective.schedule)?;
+        seen.says("relation", &structure.relation)?;
+        seen.says("distance", &structure.distance)?;
+        seen.says("diagonal", &structure.diagonal)?;
+        seen.says("eta", &configured)?;
+        // θ descends λS, φ ascends S.
+        let factor = if seen.player == PHI {
+            -1.0
+        } else {
+            structure.weight
+        };
+        found.exact("structural factor", seen.record.factor, factor);
+        found.exact("eta_t_min", seen.setting("eta_t_min")?, structure.eta_t_min);
         let schedule: ScheduleKind = seen.parsed("schedule")?;
         let kind = seen.parsed("eta")?;
         let (p, host) = (Precisions::of(seen.tensor("psi")?), Precision::F64);
@@ -44,8 +63,8 @@ impl Judge for Structure {
             loss_bound(&psi, &psi_hat, eta, &options, p.wide)?,
             loss_bound(&psi, &psi_hat, eta, &options, host)?,
         );
-        found.add(LOSS, &scalar(seen.0.loss), &wide.loss, &own.loss);
-        let factor = seen.0.factor;
+        found.add(LOSS, &scalar(seen.record.loss), &wide.loss, &own.loss);
+        let factor = seen.record.factor;
         for (name, of, wide, own) in [
             ("grad psi", "psi", &wide.grad_real, &own.grad_real),
             (

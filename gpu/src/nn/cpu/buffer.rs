@@ -10,6 +10,7 @@ use candle_core::{
 };
 
 use super::real::Real;
+use crate::nn::{Path, note};
 
 /// Elements handled by one task of an element-wise operation.
 pub(crate) const CHUNK: usize = 1 << 14;
@@ -34,6 +35,7 @@ pub(crate) use by_dtype;
 
 /// The elements of a contiguous tensor, borrowed where they are stored as `R` already.
 pub(crate) fn load<'a, R: Real>(storage: &'a CpuStorage, layout: &Layout) -> Result<Cow<'a, [R]>> {
+    note(Path::Fused);
     let Some((start, end)) = layout.contiguous_offsets() else {
         return Err(not_contiguous());
     };

@@ -4,8 +4,10 @@ mod classification;
 mod coupling;
 mod denoising;
 mod structure;
+mod time;
 
 pub use classification::Classification;
 pub use coupling::coupled;
 pub use denoising::Denoising;
 pub use structure::{Structure, bad_features};
+pub use time::timed;

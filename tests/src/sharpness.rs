@@ -1,0 +1,201 @@
+//! How small an error every check of the registry catches: 16 units of roundoff, or what the ledger says of it, and four bounds.
+
+use std::collections::BTreeMap;
+
+use candle_core::DType;
+use ndarray::IxDyn;
+use proptest::{
+    strategy::{Strategy, ValueTree},
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
+};
+
+use crate::{
+    Check, Place,
+    compare::compare,
+    engine::{Sides, judge, sides},
+    error::Error,
+    ledger::{COARSE, rule},
+    registry::registry,
+};
+
+/// Cases of a cheap check.
+const CASES: u32 = 24;
+
+/// What must be caught where the ledger says nothing else, in units of roundoff of the largest element.
+const UNITS: f64 = 16.0;
+
+/// Unit roundoff of the numbers that were computed, found by themselves: that of `dtype` if it holds them all, else of f64.
+fn unit(both: &Sides, place: &Place) -> f64 {
+    let narrow = (both.got.iter()).all(|x| place.round(*x).to_bits() == x.to_bits());
+    match place.dtype {
+        DType::F32 if narrow => 2f64.powi(-24),
+        DType::BF16 if narrow => 2f64.powi(-8),
+        _ => 2f64.powi(-53),
+    }
+}
+
+/// The largest element.
+fn largest(both: &Sides) -> Option<(IxDyn, f64)> {
+    let all = both.want.indexed_iter();
+    let largest = all.max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()));
+    largest.map(|(at, x)| (at, x.abs()))
+}
+
+/// Whether an error at an element is caught, away from where the computed number lies already.
+fn is_caught(both: &Sides, at: &IxDyn, error: f64) -> bool {
+    let mut got = both.got.clone();
+    let below = both.got[at] < both.want[at];
+    got[at] = both.want[at] + if below { -error } else { error };
+    !compare(&both.name, &got, &both.want, &both.allowed).holds()
+}
+
+/// What was found of a quantity.
+#[derive(Debug, Default)]
+struct Found {
+    /// The least bound, in units of the largest element.
+    units: f64,
+    /// Whether an error of the stated size was caught.
+    caught: bool,
+    /// Whether the two sides ever differed.
+    differed: bool,
+    /// Whether a difference was allowed.
+    rounds: bool,
+}
+
+/// The most units that may hide in a quantity.
+fn most(check: &str, quantity: &str) -> Option<f64> {
+    let stated = COARSE.iter().find(|coarse| coarse.is_of(check, quantity));
+    stated.map(|coarse| coarse.units)
+}
+
+fn look(check: &dyn Check, place: &Place, all: &mut BTreeMap<(String, String), Found>) {
+    let rule = rule(check, place).expect("every check has an entry");
+    let config = Config {
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let seed = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
+    let mut runner = TestRunner::new_with_rng(config, seed);
+    let strategy = check.strategy();
+    for number in 0..check.cost().cases(CASES) {
+        let case = strategy.new_tree(&mut runner).expect("a case").current();
+        let found = match sides(check, &case, place, &rule) {
+            Ok(found) => found,
+            Err(Error::Unsupported { .. }) => return,
+            Err(error) => panic!("{}: {error}", check.name()),
+        };
+        for both in &found {
+            let Some((at, size)) = largest(both).filter(|(_, size)| *size > 0.0) else {
+                continue;
+            };
+            let bound = both.allowed[&at];
+            if !bound.is_finite() {
+                continue;
+            }
+            // What the largest element cannot show is no error of it.
+            let least = 4.0 * f64::EPSILON * size;
+            assert!(
+                is_caught(both, &at, (4.0 * bound).max(least)),
+                "`{}` of `{}` lets four bounds pass",
+                both.name,
+                check.name()
+            );
+            let quantity = (check.name().to_owned(), both.name.clone());
+            let entry = all.entry(quantity).or_insert(Found {
+                units: f64::INFINITY,
+                ..Found::default()
+            });
+            let unit = unit(both, place);
+            entry.units = entry.units.min(bound / (unit * size));
+            let units = most(check.name(), &both.name).unwrap_or(UNITS);
+            entry.caught |= is_caught(both, &at, units * unit * size);
+            entry.differed |= both.got != both.want;
+            entry.rounds |= both.allowed.iter().any(|a| *a > rule.compute.tiny);
+        }
+        if number == 0 {
+            judged_again(check, place, &case, &found);
+        }
+    }
+}
+
+/// The same through the engine: a planted error of four bounds in one quantity after another fails that quantity, by name.
+fn judged_again(check: &dyn Check, place: &Place, case: &crate::Case, found: &[Sides]) {
+    let rule = rule(check, place).expect("every check has an entry");
+    for both in found.iter().take(8) {
+        let Some((at, size)) = largest(both) else {
+            continue;
+        };
+        let error = (4.0 * both.allowed[&at]).max(4.0 * f64::EPSILON * size);
+        if !error.is_finite() || error <= 0.0 {
+            continue;
+        }
+        let planted = crate::planted::Planted::new(check, |inner, case, place| {
+            let mut values = inner.candle(case, place)?;
+            let value = values.get_mut(&both.name).expect("the quantity");
+            let below = both.got[&at] < both.want[&at];
+            value[&at] = both.want[&at] + if below { -error } else { error };
+            Ok(values)
+        });
+        let judged = judge(&planted, case, place, &rule).expect("it can be judged");
+        let failed = judged.iter().find(|(name, _)| *name == both.name);
+        assert!(
+            failed.is_some_and(|(_, comparison)| !comparison.holds()),
+            "`{}` of `{}` passes through the engine",
+            both.name,
+            check.name()
+        );
+    }
+}
+
+/// Every entry, every output, in f32 and in f64.
+#[test]
+fn an_error_of_16_units_is_caught_by_every_check() {
+    let mut wrong = Vec::new();
+    let mut used = vec![f64::INFINITY; COARSE.len()];
+    for dtype in [DType::F32, DType::F64] {
+        let place = Place::cpu(dtype);
+        let mut all = BTreeMap::new();
+        for check in registry() {
+            look(check.as_ref(), &place, &mut all);
+        }
+        assert!(all.len() > 300, "only {} quantities", all.len());
+        for ((check, quantity), found) in &all {
+            let stated = COARSE.iter().position(|c| c.is_of(check, quantity));
+            if let Some(i) = stated {
+                // What is stated is needed, by at least one of its quantities, and not far from what is measured.
+                let tight = COARSE[i].units / found.units;
+                used[i] = if found.units > UNITS { used[i].min(tight) } else { used[i] };
+            }
+            if !found.caught {
+                wrong.push(format!(
+                    "{check} {quantity} {dtype:?}: bound/u is {:.1}",
+                    found.units
+                ));
+            }
+        }
+    }
+    for (coarse, tight) in COARSE.iter().zip(used) {
+        if !(1.0..4.0).contains(&tight) {
+            wrong.push(format!("{coarse:?}: {tight} times what is needed"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Two ways to compute one number differ in their last bits somewhere; one way, taken twice, never does.
+#[test]
+fn the_two_sides_of_a_check_are_not_the_same_computation() {
+    let place = Place::cpu(DType::F32);
+    let mut all = BTreeMap::new();
+    for check in registry() {
+        look(check.as_ref(), &place, &mut all);
+    }
+    let mut same: BTreeMap<&str, bool> = BTreeMap::new();
+    for ((check, _), found) in &all {
+        if found.rounds {
+            *same.entry(check).or_insert(true) &= !found.differed;
+        }
+    }
+    let same: Vec<_> = same.into_iter().filter(|(_, same)| *same).collect();
+    assert!(same.is_empty(), "{same:?}");
+}
