@@ -349,7 +349,10 @@ fn phi_is_observed_in_every_round_that_has_an_observed_step() {
             .run(&mut Silent, &AtomicBool::new(false))
             .expect("a run");
         let seen = witness.0.lock().expect("one thread");
-        let of_phi = seen.iter().filter(|line| line.contains("adversarial phi")).count();
+        let of_phi = seen
+            .iter()
+            .filter(|line| line.contains("adversarial phi"))
+            .count();
         assert_eq!(of_phi, 1, "{order}: {seen:?}");
     }
 }

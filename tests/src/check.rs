@@ -233,10 +233,7 @@ impl Quantity {
 
     /// States the reference.
     #[must_use]
-    pub fn reference(
-        mut self,
-        f: impl Fn(&Case) -> Result<Exact> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn reference(mut self, f: impl Fn(&Case) -> Result<Exact> + Send + Sync + 'static) -> Self {
         self.reference = Box::new(f);
         self
     }

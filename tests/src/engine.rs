@@ -700,7 +700,12 @@ mod tests {
                     Ok(values([("y", Place::array(&x)?)]))
                 });
                 let report = run(&check, &VerifyOptions::cpu(DType::F32)).expect("an entry");
-                assert_eq!(report.failed(), i != right, "{path:?}, {i}: {}", report.place);
+                assert_eq!(
+                    report.failed(),
+                    i != right,
+                    "{path:?}, {i}: {}",
+                    report.place
+                );
                 assert!(i == right || report.place.contains("must run its path"));
             }
         }

@@ -212,9 +212,10 @@ pub const OVERRIDES: &[Override] = &[
 pub struct Coarse {
     /// The check, or the beginning of its name before a dot.
     pub check: &'static str,
-    /// The quantity; of all of them if empty.
+    /// The beginning of the quantity's name; all of them if empty.
     pub quantity: &'static str,
-    /// The error that must be caught instead, in units of roundoff.
+    /// The error that must be caught instead, in units of roundoff (in f64, where both sides round and each bound pays for its own
+    /// value as well, in four of them).
     pub units: f64,
     /// What makes the bound so wide.
     pub reason: &'static str,
@@ -225,12 +226,144 @@ impl Coarse {
     pub fn is_of(&self, check: &str, quantity: &str) -> bool {
         let rest = check.strip_prefix(self.check);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            && (self.quantity.is_empty() || self.quantity == quantity)
+            && quantity.starts_with(self.quantity)
     }
 }
 
-/// Where less than 16 units cannot be asked for; tests measure that each is needed, and no wider than four times what is needed.
-pub const COARSE: &[Coarse] = &[];
+const fn coarse(
+    check: &'static str,
+    quantity: &'static str,
+    units: f64,
+    reason: &'static str,
+) -> Coarse {
+    Coarse {
+        check,
+        quantity,
+        units,
+        reason,
+    }
+}
+
+const BACKWARD: &str = "the backward pass is a chain of ten and more roundings, among them differences of terms that are larger than the result";
+const STEEP: &str =
+    "quotients of squared levels, each of them from a sine, an exponential or a sum of logarithms";
+const PRODUCT: &str = "a thousand levels, each a product or a sum over all before it; their differences are charged with all of it";
+const PAIRS: &str = "sums over all pairs of a batch, of differences of affinities that nearly cancel; two or three ways to compute them";
+const UNIT_ROWS: &str = "rows are normalised first, and the gradient goes back through that; two forms of the loss, by pairs and by features";
+const MEASURED: &str = "no a-priori bound: sixteen times a measured spread of a whole network";
+
+/// Where less than 16 units cannot be asked for, the first that fits; tests measure that each is needed, and no wider than four times
+/// what is needed.
+pub const COARSE: &[Coarse] = &[
+    coarse("affinity", "grad_psi", 32.0, BACKWARD),
+    coarse("nn.attention", "grad", 128.0, BACKWARD),
+    coarse("composed.attention", "grad", 128.0, BACKWARD),
+    coarse("nn.group-norm", "grad", 64.0, BACKWARD),
+    coarse("composed.group-norm", "grad", 64.0, BACKWARD),
+    coarse("nn.layer-norm", "grad_x", 64.0, BACKWARD),
+    coarse("composed.layer-norm", "grad_x", 64.0, BACKWARD),
+    coarse("nn.layer-norm-affine", "grad_x", 64.0, BACKWARD),
+    coarse("composed.layer-norm-affine", "grad_x", 64.0, BACKWARD),
+    coarse("nn.softmax", "grad_x", 32.0, BACKWARD),
+    coarse("composed.softmax", "grad_x", 32.0, BACKWARD),
+    coarse(
+        "nn.conv2d.tiles",
+        "grad_weight",
+        64.0,
+        "sums of as many products as there are pixels, some tens, in any order",
+    ),
+    coarse(
+        "nn.conv2d.tiles",
+        "",
+        2048.0,
+        "sums of 288 products that pass through tiles of 4×4, whose transforms have coefficients up to 8",
+    ),
+    coarse(
+        "coupling",
+        "total",
+        256.0,
+        "twice the errors of all costs of an assignment, each an inner product",
+    ),
+    coarse(
+        "coupling",
+        "certificate",
+        256.0,
+        "twice the errors of all costs of an assignment, each an inner product",
+    ),
+    coarse("eta", "snr", 64.0, STEEP),
+    coarse("weight", "w", 64.0, STEEP),
+    coarse("noise-condition.vp-time", "noise", 32.0, STEEP),
+    coarse("schedule.cosine", "lambda_grad", 32.0, STEEP),
+    coarse("schedule.ddpm", "alpha", 32.0, PRODUCT),
+    coarse("schedule.ddpm", "lambda_grad", 131_072.0, PRODUCT),
+    coarse("schedule.ddpm", "lambda", 1024.0, PRODUCT),
+    coarse(
+        "feature-statistics",
+        "covariance",
+        512.0,
+        "products of deviations from a mean that is itself off, summed over all rows in any order",
+    ),
+    coarse(
+        "feature-statistics",
+        "mean",
+        32.0,
+        "a sum over all rows, in parts that are merged",
+    ),
+    coarse(
+        "frozen.resize",
+        "y",
+        4096.0,
+        "the positions of source pixels are charged with the type that the published programs compute them in, f32",
+    ),
+    coarse("likelihood.flow", "change", 32.0, BACKWARD),
+    coarse("network", "", 512.0, MEASURED),
+    coarse(
+        "step",
+        "gradient norm",
+        1_048_576.0,
+        "of a gradient that nearly vanishes: S where Ψ̂ is near Ψ; all but one update of one check",
+    ),
+    coarse(
+        "step",
+        "gradient of",
+        67_108_864.0,
+        "of a gradient that nearly vanishes: S where Ψ̂ is near Ψ; the others are below 1024",
+    ),
+    coarse(
+        "step",
+        "m of",
+        8192.0,
+        "made of the gradient, which nearly vanishes",
+    ),
+    coarse("step", "structural loss", 8192.0, PAIRS),
+    coarse("step", "", 128.0, MEASURED),
+    coarse("structural-loss.polarised.cosine", "", 512.0, UNIT_ROWS),
+    coarse("structural-loss.composed.cosine", "", 512.0, UNIT_ROWS),
+    coarse("structural-loss.cosine", "", 128.0, UNIT_ROWS),
+    coarse(
+        "structural-loss.squared-euclidean.huber",
+        "grad",
+        512.0,
+        PAIRS,
+    ),
+    coarse("structural-loss.inner-product.huber", "grad", 128.0, PAIRS),
+    coarse("structural-loss", "", 64.0, PAIRS),
+];
+
+/// Quantities that are f64 although their family is judged in a narrower type: sums in f64 of what is that narrow.
+pub const WIDE: &[(&str, &str)] = &[
+    ("coupling", "total"),
+    ("coupling", "certificate"),
+    ("clip", "norm"),
+    ("likelihood", "change"),
+    ("step", "gradient norm"),
+];
+
+/// Whether a check's numbers are f64 on the host, whatever the element type.
+pub fn is_on_host(check: &dyn Check) -> bool {
+    let entry = ENTRIES.iter().find(|e| e.family == check.family());
+    entry.is_some_and(|entry| entry.arithmetic == Arithmetic::Host)
+}
 
 /// Families and checks that multiply matrices: with TF32 every operation of theirs is judged in it. All others are
 /// judged in f32, as if TF32 were off.

@@ -102,7 +102,9 @@ impl Step<'_> {
         let planned = self.layout.iter().find(|p| p.phase == self.span.phase);
         let planned = planned.unwrap_or(&self.span);
         let rate = self.rate(number, planned.end - planned.start);
-        let observed = self.watch.is_due(Phase::Encoder, self.state.step..self.state.step + 1);
+        let observed = self
+            .watch
+            .is_due(Phase::Encoder, self.state.step..self.state.step + 1);
         let terms: [Summand<'_>; 1] = [(1.0, &Classification)];
         let updated = self.update(PHI, (number, &batch), &terms, rate, observed)?;
         Ok(Done::of(updated, rate * self.config.encoder.learning_rate))

@@ -49,7 +49,9 @@ thread_local! {
 pub fn traced<T>(f: impl FnOnce() -> T) -> (T, BTreeSet<Path>) {
     let outer = RAN.with_borrow_mut(|ran| ran.replace(BTreeSet::new()));
     let result = f();
-    let ran = RAN.with_borrow_mut(|ran| std::mem::replace(ran, outer)).unwrap_or_default();
+    let ran = RAN
+        .with_borrow_mut(|ran| std::mem::replace(ran, outer))
+        .unwrap_or_default();
     RAN.with_borrow_mut(|outer| {
         if let Some(outer) = outer {
             outer.extend(&ran);

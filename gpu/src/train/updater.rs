@@ -134,12 +134,7 @@ impl<'a> Updater<'a> {
     }
 
     /// What an observer is told of an update.
-    fn seen<'b>(
-        &self,
-        at: Place<'b>,
-        update: &Update<'b>,
-        terms: &'b [Record],
-    ) -> Observation<'b>
+    fn seen<'b>(&self, at: Place<'b>, update: &Update<'b>, terms: &'b [Record]) -> Observation<'b>
     where
         'a: 'b,
     {

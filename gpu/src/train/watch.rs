@@ -46,7 +46,8 @@ impl Watch {
     /// Whether one of these steps is shown to the observer: every N-th, and the first of a call that could be, so that there
     /// is a verdict from the beginning; of the encoder's phase and of the others each by itself.
     pub(crate) fn is_due(&self, phase: Phase, mut steps: Range<usize>) -> bool {
-        let due = !self.looked[kind(phase.name())] || steps.any(|step| step.is_multiple_of(self.every));
+        let due =
+            !self.looked[kind(phase.name())] || steps.any(|step| step.is_multiple_of(self.every));
         self.observer.is_some() && self.every > 0 && due
     }
 

@@ -57,7 +57,10 @@ fn numbers_of(case: &Case) -> Result<[f64; 2]> {
 fn times(law: &'static str) -> Box<dyn Check> {
     let draw = move || match law {
         "log-normal" => (-256..=256_i32).prop_map(|k| f64::from(k) / 64.0).boxed(),
-        _ => (0..1_u32 << 20).prop_map(|k| f64::from(k) / f64::from(1 << 20)).boxed(),
+        // As the training system draws them: multiples of 2⁻⁵³.
+        _ => (0..1_u64 << 53)
+            .prop_map(|k| k as f64 * 2f64.powi(-53))
+            .boxed(),
     };
     Quantity::new(
         format!("time.{law}"),
@@ -76,8 +79,8 @@ fn times(law: &'static str) -> Box<dyn Check> {
                 let [first, second] = match law {
                     "log-normal" => [f64::from(first) / 64.0, f64::from(second) / 64.0],
                     _ => [
-                        f64::from(first.abs()) / 256.0,
-                        0.5 + f64::from(second) / 256.0,
+                        f64::from(first.abs()) / 300.0,
+                        0.5 + f64::from(second) / 300.0,
                     ],
                 };
                 Case::new()
@@ -124,7 +127,11 @@ fn times(law: &'static str) -> Box<dyn Check> {
 fn learning_rate(decay: Decay) -> Box<dyn Check> {
     let of = |case: &Case| {
         let count = |name: &str| case.get_count(name);
-        Ok::<_, Error>((count("number")?, count("total")?, case.get_number("warmup")?))
+        Ok::<_, Error>((
+            count("number")?,
+            count("total")?,
+            case.get_number("warmup")?,
+        ))
     };
     Quantity::new(
         format!("learning-rate.{decay}"),

@@ -65,7 +65,9 @@ fn labels(seen: Seen<'_>) -> Result<Vec<u32>> {
 fn case(seen: Seen<'_>) -> Result<Replay<'_>> {
     let logits = seen.array("logits")?;
     let labels = labels(seen)?.into_iter().map(u64::from).collect();
-    let case = Case::new().tensor("logits", logits).counts("labels", labels);
+    let case = Case::new()
+        .tensor("logits", logits)
+        .counts("labels", labels);
     Ok(Replay {
         check: "nn.cross-entropy".to_owned(),
         case,

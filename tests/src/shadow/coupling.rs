@@ -79,65 +79,65 @@ impl Pool {
 
 /// How a pool was dealt out.
 fn judge_pool(seen: Seen<'_>, found: &mut Found) -> Result<()> {
-        let (images, noise) = (rows(seen, "x0")?, rows(seen, "eps")?);
-        let p = Precisions::of(seen.tensor("eps")?).wide;
-        let cost: Cost = seen.parsed("cost")?;
-        let judge = coupling::Judge::new(&images, &noise, labels(seen)?, cost, p)?;
-        let permutation = whole(seen.samples("permutation")?);
-        let values: Computed = judge.values(&permutation);
-        for (name, bound) in &judge.bounds() {
-            let name_here = format!("coupling {name}");
-            found.add(&name_here, &values[name], bound, &exact(&bound.value));
-        }
+    let (images, noise) = (rows(seen, "x0")?, rows(seen, "eps")?);
+    let p = Precisions::of(seen.tensor("eps")?).wide;
+    let cost: Cost = seen.parsed("cost")?;
+    let judge = coupling::Judge::new(&images, &noise, labels(seen)?, cost, p)?;
+    let permutation = whole(seen.samples("permutation")?);
+    let values: Computed = judge.values(&permutation);
+    for (name, bound) in &judge.bounds() {
+        let name_here = format!("coupling {name}");
+        found.add(&name_here, &values[name], bound, &exact(&bound.value));
+    }
 
-        let count = images.nrows();
-        let drawn: Vec<usize> = (0..count).collect();
-        for (name, permutation) in [("before", &drawn), ("after", &permutation)] {
-            let mean = judge.total(permutation) / count as f64;
-            let bound = Tracked {
-                value: scalar(mean),
-                error: scalar(mean_error(count, images.ncols(), mean, p)),
-            };
-            let got = scalar(seen.setting(name)?);
-            found.add(
-                &format!("coupling {name}"),
-                &got,
-                &bound,
-                &exact(&bound.value),
-            );
-        }
+    let count = images.nrows();
+    let drawn: Vec<usize> = (0..count).collect();
+    for (name, permutation) in [("before", &drawn), ("after", &permutation)] {
+        let mean = judge.total(permutation) / count as f64;
+        let bound = Tracked {
+            value: scalar(mean),
+            error: scalar(mean_error(count, images.ncols(), mean, p)),
+        };
+        let got = scalar(seen.setting(name)?);
+        found.add(
+            &format!("coupling {name}"),
+            &got,
+            &bound,
+            &exact(&bound.value),
+        );
+    }
 
     Ok(())
 }
 
 /// That the images and the noise of a batch are those of its place in the pool.
 fn judge_place(seen: Seen<'_>, found: &mut Found) -> Result<()> {
-        let (images, noise) = (rows(seen, "x0")?, rows(seen, "eps")?);
-        let permutation = whole(seen.samples("permutation")?);
-        let count = images.nrows();
-        let at = whole(&[seen.setting("at")?])[0];
-        let (own_images, own_noise) = (rows(seen, "batch x0")?, rows(seen, "batch eps")?);
-        let place = at..at + own_images.nrows();
-        let partners: Vec<usize> = permutation
-            .iter()
-            .copied()
-            .skip(at)
-            .take(place.len())
-            .collect();
-        let place: Vec<usize> = place.collect();
-        for (name, got, all, rows) in [
-            ("coupling images", own_images, &images, &place),
-            ("coupling noise", own_noise, &noise, &partners),
-        ] {
-            if rows.iter().any(|row| *row >= count) {
-                return Err(Error::Reference(format!(
-                    "{name}: the batch lies outside its pool"
-                )));
-            }
-            let want = exact(&all.select(Axis(0), rows).into_dyn());
-            found.add(name, &got.into_dyn(), &want, &want);
+    let (images, noise) = (rows(seen, "x0")?, rows(seen, "eps")?);
+    let permutation = whole(seen.samples("permutation")?);
+    let count = images.nrows();
+    let at = whole(&[seen.setting("at")?])[0];
+    let (own_images, own_noise) = (rows(seen, "batch x0")?, rows(seen, "batch eps")?);
+    let place = at..at + own_images.nrows();
+    let partners: Vec<usize> = permutation
+        .iter()
+        .copied()
+        .skip(at)
+        .take(place.len())
+        .collect();
+    let place: Vec<usize> = place.collect();
+    for (name, got, all, rows) in [
+        ("coupling images", own_images, &images, &place),
+        ("coupling noise", own_noise, &noise, &partners),
+    ] {
+        if rows.iter().any(|row| *row >= count) {
+            return Err(Error::Reference(format!(
+                "{name}: the batch lies outside its pool"
+            )));
         }
-        Ok(())
+        let want = exact(&all.select(Axis(0), rows).into_dyn());
+        found.add(name, &got.into_dyn(), &want, &want);
+    }
+    Ok(())
 }
 
 fn exact(value: &ArrayD<f64>) -> Tracked {
@@ -285,7 +285,10 @@ mod tests {
         let swapped = look(&|r| permutation(r).swap(0, 2));
         assert!(swapped.failure.is_some(), "another permutation passes");
         let again = look(&|r| permutation(r).swap(0, 2));
-        assert!(again.failure.is_some(), "what failed is remembered as right");
+        assert!(
+            again.failure.is_some(),
+            "what failed is remembered as right"
+        );
         let other = look(&|r| {
             let copy = r.tensors["eps"].copy().expect("a copy");
             r.tensors.insert("eps", copy);

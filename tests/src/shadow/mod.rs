@@ -157,7 +157,9 @@ impl Observer for Shadow {
     ) -> sadm_gpu::Result<Option<Verdict>> {
         let mut found = Found::default();
         let judged = update::judge(observation, account, &mut found);
-        let refused = judged.err().map(|error| (update::UPDATE, error.to_string()));
+        let refused = judged
+            .err()
+            .map(|error| (update::UPDATE, error.to_string()));
         let verdict = self.conclude(observation, found, refused, |quantity| {
             update::case(observation, account, quantity)
         });

@@ -43,7 +43,9 @@ impl Planned {
         }
         let before = |first: usize| {
             step.checked_sub(first).ok_or_else(|| {
-                Error::Reference(format!("step {step} is none of the phase `{phase}`, which begins at {first}"))
+                Error::Reference(format!(
+                    "step {step} is none of the phase `{phase}`, which begins at {first}"
+                ))
             })
         };
         let number = before(classifier)?;
@@ -124,7 +126,12 @@ fn divided(total: usize, shares: [f64; 4]) -> [usize; 4] {
     waiting.sort_by(|&a, &b| ideal[b].fract().total_cmp(&ideal[a].fract()));
     // Stable: among the empty, and among the others, by remainder.
     waiting.sort_by_key(|&i| parts[i] > 0);
-    let turns: Vec<usize> = waiting.iter().copied().cycle().take(total - given).collect();
+    let turns: Vec<usize> = waiting
+        .iter()
+        .copied()
+        .cycle()
+        .take(total - given)
+        .collect();
     for i in turns {
         parts[i] += 1;
     }

@@ -1,6 +1,9 @@
 //! Planted bugs in live steps: a small run is recorded once, and every wrong step that can be made of it must fail by name.
 
-use std::sync::{Arc, LazyLock, Mutex, atomic::AtomicBool};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, LazyLock, Mutex, atomic::AtomicBool},
+};
 
 use candle_core::{Device, Tensor};
 use ndarray::ArrayD;
@@ -195,7 +198,7 @@ static OTHER: LazyLock<Recorded> = LazyLock::new(|| {
 #[test]
 fn every_step_of_right_runs_passes() {
     for run in [&*SHARED, &*OTHER] {
-        let mut phases = std::collections::BTreeSet::new();
+        let mut phases = BTreeSet::new();
         let mut clipped = 0;
         for seen in &run.seen {
             phases.insert((seen.phase.clone(), seen.player.clone()));
@@ -245,7 +248,9 @@ fn windows(account: &mut Account) -> impl Iterator<Item = &mut Window> {
 }
 
 const FAULTS: &[Fault] = &[
-    Fault(FALLING, THETA, "number of the update", |s, _| s.account().updates += 6),
+    Fault(FALLING, THETA, "number of the update", |s, _| {
+        s.account().updates += 6
+    }),
     // The course of the rate.
     Fault(RISING, THETA, "learning rate", |s, _| {
         // Off by one: the first update already has two parts.
@@ -273,7 +278,9 @@ const FAULTS: &[Fault] = &[
     Fault(ADVERSARIAL, PHI, "AdamW's settings", |s, c| {
         s.account().settings[3] = c.encoder.weight_decay;
     }),
-    Fault(FALLING, THETA, "AdamW's settings", |s, _| s.account().settings.swap(0, 1)),
+    Fault(FALLING, THETA, "AdamW's settings", |s, _| {
+        s.account().settings.swap(0, 1)
+    }),
     // Clipping.
     Fault(ADVERSARIAL, THETA, "gradient norm", |s, _| {
         // Of the other player's gradient.
@@ -461,7 +468,10 @@ fn every_wrong_step_fails_by_name() {
         let found = verdicts.iter().flat_map(|v| &v.ratios);
         let ratio = found.filter(|(n, _)| n == name).map(|(_, ratio)| *ratio);
         let ratio = ratio.fold(0.0, |a: f64, b| if b > a || b.is_nan() { b } else { a });
-        assert!(ratio > 1.0, "fault {i}: a wrong {name} passes: {verdicts:?}");
+        assert!(
+            ratio > 1.0,
+            "fault {i}: a wrong {name} passes: {verdicts:?}"
+        );
         assert!(verdicts.iter().any(|v| v.failure.is_some()));
     }
 }
@@ -511,7 +521,7 @@ fn a_failed_update_leaves_the_case_of_its_quantity() {
         ("classification loss", "nn.cross-entropy"),
         ("grad logits", "nn.cross-entropy"),
     ];
-    let mut written = std::collections::BTreeSet::new();
+    let mut written = BTreeSet::new();
     for Fault(step, player, _, spoil) in FAULTS {
         let mut seen = SHARED.at(*step, player);
         spoil(&mut seen, &SHARED.config);
@@ -554,48 +564,79 @@ fn compared() -> Result<Vec<Raw>> {
     Ok(all)
 }
 
-/// Quantities in which 16 units of roundoff may hide, with the most that may, and why.
+/// Quantities in which 16 units of roundoff may hide, with the most that may, and why; units as in the ledger's `COARSE`.
 const COARSE: &[(&str, f64, &str)] = &[];
 
 /// A planted error of four bounds, and of 16 u of the largest element, is caught in every quantity: u is that of f32 where all
-/// numbers of the quantity are numbers of f32, and else that of f64.
+/// numbers of the quantity are numbers of f32, and else that of f64, of which four are one unit here.
 #[test]
 fn a_planted_error_of_16_units_is_caught_in_every_quantity() {
-    let mut sharpest = std::collections::BTreeMap::<String, f64>::new();
+    // The least bound of a quantity in units, and whether the error was caught in a step.
+    let mut found = BTreeMap::<String, (f64, bool)>::new();
     for raw in compared().expect("right steps") {
-        let largest = raw.want.indexed_iter().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()));
+        let all = raw.want.indexed_iter();
+        let largest = all.max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()));
         let Some((at, size)) = largest.map(|(at, x)| (at, x.abs())) else {
             continue;
         };
-        let away = (raw.got[&at] - raw.want[&at]).signum();
         let planted = |error: f64| {
-            let mut got = raw.got.clone();
-            got[&at] = raw.want[&at] + if away < 0.0 { -error } else { error };
+            let (mut got, below) = (raw.got.clone(), raw.got[&at] < raw.want[&at]);
+            got[&at] = raw.want[&at] + if below { -error } else { error };
             !compare(&raw.name, &got, &raw.want, &raw.allowed).holds()
         };
         let bound = raw.allowed[&at];
-        let smallest = size.max(f64::MIN_POSITIVE) * f64::EPSILON;
-        assert!(planted((4.0 * bound).max(4.0 * smallest)), "{}: four bounds pass", raw.name);
+        let least = size.max(f64::MIN_POSITIVE) * 4.0 * f64::EPSILON;
+        let name = &raw.name;
+        assert!(
+            planted((4.0 * bound).max(least)),
+            "{name}: four bounds pass"
+        );
+        if size <= 0.0 {
+            continue;
+        }
         let is_f32 = (raw.got.iter()).all(|x| round_f32(*x).to_bits() == x.to_bits());
-        let unit = if is_f32 { 2f64.powi(-24) } else { 2f64.powi(-53) };
-        if size > 0.0 {
-            let units = bound / (unit * size);
-            let best = sharpest.entry(raw.name.clone()).or_insert(f64::INFINITY);
-            *best = best.min(units);
-            let most = COARSE.iter().find(|(name, ..)| *name == raw.name);
-            let most = most.map_or(16.0, |(_, most, _)| *most);
-            if units < most {
-                assert!(planted(most * unit * size), "{}: {most} u pass", raw.name);
+        let unit = if is_f32 {
+            2f64.powi(-24)
+        } else {
+            4.0 * 2f64.powi(-53)
+        };
+        let stated = COARSE.iter().find(|(coarse, ..)| coarse == name);
+        let most = stated.map_or(16.0, |(_, most, _)| *most);
+        let entry = found.entry(name.clone()).or_insert((f64::INFINITY, false));
+        entry.0 = entry.0.min(bound / (unit * size));
+        entry.1 |= planted(most * unit * size);
+    }
+    let mut wrong: Vec<String> = Vec::new();
+    for (name, (units, caught)) in &found {
+        let stated = COARSE.iter().find(|(coarse, ..)| coarse == name);
+        let tight = stated.is_none_or(|(_, most, _)| *units > 16.0 && most / units < 4.0);
+        if !caught || !tight {
+            wrong.push(format!("{name}: bound/u is {units:.1}"));
+        }
+    }
+    assert!(found.len() > 30, "{found:?}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn precisions_are_those_of_the_types() {
+    use super::Precisions;
+    use candle_core::DType;
+    for dtype in [DType::F64, DType::F32, DType::F16, DType::BF16] {
+        let tensor = Tensor::zeros(1, dtype, &Device::Cpu).expect("a tensor");
+        let p = Precisions::of(&tensor);
+        let wide = match dtype {
+            DType::F64 => DType::F64,
+            _ => DType::F32,
+        };
+        for (precision, dtype) in [(p.element, dtype), (p.wide, wide)] {
+            let place = crate::Place::cpu(dtype);
+            let next = |x: f64| place.round(1.0 + x) > 1.0;
+            let of_f64 = precision.unit.to_bits() == (f64::EPSILON / 2.0).to_bits();
+            match dtype {
+                DType::F64 => assert!(of_f64),
+                _ => assert!(!next(precision.unit) && next(1.01 * precision.unit)),
             }
         }
     }
-    let coarse: Vec<_> = sharpest
-        .iter()
-        .filter(|(name, units)| {
-            let entry = COARSE.iter().find(|(coarse, ..)| coarse == *name);
-            let most = entry.map_or(16.0, |(_, most, _)| *most);
-            **units >= most || (entry.is_some() && (**units <= 16.0 || **units < most / 8.0))
-        })
-        .collect();
-    assert!(coarse.is_empty(), "bound/u is not what is stated: {coarse:?}");
 }

@@ -34,7 +34,11 @@ impl<'a> Seen<'a> {
 
     /// A choice by name.
     pub(super) fn choice(self, name: &str) -> Result<&'a str> {
-        self.there("choice", name, self.record.choices.get(name).map(String::as_str))
+        self.there(
+            "choice",
+            name,
+            self.record.choices.get(name).map(String::as_str),
+        )
     }
 
     /// That a choice is the configured one.
@@ -68,7 +72,11 @@ impl<'a> Seen<'a> {
 
     /// A number of each sample.
     pub(super) fn samples(self, name: &str) -> Result<&'a [f64]> {
-        self.there("numbers", name, self.record.samples.get(name).map(Vec::as_slice))
+        self.there(
+            "numbers",
+            name,
+            self.record.samples.get(name).map(Vec::as_slice),
+        )
     }
 
     /// A number of each sample as an array.

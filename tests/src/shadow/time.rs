@@ -35,14 +35,19 @@ impl Judge for Times {
         let (name, parameters) = configured(seen);
         seen.says("law", &name)?;
         seen.says("schedule", &o.schedule)?;
-        let (kind, law): (ScheduleKind, Law) = (seen.parsed("schedule")?, law_of(name, parameters)?);
+        let (kind, law): (ScheduleKind, Law) =
+            (seen.parsed("schedule")?, law_of(name, parameters)?);
         let schedule = kind.schedule();
         let (t, draws) = (seen.samples(T)?, seen.samples("draws")?);
         let shared = o.time_sharing == TimeSharing::Shared;
         let distinct = if shared { 1 } else { t.len() };
         let wanted = distinct + usize::from(name == "soft-truncation");
         if draws.len() != wanted {
-            let problem = format!("t of {} samples come from {wanted} draws, got {}", t.len(), draws.len());
+            let problem = format!(
+                "t of {} samples come from {wanted} draws, got {}",
+                t.len(),
+                draws.len()
+            );
             return Err(Error::Gpu(problem));
         }
         let bound = time::times(&law, draws, schedule.as_ref(), Precision::F64);

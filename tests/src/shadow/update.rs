@@ -57,7 +57,12 @@ pub(super) fn judge(seen: &Observation<'_>, account: &Account, found: &mut Found
     found.exact(NUMBER, account.updates as f64, planned.updates as f64);
     let rate = planned.learning_rate(config, host)?;
     found.add(RATE, &scalar(account.learning_rate), &rate, &rate);
-    let settings = [train.beta1, train.beta2, train.epsilon, planned.weight_decay];
+    let settings = [
+        train.beta1,
+        train.beta2,
+        train.epsilon,
+        planned.weight_decay,
+    ];
     let settings = Tracked::exact(numbers(&settings));
     found.add(SETTINGS, &numbers(&account.settings), &settings, &settings);
 
@@ -65,8 +70,8 @@ pub(super) fn judge(seen: &Observation<'_>, account: &Account, found: &mut Found
     let p = Precisions::of(&first.ok_or_else(|| Error::Gpu("no gradient".to_owned()))?[0]);
     clipping(account, train.clip_norm, p, found)?;
 
-    let (with, without): (Vec<&Window>, Vec<&Window>) = (account.windows.values())
-        .partition(|window| !window.gradient[0].is_empty());
+    let (with, without): (Vec<&Window>, Vec<&Window>) =
+        (account.windows.values()).partition(|window| !window.gradient[0].is_empty());
     let all = |part: Part| joined(with.iter().map(|window| part(window)));
     let options = AdamW {
         lr: account.learning_rate,
@@ -93,7 +98,8 @@ pub(super) fn judge(seen: &Observation<'_>, account: &Account, found: &mut Found
         m: m.value.clone(),
         v: v.value.clone(),
     };
-    let (theta, state) = (options.step(&theta.value, &g.value, &state)).map_err(Error::reference)?;
+    let (theta, state) =
+        (options.step(&theta.value, &g.value, &state)).map_err(Error::reference)?;
     let results: [(&str, Part, ArrayD<f64>, Tracked, Tracked); 3] = [
         (THETA, |w| &w.after.theta, theta, element.theta, own.theta),
         (M, |w| &w.after.m, state.m, element.m, own.m),
@@ -103,7 +109,9 @@ pub(super) fn judge(seen: &Observation<'_>, account: &Account, found: &mut Found
         found.add(name, &all(part), &element.recentred(value), &own);
     }
     let unmoved = |of: fn(&Window) -> &Numbers| {
-        let each = without.iter().flat_map(|w| [&of(w).theta, &of(w).m, &of(w).v]);
+        let each = without
+            .iter()
+            .flat_map(|w| [&of(w).theta, &of(w).m, &of(w).v]);
         joined(each)
     };
     let before = Tracked::exact(unmoved(|w| &w.before));
@@ -128,12 +136,25 @@ fn clipping(account: &Account, limit: f64, p: Precisions, found: &mut Found) -> 
         error: scalar(error * value),
     };
     let norm = before.sqrt();
-    found.add(NORM, &scalar(account.norm), &around(norm, sum), &around(norm, sum));
+    found.add(
+        NORM,
+        &scalar(account.norm),
+        &around(norm, sum),
+        &around(norm, sum),
+    );
 
     // min(1, limit/norm) of the norm as it was read: a quotient or two, and a rounding to the element type.
     let is_clipped = limit > 0.0 && account.norm >= limit * (1.0 - 4.0 * unit);
-    let factor = if limit > 0.0 { (limit / account.norm).min(1.0) } else { 1.0 };
-    let relative = if is_clipped { p.element.unit + 4.0 * unit } else { 0.0 };
+    let factor = if limit > 0.0 {
+        (limit / account.norm).min(1.0)
+    } else {
+        1.0
+    };
+    let relative = if is_clipped {
+        p.element.unit + 4.0 * unit
+    } else {
+        0.0
+    };
     let all = |at: usize| {
         let windows = account.windows.values();
         joined(windows.map(move |window| &window.gradient[at]))
@@ -144,7 +165,10 @@ fn clipping(account: &Account, limit: f64, p: Precisions, found: &mut Found) -> 
     };
     let raw = Tracked::exact(all(0));
     let (clipped, own) = if is_clipped {
-        (raw.mul(&factors, p.element), raw.mul(&factors, Precision::F64))
+        (
+            raw.mul(&factors, p.element),
+            raw.mul(&factors, Precision::F64),
+        )
     } else {
         (raw.clone(), raw)
     };
@@ -153,10 +177,19 @@ fn clipping(account: &Account, limit: f64, p: Precisions, found: &mut Found) -> 
     let elements = relative + if is_clipped { p.element.unit } else { 0.0 };
     let wanted = factor * norm;
     // What underflows does so by `tiny` each.
-    let lost = if is_clipped { p.element.tiny * count.sqrt() } else { 0.0 };
+    let lost = if is_clipped {
+        p.element.tiny * count.sqrt()
+    } else {
+        0.0
+    };
     let mut allowed = around(wanted, elements + 2.0 * sum);
     allowed.error += lost;
-    found.add(CLIPPED_NORM, &scalar(after.sqrt()), &allowed, &around(wanted, sum));
+    found.add(
+        CLIPPED_NORM,
+        &scalar(after.sqrt()),
+        &allowed,
+        &around(wanted, sum),
+    );
     Ok(())
 }
 
@@ -175,7 +208,12 @@ fn average(
     let batch = planned.batch as f64;
     let images = planned.updates as f64 * batch;
     let counts = Tracked::exact(numbers(&[images, batch]));
-    found.add(SEEN, &numbers(&[account.images_seen, account.batch]), &counts, &counts);
+    found.add(
+        SEEN,
+        &numbers(&[account.images_seen, account.batch]),
+        &counts,
+        &counts,
+    );
     let ramp = Some(train.ema_ramp);
     let rate = bound::optim::ema_step(train.ema_half_life, ramp, images, batch, host);
     found.add(STEP, &scalar(step), &rate, &rate);
@@ -233,12 +271,19 @@ fn rate_case(seen: &Observation<'_>) -> Result<(String, Case)> {
 
 /// All gradients; no case of a network so large that no file should hold them.
 fn clip_case(seen: &Observation<'_>, account: &Account) -> Option<Result<Case>> {
-    let count: usize = account.gradients.values().map(|[raw, _]| raw.elem_count()).sum();
+    let count: usize = account
+        .gradients
+        .values()
+        .map(|[raw, _]| raw.elem_count())
+        .sum();
     let limit = match seen.config.train.clip_norm {
         0.0 => f64::MAX,
         limit => limit,
     };
-    let each = account.gradients.iter().map(|(name, [raw, _])| Ok((name, Place::array(raw)?)));
+    let each = account
+        .gradients
+        .iter()
+        .map(|(name, [raw, _])| Ok((name, Place::array(raw)?)));
     let add = |case: Result<Case>, next: Result<(&String, ArrayD<f64>)>| {
         let (name, gradient) = next?;
         Ok(case?.tensor(name, gradient))
