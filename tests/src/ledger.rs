@@ -350,13 +350,15 @@ pub const COARSE: &[Coarse] = &[
     coarse("structural-loss", "", 64.0, PAIRS),
 ];
 
-/// Quantities that are f64 although their family is judged in a narrower type: sums in f64 of what is that narrow.
+/// Quantities that are f64 although their family is judged in a narrower type: sums in f64 of what is that narrow, and a number that
+/// has a bound in f64 by itself.
 pub const WIDE: &[(&str, &str)] = &[
     ("coupling", "total"),
     ("coupling", "certificate"),
     ("clip", "norm"),
     ("likelihood", "change"),
     ("step", "gradient norm"),
+    ("denoise", "noise"),
 ];
 
 /// Whether a check's numbers are f64 on the host, whatever the element type.

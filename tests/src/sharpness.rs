@@ -51,7 +51,7 @@ fn is_caught(both: &Sides, at: &IxDyn, error: f64) -> bool {
 /// What was found of a quantity.
 #[derive(Debug, Default)]
 struct Found {
-    /// The least bound, in units of the largest element.
+    /// The least bound, in units of the largest element; infinite where nothing is ever rounded.
     units: f64,
     /// Whether an error of the stated size was caught.
     caught: bool,
@@ -107,7 +107,10 @@ fn look(check: &dyn Check, place: &Place, all: &mut BTreeMap<(String, String), F
                 ..Found::default()
             });
             let unit = unit(check, place);
-            entry.units = entry.units.min(bound / (unit * size));
+            // Where nothing is rounded the bound is what may underflow.
+            if bound > 4.0 * rule.compute.tiny {
+                entry.units = entry.units.min(bound / (unit * size));
+            }
             let units = most(check.name(), &both.name).unwrap_or(UNITS);
             entry.caught |= is_caught(both, &at, units * unit * size);
             entry.differed |= both.got != both.want;
@@ -171,7 +174,7 @@ fn an_error_of_16_units_is_caught_by_every_check() {
             let widest = margin.entry(check.clone()).or_insert(0.0);
             *widest = widest.max(found.units / units);
             let stated = COARSE.iter().position(|c| c.is_of(&check, &quantity));
-            if let Some(i) = stated.filter(|_| found.units > UNITS) {
+            if let Some(i) = stated.filter(|_| found.units > UNITS && found.units.is_finite()) {
                 used[i] = used[i].min(COARSE[i].units / found.units);
             }
             if !found.caught {

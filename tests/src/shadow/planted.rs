@@ -565,7 +565,31 @@ fn compared() -> Result<Vec<Raw>> {
 }
 
 /// Quantities in which 16 units of roundoff may hide, with the most that may, and why; units as in the ledger's `COARSE`.
-const COARSE: &[(&str, f64, &str)] = &[];
+const COARSE: &[(&str, f64, &str)] = &[
+    (
+        "classification loss",
+        32.0,
+        "a sum over the batch, of logarithms of sums",
+    ),
+    (
+        "denoising loss",
+        1024.0,
+        "a sum of 384 squares, in any order",
+    ),
+    ("structural loss", 4096.0, PAIRS),
+    ("grad psi", 2048.0, PAIRS),
+    ("grad psi_hat", 1024.0, PAIRS),
+    ("gradient norm", 1024.0, ALL),
+    ("clipped norm", 1024.0, ALL),
+    ("coupling before", 17_179_869_184.0, COSTS),
+    ("coupling after", 17_179_869_184.0, COSTS),
+    ("coupling total", 34_359_738_368.0, COSTS),
+    ("coupling certificate", 34_359_738_368.0, COSTS),
+];
+
+const PAIRS: &str = "sums over all pairs of differences that nearly cancel, Ψ̂ being near Ψ";
+const ALL: &str = "a sum in f64 of as many squares as there are parameters, in any order";
+const COSTS: &str = "inner products in f32, 2²⁹ units of f64 each, added in f64";
 
 /// A planted error of four bounds, and of 16 u of the largest element, is caught in every quantity: u is that of f32 where all
 /// numbers of the quantity are numbers of f32, and else that of f64, of which four are one unit here.
