@@ -245,9 +245,12 @@ impl Tracked {
     /// Elementwise rule on two operands, broadcast to their common shape.
     fn zip(&self, other: &Self, rule: impl Fn(Item, Item) -> Item) -> Self {
         let shape = common_shape(self.shape(), other.shape());
-        let fitted = |x: &Self| match x.shape() == shape {
-            true => x.clone(),
-            false => x.broadcast_to(&shape),
+        let fitted = |x: &Self| {
+            if x.shape() == shape {
+                x.clone()
+            } else {
+                x.broadcast_to(&shape)
+            }
         };
         let mut out = fitted(self);
         let repeated = (other.shape() != shape).then(|| fitted(other));
