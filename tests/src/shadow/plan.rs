@@ -75,13 +75,13 @@ impl Planned {
     }
 
     /// Its learning rate and a bound for it.
-    pub(super) fn learning_rate(&self, config: &Config, p: Precision) -> Result<Tracked> {
+    pub(super) fn learning_rate(&self, config: &Config, p: Precision) -> Tracked {
         let (number, total) = self.course;
         let (warmup, decay) = (config.train.warmup, decay(config));
         let factor = bound::rate::factor(number, total, warmup, decay, p);
         let peak = Tracked::exact(factor.value.mapv(|_| self.peak));
         let exact = rate::factor(number, total, warmup, decay) * self.peak;
-        Ok(factor.mul(&peak, p).recentred(factor.value.mapv(|_| exact)))
+        factor.mul(&peak, p).recentred(factor.value.mapv(|_| exact))
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) fn judge(seen: &Observation<'_>, account: &Account, found: &mut Found
     let planned = Planned::of(config, seen.step, seen.phase, seen.player)?;
     let train = &config.train;
     found.exact(NUMBER, account.updates as f64, planned.updates as f64);
-    let rate = planned.learning_rate(config, host)?;
+    let rate = planned.learning_rate(config, host);
     found.add(RATE, &scalar(account.learning_rate), &rate, &rate);
     let settings = [
         train.beta1,
