@@ -50,6 +50,10 @@ fn is_caught(both: &Sides, at: &IxDyn, error: f64) -> bool {
 
 /// What was found of a quantity.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four things that were seen, or not"
+)]
 struct Found {
     /// The least bound, in units of the largest element; infinite where nothing is ever rounded.
     units: f64,

@@ -249,7 +249,7 @@ fn windows(account: &mut Account) -> impl Iterator<Item = &mut Window> {
 
 const FAULTS: &[Fault] = &[
     Fault(FALLING, THETA, "number of the update", |s, _| {
-        s.account().updates += 6
+        s.account().updates += 6;
     }),
     // The course of the rate.
     Fault(RISING, THETA, "learning rate", |s, _| {
@@ -279,7 +279,7 @@ const FAULTS: &[Fault] = &[
         s.account().settings[3] = c.encoder.weight_decay;
     }),
     Fault(FALLING, THETA, "AdamW's settings", |s, _| {
-        s.account().settings.swap(0, 1)
+        s.account().settings.swap(0, 1);
     }),
     // Clipping.
     Fault(ADVERSARIAL, THETA, "gradient norm", |s, _| {
