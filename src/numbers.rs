@@ -25,6 +25,20 @@ pub fn drawn(text: &str) -> Result<NonZeroUsize, String> {
         .ok_or_else(|| format!("must be a whole number from 1 to {LARGEST}"))
 }
 
+/// Of repetitions that a number is made of, such as resamples: far beyond what any interval or estimate gains from.
+const MOST_OFTEN: usize = 1_000_000;
+
+/// How often something is repeated, 0 for not at all.
+///
+/// # Errors
+/// What is right, for any other text.
+pub fn repeated(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|number| *number <= MOST_OFTEN)
+        .ok_or_else(|| format!("must be a whole number from 0 to {MOST_OFTEN}"))
+}
+
 /// A number that is neither infinite nor NaN.
 ///
 /// # Errors

@@ -768,6 +768,22 @@ fn options_that_would_change_nothing_are_refused() {
 }
 
 #[test]
+fn repetitions_without_end_are_refused() {
+    for option in ["--resamples", "--nll-steps", "--nll-probes"] {
+        let mut command = sadm();
+        command.args([
+            "evaluate",
+            "--reference=digits",
+            "--generated=digits",
+            option,
+        ]);
+        let said = command.arg("1000000000000000").assert().code(2);
+        let said = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
+        says(&said, &[option, "must be a whole number from 0 to 1000000"]);
+    }
+}
+
+#[test]
 fn features_that_cannot_be_compared_are_named() {
     let folder = Folder::new();
     let a = save(&folder, "a.safetensors", &hashed(5, 2, 1));

@@ -243,6 +243,11 @@ fn what_cannot_be_drawn_is_named() {
             &["--out=a.png", "--steps=2", "--guidance=1e300"],
             &["are not finite", "lower --guidance (now 1e300)"],
         ),
+        (
+            "run",
+            &["--out=a.png", "--class=none", "--guidance=3"],
+            &["--guidance 3 changes nothing", "without class"],
+        ),
     ] {
         let message = refused(run, more);
         for part in parts {

@@ -254,6 +254,14 @@ fn request(args: &Args, run: &Run) -> Result<SampleRequest> {
     set(&mut request.guidance, args.guidance);
     set(&mut request.seed, args.seed);
     request.labels = args.class.labels(count, run, request.seed)?;
+    if let (Some(guidance), true) = (args.guidance, request.labels.iter().all(Option::is_none))
+        && ![0.0, 1.0].map(f64::to_bits).contains(&guidance.to_bits())
+    {
+        bail!(
+            "--guidance {guidance} changes nothing for images without class, whose two predictions are one; leave it out, or \
+             name a class to guide to with --class"
+        );
+    }
     // Before the sampler starts: what was never learnt gives pictures that mean nothing.
     run.conditions().check(&request.labels, request.guidance)?;
     let options = &request.options;

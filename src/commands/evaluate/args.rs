@@ -175,7 +175,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value = "100", requires = "kid_subset_size", value_parser = numbers::drawn)]
     pub(super) kid_subsets: NonZeroUsize,
     /// Resamples of the confidence intervals; 0 for none
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value = "100", value_parser = numbers::repeated)]
     pub(super) resamples: usize,
     /// Seed of samples, subsets and resamples
     #[arg(long, default_value_t = 0)]

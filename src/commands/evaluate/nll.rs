@@ -12,7 +12,7 @@ use sadm_reference::likelihood::bits_per_dimension;
 use super::classes;
 use super::input::{Whose, must_be};
 use super::report::Line;
-use crate::progress;
+use crate::{numbers, progress};
 
 /// Images whose flow is followed together.
 const BATCH: usize = 64;
@@ -24,10 +24,10 @@ pub struct Options {
     #[arg(long = "nll-samples", value_name = "N", default_value_t = 256)]
     samples: usize,
     /// Runge–Kutta steps of nll, four evaluations and as many backward passes each
-    #[arg(long = "nll-steps", value_name = "N", default_value_t = 32)]
+    #[arg(long = "nll-steps", value_name = "N", default_value = "32", value_parser = numbers::repeated)]
     steps: usize,
     /// Random signs per image that estimate the trace; 0 for the exact one (a backward pass per pixel)
-    #[arg(long = "nll-probes", value_name = "N", default_value_t = 1)]
+    #[arg(long = "nll-probes", value_name = "N", default_value = "1", value_parser = numbers::repeated)]
     probes: usize,
 }
 
