@@ -23,7 +23,7 @@ mod tensorboard;
 mod tensors;
 mod threads;
 
-use commands::{ablate, evaluate, oracle, report, sample, sweep, theory, train, verify};
+use commands::{ablate, evaluate, oracle, report, sample, sweep, theory, train, verify, weights};
 use sadm::environment;
 
 const EXAMPLE: &str = "\
@@ -61,6 +61,8 @@ enum Command {
     Ablate(ablate::Args),
     /// Say how far samples are from the data
     Evaluate(Box<evaluate::Args>),
+    /// Say what a file of weights is, and convert it
+    Weights(weights::Args),
     /// Hold the training system against the f64 reference
     Verify(verify::Args),
     /// Compute a quantity exactly, for other implementations
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         Command::Sweep(args) => sweep::run(&args),
         Command::Ablate(args) => ablate::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Weights(args) => weights::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Oracle(args) => oracle::run(&args),
         Command::Theory(args) => theory::run(&args),

@@ -32,3 +32,4 @@ mod theory;
 mod train;
 mod train_on;
 mod verify;
+mod weights;

@@ -17,7 +17,8 @@ use crate::runs::{TINY, train};
 use crate::support::{Folder, sadm, write_f64};
 
 /// What is run smaller than it is shown.
-const SMALLER: [(&str, &str); 13] = [
+const SMALLER: [(&str, &str); 14] = [
+    ("checkpoints/00000900", "checkpoints/00000012"),
     ("train.steps=60", "train.steps=8"),
     ("train.steps=2000", "train.steps=12"),
     ("--count 1797", "--count 40"),
@@ -174,6 +175,15 @@ impl Files {
             let tensors = hashed::inception().into_iter().collect();
             let path = folder.path("weights.safetensors");
             candle_core::safetensors::save(&tensors, &path).expect("a file");
+        }
+        for (shown, small) in [
+            ("DiT-XL-2-256x256.pt", "dit.pt"),
+            ("vae-ft-mse-840000-ema-pruned.ckpt", "stable-diffusion.ckpt"),
+        ] {
+            if page.contains(shown) {
+                let layouts = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/layouts");
+                fs::copy(layouts.join(small), folder.path(shown)).expect("a copy");
+            }
         }
         folder
     }

@@ -703,6 +703,7 @@ fn open(
         observer: None,
         resume,
         from,
+        init: None,
     };
     (Trainer::open(opening, &mut notes), notes.0)
 }

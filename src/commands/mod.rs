@@ -9,3 +9,4 @@ pub mod sweep;
 pub mod theory;
 pub mod train;
 pub mod verify;
+pub mod weights;

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use sadm_crosscheck::{Shadow, ShadowOptions};
 use sadm_gpu::config::{Config, PRESETS};
 use sadm_gpu::memory::{gibibytes, peak_of_process};
+use sadm_gpu::train::begin_with::{ClassPolicy, Init};
 use sadm_gpu::train::observer::Observer;
 use sadm_gpu::train::{Hooks, Opening, Outcome, Trainer};
 
@@ -26,6 +27,7 @@ Examples:
   sadm train --resume --out runs/digits
   sadm train --resume --set train.steps=2000 --out runs/steady
   sadm train --from runs/digits --set train.steps=300 --out runs/further
+  sadm train --preset digits --init-from runs/digits/checkpoints/00000900/theta.average.safetensors --out runs/tuned
 
 Images of your own: data.dir is a folder of PNG pictures, one subfolder for each class, or a .npz file with `images` and
 `labels`; square, all of one size. 16 bits a channel, reals in a doubtful range and files that are not read are refused;
@@ -60,6 +62,19 @@ pub struct Args {
     /// unless another is named
     #[arg(long, value_name = "RUN", conflicts_with = "resume", requires = "out")]
     from: Option<PathBuf>,
+    /// Begin a new run with the weights of this file in the denoiser and its average: a file of our own or of a published network,
+    /// recognised by its layout (see `sadm weights inspect`). Not the way to go on with a run: that is --resume
+    #[arg(long, value_name = "FILE")]
+    init_from: Option<PathBuf>,
+    /// The dictionary of that file, such as ema or model [default: averaged weights where there are some]
+    #[arg(long, value_name = "KEY", requires = "init_from")]
+    init_key: Option<String>,
+    /// The layout of that file, where names and shapes allow several
+    #[arg(long, value_name = "LAYOUT", requires = "init_from")]
+    init_layout: Option<String>,
+    /// What becomes of that file's table of classes: fresh, mean, or which of its classes each class here begins as, such as 3,17,4
+    #[arg(long, value_name = "POLICY", requires = "init_from")]
+    class_table: Option<String>,
     /// Where to compute: cpu or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -77,6 +92,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         files::print(&presets())?;
         return Ok(ExitCode::SUCCESS);
     }
+    refuse_two_beginnings(args)?;
+    let classes = args.class_table.as_deref().map(str::parse::<ClassPolicy>);
+    let classes = classes.transpose()?;
     threads::limit(args.threads)?;
     let folder = folder(args)?;
     files::refuse_file(&folder)?;
@@ -91,6 +109,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         observer: shadow,
         resume: args.resume,
         from: args.from.as_deref(),
+        init: args.init_from.as_deref().map(|file| Init {
+            file,
+            key: args.init_key.as_deref(),
+            layout: args.init_layout.as_deref(),
+            classes: classes.as_ref(),
+        }),
     };
     let begun = folder.join("config.toml").exists();
     let mut trainer = interrupt.leaving_during(at_opening(begun, &folder), || {
@@ -117,6 +141,25 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     } else {
         ExitCode::from(interrupt::STATUS)
     })
+}
+
+/// Refuses `--init-from` beside another beginning.
+fn refuse_two_beginnings(args: &Args) -> Result<()> {
+    if args.init_from.is_none() {
+        return Ok(());
+    }
+    if args.resume {
+        bail!(
+            "--init-from begins a new run with the weights of a file, at step 0 with fresh optimisers; --resume goes on with the run that is in the folder, \
+             with its own weights, averages and optimisers: give one of them"
+        );
+    }
+    if args.from.is_some() {
+        bail!(
+            "--init-from takes the denoiser's weights from a file, --from takes denoiser, averages and encoder from a run: give one of them"
+        );
+    }
+    Ok(())
 }
 
 /// Callbacks while a run is opened.

@@ -1,6 +1,7 @@
 //! History of a run's changes: one JSON object a line in `history.jsonl`.
 
 use super::checkpoint::write_atomically;
+use crate::train::begin_with::File;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -21,6 +22,9 @@ pub struct Event {
     /// Where its first weights come from, for a run that began from another's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Origin>,
+    /// The file that its first weights were read from, for a run that began with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<File>,
     /// Keys of the configuration that were given other values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
@@ -158,6 +162,7 @@ mod tests {
             step,
             version: "1".to_owned(),
             from: None,
+            weights: None,
             changes: vec![Change {
                 key: "train.steps".to_owned(),
                 from: "9".to_owned(),

@@ -10,6 +10,7 @@
 //! | [`mod@audit`], [`observer`], [`account`], `watch` | proofs that gradients arrive, and who looks at steps and updates |
 //! | `reading`, `report`, `metrics`, [`Hooks`] | the numbers of a step, and who hears of them |
 //! | `resume`, `conclude` | the run's folder, and what is done between steps |
+//! | [`mod@begin_with`] | weights of a file that a run begins with |
 //!
 //! Which player is updated when is the method's business: `method::sadm`.
 
@@ -17,6 +18,7 @@ pub mod account;
 pub mod audit;
 pub mod batch;
 pub(crate) mod batches;
+pub mod begin_with;
 mod conclude;
 pub(crate) mod conditions;
 pub(crate) mod hooks;
@@ -43,13 +45,14 @@ use crate::run::phases::{Phase, Span, layout, phases};
 use crate::{Error, Result};
 use audit::{Plan, audit};
 use batches::Data;
+use begin_with::{Init, begin_with};
 use candle_core::Device;
 use conclude::{accuracy, draw_samples};
 use metrics::Metrics;
 use observer::Observer;
 use player::Players;
 use report::{Log, Pending};
-use resume::{Begun, Folder, begin_from};
+use resume::{Beginning, Begun, Folder, begin_from};
 use serde_json::json;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -119,6 +122,8 @@ pub struct Opening<'a> {
     pub resume: bool,
     /// Begin with the parameters, averages and encoder of this run's newest checkpoint, at step 0.
     pub from: Option<&'a Path>,
+    /// Begin with the weights of this file in θ and its average, at step 0.
+    pub init: Option<Init<'a>>,
 }
 
 impl Trainer {
@@ -140,6 +145,7 @@ impl Trainer {
             observer,
             resume,
             from: None,
+            init: None,
         };
         Self::open(opening, &mut Silent)
     }
@@ -162,6 +168,7 @@ impl Trainer {
             observer,
             resume,
             from,
+            init,
         } = opening;
         let begun = Begun::of(folder, config, resume)?;
         let (config, text) = (begun.config.clone(), begun.text.clone());
@@ -196,14 +203,21 @@ impl Trainer {
         let origin = from
             .map(|run| begin_from(run, &data, &players))
             .transpose()?;
+        let begun_with = init
+            .map(|init| begin_with(&init, &config, data.images.size, &players))
+            .transpose()?;
         let folder = Folder::hold(folder, &config, &spans)?;
         let restored = folder.restore(&begun, &spans, &data, &state, &mut players)?;
-        let audited = restored.is_none() && origin.is_none();
+        let audited = restored.is_none() && origin.is_none() && begun_with.is_none();
         state = restored.unwrap_or(state);
         if let Some((origin, accuracy)) = origin {
             // A classifier stays one until it is trained again.
             state.encoder_accuracy = accuracy;
-            folder.store_beginning(origin, &players, &state)?;
+            folder.store_beginning(Beginning::Run(origin), &players, &state)?;
+        }
+        if let Some((file, notes)) = begun_with {
+            notes.iter().for_each(|note| hooks.note(note));
+            folder.store_beginning(Beginning::File(file), &players, &state)?;
         }
         folder.record(&begun, &state, hooks)?;
         checkpoint::write_atomically(&folder.path().join("config.toml"), text.as_bytes())?;

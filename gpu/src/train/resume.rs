@@ -173,15 +173,20 @@ impl Folder {
     /// Writes what a run begins with, which no seed can make again, and where it is from.
     pub(super) fn store_beginning(
         &self,
-        origin: Origin,
+        beginning: Beginning,
         players: &Players,
         state: &State,
     ) -> Result<()> {
         self.save(players, state)?;
+        let (from, weights) = match beginning {
+            Beginning::Run(origin) => (Some(origin), None),
+            Beginning::File(file) => (None, Some(file)),
+        };
         history::add(
             &self.path,
             Event {
-                from: Some(origin),
+                from,
+                weights,
                 ..event(state)
             },
         )
@@ -209,12 +214,21 @@ impl Folder {
     }
 }
 
+/// What a run begins with that no seed makes.
+pub(super) enum Beginning {
+    /// Another run's checkpoint.
+    Run(Origin),
+    /// A file of weights.
+    File(super::begin_with::File),
+}
+
 fn event(state: &State) -> Event {
     Event {
         at: String::new(),
         step: state.step,
         version: VERSION.to_owned(),
         from: None,
+        weights: None,
         changes: Vec::new(),
         config_sha256: Vec::new(),
     }

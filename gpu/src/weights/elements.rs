@@ -6,7 +6,7 @@ use super::narrow;
 
 /// A type of elements that is read; all are little-endian in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Elements {
+pub(crate) enum Elements {
     F64,
     F32,
     F16,
@@ -95,6 +95,30 @@ impl Elements {
             Dtype::BOOL => Self::Bool,
             _ => return None,
         })
+    }
+
+    /// The name in a file of safetensors.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::F64 => "F64",
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::Bf16 => "BF16",
+            Self::F8E4m3 => "F8_E4M3",
+            Self::F8E5m2 => "F8_E5M2",
+            Self::F8E4m3Fnuz => "F8_E4M3FNUZ",
+            Self::F8E5m2Fnuz => "F8_E5M2FNUZ",
+            Self::F8E8m0 => "F8_E8M0",
+            Self::I64 => "I64",
+            Self::I32 => "I32",
+            Self::I16 => "I16",
+            Self::I8 => "I8",
+            Self::U64 => "U64",
+            Self::U32 => "U32",
+            Self::U16 => "U16",
+            Self::U8 => "U8",
+            Self::Bool => "BOOL",
+        }
     }
 
     /// Bytes of an element.

@@ -2,7 +2,7 @@
 
 use super::naming::Named;
 use super::refusal::{Outcome, Refusal, damaged, unread};
-use super::{archive, legacy, pickle, safe};
+use super::{archive, legacy, naming, pickle, safe};
 
 /// Kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,17 +44,22 @@ pub(super) fn read(bytes: &[u8], ending: &str) -> Result<Named, String> {
 }
 
 fn by_content(bytes: &[u8]) -> (Kind, Outcome<Named>) {
+    let called = |format, outcome: Outcome<Named>| outcome.map(|named| Named { format, ..named });
     if archive::is_one(bytes) {
-        return (Kind::PyTorch, archive::read(bytes));
+        return (
+            Kind::PyTorch,
+            called("torch.save, zipped", archive::read(bytes)),
+        );
     }
     if let [0x80, protocol @ 2..=5, ..] = bytes {
-        return (Kind::PyTorch, pickled(bytes, *protocol));
+        let format = "torch.save, before PyTorch 1.6";
+        return (Kind::PyTorch, called(format, pickled(bytes, *protocol)));
     }
     if let Some(what) = other(bytes) {
         return (Kind::Unknown, unread(what));
     }
     if safe::is_one(bytes) {
-        return (Kind::Safetensors, safe::read(bytes));
+        return (Kind::Safetensors, called("safetensors", safe::read(bytes)));
     }
     let problem = if bytes.is_empty() {
         "it is empty".to_owned()
@@ -70,6 +75,9 @@ fn pickled(bytes: &[u8], protocol: u8) -> Outcome<Named> {
     let first = pickle::load(bytes, 0)?;
     if legacy::is_one(&first) {
         return legacy::read(bytes, first.end);
+    }
+    if naming::is_snapshot(&first.heap) {
+        return unread(naming::SNAPSHOT);
     }
     unread(format!(
         "it is a Python pickle (protocol {protocol}) of {}, not a file of torch.save; in the program that can load it: \

@@ -8,19 +8,29 @@
 //! | `pickle` | Python's pickles, of which only names and numbers are read |
 //! | `naming` | which dictionary the weights are: `state_dict`, `model`, `module.` before every name |
 //! | `storage`, `view`, `elements`, `narrow` | which bytes a tensor is, in any strides and any type |
+//! | [`Part`], [`Raw`] | one state dictionary of a file; a tensor's bytes |
+//! | [`layout`] | by which names and in which orders programs store a network, and the ways between them |
+//! | [`write()`](write::write) | files of safetensors |
 
 mod archive;
 mod elements;
 mod entry;
 mod file;
+pub mod layout;
 mod legacy;
 mod naming;
 mod narrow;
+mod part;
 mod pickle;
+mod raw;
 mod refusal;
 mod safe;
 mod storage;
 mod view;
+pub mod write;
+
+pub use part::{Dictionary, Part};
+pub use raw::Raw;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,6 +40,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::run::checkpoint::sha256;
 use crate::{Error, Result};
+use elements::Elements;
 use entry::Entry;
 use naming::Named;
 
@@ -109,6 +120,25 @@ impl Weights {
         }
     }
 
+    /// The format of the file, such as "safetensors".
+    pub fn format(&self) -> &'static str {
+        self.named.format
+    }
+
+    /// What a file of safetensors says of itself.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.named.metadata
+    }
+
+    /// What is in the file under a name and is not read, with the reason.
+    pub fn unread(&self) -> impl Iterator<Item = (&str, &str)> {
+        let entries = self.named.tensors.iter();
+        entries.filter_map(|(name, entry)| match entry {
+            Entry::Unread(reason) => Some((name.as_str(), reason.as_str())),
+            _ => None,
+        })
+    }
+
     /// The names of its tensors.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let tensors = self.named.tensors.iter();
@@ -151,24 +181,19 @@ impl Weights {
                 "tensor `{name}` must have shape {shape:?}, got {got:?}"
             )))
         };
+        match entry {
+            Entry::Unread(_) => {}
+            Entry::Made(tensor) => same(tensor.dims())?,
+            Entry::Tensor(view, _) => same(&view.shape)?,
+        }
         let values = match entry {
-            Entry::Unread(reason) => {
-                return Err(wrong(format!("tensor `{name}` is not read: {reason}")));
-            }
-            Entry::Made(tensor) => {
-                same(tensor.dims())?;
-                tensor
-                    .to_device(&Device::Cpu)?
-                    .to_dtype(DType::F64)?
-                    .flatten_all()?
-                    .to_vec1()?
-            }
+            // Of a view the numbers are gathered straight, without its bytes between.
             Entry::Tensor(view, storage) => {
-                same(&view.shape)?;
                 let storage = storage.checked(&self.bytes);
                 let values = storage.and_then(|bytes| view.values(bytes));
-                values.map_err(|reason| wrong(format!("tensor `{name}` is not whole: {reason}")))?
+                values.map_err(|reason| wrong(not_whole(name, &reason)))?
             }
+            _ => self.raw(name).map_err(wrong)?.values(),
         };
         match values.iter().position(|x| !x.is_finite()) {
             None => Ok(Tensor::from_vec(values, shape, &Device::Cpu)?),
@@ -176,6 +201,45 @@ impl Weights {
                 "tensor `{name}` must be finite, got {} as element {at}",
                 values[at]
             ))),
+        }
+    }
+
+    /// The type of the elements of a tensor.
+    fn elements(&self, name: &str) -> Result<Elements, String> {
+        match self.named.get(name) {
+            Some(Entry::Tensor(view, _)) => Ok(view.elements),
+            Some(Entry::Made(_)) => Ok(Elements::F64),
+            Some(Entry::Unread(reason)) => Err(format!("tensor `{name}` is not read: {reason}")),
+            None => Err(format!("there is no tensor `{name}`")),
+        }
+    }
+
+    /// A tensor with its bytes as the file has them.
+    fn raw(&self, name: &str) -> Result<Raw, String> {
+        let elements = self.elements(name)?;
+        match self.named.get(name) {
+            Some(Entry::Tensor(view, storage)) => {
+                let storage = storage.checked(&self.bytes);
+                let bytes = storage.and_then(|bytes| view.bytes(bytes));
+                Ok(Raw {
+                    elements,
+                    shape: view.shape.clone(),
+                    bytes: bytes.map_err(|reason| not_whole(name, &reason))?,
+                })
+            }
+            Some(Entry::Made(tensor)) => {
+                let values = || {
+                    let host = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+                    host.flatten_all()?.to_vec1::<f64>()
+                };
+                let values = values().map_err(|reason| reason.to_string())?;
+                Ok(Raw {
+                    elements,
+                    shape: tensor.dims().to_vec(),
+                    bytes: values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                })
+            }
+            _ => Err(format!("there is no tensor `{name}`")),
         }
     }
 
@@ -194,6 +258,10 @@ impl Weights {
         };
         format!("{} tensors: {}{more}", names.len(), first.join(", "))
     }
+}
+
+fn not_whole(name: &str, reason: &refusal::Refusal) -> String {
+    format!("tensor `{name}` is not whole: {reason}")
 }
 
 /// Message for a file that holds no tensor.

@@ -1,19 +1,24 @@
 //! Which dictionary of a file the weights are, and by which names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::entry::Entry;
 use super::pickle::{Heap, Id, Loaded, Tensor, Value};
 use super::refusal::{Outcome, unread};
 
 /// Names under which training programs put the weights beside what else they keep.
-const WRAPPERS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
+pub(super) const WRAPPERS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 /// Wrappers within wrappers.
 const WRAPPED: usize = 3;
 /// What `DataParallel`, averaged models and `torch.compile` write before every name.
 const PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
 /// What an averaged model has beside its `module.`
-const COUNTER: &str = "n_averaged";
+pub(super) const COUNTER: &str = "n_averaged";
+/// The module by which EDM and its relatives store objects with the source text of their classes.
+const PERSISTENCE: &str = "torch_utils.persistence.";
+/// What is said of such a file.
+pub(super) const SNAPSHOT: &str = "it is a snapshot of EDM or a relative of it (`torch_utils.persistence`): it holds the source text of its program, \
+     which would have to be run, and is not read; where that program is, run `python scripts/export_edm.py FILE OUT.safetensors` and read OUT.safetensors";
 /// Dictionaries within dictionaries: how deep.
 const DEEPEST: usize = 64;
 /// Values that are looked at in search of tensors.
@@ -27,16 +32,36 @@ pub(super) struct Named {
     pub under: String,
     /// What stood before every name in it.
     pub before: String,
+    /// The names that do not lie in that dictionary.
+    pub outside: BTreeSet<String>,
+    /// The dictionaries that lie in the outermost, with how many tensors are in each.
+    pub dictionaries: Vec<(String, usize)>,
+    /// What a file of safetensors says of itself.
+    pub metadata: BTreeMap<String, String>,
+    /// The format of the file.
+    pub format: &'static str,
 }
 
 impl Named {
     /// Tensors that lie in no dictionary of dictionaries.
     pub(super) fn flat(tensors: BTreeMap<String, Entry>) -> Self {
-        let (tensors, before) = without_prefixes(tensors);
+        let (tensors, before) = without_prefix(tensors);
+        Self {
+            before,
+            ..Self::plain(tensors)
+        }
+    }
+
+    /// Tensors whose names are left as they are.
+    fn plain(tensors: BTreeMap<String, Entry>) -> Self {
         Self {
             tensors,
             under: String::new(),
-            before,
+            before: String::new(),
+            outside: BTreeSet::new(),
+            dictionaries: Vec::new(),
+            metadata: BTreeMap::new(),
+            format: "",
         }
     }
 
@@ -49,6 +74,11 @@ impl Named {
         };
         self.tensors.get(name).or_else(shorter)
     }
+}
+
+/// Whether something in a pickle is an object of EDM's with the source text of its class.
+pub(super) fn is_snapshot(heap: &Heap) -> bool {
+    heap.names().any(|name| name.starts_with(PERSISTENCE))
 }
 
 /// The tensors that a pickle names, read by `entry`.
@@ -72,6 +102,10 @@ pub(super) fn named(loaded: &Loaded, mut entry: impl FnMut(&Tensor) -> Entry) ->
         }
         _ => {}
     }
+    if is_snapshot(heap) {
+        return unread(SNAPSHOT);
+    }
+    let dictionaries = dictionaries(&mut search, loaded.root)?;
     let (mut base, mut under, mut weights) = (loaded.root, String::new(), None);
     let mut empty = None;
     for _ in 0..WRAPPED {
@@ -103,19 +137,48 @@ pub(super) fn named(loaded: &Loaded, mut entry: impl FnMut(&Tensor) -> Entry) ->
         if let (Some(wrapper), true) = (empty, all.is_empty()) {
             return unread(format!("its dictionary `{wrapper}` holds no tensor"));
         }
-        return Ok(Named::flat(all));
+        return Ok(Named {
+            dictionaries,
+            ..Named::flat(all)
+        });
     };
-    let (mut tensors, before) = without_prefixes(weights);
+    let (mut tensors, before) = without_prefix(weights);
+    let mut outside = BTreeSet::new();
     for (name, entry) in all {
-        if !name.starts_with(&under) {
-            tensors.entry(name).or_insert(entry);
+        if !name.starts_with(&under) && !tensors.contains_key(&name) {
+            outside.insert(name.clone());
+            tensors.insert(name, entry);
         }
     }
     Ok(Named {
-        tensors,
         under,
         before,
+        outside,
+        dictionaries,
+        ..Named::plain(tensors)
     })
+}
+
+/// The dictionaries in the outermost one that hold tensors, or nothing.
+fn dictionaries<F: FnMut(&Tensor) -> Entry>(
+    search: &mut Search<'_, F>,
+    root: Id,
+) -> Outcome<Vec<(String, usize)>> {
+    let heap = search.heap;
+    let mut found = Vec::new();
+    for (key, value) in heap.items(root).unwrap_or_default() {
+        let (Value::Text(key), Some(items)) = (heap.get(*key), heap.items(*value)) else {
+            continue;
+        };
+        let tensors = search.tensors(*value)?;
+        let count = tensors.values().filter(|entry| entry.is_tensor()).count();
+        let is_dictionary = matches!(heap.get(*value), Value::Dict(_));
+        if count > 0 || (items.is_empty() && is_dictionary) {
+            found.retain(|(other, _)| other != key);
+            found.push((key.clone(), count));
+        }
+    }
+    Ok(found)
 }
 
 /// The value of a dictionary under a name; the last, if there are several.
@@ -127,19 +190,19 @@ fn item(heap: &Heap, dictionary: Id, name: &str) -> Option<Id> {
 }
 
 /// Names without what stands before every one of them.
-fn without_prefixes(mut tensors: BTreeMap<String, Entry>) -> (BTreeMap<String, Entry>, String) {
+pub(super) fn without_prefix<T>(mut named: BTreeMap<String, T>) -> (BTreeMap<String, T>, String) {
     let mut before = String::new();
     loop {
         let common = PREFIXES.into_iter().find(|prefix| {
-            let mut names = tensors.keys().filter(|name| *name != COUNTER);
+            let mut names = named.keys().filter(|name| *name != COUNTER);
             names.clone().next().is_some() && names.all(|name| name.starts_with(prefix))
         });
         let Some(prefix) = common else {
-            return (tensors, before);
+            return (named, before);
         };
         before += prefix;
         let shorter = |name: String| name.strip_prefix(prefix).map(str::to_owned).unwrap_or(name);
-        tensors = tensors
+        named = named
             .into_iter()
             .map(|(name, entry)| (shorter(name), entry))
             .collect();

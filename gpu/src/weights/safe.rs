@@ -39,5 +39,9 @@ pub(super) fn read(bytes: &[u8]) -> Outcome<Named> {
         };
         tensors.insert(name, entry);
     }
-    Ok(Named::flat(tensors))
+    let metadata = header.metadata().iter().flatten();
+    Ok(Named {
+        metadata: metadata.map(|(k, v)| (k.clone(), v.clone())).collect(),
+        ..Named::flat(tensors)
+    })
 }

@@ -35,7 +35,35 @@ impl View {
     /// # Errors
     /// A tensor that reaches beyond the storage, or that repeats its elements beyond reason.
     pub(super) fn values(&self, storage: &[u8]) -> Outcome<Vec<f64>> {
-        let (room, size) = (storage.len() / self.elements.size(), self.elements.size());
+        let size = self.elements.size();
+        let at = self.places(storage)?;
+        Ok(self.elements.gather(storage, at.map(|at| at * size)))
+    }
+
+    /// The bytes of its elements, row by row.
+    ///
+    /// # Errors
+    /// As [`values`](Self::values).
+    pub(super) fn bytes(&self, storage: &[u8]) -> Outcome<Vec<u8>> {
+        let size = self.elements.size();
+        let places = self.places(storage)?;
+        let count = places.left;
+        if Self::whole(self.elements, self.shape.clone()).strides == self.strides {
+            let start = self.offset * size;
+            let all = storage.get(start..start + count * size);
+            return Ok(all.unwrap_or_default().to_vec());
+        }
+        let mut bytes = Vec::with_capacity(count * size);
+        for at in places {
+            // `places` lie inside the storage.
+            bytes.extend_from_slice(storage.get(at * size..(at + 1) * size).unwrap_or_default());
+        }
+        Ok(bytes)
+    }
+
+    /// Where its elements are, all of them inside the storage.
+    fn places(&self, storage: &[u8]) -> Outcome<Places<'_>> {
+        let room = storage.len() / self.elements.size();
         let beyond = || {
             format!(
                 "its elements reach beyond the {room} of their storage: shape {:?}, strides {:?}, first element {}",
@@ -50,7 +78,7 @@ impl View {
             ));
         }
         if self.shape.contains(&0) {
-            return Ok(Vec::new());
+            return Ok(Places::new(self, 0));
         }
         let last = self
             .shape
@@ -71,8 +99,7 @@ impl View {
                         self.shape
                     ));
                 }
-                let at = Places::new(self, count);
-                Ok(self.elements.gather(storage, at.map(|at| at * size)))
+                Ok(Places::new(self, count))
             }
             _ => damaged(beyond()),
         }

@@ -130,6 +130,14 @@ impl Heap {
         })
     }
 
+    /// Every class or function that is named.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.iter().filter_map(|value| match value {
+            Value::Name(name) | Value::Object(name, _) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
     /// The text, if it is one.
     pub(crate) fn text(&self, id: Id) -> Option<&str> {
         match self.get(id) {

@@ -152,11 +152,19 @@ fn tensor(
     dtype: Option<Id>,
     [offset, shape, strides]: [Id; 3],
 ) -> Outcome<Value> {
-    let Value::Stored(stored) = heap.get(storage) else {
-        return damaged(format!(
-            "a tensor is of {} instead of a storage",
-            heap.kind(storage)
-        ));
+    let stored = match heap.get(storage) {
+        Value::Stored(stored) => stored,
+        // A plain pickle of tensors holds each storage as a file of torch.save that a function would have to read.
+        Value::Object(made_by, _) => {
+            let class = format!("torch.Tensor (elements from `{made_by}`)");
+            return Ok(Value::Object(class, Vec::new()));
+        }
+        _ => {
+            return damaged(format!(
+                "a tensor is of {} instead of a storage",
+                heap.kind(storage)
+            ));
+        }
     };
     let (Some(offset), Some(shape), Some(strides)) =
         (heap.count(offset), heap.counts(shape), heap.counts(strides))
