@@ -86,7 +86,10 @@ fn every_file_holds_what_pytorch_reads_from_it() {
         for name in part.shapes().keys().filter(|name| weights.has(name)) {
             let raw = part.raw(name).expect("a tensor").values();
             let got = values(&weights, name);
-            let same = raw.iter().zip(&got).all(|(a, b)| a.to_bits() == b.to_bits());
+            let same = raw
+                .iter()
+                .zip(&got)
+                .all(|(a, b)| a.to_bits() == b.to_bits());
             assert!(raw.len() == got.len() && same, "{file}, bytes of {name}");
         }
     }
