@@ -864,6 +864,16 @@ fn golden_files_are_recognised_and_go_there_and_back() {
         back.remove("pos_embed");
         assert_eq!(own, back, "{file} by {other}");
     }
+}
+
+#[test]
+fn golden_files_hold_the_golden_tensors_by_any_names() {
+    let Some(golden) = std::env::var_os("SADM_GOLDEN_DIR").map(PathBuf::from) else {
+        println!("skipped: SADM_GOLDEN_DIR is not set");
+        return;
+    };
+    let folder = Folder::new();
+    let there = folder.path("there.safetensors");
     let old = golden.join("autoencoder/kl-old-keys/diffusion_pytorch_model.safetensors");
     converted(&old, "vae-diffusers", &there, &[]);
     let new = golden.join("autoencoder/kl/diffusion_pytorch_model.safetensors");

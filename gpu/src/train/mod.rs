@@ -216,7 +216,9 @@ impl Trainer {
             folder.store_beginning(Beginning::Run(origin), &players, &state)?;
         }
         if let Some((file, notes)) = begun_with {
-            notes.iter().for_each(|note| hooks.note(note));
+            for note in &notes {
+                hooks.note(note);
+            }
             folder.store_beginning(Beginning::File(file), &players, &state)?;
         }
         folder.record(&begun, &state, hooks)?;

@@ -48,6 +48,9 @@ impl View {
         let size = self.elements.size();
         let places = self.places(storage)?;
         let count = places.left;
+        if count == 0 {
+            return Ok(Vec::new());
+        }
         if Self::whole(self.elements, self.shape.clone()).strides == self.strides {
             let start = self.offset * size;
             let all = storage.get(start..start + count * size);

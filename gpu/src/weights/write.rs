@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::layout::{Conversion, Source};
+use super::layout::{Conversion, Source, elements as count};
 use crate::{Error, Result};
 
 impl Conversion<'_> {
@@ -45,7 +45,7 @@ pub(crate) fn write(
     header.insert("__metadata__".to_owned(), json!(metadata));
     let mut at = 0_usize;
     for (_, name, elements, shape) in &order {
-        let end = at + shape.iter().product::<usize>() * elements.size();
+        let end = at.saturating_add(count([shape]).saturating_mul(elements.size()));
         let entry = json!({"dtype": elements.name(), "shape": shape, "data_offsets": [at, end]});
         header.insert(name.clone(), entry);
         at = end;

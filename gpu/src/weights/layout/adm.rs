@@ -101,7 +101,7 @@ impl Adm {
     fn of(shapes: &Shapes) -> Option<Self> {
         let [first, inputs, _, _] = sides(shapes, "input_blocks.0.0.weight")?;
         let has = |name: String| shapes.contains_key(&name);
-        let count = (0..)
+        let count = (0..=shapes.len())
             .take_while(|i| has(format!("output_blocks.{i}.0.in_layers.2.weight")))
             .count();
         // The last block of a level but the finest is followed by one that doubles the side.

@@ -81,6 +81,65 @@ impl Module {
     }
 }
 
+fn conv(outputs: usize, inputs: usize) -> Kind {
+    Kind::Conv([outputs, inputs, 3])
+}
+
+/// Modules as they are added.
+#[derive(Default)]
+struct Modules(Vec<Module>);
+
+impl Modules {
+    fn push(&mut self, names: [String; 3], kind: Kind) {
+        self.0.push(Module { names, kind });
+    }
+
+    /// One that diffusers always called the same.
+    fn both(&mut self, diffusers: &str, compvis: &str, kind: Kind) {
+        self.push([diffusers, diffusers, compvis].map(str::to_owned), kind);
+    }
+
+    /// One that all call the same.
+    fn same(&mut self, name: &str, kind: Kind) {
+        self.both(name, name, kind);
+    }
+
+    fn residual(&mut self, diffusers: &str, compvis: &str, [inputs, outputs]: [usize; 2]) {
+        let layers = [
+            ("norm1", Kind::Norm(inputs)),
+            ("conv1", conv(outputs, inputs)),
+            ("norm2", Kind::Norm(outputs)),
+            ("conv2", conv(outputs, outputs)),
+        ];
+        for (layer, kind) in layers {
+            let names = [diffusers, compvis].map(|stem| format!("{stem}.{layer}"));
+            self.both(&names[0], &names[1], kind);
+        }
+        if inputs != outputs {
+            self.both(
+                &format!("{diffusers}.conv_shortcut"),
+                &format!("{compvis}.nin_shortcut"),
+                Kind::Conv([outputs, inputs, 1]),
+            );
+        }
+    }
+
+    /// The attention in the middle of the encoder or the decoder.
+    fn attention(&mut self, side: &str, channels: usize) {
+        for (new, old, compvis, kind) in [
+            ("group_norm", "group_norm", "norm", Kind::Norm(channels)),
+            ("to_q", "query", "q", Kind::Map(channels)),
+            ("to_k", "key", "k", Kind::Map(channels)),
+            ("to_v", "value", "v", Kind::Map(channels)),
+            ("to_out.0", "proj_attn", "proj_out", Kind::Map(channels)),
+        ] {
+            let at = |layer| format!("{side}.mid_block.attentions.0.{layer}");
+            let compvis = format!("{side}.mid.attn_1.{compvis}");
+            self.push([at(new), at(old), compvis], kind);
+        }
+    }
+}
+
 impl Vae {
     fn of(shapes: &Shapes, names: Names) -> Option<Self> {
         let compvis = names == Names::CompVis;
@@ -94,6 +153,9 @@ impl Vae {
         let [_, image, _, _] = sides(shapes, "encoder.conv_in.weight")?;
         let [_, latent, _, _] = sides(shapes, "decoder.conv_in.weight")?;
         let levels = run_of(shapes, |level| block(level, 0));
+        if levels == 0 {
+            return None;
+        }
         let channels = (0..levels).map(|level| Some(sides::<4>(shapes, &block(level, 0))?[0]));
         let attention = match names {
             Names::New => "encoder.mid_block.attentions.0.to_q.weight",
@@ -119,139 +181,87 @@ impl Vae {
     }
 
     fn modules(&self) -> Vec<Module> {
-        let mut modules = Vec::new();
-        let mut push = |new: String, old: String, compvis: String, kind| {
-            modules.push(Module {
-                names: [new, old, compvis],
-                kind,
-            });
-        };
-        let mut both = |new: String, compvis: String, kind| push(new.clone(), new, compvis, kind);
-        let last = self.channels.len() - 1;
-        let widest = self.channels[last];
-        let conv = |outputs, inputs| Kind::Conv([outputs, inputs, 3]);
-        both(
-            "encoder.conv_in".into(),
-            "encoder.conv_in".into(),
-            conv(self.channels[0], self.image),
-        );
-        let mut residual = |new: String, compvis: String, inputs: usize, outputs: usize| {
-            let layers = [
-                ("norm1", Kind::Norm(inputs)),
-                ("conv1", conv(outputs, inputs)),
-                ("norm2", Kind::Norm(outputs)),
-                ("conv2", conv(outputs, outputs)),
-            ];
-            for (layer, kind) in layers {
-                both(format!("{new}.{layer}"), format!("{compvis}.{layer}"), kind);
-            }
-            if inputs != outputs {
-                let kind = Kind::Conv([outputs, inputs, 1]);
-                both(
-                    format!("{new}.conv_shortcut"),
-                    format!("{compvis}.nin_shortcut"),
-                    kind,
-                );
-            }
-        };
-        let mut width = self.channels[0];
-        for (level, &channels) in self.channels.iter().enumerate() {
-            for j in 0..self.layers {
-                residual(
-                    format!("encoder.down_blocks.{level}.resnets.{j}"),
-                    format!("encoder.down.{level}.block.{j}"),
-                    width,
-                    channels,
-                );
-                width = channels;
-            }
-        }
+        let mut modules = Modules::default();
+        self.encoder(&mut modules);
+        self.decoder(&mut modules);
+        let widest = self.widest();
         for side in ["encoder", "decoder"] {
             for j in 0..2 {
-                let (new, compvis) = (
-                    format!("{side}.mid_block.resnets.{j}"),
-                    format!("{side}.mid.block_{}", j + 1),
+                modules.residual(
+                    &format!("{side}.mid_block.resnets.{j}"),
+                    &format!("{side}.mid.block_{}", j + 1),
+                    [widest, widest],
                 );
-                residual(new, compvis, widest, widest);
+            }
+            if self.attention {
+                modules.attention(side, widest);
             }
         }
-        for (level, &channels) in self.channels.iter().enumerate().rev() {
-            for j in 0..=self.layers {
-                residual(
-                    format!("decoder.up_blocks.{}.resnets.{j}", last - level),
-                    format!("decoder.up.{level}.block.{j}"),
-                    width,
-                    channels,
+        if let Some(inner) = self.quantised {
+            let moments = 2 * self.latent;
+            let quant = Kind::Conv([2 * inner, moments, 1]);
+            modules.both("quant_conv", "quant_conv", quant);
+            let post = Kind::Conv([self.latent, inner, 1]);
+            modules.both("post_quant_conv", "post_quant_conv", post);
+        }
+        modules.0
+    }
+
+    fn widest(&self) -> usize {
+        self.channels.last().copied().unwrap_or(0)
+    }
+
+    /// The levels of the encoder, and what is before and after them.
+    fn encoder(&self, modules: &mut Modules) {
+        let name = |layer: &str| format!("encoder.{layer}");
+        let mut width = self.channels[0];
+        modules.same("encoder.conv_in", conv(width, self.image));
+        for (level, &channels) in self.channels.iter().enumerate() {
+            for j in 0..self.layers {
+                modules.residual(
+                    &format!("encoder.down_blocks.{level}.resnets.{j}"),
+                    &format!("encoder.down.{level}.block.{j}"),
+                    [width, channels],
                 );
                 width = channels;
             }
-        }
-        for (level, &channels) in self.channels.iter().enumerate() {
-            if level < last {
-                both(
-                    format!("encoder.down_blocks.{level}.downsamplers.0.conv"),
-                    format!("encoder.down.{level}.downsample.conv"),
+            if level + 1 < self.channels.len() {
+                modules.both(
+                    &format!("encoder.down_blocks.{level}.downsamplers.0.conv"),
+                    &format!("encoder.down.{level}.downsample.conv"),
                     conv(channels, channels),
                 );
+            }
+        }
+        modules.both(&name("conv_norm_out"), &name("norm_out"), Kind::Norm(width));
+        modules.same("encoder.conv_out", conv(2 * self.latent, width));
+    }
+
+    /// The levels of the decoder, which CompVis counts from the finest and diffusers from the coarsest.
+    fn decoder(&self, modules: &mut Modules) {
+        let name = |layer: &str| format!("decoder.{layer}");
+        let (mut width, last) = (self.widest(), self.channels.len() - 1);
+        modules.same("decoder.conv_in", conv(width, self.latent));
+        for (level, &channels) in self.channels.iter().enumerate().rev() {
+            let place = last - level;
+            for j in 0..=self.layers {
+                modules.residual(
+                    &format!("decoder.up_blocks.{place}.resnets.{j}"),
+                    &format!("decoder.up.{level}.block.{j}"),
+                    [width, channels],
+                );
+                width = channels;
             }
             if level > 0 {
-                both(
-                    format!("decoder.up_blocks.{}.upsamplers.0.conv", last - level),
-                    format!("decoder.up.{level}.upsample.conv"),
+                modules.both(
+                    &format!("decoder.up_blocks.{place}.upsamplers.0.conv"),
+                    &format!("decoder.up.{level}.upsample.conv"),
                     conv(channels, channels),
                 );
             }
         }
-        let moments = 2 * self.latent;
-        let inner = self.quantised.unwrap_or(self.latent);
-        for (side, channels, out) in [
-            ("encoder", widest, conv(moments, widest)),
-            (
-                "decoder",
-                self.channels[0],
-                conv(self.outputs, self.channels[0]),
-            ),
-        ] {
-            both(
-                format!("{side}.conv_norm_out"),
-                format!("{side}.norm_out"),
-                Kind::Norm(channels),
-            );
-            both(format!("{side}.conv_out"), format!("{side}.conv_out"), out);
-        }
-        both(
-            "decoder.conv_in".into(),
-            "decoder.conv_in".into(),
-            conv(widest, self.latent),
-        );
-        if self.quantised.is_some() {
-            for (name, kind) in [
-                ("quant_conv", Kind::Conv([2 * inner, moments, 1])),
-                ("post_quant_conv", Kind::Conv([self.latent, inner, 1])),
-            ] {
-                both(name.into(), name.into(), kind);
-            }
-        }
-        if self.attention {
-            for side in ["encoder", "decoder"] {
-                for (new, old, compvis, kind) in [
-                    ("group_norm", "group_norm", "norm", Kind::Norm(widest)),
-                    ("to_q", "query", "q", Kind::Map(widest)),
-                    ("to_k", "key", "k", Kind::Map(widest)),
-                    ("to_v", "value", "v", Kind::Map(widest)),
-                    ("to_out.0", "proj_attn", "proj_out", Kind::Map(widest)),
-                ] {
-                    let at = |layer| format!("{side}.mid_block.attentions.0.{layer}");
-                    push(
-                        at(new),
-                        at(old),
-                        format!("{side}.mid.attn_1.{compvis}"),
-                        kind,
-                    );
-                }
-            }
-        }
-        modules
+        modules.both(&name("conv_norm_out"), &name("norm_out"), Kind::Norm(width));
+        modules.same("decoder.conv_out", conv(self.outputs, width));
     }
 
     fn shapes(&self, names: Names) -> Shapes {
@@ -262,7 +272,7 @@ impl Vae {
                 Kind::Norm(channels) => keys.norm(name, channels),
                 Kind::Conv(sides) => keys.conv(name, sides),
                 Kind::Map(channels) if names == Names::CompVis => {
-                    keys.conv(name, [channels, channels, 1])
+                    keys.conv(name, [channels, channels, 1]);
                 }
                 Kind::Map(channels) => keys.affine(name, &[channels, channels]),
             }

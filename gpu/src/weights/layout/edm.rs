@@ -116,6 +116,14 @@ pub(super) enum Encoder {
     Residual,
 }
 
+/// What the decoder makes of its levels: an image of the last, or the sum of images of all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Decoder {
+    #[default]
+    Standard,
+    Skip,
+}
+
 /// The dimensions of an EDM U-Net, as shapes say them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Unet {
@@ -143,8 +151,7 @@ pub(super) struct Unet {
     pub taps: usize,
     pub fourier: bool,
     pub encoder: Encoder,
-    /// Whether the decoder sums images of all levels.
-    pub skips: bool,
+    pub decoder: Decoder,
 }
 
 /// A block: channels in and out, whether the image's side changes, whether it has attention.
@@ -220,7 +227,11 @@ impl Unet {
             } else {
                 Encoder::Standard
             },
-            skips: any("_aux_up."),
+            decoder: if any("_aux_up.") {
+                Decoder::Skip
+            } else {
+                Decoder::Standard
+            },
         })
     }
 
@@ -377,10 +388,10 @@ impl Unet {
         }
         for (level, channels) in self.channels.iter().enumerate() {
             let at = |what: &str| format!("dec.{0}x{0}_aux_{what}", self.size >> level);
-            if self.skips && level + 1 < self.channels.len() {
+            if self.decoder == Decoder::Skip && level + 1 < self.channels.len() {
                 self.filter(keys, &at("up"));
             }
-            if self.skips || level == 0 {
+            if self.decoder == Decoder::Skip || level == 0 {
                 keys.norm(&at("norm"), *channels);
                 keys.conv(&at("conv"), [self.outputs, *channels, 3]);
             }
@@ -422,7 +433,10 @@ impl Unet {
             config.insert("channel_mult_noise".into(), whole(per_level(&self.noise)));
             config.insert("resample_filter".into(), json!(filter));
             config.insert("encoder_type".into(), json!(encoder));
-            let decoder = if self.skips { "skip" } else { "standard" };
+            let decoder = match self.decoder {
+                Decoder::Standard => "standard",
+                Decoder::Skip => "skip",
+            };
             config.insert("decoder_type".into(), json!(decoder));
             let embedding = if self.fourier {
                 "fourier"
@@ -556,7 +570,7 @@ pub(super) fn small(song: bool) -> Shapes {
             augment: 9,
             fourier: true,
             encoder: Encoder::Skip,
-            skips: true,
+            decoder: Decoder::Skip,
             ..dhariwal
         }
     } else {

@@ -207,6 +207,10 @@ fn prefix_before<'a>(anchor: &str, name: &'a str) -> Option<&'a str> {
 /// Where a published fingerprint is known it decides between layouts that differ in nothing but the order of elements. A layout under a shorter
 /// prefix, such as that of EDM's files, excludes the same network under a longer one.
 pub fn recognise(shapes: &Shapes) -> Vec<Recognised> {
+    // No network is so wide; a damaged file may say anything, and products of sides must have room.
+    if shapes.values().flatten().any(|side| *side > 1 << 31) {
+        return Vec::new();
+    }
     let mut all: Vec<Recognised> = LAYOUTS
         .iter()
         .filter_map(|layout| layout.recognise(shapes))
@@ -322,6 +326,9 @@ impl std::fmt::Debug for Conversion<'_> {
     }
 }
 
+/// The largest side of a network's input.
+const LARGEST: usize = 4096;
+
 /// The tensors of a recognised dictionary in another layout of its family.
 ///
 /// # Errors
@@ -348,6 +355,9 @@ pub fn convert<'a>(
             to.name,
             possible(from.layout)
         ));
+    }
+    if let Some(size) = ask.size.filter(|size| !(1..=LARGEST).contains(size)) {
+        return Err(format!("--size must be from 1 to {LARGEST}, got {size}"));
     }
     let mut left_out = from.left_over.clone();
     let ask = Ask {

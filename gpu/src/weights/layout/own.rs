@@ -121,10 +121,10 @@ fn find_unet(shapes: &Shapes) -> Option<Found> {
             attention(keys, &format!("{side}.{i}.attn.{j}"), channels[i]);
         }
     };
-    for i in 0..levels {
+    for (i, outputs) in channels.iter().enumerate() {
         for j in 0..blocks {
             stage(&mut keys, "down", [i, j], width);
-            width = channels[i];
+            width = *outputs;
             skips.push(width);
         }
     }

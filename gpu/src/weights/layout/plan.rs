@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Source;
-use super::shapes::Shapes;
+use super::shapes::{Shapes, elements};
 use crate::weights::elements::Elements;
 use crate::weights::raw::Raw;
 
@@ -225,8 +225,7 @@ impl Source for Converted<'_> {
                 bytes: values.iter().flat_map(|x| x.to_le_bytes()).collect(),
             },
         };
-        let count = |shape: &[usize]| shape.iter().product::<usize>();
-        if raw.bytes.len() != count(shape) * raw.elements.size() {
+        if raw.bytes.len() != elements([shape]).saturating_mul(raw.elements.size()) {
             return Err(format!(
                 "`{name}` must have shape {shape:?}, and {:?} was found for it",
                 raw.shape

@@ -21,10 +21,14 @@ pub fn fingerprint(shapes: &Shapes) -> String {
     digest
 }
 
-/// Elements of all tensors.
+/// Elements of all tensors; the largest number for more.
 pub fn elements<'a>(shapes: impl IntoIterator<Item = &'a Vec<usize>>) -> usize {
-    let sides = |shape: &Vec<usize>| shape.iter().product::<usize>();
-    shapes.into_iter().map(sides).sum()
+    let sides = |shape: &Vec<usize>| {
+        shape
+            .iter()
+            .fold(1, |n: usize, side| n.saturating_mul(*side))
+    };
+    shapes.into_iter().map(sides).fold(0, usize::saturating_add)
 }
 
 /// The shapes below a prefix, without it.
@@ -42,7 +46,9 @@ pub(super) fn sides<const N: usize>(shapes: &Shapes, name: &str) -> Option<[usiz
 
 /// How many of the names that `name` gives to 0, 1, 2, … there are, one after another.
 pub(super) fn run_of(shapes: &Shapes, name: impl Fn(usize) -> String) -> usize {
-    (0..).take_while(|i| shapes.contains_key(&name(*i))).count()
+    (0..=shapes.len())
+        .take_while(|i| shapes.contains_key(&name(*i)))
+        .count()
 }
 
 /// A layout as it is written down.
