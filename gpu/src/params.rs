@@ -42,25 +42,68 @@ pub type Tensors = BTreeMap<String, Tensor>;
 
 /// A set of named parameters on one device.
 ///
+/// Beside them it holds *fixed* tensors ([`Builder::fixed`]), which are stored and loaded with the parameters and never trained.
 /// Cloning gives another handle on the same parameters; [`fork`](Self::fork) copies them.
 /// Names are sorted wherever they are listed.
 #[derive(Debug, Clone)]
 pub struct Params {
-    vars: Arc<Mutex<BTreeMap<String, Var>>>,
+    held: Arc<Mutex<Held>>,
     device: Device,
     dtype: DType,
     seed: u64,
+    outline: bool,
+}
+
+/// The tensors of a set.
+#[derive(Debug, Default)]
+struct Held {
+    /// What is trained.
+    vars: BTreeMap<String, Var>,
+    /// What is only stored.
+    fixed: BTreeMap<String, Var>,
+    /// Of an [outline](Params::outline), the shape of each and whether it is trained.
+    shapes: BTreeMap<String, Outlined>,
+}
+
+impl Held {
+    /// Trained and fixed tensors by name.
+    fn all(&self) -> BTreeMap<&String, &Var> {
+        self.vars.iter().chain(&self.fixed).collect()
+    }
+}
+
+/// A tensor of which only the shape is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outlined {
+    /// The sides; none of a single number.
+    pub shape: Vec<usize>,
+    /// Whether it is a parameter, not a fixed tensor.
+    pub trained: bool,
 }
 
 impl Params {
     /// An empty set whose parameters will be drawn from `seed`.
     pub fn new(device: &Device, dtype: DType, seed: u64) -> Self {
         Self {
-            vars: Arc::default(),
+            held: Arc::default(),
             device: device.clone(),
             dtype,
             seed,
+            outline: false,
         }
+    }
+
+    /// A set in which nothing takes room: a network that is made on it leaves its names and shapes ([`shapes`](Self::shapes)) and cannot be run.
+    pub fn outline() -> Self {
+        Self {
+            outline: true,
+            ..Self::new(&Device::Cpu, DType::F32, 0)
+        }
+    }
+
+    /// Shapes of everything that was asked of an [outline](Self::outline), by name.
+    pub fn shapes(&self) -> BTreeMap<String, Outlined> {
+        self.lock().shapes.clone()
     }
 
     /// The trainable view: gradients flow to the parameters.
@@ -92,45 +135,47 @@ impl Params {
         self.dtype
     }
 
-    /// Every name, sorted.
+    /// Every name, those of fixed tensors too, sorted.
     pub fn names(&self) -> Vec<String> {
-        self.lock().keys().cloned().collect()
+        self.lock().all().into_keys().cloned().collect()
     }
 
-    /// Every parameter with its name, sorted by name.
+    /// Every parameter with its name, sorted by name; no fixed tensor.
     pub fn vars(&self) -> Vec<(String, Var)> {
-        let vars = self.lock();
-        vars.iter()
-            .map(|(name, var)| (name.clone(), var.clone()))
+        let held = self.lock();
+        let vars = held.vars.iter();
+        vars.map(|(name, var)| (name.clone(), var.clone()))
             .collect()
     }
 
     /// The parameter called `name`.
     pub fn get(&self, name: &str) -> Option<Var> {
-        self.lock().get(name).cloned()
+        self.lock().vars.get(name).cloned()
     }
 
     /// Number of scalars in all parameters.
     pub fn len_elements(&self) -> usize {
-        self.lock().values().map(|var| var.elem_count()).sum()
+        let held = self.lock();
+        held.vars.values().map(|var| var.elem_count()).sum()
     }
 
-    /// The parameters' values by name: tensors without graph that share their storage, so a later
+    /// The values of parameters and fixed tensors by name: tensors without graph that share their storage, so a later
     /// update is seen through them.
     pub fn tensors(&self) -> Tensors {
-        let vars = self.lock();
-        vars.iter()
-            .map(|(name, var)| (name.clone(), var.as_detached_tensor()))
+        let held = self.lock();
+        let all = held.all().into_iter();
+        all.map(|(name, var)| (name.clone(), var.as_detached_tensor()))
             .collect()
     }
 
-    /// Overwrites every parameter; nothing is changed if anything does not fit.
+    /// Overwrites every parameter and fixed tensor; nothing is changed if anything does not fit.
     ///
     /// # Errors
     /// [`Error::Invalid`] with the first name, in sorted order, that only one side has or whose
     /// shapes differ.
     pub fn load(&self, tensors: &Tensors) -> Result<()> {
-        let vars = self.lock();
+        let held = self.lock();
+        let vars = held.all();
         if let Some((name, must, got)) = first_difference(&vars, tensors) {
             return Err(Error::invalid(format!("parameter `{name}`"), must, got));
         }
@@ -148,7 +193,7 @@ impl Params {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn copy_from(&self, other: &Self) -> Result<()> {
-        if Arc::ptr_eq(&self.vars, &other.vars) {
+        if Arc::ptr_eq(&self.held, &other.held) {
             return Ok(());
         }
         self.load(&other.tensors())
@@ -159,35 +204,64 @@ impl Params {
     /// # Errors
     /// The device's.
     pub fn fork(&self) -> Result<Self> {
-        let copies = self
-            .vars()
-            .into_iter()
-            .map(|(name, var)| Ok((name, Var::from_tensor(&var.as_detached_tensor())?)))
-            .collect::<Result<_>>()?;
+        let held = self.lock();
+        let copies = |vars: &BTreeMap<String, Var>| {
+            let copy = |(name, var): (&String, &Var)| {
+                Ok((name.clone(), Var::from_tensor(&var.as_detached_tensor())?))
+            };
+            vars.iter().map(copy).collect::<Result<_>>()
+        };
+        let copied = Held {
+            vars: copies(&held.vars)?,
+            fixed: copies(&held.fixed)?,
+            shapes: held.shapes.clone(),
+        };
         Ok(Self {
-            vars: Arc::new(Mutex::new(copies)),
+            held: Arc::new(Mutex::new(copied)),
             ..self.clone()
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Var>> {
-        // The map is valid between any two statements that hold the lock.
-        self.vars.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        // The maps are valid between any two statements that hold the lock.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn create(&self, shape: &Shape, name: &str, init: Init) -> Result<Var> {
-        let values = init.draw(shape.elem_count(), &mut generator(self.seed, name));
+    fn create(&self, shape: &Shape, values: Vec<f64>) -> Result<Var> {
         let value = from_f64(values, shape.clone(), &self.device, self.dtype)?;
         Ok(Var::from_tensor(&value)?)
     }
+
+    /// One number that stands for a tensor of this shape, which is noted.
+    fn outlined(&self, shape: &Shape, name: String, trained: bool) -> Result<Tensor> {
+        let outlined = Outlined {
+            shape: shape.dims().to_vec(),
+            trained,
+        };
+        let mut held = self.lock();
+        let known = held
+            .shapes
+            .entry(name.clone())
+            .or_insert_with(|| outlined.clone());
+        if *known != outlined {
+            return Err(other_shape(&name, shape, &known.shape));
+        }
+        Ok(Tensor::zeros((), self.dtype, &self.device)?.broadcast_as(shape)?)
+    }
+}
+
+/// A tensor that is asked for again, with another shape.
+fn other_shape(name: &str, must: &Shape, got: &[usize]) -> Error {
+    Error::shape(format!("parameter `{name}`"), format!("{must:?}"), got)
 }
 
 /// The first name at which two sets of parameters differ, what it must be, and what it is.
 fn first_difference(
-    vars: &BTreeMap<String, Var>,
+    vars: &BTreeMap<&String, &Var>,
     tensors: &BTreeMap<String, Tensor>,
 ) -> Option<(String, String, String)> {
-    let names: std::collections::BTreeSet<_> = vars.keys().chain(tensors.keys()).collect();
+    let names = vars.keys().copied().chain(tensors.keys());
+    let names: std::collections::BTreeSet<_> = names.collect();
     names.into_iter().find_map(|name| {
         let (must, got) = match (vars.get(name), tensors.get(name)) {
             (Some(var), None) => (
@@ -272,22 +346,46 @@ impl Builder {
     /// # Errors
     /// [`Error::Invalid`] if it exists with another shape, or has more than 2³⁰ numbers.
     pub fn get(&self, shape: impl Into<Shape>, name: &str, init: Init) -> Result<Tensor> {
-        let (shape, name) = (shape.into(), self.full_name(name));
+        let draw = |count, name: &str| init.draw(count, &mut generator(self.params.seed, name));
+        self.held(shape.into(), self.full_name(name), draw, true)
+    }
+
+    /// The tensor `prefix.name`, made of `values` row by row unless it exists: stored and loaded with the parameters, never trained.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); another number of values than the shape has.
+    pub fn fixed(
+        &self,
+        shape: impl Into<Shape>,
+        name: &str,
+        values: impl FnOnce() -> Vec<f64>,
+    ) -> Result<Tensor> {
+        self.held(shape.into(), self.full_name(name), |_, _| values(), false)
+    }
+
+    fn held(
+        &self,
+        shape: Shape,
+        name: String,
+        values: impl FnOnce(usize, &str) -> Vec<f64>,
+        trained: bool,
+    ) -> Result<Tensor> {
         refuse_too_large(&shape, &name)?;
-        let mut vars = self.params.lock();
+        if self.params.outline {
+            return self.params.outlined(&shape, name, trained);
+        }
+        let mut held = self.params.lock();
+        let Held { vars, fixed, .. } = &mut *held;
+        let vars = if trained { vars } else { fixed };
         if !vars.contains_key(&name) {
-            let var = self.params.create(&shape, &name, init)?;
-            vars.insert(name.clone(), var);
+            let values = values(shape.elem_count(), &name);
+            vars.insert(name.clone(), self.params.create(&shape, values)?);
         }
         let var = &vars[&name];
         if var.shape() != &shape {
-            return Err(Error::shape(
-                format!("parameter `{name}`"),
-                format!("{shape:?}"),
-                var.dims(),
-            ));
+            return Err(other_shape(&name, &shape, var.dims()));
         }
-        Ok(if self.frozen {
+        Ok(if self.frozen || !trained {
             var.as_detached_tensor()
         } else {
             var.as_tensor().clone()

@@ -103,38 +103,59 @@ fn merge(base: &mut Table, over: Table) {
     }
 }
 
-/// Sections of older versions with today's names: what was written under the old ones is still read.
-const RENAMED: &[(&str, &str)] = &[("model.dit", "model.dit-small")];
-/// Keys whose values have other names today.
-const RENAMED_VALUES: &[(&str, &str, &str)] = &[("model.kind", "dit", "dit-small")];
+/// What the small transformer was called before the published one took the name.
+const OLD_DIT: &str = "model.dit";
+/// What it is called today.
+const DIT_SMALL: &str = "model.dit-small";
+/// Keys that the small transformer has, and the published one does not.
+const OF_DIT_SMALL: [&str; 4] = ["patch", "dim", "heads", "time_dim"];
 
 /// Replaces the names of older versions by today's.
+///
+/// A section `model.dit` with a key of the small transformer was written before the published one had this name: the section is
+/// `model.dit-small` today, and `model.kind = "dit"` beside it means `dit-small`.
 fn todays_names(table: &mut Table, origin: &str) -> Result<(), ConfigError> {
-    for (old, new) in RENAMED {
-        let Some(value) = holder(table, old).and_then(|(section, key)| section.remove(key)) else {
-            continue;
-        };
-        // Today's name is beside the old one.
-        if let Some((section, key)) = holder(table, new)
-            && section.insert(key.to_owned(), value).is_some()
-        {
-            return Err(ConfigError::Value {
-                origin: origin.to_owned(),
-                problem: format!(
-                    "`{old}` is an older name of `{new}`: only one of them may be given"
-                ),
-            });
-        }
+    let Some((model, key)) = holder(table, OLD_DIT) else {
+        return Ok(());
+    };
+    let is_old = |section: &Table| OF_DIT_SMALL.iter().any(|key| section.contains_key(*key));
+    if !model.get(key).and_then(Value::as_table).is_some_and(is_old) {
+        return Ok(());
     }
-    for (key, old, new) in RENAMED_VALUES {
-        if let Some((section, key)) = holder(table, key)
-            && let Some(value) = section.get_mut(key)
-            && value.as_str() == Some(old)
-        {
-            *value = Value::from(*new);
-        }
+    let section = model.remove(key);
+    small_kind(table);
+    // Today's name is beside the old one.
+    if let (Some((model, key)), Some(section)) = (holder(table, DIT_SMALL), section)
+        && model.insert(key.to_owned(), section).is_some()
+    {
+        return Err(ConfigError::Value {
+            origin: origin.to_owned(),
+            problem: format!(
+                "`{OLD_DIT}` with {} is an older name of `{DIT_SMALL}`: only one of them may be given",
+                OF_DIT_SMALL.map(|key| format!("`{key}`")).join(", ")
+            ),
+        });
     }
     Ok(())
+}
+
+/// `model.kind = "dit"` as `dit-small`.
+fn small_kind(table: &mut Table) {
+    if let Some((model, key)) = holder(table, "model.kind")
+        && let Some(kind) = model.get_mut(key)
+        && kind.as_str() == Some("dit")
+    {
+        *kind = Value::from("dit-small");
+    }
+}
+
+/// Whether an override sets a key of the small transformer under its old name.
+fn sets_old_dit(assignment: &str) -> bool {
+    let key = assignment.split_once('=').map_or("", |(key, _)| key.trim());
+    let key = key
+        .strip_prefix(OLD_DIT)
+        .and_then(|key| key.strip_prefix('.'));
+    key.is_some_and(|key| OF_DIT_SMALL.contains(&key))
 }
 
 /// The table that holds a dotted key, and the key in it.
@@ -242,9 +263,14 @@ impl Config {
         assignments: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, ConfigError> {
         let (mut config, mut origins) = (self.clone(), Vec::<String>::new());
+        let assignments: Vec<&str> = assignments.into_iter().collect();
+        let of_old_dit = assignments.iter().any(|text| sets_old_dit(text));
         for assignment in assignments {
             let origin = format!("--set {assignment}");
             let mut over = parsed(assignment)?;
+            if of_old_dit {
+                small_kind(&mut over);
+            }
             texts_as_typed(&config.to_table(), &mut over, assignment);
             config = config.overlaid(over, &origin)?;
             origins.push(origin);
@@ -255,7 +281,12 @@ impl Config {
     /// This configuration with `over` laid on it.
     fn overlaid(&self, mut over: Table, origin: &str) -> Result<Self, ConfigError> {
         let mut base = self.to_table();
-        todays_names(&mut over, origin)?;
+        // Of a configuration that has the published network a key of the small one is refused as unknown.
+        if holder(&mut over, "model.kind").is_some_and(|(model, key)| model.contains_key(key))
+            || !self.model.is_published_dit()
+        {
+            todays_names(&mut over, origin)?;
+        }
         self.refuse_unknown(&over, origin)?;
         integers_where_floats(&base, &over, origin)?;
         merge(&mut base, over);
@@ -384,6 +415,10 @@ impl Config {
 const DEEPEST: usize = 1024;
 
 impl ModelConfig {
+    fn is_published_dit(&self) -> bool {
+        self.kind == "dit"
+    }
+
     fn validate(&self) -> Result<(), String> {
         architecture(&self.kind).map_err(|e| format!("model.kind: {e}"))?;
         for (name, dimensions) in &self.networks {
@@ -675,7 +710,12 @@ mod tests {
     #[test]
     fn names_of_older_versions_are_read() -> Result<(), ConfigError> {
         let written = Config::preset("digits-dit")?.with_set("model.dit-small.dim=24")?;
-        let old = written.to_toml();
+        let new = written.to_toml();
+        // The older version knew neither the published network nor its relatives.
+        let sections = new.split("\n[").filter(|section| {
+            !section.starts_with("model.dit]") && !section.starts_with("model.sit]")
+        });
+        let old = sections.collect::<Vec<_>>().join("\n[");
         let old = old.replace("model.dit-small", "model.dit");
         let old = old.replace("kind = \"dit-small\"", "kind = \"dit\"");
         assert!(
@@ -694,9 +734,21 @@ mod tests {
                 .to_string()
                 .contains("`model.dit` is an older name of `model.dit-small`")
         );
+        let reversed = ["model.dit.dim=24", "model.kind=dit"];
+        assert_eq!(told, Config::default().with_sets(reversed)?);
+        let published = Config::default().with_sets(["model.kind=dit", "model.dit.depth=3"])?;
+        assert_eq!(published.model.kind, "dit");
+        assert_eq!(
+            published.model.networks["dit"]["depth"].as_integer(),
+            Some(3)
+        );
+        assert_eq!(Config::from_toml(&published.to_toml(), "new")?, published);
+        let refused = published.with_set("model.dit.dim=24").expect_err("small");
+        let refused = refused.to_string();
+        assert!(refused.contains("unknown key `model.dit.dim`"), "{refused}");
         for (set, says) in [
             (
-                "model.dit.dym=24",
+                "model.dit-small.dym=24",
                 "unknown key `model.dit-small.dym`, did you mean `model.dit-small.dim`?",
             ),
             ("model.kind=dat", "unknown network `dat`"),

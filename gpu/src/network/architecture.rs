@@ -19,6 +19,26 @@ pub struct Domain {
     pub classes: Option<usize>,
 }
 
+/// Names of the tensors with which a network is asked, beside the image `x`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inputs {
+    /// One number for each image: its noise condition.
+    pub noise: &'static str,
+    /// The class of each image.
+    pub labels: &'static str,
+    /// How each image was augmented; `None` of a network that knows no augmentation.
+    pub augment: Option<&'static str>,
+}
+
+impl Inputs {
+    /// The names of networks of this project.
+    pub(super) const OURS: Self = Self {
+        noise: "noise",
+        labels: "labels",
+        augment: None,
+    };
+}
+
 /// A network by name.
 ///
 /// Another one is a file with such a constant, a line in [`ARCHITECTURES`](super::ARCHITECTURES) and the same two in `sadm-reference`.
@@ -34,6 +54,12 @@ pub struct Architecture {
     pub(crate) depths: fn(&Table) -> Result<Vec<(&'static str, usize)>, toml::de::Error>,
     /// The network, on the builder's parameters.
     pub(super) build: fn(&Table, Domain, Builder) -> Result<Box<dyn Network>>,
+    /// The network of a whole configuration, with the keys of the publication: images and classes are numbers like the others.
+    pub(super) published: fn(&Table, Builder) -> Result<Box<dyn Network>>,
+    /// Whole configurations with names of their own, as TOML.
+    pub sizes: &'static [(&'static str, &'static str)],
+    /// What the tensors are called with which others ask it.
+    pub inputs: Inputs,
     /// The network as sizes, of images and a number of classes.
     pub(crate) sketch: fn(&Table, &mut Sketch, Images, f64) -> Images,
     /// Settings that make the layer of this name smaller, and settings that make the whole network smaller.
@@ -50,6 +76,20 @@ pub(super) fn given<T: serde::de::DeserializeOwned>(
 /// [`given`] where the configuration was checked before.
 pub(super) fn checked<T: serde::de::DeserializeOwned>(dimensions: &Table) -> Result<T> {
     given(dimensions).map_err(|e| Error::invalid("network.*", "be known keys and numbers", e))
+}
+
+/// [`given`] of a whole configuration from outside.
+pub(super) fn configured<T: serde::de::DeserializeOwned>(config: &Table) -> Result<T> {
+    let wrong = |e: toml::de::Error| {
+        let reason = e.to_string();
+        let reason: Vec<&str> = reason.split_whitespace().collect();
+        Error::invalid(
+            "the configuration",
+            "have known keys and fitting values",
+            reason.join(" "),
+        )
+    };
+    given(config).map_err(wrong)
 }
 
 /// A key of a network's section with its value, for a message.

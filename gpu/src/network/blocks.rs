@@ -36,7 +36,18 @@ impl Linear {
         Self::with_init(inputs, outputs, Init::Zeros, at)
     }
 
-    fn with_init(inputs: usize, outputs: usize, init: Init, at: &Builder) -> Result<Self> {
+    /// One whose weights are uniform with variance 2/(inputs + outputs) (Glorot and Bengio 2010).
+    pub(crate) fn xavier(inputs: usize, outputs: usize, at: &Builder) -> Result<Self> {
+        Self::with_init(inputs, outputs, xavier_uniform(inputs, outputs), at)
+    }
+
+    /// One that starts by `init`, with offsets of 0.
+    pub(crate) fn with_init(
+        inputs: usize,
+        outputs: usize,
+        init: Init,
+        at: &Builder,
+    ) -> Result<Self> {
         Ok(Self {
             weight: at.get((outputs, inputs), "weight", init)?,
             bias: at.get(outputs, "bias", Init::Zeros)?,
@@ -56,6 +67,13 @@ impl Linear {
         let (outputs, inputs) = self.weight.dims2()?;
         let weight = like(&self.weight, x)?.reshape((outputs, inputs, 1, 1))?;
         Ok(conv2d(x, &weight, Some(&like(&self.bias, x)?), 0)?)
+    }
+}
+
+/// Uniform with variance 2/(inputs + outputs).
+pub(crate) fn xavier_uniform(inputs: usize, outputs: usize) -> Init {
+    Init::Uniform {
+        bound: (6.0 / (inputs + outputs).max(1) as f64).sqrt(),
     }
 }
 
@@ -197,41 +215,46 @@ impl ConditionEmbedding {
     /// `silu(emb)`, as every block takes it: `[B, dim]`.
     pub(super) fn forward(&self, x: &Tensor, at: &Condition<'_>) -> Result<Tensor> {
         let (batch, labels) = (x.dim(0)?, at.labels);
-        let count = |what: &str, got: usize| {
-            let must = format!("be {batch}, one for each image");
-            if got == batch {
-                Ok(())
-            } else {
-                Err(Error::invalid(what, must, got))
-            }
-        };
-        count("number of noise levels", at.noise.len())?;
-        for (what, given) in [
-            ("augmentation labels", at.augment),
-            ("weights of classes", at.soft_labels),
-        ] {
-            if let Some(given) = given {
-                let must = "be absent for a network that knows none";
-                let got = format!("shape {:?}", given.dims());
-                return Err(Error::invalid(what, must, got));
-            }
-        }
+        check_condition(at, batch)?;
         let features = time_features(at.noise, self.time_dim, x.device(), x.dtype())?;
         let hidden = silu(&self.time[0].forward(&features)?)?;
         let mut emb = self.time[1].forward(&hidden)?;
-        if let Some(labels) = labels {
-            count("number of labels", labels.len())?;
-        }
         match (&self.class, labels) {
             (None, None) => {}
-            (None, Some(_)) => {
-                let must = "be absent for a network without classes";
-                return Err(Error::invalid("labels", must, format!("{batch} labels")));
-            }
+            (None, Some(_)) => return Err(no_classes(batch)),
             (Some(table), labels) => emb = (emb + class_rows(&like(table, x)?, labels, batch)?)?,
         }
         Ok(silu(&emb)?)
     }
+}
+
+/// Refuses noise levels, or labels, that are not one for each image, and what only other networks know.
+pub(super) fn check_condition(at: &Condition<'_>, batch: usize) -> Result<()> {
+    let levels = ("number of noise levels", at.noise.len());
+    let labels = at.labels.map(|labels| ("number of labels", labels.len()));
+    for (what, got) in [levels].into_iter().chain(labels) {
+        if got != batch {
+            let must = format!("be {batch}, one for each image");
+            return Err(Error::invalid(what, must, got));
+        }
+    }
+    for (what, given) in [
+        ("augmentation labels", at.augment),
+        ("weights of classes", at.soft_labels),
+    ] {
+        if let Some(given) = given {
+            let must = "be absent for a network that knows none";
+            let got = format!("shape {:?}", given.dims());
+            return Err(Error::invalid(what, must, got));
+        }
+    }
+    Ok(())
+}
+
+/// Labels for a network that is told none.
+pub(super) fn no_classes(batch: usize) -> Error {
+    let must = "be absent for a network without classes";
+    Error::invalid("labels", must, format!("{batch} labels"))
 }
 
 /// [`ConditionEmbedding`] as sizes: the silu of the embedded noise level and class, `[B, dim]`.
@@ -255,7 +278,7 @@ pub(super) fn sketch_condition(
 }
 
 /// Rows of the class table; the last one, "no class", for everything if there are no labels.
-fn class_rows(table: &Tensor, labels: Option<&[u32]>, batch: usize) -> Result<Tensor> {
+pub(super) fn class_rows(table: &Tensor, labels: Option<&[u32]>, batch: usize) -> Result<Tensor> {
     let last = table.dim(0)? - 1;
     let no_class =
         || u32::try_from(last).map_err(|_| Error::invalid("classes", "fit in u32", last));

@@ -3,9 +3,9 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::architecture::{checked, given, setting};
+use super::architecture::{checked, configured, given, setting};
 use super::blocks::{ConditionEmbedding, Linear, check_heads, like, sketch_condition};
-use super::{Architecture, Condition, Mode, Network, is_zero};
+use super::{Architecture, Condition, Inputs, Mode, Network, is_zero};
 use crate::memory::layers::Images;
 use crate::memory::sketch::{Id, NETWORK, Sketch};
 use crate::nn::{self, from_f64, gated_sum, gelu, layer_norm};
@@ -105,6 +105,9 @@ time_dim = 4"],
         };
         Ok(Box::new(DitSmall::new(&config, at)?))
     },
+    published: |config, at| Ok(Box::new(DitSmall::new(&configured(config)?, at)?)),
+    sizes: &[],
+    inputs: Inputs::OURS,
     sketch: |dimensions, s, x, classes| {
         let config = given::<DitSmallConfig>(dimensions);
         config.map_or(x, |config| sketch(s, &config, x, classes))
@@ -257,12 +260,12 @@ impl Block {
 }
 
 /// `LN(x) (1 + scale) + shift` with one scale and shift for each sample.
-fn modulated_norm(x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor> {
+pub(super) fn modulated_norm(x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor> {
     Ok(layer_norm(x, Some((&(scale + 1.0)?, shift)))?)
 }
 
 /// `[B, N D]` → N times `[B, D]`.
-fn chunks<const N: usize>(x: &Tensor) -> Result<[Tensor; N]> {
+pub(super) fn chunks<const N: usize>(x: &Tensor) -> Result<[Tensor; N]> {
     let parts = x.chunk(N, 1)?;
     let count = parts.len();
     parts
@@ -315,26 +318,10 @@ fn sketch(s: &mut Sketch, config: &DitSmallConfig, x: Images, classes: f64) -> I
     let h = s.linear(patches, rows, patch_len, dim);
     let mut h = s.function(h);
     for i in 0..config.depth {
+        let names = ["ada", "attn.qkv", "attn", "attn.proj", "mlp.0", "mlp.1"];
         let within = |part: &str| at(format!("block.{i}.{part}"));
-        s.at(within("ada"));
-        let modulation = s.linear(embedded, batch, dim, 6.0 * dim);
-        let part = |s: &mut Sketch| s.part(modulation, batch * dim);
-        let [shift1, scale1, gate1, shift2, scale2, gate2] = [(); 6].map(|()| part(s));
-        s.at(within("attn.qkv"));
-        let y = sketch_norm(s, h, batch * dim, scale1, shift1);
-        let qkv = s.linear(y, rows, dim, 3.0 * dim);
-        s.at(within("attn"));
-        let y = s.attention(qkv, [batch, tokens, dim], heads);
-        s.at(within("attn.proj"));
-        let y = s.linear(y, rows, dim, dim);
-        h = sketch_gated_sum(s, [h, gate1, y], batch * dim);
-        s.at(within("mlp.0"));
-        let y = sketch_norm(s, h, batch * dim, scale2, shift2);
-        let y = s.linear(y, rows, dim, ratio * dim);
-        let y = s.function(y);
-        s.at(within("mlp.1"));
-        let y = s.linear(y, rows, ratio * dim, dim);
-        h = sketch_gated_sum(s, [h, gate2, y], batch * dim);
+        let sizes = [batch, tokens, dim, heads, ratio * dim];
+        h = sketch_block(s, h, embedded, sizes, names.map(within));
     }
     s.at(at("final.ada".to_owned()));
     let modulation = s.linear(embedded, batch, dim, 2.0 * dim);
@@ -348,12 +335,42 @@ fn sketch(s: &mut Sketch, config: &DitSmallConfig, x: Images, classes: f64) -> I
     }
 }
 
+/// A block as sizes: of a batch, tokens, the width, heads and the hidden width; with the names of its layers.
+pub(super) fn sketch_block(
+    s: &mut Sketch,
+    h: Id,
+    embedded: Id,
+    [batch, tokens, dim, heads, hidden]: [f64; 5],
+    [ada, qkv, attention, proj, first, second]: [String; 6],
+) -> Id {
+    let rows = batch * tokens;
+    s.at(ada);
+    let modulation = s.linear(embedded, batch, dim, 6.0 * dim);
+    let part = |s: &mut Sketch| s.part(modulation, batch * dim);
+    let [shift1, scale1, gate1, shift2, scale2, gate2] = [(); 6].map(|()| part(s));
+    s.at(qkv);
+    let y = sketch_norm(s, h, batch * dim, scale1, shift1);
+    let qkv = s.linear(y, rows, dim, 3.0 * dim);
+    s.at(attention);
+    let y = s.attention(qkv, [batch, tokens, dim], heads);
+    s.at(proj);
+    let y = s.linear(y, rows, dim, dim);
+    let h = sketch_gated_sum(s, [h, gate1, y], batch * dim);
+    s.at(first);
+    let y = sketch_norm(s, h, batch * dim, scale2, shift2);
+    let y = s.linear(y, rows, dim, hidden);
+    let y = s.function(y);
+    s.at(second);
+    let y = s.linear(y, rows, hidden, dim);
+    sketch_gated_sum(s, [h, gate2, y], batch * dim)
+}
+
 fn sketch_gated_sum(s: &mut Sketch, [x, gate, y]: [Id; 3], each: f64) -> Id {
     let gate = s.operation(each, &[gate], [0.0; 2]);
     s.operation(s.elements(x), &[x, gate, y], [0.0; 2])
 }
 
-fn sketch_norm(s: &mut Sketch, x: Id, each: f64, scale: Id, shift: Id) -> Id {
+pub(super) fn sketch_norm(s: &mut Sketch, x: Id, each: f64, scale: Id, shift: Id) -> Id {
     let scale = s.operation(each, &[scale], [0.0; 2]);
     // Parts of the modulation are cut out of it as they are needed.
     let shift = s.operation(each, &[shift], [0.0; 2]);

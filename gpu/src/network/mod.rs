@@ -5,19 +5,22 @@
 
 mod architecture;
 pub(crate) mod blocks;
+mod dit;
 mod dit_small;
 mod mode;
 mod precision;
 mod registry;
+mod sit;
 mod unet;
 
 use candle_core::Tensor;
 
-pub use architecture::{Architecture, Domain};
+pub use architecture::{Architecture, Domain, Inputs};
+pub use dit::{Dit, DitConfig};
 pub use dit_small::{DitSmall, DitSmallConfig};
 pub use mode::Mode;
 pub use precision::{Compute, MixedPrecision};
-pub use registry::{ARCHITECTURES, architecture, build};
+pub use registry::{ARCHITECTURES, architecture, build, published};
 pub use unet::{UNet, UNetConfig};
 
 use crate::Result;
@@ -53,7 +56,7 @@ pub trait Network: Send + Sync {
     /// The raw prediction F.
     ///
     /// # Shapes
-    /// `x: [B, C, H, W]` (scaled by c_in) → `[B, C, H, W]`.
+    /// `x: [B, C, H, W]` (scaled by c_in) → `[B, O, H, W]`: O is C, or 2C of a network that also predicts variances, whose half comes last.
     ///
     /// # Errors
     /// Shapes that do not fit, labels out of range, labels for a network without classes, augmentation labels that the

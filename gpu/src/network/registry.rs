@@ -3,12 +3,17 @@
 use toml::Table;
 
 use super::architecture::{Architecture, Domain};
-use super::{Network, dit_small, unet};
+use super::{Network, dit, dit_small, sit, unet};
 use crate::params::Builder;
 use crate::{Error, Result};
 
 /// Every network.
-pub const ARCHITECTURES: &[Architecture] = &[unet::ARCHITECTURE, dit_small::ARCHITECTURE];
+pub const ARCHITECTURES: &[Architecture] = &[
+    unet::ARCHITECTURE,
+    dit_small::ARCHITECTURE,
+    dit::ARCHITECTURE,
+    sit::ARCHITECTURE,
+];
 
 /// The network of this name.
 ///
@@ -34,4 +39,13 @@ pub fn build(
 ) -> Result<Box<dyn Network>> {
     let network = (architecture(name)?.build)(dimensions, domain, at);
     network.map_err(|e| e.naming(&format!("model.{name}.")))
+}
+
+/// The network of a whole configuration, whose keys are those of the publication.
+///
+/// # Errors
+/// As [`build`].
+pub fn published(name: &str, config: &Table, at: Builder) -> Result<Box<dyn Network>> {
+    let network = (architecture(name)?.published)(config, at);
+    network.map_err(|e| e.naming(""))
 }

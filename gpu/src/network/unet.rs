@@ -3,11 +3,11 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::architecture::{checked, given, setting};
+use super::architecture::{checked, configured, given, setting};
 use super::blocks::{
     ConditionEmbedding, Conv, GroupNorm, Linear, PixelAttention, halves, sketch_condition,
 };
-use super::{Architecture, Condition, Mode, Network, is_zero};
+use super::{Architecture, Condition, Inputs, Mode, Network, is_zero};
 use crate::memory::layers::Images;
 use crate::memory::sketch::{Id, NETWORK, Sketch};
 use crate::nn::{avg_pool2x, concat_channels, upsample_nearest2x};
@@ -106,6 +106,9 @@ time_dim = 4",
         halves("network.channels", config.channels.len(), domain.size)?;
         Ok(Box::new(UNet::new(&config, at)?))
     },
+    published: |config, at| Ok(Box::new(UNet::new(&configured(config)?, at)?)),
+    sizes: &[],
+    inputs: Inputs::OURS,
     sketch: |dimensions, s, x, classes| {
         let config = given::<UNetConfig>(dimensions);
         config.map_or(x, |config| sketch(s, &config, x, classes))

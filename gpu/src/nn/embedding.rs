@@ -52,6 +52,34 @@ pub fn time_features(noise: &[f64], dim: usize, device: &Device, dtype: DType) -
     from_f64(features, (noise.len(), dim), device, dtype)
 }
 
+/// Sinusoidal features of the number t of a step, which need not be whole.
+///
+/// # Formula `[eq:step-features]`
+/// ```text
+/// [cos(t ω_0) … cos(t ω_{h−1}), sin(t ω_0) … sin(t ω_{h−1})],   ω_k = 10000^{−k/h},   h = dim/2
+/// ```
+/// computed in f64 and rounded once.
+///
+/// # Shapes
+/// `steps: [N]` → `[N, dim]`.
+///
+/// # Errors
+/// `dim` odd or zero.
+pub fn step_features(steps: &[f64], dim: usize, device: &Device, dtype: DType) -> Result<Tensor> {
+    if dim == 0 || !dim.is_multiple_of(2) {
+        return Err(Error::invalid("number of step features", "be even and positive", dim).into());
+    }
+    let half = dim / 2;
+    let slowing = -(10_000_f64.ln()) / half as f64;
+    let mut features = Vec::with_capacity(steps.len() * dim);
+    for &t in steps {
+        let phases = (0..half).map(|k| t * (slowing * k as f64).exp());
+        features.extend(phases.clone().map(f64::cos));
+        features.extend(phases.map(f64::sin));
+    }
+    from_f64(features, (steps.len(), dim), device, dtype)
+}
+
 /// A tensor of host numbers, rounded once to `dtype`.
 pub(crate) fn from_f64(
     values: Vec<f64>,

@@ -43,7 +43,7 @@ pub(crate) use cpu::buffer::{CHUNK, are_apart, with, with_variables};
 pub(crate) use cpu::real::{Real, vectorised};
 pub(crate) use cpu::reduce::{scaled, sum_of_squares};
 pub(crate) use embedding::from_f64;
-pub use embedding::{embedding, time_features};
+pub use embedding::{embedding, step_features, time_features};
 pub use gated_sum::gated_sum;
 pub use group_norm::{group_norm, group_norm_silu};
 pub use layer_norm::layer_norm;

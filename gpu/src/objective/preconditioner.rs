@@ -158,6 +158,7 @@ impl Preconditioner {
     /// ```text
     /// x̂_i = skip_i x_t,i + out_i F(input_i x_t,i, noise_i, label_i)
     /// ```
+    /// Of a network that also predicts variances F is the first half of the channels.
     /// # Shapes
     /// `x_t: [B, C, H, W]`; `t`: B times or one for the whole batch; `labels`: B classes.
     /// # Errors
@@ -185,7 +186,7 @@ impl Preconditioner {
         let input = scale_samples(x_t, &column(|c| c.input))?;
         let noise = column(|c| c.noise);
         let condition = Condition::new(&noise, labels);
-        let network_out = network.forward(&input, &condition, mode)?;
+        let network_out = means(network.forward(&input, &condition, mode)?, x_t.dim(1)?)?;
         let skipped = scale_samples(x_t, &column(|c| c.skip))?;
         let x_hat = (skipped + scale_samples(&network_out, &column(|c| c.out))?)?;
         Ok(Prediction {
@@ -208,4 +209,12 @@ impl Preconditioner {
         let must = format!("have finite {kind} coefficients (α_t > 0 and σ_t > 0)");
         Err(Error::invalid(what, must, t))
     }
+}
+
+/// The first `channels` channels of an output; the others are variances.
+fn means(output: Tensor, channels: usize) -> Result<Tensor> {
+    if output.dim(1)? == channels {
+        return Ok(output);
+    }
+    Ok(output.narrow(1, 0, channels)?)
 }

@@ -25,7 +25,7 @@ pub use activation::{gelu, gelu_vjp, silu, silu_vjp};
 pub use attention::{AttentionBound, attention, attention_vjp, softmax, softmax_vjp};
 pub use conv2d::{conv2d, conv2d_vjp};
 pub use cross_entropy::{CrossEntropyBound, cross_entropy};
-pub use embedding::{embedding, embedding_vjp, time_features};
+pub use embedding::{embedding, embedding_vjp, step_features, time_features};
 pub use frozen::{avg_pool3, conv2d_batch_norm, interpolate};
 pub use linear::{AffineBound, linear, linear_vjp};
 pub use norm::{NormBound, group_norm, group_norm_vjp, layer_norm, layer_norm_vjp};

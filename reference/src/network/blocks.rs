@@ -86,6 +86,18 @@ pub(super) fn attention_block(
     graph.add(x, y)
 }
 
+/// `x + gate · y`, one gate per sample and channel.
+pub(super) fn gated(
+    graph: &mut Graph<'_>,
+    x: Value,
+    gate: Value,
+    y: Value,
+) -> Result<Value, NetworkError> {
+    let gate = graph.spread(gate, y, 2)?;
+    let y = graph.mul(y, gate)?;
+    graph.add(x, y)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

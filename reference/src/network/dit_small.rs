@@ -1,6 +1,6 @@
 //! The small transformer denoiser.
 
-use super::blocks::self_attention;
+use super::blocks::{gated, self_attention};
 use super::graph::{Graph, Value};
 use super::{
     Architecture, Condition, Denoiser, NetworkError, condition_embedding, given, require_config,
@@ -52,6 +52,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
             ..given(dimensions)?
         }))
     },
+    published: |config| Ok(Box::new(given::<DitSmall>(config)?)),
 };
 
 impl Denoiser for DitSmall {
@@ -172,13 +173,6 @@ impl DitSmall {
         let n = graph.modulate(n, m[1], m[0], 2)?;
         graph.linear(n, "linear", self.in_channels * self.patch * self.patch)
     }
-}
-
-/// `x + gate · y`, one gate per sample and channel.
-fn gated(graph: &mut Graph<'_>, x: Value, gate: Value, y: Value) -> Result<Value, NetworkError> {
-    let gate = graph.spread(gate, y, 2)?;
-    let y = graph.mul(y, gate)?;
-    graph.add(x, y)
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub struct Graph<'a> {
     rounding: Option<Rounding<'a>>,
     nodes: Vec<Node>,
     parameters: BTreeMap<String, Value>,
+    fixed: BTreeMap<String, Value>,
+    noted: BTreeMap<String, Value>,
     prefix: Vec<String>,
 }
 
@@ -63,6 +65,8 @@ impl<'a> Graph<'a> {
             rounding,
             nodes: Vec::new(),
             parameters: BTreeMap::new(),
+            fixed: BTreeMap::new(),
+            noted: BTreeMap::new(),
             prefix: Vec::new(),
         }
     }
@@ -83,6 +87,22 @@ impl<'a> Graph<'a> {
     /// The parameters used so far, by full name.
     pub fn parameters(&self) -> &BTreeMap<String, Value> {
         &self.parameters
+    }
+
+    /// The [fixed](Self::fixed) tensors used so far, by full name.
+    pub fn all_fixed(&self) -> &BTreeMap<String, Value> {
+        &self.fixed
+    }
+
+    /// Keeps the full name of an intermediate result, by which a caller may look at it.
+    pub fn note(&mut self, name: &str, x: Value) {
+        let full = self.full_name(name);
+        self.noted.insert(full, x);
+    }
+
+    /// The intermediate results with names.
+    pub fn noted(&self) -> &BTreeMap<String, Value> {
+        &self.noted
     }
 
     /// Builds a part of the network under `prefix.name`.
@@ -110,23 +130,43 @@ impl<'a> Graph<'a> {
         if let Some(&known) = self.parameters.get(&full) {
             return Ok(known);
         }
+        let node = self.given(&full, shape)?;
+        self.parameters.insert(full, node);
+        Ok(node)
+    }
+
+    /// The tensor `name` under the current prefix, given with the parameters, that is no parameter: it gets no gradient.
+    ///
+    /// # Errors
+    /// As [`Graph::parameter`].
+    pub fn fixed(&mut self, name: &str, shape: &[usize]) -> Built {
+        let full = self.full_name(name);
+        if let Some(&known) = self.fixed.get(&full) {
+            return Ok(known);
+        }
+        let node = self.given(&full, shape)?;
+        self.fixed.insert(full, node);
+        Ok(node)
+    }
+
+    /// What the source holds under a full name, as an input.
+    fn given(&mut self, full: &str, shape: &[usize]) -> Built {
+        let name = full.to_owned();
         let value = match self.source {
             None => ArrayD::zeros(shape),
-            Some(source) => match source.get(&full) {
-                None => return Err(NetworkError::Missing { name: full }),
+            Some(source) => match source.get(full) {
+                None => return Err(NetworkError::Missing { name }),
                 Some(value) => value.clone(),
             },
         };
         if value.shape() != shape {
             return Err(NetworkError::Parameter {
-                name: full,
+                name,
                 must: shape.to_vec(),
                 got: value.shape().to_vec(),
             });
         }
-        let node = self.input(value);
-        self.parameters.insert(full, node);
-        Ok(node)
+        Ok(self.input(value))
     }
 
     /// The full name of `name` under the current prefix.
@@ -144,6 +184,14 @@ impl<'a> Graph<'a> {
         let inputs = self.shape(x).last().copied().unwrap_or(0);
         let weight = self.parameter(&format!("{name}.weight"), &[out, inputs])?;
         let bias = self.parameter(&format!("{name}.bias"), &[out])?;
+        self.affine(x, weight, bias)
+    }
+
+    /// [`nn::linear`] with a weight `[out, inputs]` and a bias that are nodes.
+    ///
+    /// # Errors
+    /// [`NetworkError::Layer`] if the shapes do not fit.
+    pub fn affine(&mut self, x: Value, weight: Value, bias: Value) -> Built {
         let y = nn::linear(self.value(x), self.value(weight), self.value(bias))?;
         Ok(self.arithmetic(y, &[x, weight, bias], |p, g| {
             let grad = nn::linear_vjp(p[0], p[1], g)?;
@@ -233,6 +281,14 @@ impl<'a> Graph<'a> {
     /// [`NetworkError`] on a missing or ill-shaped parameter or an index out of range.
     pub fn embedding(&mut self, name: &str, rows: usize, dim: usize, index: Vec<u32>) -> Built {
         let table = self.parameter(&format!("{name}.weight"), &[rows, dim])?;
+        self.rows(table, index)
+    }
+
+    /// [`nn::embedding`] of the rows of a table that is a node.
+    ///
+    /// # Errors
+    /// [`NetworkError::Layer`] for an index out of range.
+    pub fn rows(&mut self, table: Value, index: Vec<u32>) -> Built {
         let y = nn::embedding(self.value(table), &index)?;
         Ok(self.structural(y, &[table], move |p, g| {
             Ok(vec![nn::embedding_vjp(p[0], &index, g)?])
@@ -342,6 +398,24 @@ impl<'a> Graph<'a> {
                 sum = sum.sum_axis(Axis(axis));
             }
             Ok(vec![nn::reshaped(&sum, p[0].raw_dim())?])
+        }))
+    }
+
+    /// `x: [1, …]` n times, `[n, …]`.
+    ///
+    /// # Errors
+    /// [`NetworkError::Layer`] if the first axis is not 1.
+    pub fn repeat(&mut self, x: Value, n: usize) -> Built {
+        let mut shape = self.shape(x);
+        let first = shape.first().copied().unwrap_or(0);
+        nn::require(first == 1, "repeat", "first axis", || "1".to_owned(), first)?;
+        shape[0] = n;
+        let y = ArrayD::from_shape_fn(shape, |mut i| {
+            i[0] = 0;
+            self.value(x)[i]
+        });
+        Ok(self.arithmetic(y, &[x], |_, g| {
+            Ok(vec![g.sum_axis(Axis(0)).insert_axis(Axis(0))])
         }))
     }
 

@@ -10,11 +10,14 @@ use ndarray::{ArrayD, IxDyn};
 use std::collections::BTreeMap;
 
 mod blocks;
+mod dit;
 mod dit_small;
 mod encoder;
 pub mod graph;
+mod sit;
 mod unet;
 
+pub use dit::Dit;
 pub use dit_small::DitSmall;
 pub use encoder::{Encoder, Head};
 pub use unet::UNet;
@@ -41,10 +44,17 @@ pub struct Architecture {
     pub name: &'static str,
     /// The denoiser of these dimensions.
     build: fn(&Table, Domain) -> Result<Box<dyn Denoiser>, NetworkError>,
+    /// The denoiser of a whole configuration, in which images and classes are numbers like the others.
+    published: fn(&Table) -> Result<Box<dyn Denoiser>, NetworkError>,
 }
 
 /// Every denoiser.
-pub const ARCHITECTURES: &[Architecture] = &[unet::ARCHITECTURE, dit_small::ARCHITECTURE];
+pub const ARCHITECTURES: &[Architecture] = &[
+    unet::ARCHITECTURE,
+    dit_small::ARCHITECTURE,
+    dit::ARCHITECTURE,
+    sit::ARCHITECTURE,
+];
 
 /// The denoiser `name` of these dimensions, which are those of its section in a configuration.
 ///
@@ -55,16 +65,27 @@ pub fn build(
     dimensions: &Table,
     domain: Domain,
 ) -> Result<Box<dyn Denoiser>, NetworkError> {
-    let architecture = ARCHITECTURES.iter().find(|known| known.name == name);
-    let Some(architecture) = architecture else {
+    (architecture(name)?.build)(dimensions, domain)
+}
+
+/// The denoiser `name` of a whole configuration, whose keys are those of the publication.
+///
+/// # Errors
+/// As [`build`].
+pub fn published(name: &str, config: &Table) -> Result<Box<dyn Denoiser>, NetworkError> {
+    (architecture(name)?.published)(config)
+}
+
+fn architecture(name: &str) -> Result<&'static Architecture, NetworkError> {
+    let found = ARCHITECTURES.iter().find(|known| known.name == name);
+    found.ok_or_else(|| {
         let known: Vec<&str> = ARCHITECTURES.iter().map(|known| known.name).collect();
-        return Err(NetworkError::Name(UnknownName {
+        NetworkError::Name(UnknownName {
             what: "network",
             known: known.join(", "),
             got: name.to_owned(),
-        }));
-    };
-    (architecture.build)(dimensions, domain)
+        })
+    })
 }
 
 /// Dimensions as a network has them.
@@ -173,7 +194,7 @@ impl<'a> Condition<'a> {
 
 /// A network that maps a noisy image batch and its noise levels to an image batch of the same shape.
 pub trait Denoiser {
-    /// Appends the network to a tape: `x: [B, C, H, W]` → `[B, C, H, W]`.
+    /// Appends the network to a tape: `x: [B, C, H, W]` → `[B, O, H, W]` with O the [channels of the output](Denoiser::out_channels).
     ///
     /// # Errors
     /// [`NetworkError`] naming what does not fit.
@@ -187,7 +208,12 @@ pub trait Denoiser {
     /// The shape `[C, H, W]` of the smallest image that the network accepts.
     fn smallest_image(&self) -> [usize; 3];
 
-    /// Names and shapes of all parameters.
+    /// Channels of the output, which may be more than those of the image: a network that predicts variances too.
+    fn out_channels(&self) -> usize {
+        self.smallest_image()[0]
+    }
+
+    /// Names and shapes of all parameters, and of what is stored with them.
     ///
     /// # Errors
     /// [`NetworkError::Config`] if the configuration is impossible.
@@ -307,6 +333,7 @@ fn recorded_shapes<'a>(
     Ok(graph
         .parameters()
         .iter()
+        .chain(graph.all_fixed())
         .map(|(name, &value)| (name.clone(), graph.shape(value)))
         .collect())
 }
@@ -340,24 +367,8 @@ fn require_image(graph: &Graph<'_>, x: Value, channels: usize) -> Result<[usize;
     }
 }
 
-/// `silu(time.1(silu(time.0(features))) [+ class.weight[label]])`, the vector that conditions every block.
-fn condition_embedding(
-    graph: &mut Graph<'_>,
-    condition: Condition<'_>,
-    batch: usize,
-    [time_dim, emb_dim]: [usize; 2],
-    classes: Option<usize>,
-) -> Result<Value, NetworkError> {
-    let equal_counts = |argument, len: usize| {
-        nn::require(
-            len == batch,
-            "network",
-            argument,
-            || format!("the batch size {batch}"),
-            len,
-        )
-    };
-    equal_counts("number of noise levels", condition.noise.len())?;
+/// Refuses what only other networks are told.
+fn refuse_unasked(condition: Condition<'_>) -> Result<(), NetworkError> {
     for (what, given) in [
         ("augmentation labels", condition.augment),
         ("weights of classes", condition.soft_labels),
@@ -367,6 +378,32 @@ fn condition_embedding(
             return Err(NetworkError::Unasked { what, got });
         }
     }
+    Ok(())
+}
+
+/// Refuses noise levels, or labels, that are not one for each sample.
+fn require_counts(condition: Condition<'_>, batch: usize) -> Result<(), NetworkError> {
+    let levels = ("number of noise levels", condition.noise.len());
+    let labels = condition
+        .labels
+        .map(|labels| ("number of labels", labels.len()));
+    for (argument, len) in [levels].into_iter().chain(labels) {
+        let must = || format!("the batch size {batch}");
+        nn::require(len == batch, "network", argument, must, len)?;
+    }
+    Ok(())
+}
+
+/// `silu(time.1(silu(time.0(features))) [+ class.weight[label]])`, the vector that conditions every block.
+fn condition_embedding(
+    graph: &mut Graph<'_>,
+    condition: Condition<'_>,
+    batch: usize,
+    [time_dim, emb_dim]: [usize; 2],
+    classes: Option<usize>,
+) -> Result<Value, NetworkError> {
+    require_counts(condition, batch)?;
+    refuse_unasked(condition)?;
     let features = graph.input(nn::time_features(condition.noise, time_dim)?);
     let hidden = graph.linear(features, "time.0", emb_dim)?;
     let hidden = graph.silu(hidden);
@@ -377,7 +414,6 @@ fn condition_embedding(
         (Some(classes), labels) => {
             let none = u32::try_from(classes).unwrap_or(u32::MAX);
             let labels = labels.map_or_else(|| vec![none; batch], <[u32]>::to_vec);
-            equal_counts("number of labels", labels.len())?;
             let class = graph.embedding("class", classes + 1, emb_dim, labels)?;
             emb = graph.add(emb, class)?;
         }

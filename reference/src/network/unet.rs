@@ -52,6 +52,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
             ..given(dimensions)?
         }))
     },
+    published: |config| Ok(Box::new(given::<UNet>(config)?)),
 };
 
 impl Denoiser for UNet {

@@ -86,3 +86,31 @@ pub fn time_features(c_noise: &[f64], dim: usize) -> Result<ArrayD<f64>, NnError
     })
     .into_dyn())
 }
+
+/// Sinusoidal features of the number of a step, as the published transformers take it. `[eq:step-features]`
+///
+/// # Formula
+/// ```text
+/// ω_k = 10000^{−k/h},  k = 0 … h−1,  h = dim/2;   features = [cos(t ω_0) … cos(t ω_{h−1}), sin(t ω_0) … sin(t ω_{h−1})]
+/// ```
+/// t need not be whole.
+///
+/// # Shapes
+/// `t: [N]` → `[N, dim]`, `dim` even and at least 2.
+///
+/// # Errors
+/// [`NnError::Value`] if `dim` is odd or zero.
+///
+/// # Source
+/// Peebles and Xie 2023 (arXiv:2212.09748), after Vaswani et al. 2017 (arXiv:1706.03762), §3.5.
+pub fn step_features(t: &[f64], dim: usize) -> Result<ArrayD<f64>, NnError> {
+    let must = || "even and at least 2".to_owned();
+    let even = dim >= 2 && dim.is_multiple_of(2);
+    require(even, "step_features", "dim", must, dim)?;
+    let half = dim / 2;
+    Ok(Array2::from_shape_fn((t.len(), dim), |(n, i)| {
+        let phase = t[n] * 10_000_f64.powf(-((i % half) as f64) / half as f64);
+        if i < half { phase.cos() } else { phase.sin() }
+    })
+    .into_dyn())
+}

@@ -23,7 +23,7 @@ pub use activation::{gelu, gelu_vjp, silu, silu_vjp};
 pub use attention::{AttentionGrad, attention, attention_vjp, softmax, softmax_vjp};
 pub use conv2d::{Conv2dGrad, Conv2dOptions, conv2d, conv2d_vjp};
 pub use cross_entropy::{CrossEntropy, cross_entropy};
-pub use embedding::{embedding, embedding_vjp, time_features};
+pub use embedding::{embedding, embedding_vjp, step_features, time_features};
 pub(crate) use frozen::weights as interpolation_weights;
 pub use frozen::{Interpolation, avg_pool, batch_norm, interpolate, max_pool};
 pub use group_norm::{GROUP_NORM_EPS, GroupNormGrad, group_norm, group_norm_vjp};

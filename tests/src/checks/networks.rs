@@ -211,17 +211,19 @@ fn draws(name: &'static str) -> BoxedStrategy<Case> {
             } else {
                 Small::of_case(name, &case).and_then(|small| small.parameters(seed))
             };
-            let output: &[usize] = if is_encoder {
-                &[batch, 3]
+            let output = if is_encoder {
+                vec![batch, 3]
             } else {
-                &[batch, 1, 4, 4]
+                let small = Small::of_case(name, &case).and_then(Small::reference);
+                let channels = small.expect("small networks are possible").out_channels();
+                vec![batch, channels, 4, 4]
             };
             let parameters = parameters.expect("small networks are possible").into_iter();
             let case = parameters.fold(case, |case, (name, value)| {
                 case.tensor(&format!("parameter {name}"), value)
             });
             case.tensor("x", seeded_normal(seed ^ 0x5eed, &[batch, 1, 4, 4]))
-                .tensor("g", seeded_normal(seed ^ 0x9ead, output))
+                .tensor("g", seeded_normal(seed ^ 0x9ead, &output))
                 .numbers(
                     "c_noise",
                     (0..batch).map(|i| 0.3 - 0.4 * i as f64).collect(),

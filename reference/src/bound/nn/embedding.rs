@@ -59,3 +59,20 @@ pub fn time_features(c_noise: &[f64], dim: usize, p: Precision) -> Result<Tracke
     let phase = Tracked::exact(noise).mul(&frequency, host);
     Ok(Tracked::concat(&[&phase.cos(host), &phase.sin(host)], 1).stored_as(p))
 }
+
+/// [`nn::step_features`], computed in `f64` on the host and rounded once to precision `p`.
+///
+/// # Errors
+/// Those of [`nn::step_features`].
+pub fn step_features(t: &[f64], dim: usize, p: Precision) -> Result<Tracked, NnError> {
+    nn::step_features(t, dim)?;
+    let host = Precision::F64;
+    let half = dim / 2;
+    let exponent = ArrayD::from_shape_fn(IxDyn(&[1, half]), |i| -(i[1] as f64) / half as f64);
+    let frequency = Tracked::rounded(exponent, host)
+        .scale(10_000_f64.ln(), host)
+        .exp(host);
+    let steps = ArrayD::from_shape_fn(IxDyn(&[t.len(), 1]), |i| t[i[0]]);
+    let phase = Tracked::exact(steps).mul(&frequency, host);
+    Ok(Tracked::concat(&[&phase.cos(host), &phase.sin(host)], 1).stored_as(p))
+}
