@@ -23,7 +23,9 @@ mod tensorboard;
 mod tensors;
 mod threads;
 
-use commands::{ablate, evaluate, oracle, report, sample, sweep, theory, train, verify, weights};
+use commands::{
+    ablate, evaluate, network, oracle, report, sample, sweep, theory, train, verify, weights,
+};
 use sadm::environment;
 
 const EXAMPLE: &str = "\
@@ -67,6 +69,8 @@ enum Command {
     Verify(verify::Args),
     /// Compute a quantity exactly, for other implementations
     Oracle(oracle::Args),
+    /// Ask a network of published weights for its tensors, its output and its gradients
+    Network(network::Args),
     /// Run the theorems, bounds and errata that the book is about
     Theory(theory::Args),
 }
@@ -83,6 +87,7 @@ fn main() -> ExitCode {
         Command::Weights(args) => weights::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Oracle(args) => oracle::run(&args),
+        Command::Network(args) => network::run(&args),
         Command::Theory(args) => theory::run(&args),
     }))
 }

@@ -2,6 +2,7 @@
 
 pub mod ablate;
 pub mod evaluate;
+pub mod network;
 pub mod oracle;
 pub mod report;
 pub mod sample;

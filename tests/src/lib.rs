@@ -46,6 +46,8 @@ mod candle_traps;
 #[cfg(test)]
 mod family;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod planted;
 #[cfg(test)]
 mod properties;

@@ -131,7 +131,7 @@ fn todays_names(table: &mut Table, origin: &str) -> Result<(), ConfigError> {
         return Err(ConfigError::Value {
             origin: origin.to_owned(),
             problem: format!(
-                "`{OLD_DIT}` with {} is an older name of `{DIT_SMALL}`: only one of them may be given",
+                "`{OLD_DIT}` is an older name of `{DIT_SMALL}` where it has {}: only one of them may be given",
                 OF_DIT_SMALL.map(|key| format!("`{key}`")).join(", ")
             ),
         });

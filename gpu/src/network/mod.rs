@@ -20,7 +20,7 @@ pub use dit::{Dit, DitConfig};
 pub use dit_small::{DitSmall, DitSmallConfig};
 pub use mode::Mode;
 pub use precision::{Compute, MixedPrecision};
-pub use registry::{ARCHITECTURES, architecture, build, published};
+pub use registry::{ARCHITECTURES, architecture, build, config_of_json, published};
 pub use unet::{UNet, UNetConfig};
 
 use crate::Result;

@@ -49,3 +49,15 @@ pub fn published(name: &str, config: &Table, at: Builder) -> Result<Box<dyn Netw
     let network = (architecture(name)?.published)(config, at);
     network.map_err(|e| e.naming(""))
 }
+
+/// A whole configuration from a JSON object; keys with `null` are left out.
+///
+/// # Errors
+/// [`Error::Invalid`] for a text that is no JSON object, or holds what no configuration does.
+pub fn config_of_json(text: &str) -> Result<Table> {
+    let wrong = |reason: String| Error::invalid("the configuration", "be a JSON object", reason);
+    let mut keys: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
+    keys.retain(|_, value| !value.is_null());
+    Table::try_from(keys).map_err(|e| wrong(e.to_string()))
+}
