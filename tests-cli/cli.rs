@@ -11,6 +11,7 @@ mod format_1;
 mod hashed;
 mod help;
 mod memory;
+mod network;
 mod networks;
 mod oracle_coupling;
 mod oracle_errors;

@@ -171,6 +171,14 @@ impl Files {
     fn for_page(&self, page: &str) -> Folder {
         let folder = Folder::new();
         copied(&self.0.path(""), &folder.path(""));
+        if page.contains("p2-sigma") {
+            let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden/dit");
+            copied(&golden, &folder.path(""));
+            let listed = fs::read_to_string(golden.join("networks.json")).expect("a file");
+            let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+            let config = listed[0]["config"].to_string();
+            fs::write(folder.path("config.json"), config).expect("a file");
+        }
         if page.contains("pt_inception") {
             let tensors = hashed::inception().into_iter().collect();
             let path = folder.path("weights.safetensors");
@@ -291,7 +299,7 @@ fn what_is_only_mentioned_exists() {
             let command: Vec<&String> = words.iter().take(1).filter(|w| *w != "…").collect();
             let nested = words
                 .first()
-                .is_some_and(|w| ["theory", "sweep"].contains(&w.as_str()));
+                .is_some_and(|w| ["theory", "sweep", "network"].contains(&w.as_str()));
             let help = sadm()
                 .args(command)
                 .args(words.get(1).filter(|_| nested))

@@ -15,6 +15,7 @@ pub mod error;
 pub mod evaluation;
 pub mod features;
 pub mod forward;
+pub mod gaussian;
 pub mod likelihood;
 pub mod memory;
 mod method;

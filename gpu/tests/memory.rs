@@ -203,6 +203,7 @@ fn what_rounds_ask_for_besides() {
             "model.kind=dit-small",
             "model.dit-small.heads=2",
         ],
+        &["model.kind=dit", "model.dit.learn_sigma=true"],
     ] {
         holds(&sets.join(" "), &config("digits", sets));
     }

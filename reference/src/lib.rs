@@ -25,6 +25,7 @@ pub mod coupling;
 pub mod denoise;
 pub mod ema;
 pub mod forward;
+pub mod gaussian;
 pub mod likelihood;
 pub mod linalg;
 pub mod metrics;

@@ -114,6 +114,7 @@ fn a_wrong_sign() {
         times(v, "grad_real", -1.0);
     });
     caught_after("nn.time-features", DType::F32, |v| times(v, "y", -1.0));
+    caught_after("nn.step-features", DType::F32, |v| times(v, "y", -1.0));
 }
 
 #[test]
@@ -243,6 +244,11 @@ fn a_silently_frozen_layer() {
     caught_after("network.unet", DType::F64, |v| {
         times(v, "grad of mid.attn.qkv.weight", 0.0);
     });
+    for name in ["network.dit", "network.sit"] {
+        caught_after(name, DType::F32, |v| {
+            times(v, "grad of t_embedder.mlp.2.weight", 0.0);
+        });
+    }
     caught_after("step.guided", DType::F32, |v| {
         times(v, "gradient of conv_in.weight", 0.0);
     });

@@ -647,6 +647,16 @@ mod tests {
             ],
             &["train.compute=bf16"],
             &["train.compute=bf16", "model.kind=dit-small"],
+            &[
+                "model.kind=dit",
+                "model.dit.depth=2",
+                "model.dit.learn_sigma=true",
+            ],
+            &[
+                "train.compute=bf16",
+                "model.kind=sit",
+                "model.sit.patch_size=4",
+            ],
         ] {
             let config = config(sets);
             let params = Params::new(&Device::Cpu, DType::F32, 1);

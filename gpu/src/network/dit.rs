@@ -36,6 +36,7 @@ pub struct DitConfig {
     /// Attention heads.
     pub num_heads: usize,
     /// Width of the hidden layer of a block, in units of `hidden_size`; the product is rounded down.
+    #[serde(deserialize_with = "ratio")]
     pub mlp_ratio: f64,
     /// Fraction of labels that training takes away (in a run: `objective.label_dropout`); with 0 there is no "no class".
     pub class_dropout_prob: f64,
@@ -44,6 +45,16 @@ pub struct DitConfig {
     pub num_classes: Option<usize>,
     /// Whether variances are predicted too.
     pub learn_sigma: bool,
+}
+
+/// A ratio that is finite and positive.
+fn ratio<'de, D: serde::Deserializer<'de>>(given: D) -> Result<f64, D::Error> {
+    let ratio = f64::deserialize(given)?;
+    if ratio.is_finite() && ratio > 0.0 {
+        return Ok(ratio);
+    }
+    let refused = format!("mlp_ratio must be finite and > 0, got {ratio}");
+    Err(serde::de::Error::custom(refused))
 }
 
 impl Default for DitConfig {
@@ -495,4 +506,171 @@ pub(super) fn sketch(s: &mut Sketch, config: &DitConfig, x: Images, classes: f64
         whole
     };
     Images { id, ..x }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::params::Params;
+
+    /// Mean, variance and largest size of a parameter's numbers.
+    fn moments(params: &Params, name: &str) -> Result<[f64; 4]> {
+        let numbers: Vec<f64> = params.tensors()[name].flatten_all()?.to_vec1()?;
+        let n = numbers.len() as f64;
+        let mean = numbers.iter().sum::<f64>() / n;
+        let variance = numbers.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+        Ok([
+            n,
+            mean,
+            variance,
+            numbers.iter().fold(0.0, |m, x| m.max(x.abs())),
+        ])
+    }
+
+    #[test]
+    fn parameters_start_by_the_published_laws() -> Result<()> {
+        let config = DitConfig {
+            input_size: 8,
+            hidden_size: 64,
+            depth: 2,
+            num_heads: 4,
+            num_classes: Some(99),
+            ..DitConfig::default()
+        };
+        let params = Params::new(&Device::Cpu, DType::F64, 5);
+        Dit::new(&config, &params.builder())?;
+        // Uniform with variance 2/(inputs + outputs), whose fourth moment is 9/5 of the variance squared; normal, where it is 3 of it.
+        let glorot = |inputs: f64, outputs: f64| (2.0 / (inputs + outputs), 9.0 / 5.0);
+        let normal = (0.02 * 0.02, 3.0);
+        let mut laws = vec![
+            ("x_embedder.proj.weight".to_owned(), glorot(16.0, 64.0)),
+            ("t_embedder.mlp.0.weight".to_owned(), normal),
+            ("t_embedder.mlp.2.weight".to_owned(), normal),
+            ("y_embedder.embedding_table.weight".to_owned(), normal),
+        ];
+        for i in 0..2 {
+            for (name, inputs, outputs) in [
+                ("attn.qkv", 64.0, 192.0),
+                ("attn.proj", 64.0, 64.0),
+                ("mlp.fc1", 64.0, 256.0),
+                ("mlp.fc2", 256.0, 64.0),
+            ] {
+                laws.push((format!("blocks.{i}.{name}.weight"), glorot(inputs, outputs)));
+            }
+        }
+        for (name, (variance, kurtosis)) in &laws {
+            let [n, mean, got, largest] = moments(&params, name)?;
+            // Five standard deviations of each estimate.
+            assert!(
+                mean.abs() < 5.0 * (variance / n).sqrt(),
+                "{name}: mean {mean}"
+            );
+            let off = (got / variance - 1.0).abs();
+            assert!(
+                off < 5.0 * ((kurtosis - 1.0) / n).sqrt(),
+                "{name}: variance {got}, not {variance}"
+            );
+            let uniform = *kurtosis < 2.0;
+            assert!(
+                !uniform || largest <= (3.0 * variance).sqrt(),
+                "{name}: {largest}"
+            );
+        }
+        let mut zeros = 0;
+        for (name, var) in params.vars() {
+            if laws.iter().all(|(drawn, _)| *drawn != name) {
+                zeros += 1;
+                let [_, _, _, largest] = moments(&params, &name)?;
+                assert!(largest <= 0.0, "{name} {:?} must start at 0", var.dims());
+            }
+        }
+        // Offsets of the embedders; of each block's four maps, with its adaLN; the last adaLN and the last layer.
+        assert_eq!(zeros, 3 + 2 * (4 + 2) + 4);
+        assert_eq!(params.vars().len(), laws.len() + zeros);
+        assert!(params.get("pos_embed").is_none() && params.tensors().contains_key("pos_embed"));
+        Ok(())
+    }
+
+    /// Stored with the parameters, copied and loaded with them, and moved by nobody.
+    #[test]
+    fn positions_are_stored_and_not_trained() -> Result<()> {
+        let config = DitConfig {
+            input_size: 4,
+            hidden_size: 8,
+            depth: 1,
+            num_heads: 2,
+            ..DitConfig::default()
+        };
+        let params = Params::new(&Device::Cpu, DType::F64, 5);
+        Dit::new(&config, &params.builder())?;
+        let positions = |params: &Params| -> Result<Vec<f64>> {
+            Ok(params.tensors()["pos_embed"].flatten_all()?.to_vec1()?)
+        };
+        // Token 1 is row 0, column 1: the column comes first. The second frequency is 1/100.
+        let (sin, cos) = (f64::sin, f64::cos);
+        let want = [sin(1.0), sin(0.01), cos(1.0), cos(0.01), 0.0, 0.0, 1.0, 1.0];
+        for (got, want) in positions(&params)?[8..16].iter().zip(want) {
+            assert!((got - want).abs() < 1e-15, "{got}, not {want}");
+        }
+        let mut tensors = params.tensors();
+        let moved = (&tensors["pos_embed"] + 1.0)?;
+        tensors.insert("pos_embed".to_owned(), moved);
+        let copy = params.fork()?;
+        copy.load(&tensors)?;
+        assert!((positions(&copy)?[0] - 1.0).abs() <= 0.0 && positions(&params)?[0].abs() <= 0.0);
+        // A network that is made on loaded tensors takes what it finds.
+        Dit::new(&config, &copy.builder())?;
+        assert!((positions(&copy)?[0] - 1.0).abs() <= 0.0);
+        tensors.remove("pos_embed");
+        assert!(copy.load(&tensors).is_err(), "it must be given");
+        Ok(())
+    }
+
+    #[test]
+    fn configurations_that_cannot_be_built_are_refused() {
+        let refused = |config: DitConfig, says: &str| {
+            let at = Params::outline().builder();
+            let message = Dit::new(&config, &at).expect_err(says).to_string();
+            assert!(message.contains(says), "{message}");
+        };
+        let base = DitConfig::default;
+        refused(
+            DitConfig {
+                patch_size: 3,
+                ..base()
+            },
+            "patch_size must divide the image side 32",
+        );
+        refused(
+            DitConfig {
+                num_heads: 7,
+                ..base()
+            },
+            "num_heads must be positive and divide",
+        );
+        refused(
+            DitConfig {
+                hidden_size: 18,
+                num_heads: 2,
+                ..base()
+            },
+            "a multiple of 4",
+        );
+        refused(
+            DitConfig {
+                mlp_ratio: -1.0,
+                ..base()
+            },
+            "must be positive, got 0",
+        );
+        refused(
+            DitConfig {
+                class_dropout_prob: 1.5,
+                ..base()
+            },
+            "be in [0, 1]",
+        );
+    }
 }

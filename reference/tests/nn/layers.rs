@@ -333,6 +333,23 @@ fn labelled_logits() -> impl Strategy<Value = (ArrayD<f64>, Vec<u32>)> {
     })
 }
 
+/// Of 256 features at step 500, as tabulated from the publication; the bound is kept.
+#[test]
+fn step_features_are_the_published_ones() {
+    let f = nn::step_features(&[500.0, 0.25], 256).expect(FITS);
+    for (i, want) in [
+        (0, -0.883_849_273_431),
+        (1, 0.945_942_579_820),
+        (127, 0.998_556_869_757),
+        (128, -0.467_771_805_322),
+        (255, 0.053_704_542_278),
+    ] {
+        assert!((f[[0, i]] - want).abs() < 1e-12, "{i}: {}", f[[0, i]]);
+    }
+    let tracked = bound::nn::step_features(&[500.0, 0.25], 256, P).expect(FITS);
+    assert!(tracked.worst_ratio(&f) <= 1.0);
+}
+
 /// Worked by hand: the frequencies of four features are ½ and 32.
 #[test]
 fn time_features_at_a_generic_point() {
@@ -448,6 +465,10 @@ fn wrong_shapes_are_named() {
     );
     refused(
         nn::time_features(&[0.0], 5).expect_err("odd"),
+        "dim must be even",
+    );
+    refused(
+        nn::step_features(&[0.0], 5).expect_err("odd"),
         "dim must be even",
     );
     refused(

@@ -108,20 +108,32 @@ fn weights(network: &Architecture, config: &Table, path: &Path) -> Result<Arrays
         if !file.has(name)
             && let Some(other) = other
         {
-            let near = if nearest(name, [other]).is_some() { "; a tensor of a similar name is not asked for" } else { "" };
+            let near = if nearest(name, [other]).is_some() {
+                "; a tensor of a similar name is not asked for"
+            } else {
+                ""
+            };
             bail!(
                 "{}: there must be a tensor `{name}` of shape {:?}; the file has `{other}`, which {} of this configuration does not know{near}",
-                path.display(), outlined.shape, network.name
+                path.display(),
+                outlined.shape,
+                network.name
             );
         }
-        read.insert(name.clone(), Place::array(&file.get(name, &outlined.shape)?)?);
+        read.insert(
+            name.clone(),
+            Place::array(&file.get(name, &outlined.shape)?)?,
+        );
     }
     if let Some(other) = other {
         let hint = nearest(other, shapes.keys().map(String::as_str));
-        let hint = hint.map_or_else(String::new, |name| format!("; the nearest name of it is `{name}`"));
+        let hint = hint.map_or_else(String::new, |name| {
+            format!("; the nearest name of it is `{name}`")
+        });
         bail!(
             "{}: tensor `{other}` is no part of {} with this configuration{hint}",
-            path.display(), network.name
+            path.display(),
+            network.name
         );
     }
     Ok(read)
@@ -139,7 +151,10 @@ fn question(network: &Architecture, path: &Path, gradients: bool) -> Result<Ques
     let inputs = network.inputs;
     let required = |name: &str, shape: &str| -> Result<ArrayD<f64>> {
         let missing = || {
-            anyhow!("{}: there must be a tensor `{name}` of shape {shape}", path.display())
+            anyhow!(
+                "{}: there must be a tensor `{name}` of shape {shape}",
+                path.display()
+            )
         };
         optional(name)?.ok_or_else(missing)
     };
@@ -148,19 +163,32 @@ fn question(network: &Architecture, path: &Path, gradients: bool) -> Result<Ques
     if x.ndim() != 4 || noise.ndim() != 1 {
         bail!(
             "{}: `x` must have shape [B, C, H, W] and `{}` shape [B], got {:?} and {:?}",
-            path.display(), inputs.noise, x.shape(), noise.shape()
+            path.display(),
+            inputs.noise,
+            x.shape(),
+            noise.shape()
         );
     }
     let classes = optional(inputs.labels)?;
     let is_soft = classes.as_ref().is_some_and(|classes| classes.ndim() > 1);
-    let (soft_labels, labels) = if is_soft { (classes, None) } else { (None, classes) };
-    let labels = labels.map(|labels| whole(inputs.labels, &labels)).transpose();
+    let (soft_labels, labels) = if is_soft {
+        (classes, None)
+    } else {
+        (None, classes)
+    };
+    let labels = labels
+        .map(|labels| whole(inputs.labels, &labels))
+        .transpose();
     Ok(Question {
         noise: noise.into_iter().collect(),
         labels: labels.with_context(|| path.display().to_string())?,
         soft_labels,
         augment: inputs.augment.map(optional).transpose()?.flatten(),
-        probe: if gradients { Some(required("probe", "of the output")?) } else { None },
+        probe: if gradients {
+            Some(required("probe", "of the output")?)
+        } else {
+            None
+        },
         x,
     })
 }
@@ -177,7 +205,9 @@ fn whole(name: &str, labels: &ArrayD<f64>) -> Result<Vec<u32>> {
         if fits {
             return Ok(label as u32);
         }
-        Err(anyhow!("tensor `{name}` must hold the numbers of classes, got {label}"))
+        Err(anyhow!(
+            "tensor `{name}` must hold the numbers of classes, got {label}"
+        ))
     };
     labels.iter().map(one).collect()
 }
@@ -208,7 +238,10 @@ fn of_reference(
         return Ok(Arrays::from([("output".to_owned(), output)]));
     };
     let [batch, _, height, width] = *asked.x.shape() else {
-        bail!("`x` must have shape [B, C, H, W], got {:?}", asked.x.shape());
+        bail!(
+            "`x` must have shape [B, C, H, W], got {:?}",
+            asked.x.shape()
+        );
     };
     check_probe(probe.shape(), &[batch, built.out_channels(), height, width])?;
     let pass = built.forward_backward(weights, &asked.x, condition, probe)?;

@@ -67,7 +67,9 @@ fn list() -> String {
     let mut text = String::new();
     for network in ARCHITECTURES {
         let inputs = network.inputs;
-        let asked = ["x", inputs.noise, inputs.labels].into_iter().chain(inputs.augment);
+        let asked = ["x", inputs.noise, inputs.labels]
+            .into_iter()
+            .chain(inputs.augment);
         let asked: Vec<&str> = asked.collect();
         text += &format!("{}\tinputs {}", network.name, asked.join(", "));
         let sizes: Vec<&str> = network.sizes.iter().map(|(name, _)| *name).collect();
@@ -90,7 +92,9 @@ fn resolved(name: &str, config: Option<&Path>) -> Result<(&'static Architecture,
         return Ok((network, given.unwrap_or(own)));
     }
     let network = architecture(name).map_err(|error| {
-        let known = ARCHITECTURES.iter().flat_map(|n| n.sizes.iter().map(|(size, _)| *size));
+        let known = ARCHITECTURES
+            .iter()
+            .flat_map(|n| n.sizes.iter().map(|(size, _)| *size));
         match nearest(name, known) {
             Some(near) => anyhow!("unknown network `{name}`; did you mean `{near}`?"),
             None => error.into(),

@@ -21,7 +21,7 @@ use crate::{
 
 pub(super) fn checks() -> Vec<Box<dyn Check>> {
     let layers = LAYERS.iter().flat_map(Layer::checks);
-    layers.chain([time_features()]).collect()
+    layers.chain([time_features(), step_features()]).collect()
 }
 
 /// The one or two implementations of an operation of the reference in the training system.
@@ -407,6 +407,41 @@ fn time_features() -> Box<dyn Check> {
             "y",
             Place::array(&gpu::time_features(noise, dim, &place.device, place.dtype)?)?,
         )]))
+    })
+    .boxed()
+}
+
+/// Numbers of steps, whole or between two.
+fn step_features() -> Box<dyn Check> {
+    Quantity::new(
+        "nn.step-features",
+        "cos(t ω_k), sin(t ω_k), ω_k = 10000^{−k/half}, on the host in f64, rounded once",
+        "sadm_reference::nn::step_features",
+    )
+    .draws(|| {
+        let steps = prop::collection::vec(0..64_000_u32, 1..=4);
+        (steps, 1..=6_usize)
+            .prop_map(|(steps, half)| {
+                let steps = steps.into_iter().map(|t| f64::from(t) / 64.0);
+                Case::new()
+                    .numbers("t", steps.collect())
+                    .count("dim", 2 * half)
+            })
+            .boxed()
+    })
+    .reference(|case| {
+        let y = nn::step_features(case.get_numbers("t")?, case.get_count("dim")?);
+        Ok(values([("y", y.map_err(Error::reference)?)]))
+    })
+    .bound(|case, rule| {
+        let (t, dim) = (case.get_numbers("t")?, case.get_count("dim")?);
+        let y = bound::step_features(t, dim, rule.compute);
+        Ok(bounds([("y", y.map_err(Error::reference)?)]))
+    })
+    .candle(|case, place| {
+        let (t, dim) = (case.get_numbers("t")?, case.get_count("dim")?);
+        let y = gpu::step_features(t, dim, &place.device, place.dtype)?;
+        Ok(values([("y", Place::array(&y)?)]))
     })
     .boxed()
 }

@@ -159,3 +159,32 @@ fn positions_start_as_published() {
     }
     assert!(compared > 0, "no file keeps the positions of the start");
 }
+
+/// The reference lists the tensors of every named size as the training system makes them, without either making one.
+#[test]
+fn both_sides_have_the_tensors_of_the_named_sizes() {
+    let mut compared = 0;
+    for network in gpu::ARCHITECTURES
+        .iter()
+        .filter(|known| ["dit", "sit"].contains(&known.name))
+    {
+        for (size, text) in network.sizes {
+            let config = text.parse().expect("TOML");
+            let params = Params::outline();
+            gpu::published(network.name, &config, params.builder()).expect("possible");
+            let ours = params
+                .shapes()
+                .into_iter()
+                .map(|(name, outlined)| (name, outlined.shape));
+            let built = exact::published(network.name, &config).expect("possible");
+            let listed = built.parameter_shapes().expect("possible");
+            assert_eq!(
+                ours.collect::<std::collections::BTreeMap<_, _>>(),
+                listed,
+                "{size}"
+            );
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 13);
+}
