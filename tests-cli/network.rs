@@ -342,3 +342,54 @@ fn the_published_transformer_trains_and_resumes() {
         .any(|x| x.abs() > 0.0);
     assert!(moved, "the last layer starts at 0 and is trained");
 }
+
+/// Learnt variances are trained by their term of the bound, which the shadow check holds against the reference at every step.
+#[test]
+fn learnt_variances_are_trained_and_checked() {
+    let folder = Folder::new();
+    let (with, without) = (folder.path("with"), folder.path("without"));
+    let published = [
+        "--set=model.kind=dit",
+        "--set=model.dit.hidden_size=16",
+        "--set=model.dit.depth=1",
+        "--set=model.dit.num_heads=2",
+        "--set=model.dit.learn_sigma=true",
+        "--set=structure.method=none",
+        "--set=objective.schedule=ddpm",
+        "--set=objective.parametrisation=eps",
+        "--set=objective.noise_condition=ddpm-step",
+        "--set=objective.weight=snr",
+        "--set=objective.time=uniform",
+        "--set=objective.time_min=1e-9",
+        "--set=shadow.every=1",
+    ];
+    let learnt = ["--set=objective.variance=learned-range"];
+    train(&with, 12, &[&published[..], &learnt].concat());
+    train(&without, 12, &published);
+    // Rows of the last layer: of each of the 4 pixels of a patch ε, then the variance.
+    let moved = |run: &Path| {
+        let theta = folder.path("theta.safetensors");
+        std::fs::write(&theta, &contents(run)["theta.safetensors"]).expect("a file");
+        let bias = &read(&theta)["final_layer.linear.bias"];
+        [0, 1].map(|half| bias.iter().skip(half).step_by(2).any(|x| x.abs() > 0.0))
+    };
+    assert_eq!(moved(&with), [true, true]);
+    assert_eq!(moved(&without), [true, false]);
+    let refused = |set: &str| {
+        let mut command = sadm();
+        let command = command.args(["train", "--preset=digits", "--threads=1"]);
+        let command = command
+            .arg("--out")
+            .arg(folder.path("none"))
+            .args(published);
+        error_of(command.args(learnt).arg(set))
+    };
+    says(
+        &refused("--set=objective.schedule=vp-linear"),
+        &["objective.variance must be none unless"],
+    );
+    says(
+        &refused("--set=model.dit.learn_sigma=false"),
+        &["without variances"],
+    );
+}

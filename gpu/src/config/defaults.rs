@@ -11,6 +11,7 @@ use crate::network::Compute;
 use crate::objective::denoising::Weight;
 use crate::objective::parametrisation::Parametrisation;
 use crate::objective::preconditioner::NoiseCondition;
+use crate::objective::variance::PredictedVariance;
 use crate::sampler::SamplerKind;
 use crate::structure::{Diagonal, Distance, Eta, Relation};
 
@@ -37,6 +38,7 @@ impl Default for ObjectiveConfig {
             parametrisation: Parametrisation::Edm,
             noise_condition: NoiseCondition::LogSigma,
             weight: Weight::EDM,
+            variance: PredictedVariance::None,
             sigma_data: 0.5,
             time: TimeLaw::LogNormal,
             time_min: 1e-3,

@@ -15,6 +15,7 @@ use crate::objective::Objective;
 use crate::objective::denoising::Weight;
 use crate::objective::parametrisation::Parametrisation;
 use crate::objective::preconditioner::NoiseCondition;
+use crate::objective::variance::PredictedVariance;
 use crate::sampler::SamplerKind;
 use crate::structure::{Diagonal, Distance, Eta, Relation, StructureOptions};
 use serde::{Deserialize, Serialize};
@@ -128,6 +129,8 @@ pub struct ObjectiveConfig {
     pub noise_condition: NoiseCondition,
     /// w(λ_t) of the denoising loss.
     pub weight: Weight,
+    /// Of a network that also predicts variances, what they learn: `none`, or `learned-range` (schedule `ddpm`, parametrisation `eps`).
+    pub variance: PredictedVariance,
     /// Standard deviation of the data, for the EDM preconditioning and weight.
     pub sigma_data: f64,
     /// Law of t.
@@ -438,6 +441,7 @@ impl Config {
             noise: o.noise_condition,
             weight: o.weight,
             sigma_data: o.sigma_data,
+            variance: o.variance,
         }
     }
 }

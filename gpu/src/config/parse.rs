@@ -7,7 +7,10 @@ use super::{
 };
 use crate::config::presets::preset_text;
 use crate::coupling::CouplingConfig;
+use crate::forward::schedule::Schedule;
 use crate::network::architecture;
+use crate::objective::parametrisation::Parametrisation;
+use crate::objective::variance::PredictedVariance;
 use std::path::PathBuf;
 use toml::{Table, Value};
 
@@ -449,6 +452,15 @@ impl ObjectiveConfig {
             "be in [0, 1]",
             self.label_dropout,
             (0.0..=1.0).contains(&self.label_dropout),
+        )?;
+        let learnt = self.variance == PredictedVariance::LearnedRange;
+        let discrete =
+            self.schedule == Schedule::DDPM && self.parametrisation == Parametrisation::Eps;
+        check(
+            "objective.variance",
+            "be none unless objective.schedule = ddpm and objective.parametrisation = eps",
+            "learned-range",
+            discrete || !learnt,
         )?;
         positive("objective.time_min", self.time_min)?;
         let (_, end) = self.schedule.domain();

@@ -6,6 +6,7 @@ use candle_core::Tensor;
 
 use super::process::{GaussianDiffusion, of_steps};
 use crate::Result;
+use crate::forward::loss_dtype;
 
 /// What training descends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +83,26 @@ pub fn training_losses(
         vb,
         loss,
     })
+}
+
+/// What learnt variances `v` cost at a noised batch, `[]`: the bound's term in bits, summed over the elements of a sample and meant over the batch, as the
+/// denoising loss sums. ε̂ is a constant. In f32 at least.
+///
+/// # Errors
+/// Shapes or steps that do not fit.
+pub fn variance_loss(
+    diffusion: &GaussianDiffusion,
+    (eps, v): (&Tensor, &Tensor),
+    (x0, x_t): (&Tensor, &Tensor),
+    t: &[usize],
+) -> Result<Tensor> {
+    let dtype = loss_dtype(v.dtype());
+    let wide = |x: &Tensor| x.to_dtype(dtype);
+    let (x0, x_t) = (wide(x0)?, wide(x_t)?);
+    let held = Tensor::cat(&[&wide(&eps.detach())?, &wide(v)?], 1)?;
+    let (bits, _) = bound(diffusion, &held, (&x0, &x_t), t, false)?;
+    let each = x0.elem_count() as f64 / t.len().max(1) as f64;
+    Ok((bits.mean_all()? * each)?)
 }
 
 /// Bits per element of each sample, and x̂_0.

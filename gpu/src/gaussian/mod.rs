@@ -9,6 +9,7 @@ mod steps;
 
 pub use loss::{
     Bits, GaussianObjective, LossTerms, bits_per_dimension, prior_bits, training_losses,
+    variance_loss,
 };
 pub use process::{Betas, GaussianDiffusion, Variance, respaced_steps};
 pub use steps::{StepNoise, StepPrediction, ddim_step, ddpm_step, guided_pair, sample_steps};

@@ -126,13 +126,31 @@ impl GaussianDiffusion {
     /// # Errors
     /// A respacing that does not fit; fewer than two steps.
     pub fn new(betas: Betas, count: usize, respacing: &str, variance: Variance) -> Result<Self> {
-        let numbers = respaced_steps(count, respacing)?;
+        Self::of(betas, count, respaced_steps(count, respacing)?, variance)
+    }
+
+    /// All 1000 steps of DDPM, with learnt variances.
+    pub(crate) fn ddpm() -> Self {
+        let numbers: Vec<usize> = (0..1000).collect();
+        Self::made(
+            &Betas::Linear.of(numbers.len()),
+            numbers,
+            Variance::LearnedRange,
+        )
+    }
+
+    fn of(betas: Betas, count: usize, numbers: Vec<usize>, variance: Variance) -> Result<Self> {
         if numbers.len() < 2 {
             let must = "leave at least two steps, for the first has the variance of the second";
             return Err(Error::invalid("respacing of steps", must, numbers.len()));
         }
+        Ok(Self::made(&betas.of(count), numbers, variance))
+    }
+
+    /// Of these steps, of which there are at least two, of a process with these β.
+    fn made(betas: &[f64], numbers: Vec<usize>, variance: Variance) -> Self {
         let mut bar = 1.0;
-        let whole: Vec<f64> = (betas.of(count).into_iter())
+        let whole: Vec<f64> = (betas.iter())
             .map(|beta| {
                 bar *= 1.0 - beta;
                 bar
@@ -149,12 +167,12 @@ impl GaussianDiffusion {
                 bar
             })
             .collect();
-        Ok(Self {
+        Self {
             variance,
             numbers,
             betas,
             bars,
-        })
+        }
     }
 
     /// Number of steps.
@@ -162,9 +180,14 @@ impl GaussianDiffusion {
         self.betas.len()
     }
 
-    /// What a network is told at these steps.
+    /// What a network is told at these steps; NaN of one that does not exist.
     pub fn told(&self, t: &[usize]) -> Vec<f64> {
-        t.iter().map(|&t| self.numbers[t] as f64).collect()
+        let number = |&t: &usize| {
+            self.numbers
+                .get(t)
+                .map_or(f64::NAN, |&number| number as f64)
+        };
+        t.iter().map(number).collect()
     }
 
     /// The number of each step in the whole process.
@@ -188,16 +211,25 @@ impl GaussianDiffusion {
     }
 
     /// Variance of q(x_{t−1} | x_t, x_0).
+    ///
+    /// # Panics
+    /// For a step that does not exist.
     pub fn posterior_variance(&self, t: usize) -> f64 {
         self.betas[t] * (1.0 - self.bar_before(t)) / (1.0 - self.bars[t])
     }
 
     /// Its logarithm; of the first step that of the second.
+    ///
+    /// # Panics
+    /// For a step that does not exist.
     pub fn posterior_log_variance(&self, t: usize) -> f64 {
         self.posterior_variance(t.max(1)).ln()
     }
 
     /// Factors of x_0 and x_t in the mean of q(x_{t−1} | x_t, x_0).
+    ///
+    /// # Panics
+    /// For a step that does not exist.
     pub fn posterior_factors(&self, t: usize) -> [f64; 2] {
         let (before, rest) = (self.bar_before(t), 1.0 - self.bars[t]);
         let alpha = 1.0 - self.betas[t];

@@ -3,6 +3,7 @@
 pub mod denoising;
 pub mod parametrisation;
 pub mod preconditioner;
+pub mod variance;
 pub mod weight;
 
 use crate::Result;
@@ -12,6 +13,7 @@ use candle_core::Tensor;
 use denoising::Weight;
 use parametrisation::Parametrisation;
 use preconditioner::{NoiseCondition, Preconditioner, Prediction};
+use variance::PredictedVariance;
 
 /// The denoising objective.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,6 +28,8 @@ pub struct Objective {
     pub weight: Weight,
     /// σ_d.
     pub sigma_data: f64,
+    /// What is asked of the network's variances.
+    pub variance: PredictedVariance,
 }
 
 impl Objective {

@@ -122,6 +122,8 @@ pub struct Prediction {
     pub x_hat: Tensor,
     /// The network's output F, `[B, C, H, W]`.
     pub network_out: Tensor,
+    /// Variances, as many, of a network that predicts them too.
+    pub variances: Option<Tensor>,
     /// One set of coefficients per sample.
     pub coefficients: Vec<Coefficients>,
 }
@@ -186,12 +188,14 @@ impl Preconditioner {
         let input = scale_samples(x_t, &column(|c| c.input))?;
         let noise = column(|c| c.noise);
         let condition = Condition::new(&noise, labels);
-        let network_out = means(network.forward(&input, &condition, mode)?, x_t.dim(1)?)?;
+        let output = network.forward(&input, &condition, mode)?;
+        let (network_out, variances) = halves(output, x_t.dim(1)?)?;
         let skipped = scale_samples(x_t, &column(|c| c.skip))?;
         let x_hat = (skipped + scale_samples(&network_out, &column(|c| c.out))?)?;
         Ok(Prediction {
             x_hat,
             network_out,
+            variances,
             coefficients,
         })
     }
@@ -211,10 +215,12 @@ impl Preconditioner {
     }
 }
 
-/// The first `channels` channels of an output; the others are variances.
-fn means(output: Tensor, channels: usize) -> Result<Tensor> {
-    if output.dim(1)? == channels {
-        return Ok(output);
+/// The first `channels` channels of an output, and as many variances if there are more.
+fn halves(output: Tensor, channels: usize) -> Result<(Tensor, Option<Tensor>)> {
+    let all = output.dim(1)?;
+    if all == channels {
+        return Ok((output, None));
     }
-    Ok(output.narrow(1, 0, channels)?)
+    let variances = output.narrow(1, channels, all - channels)?;
+    Ok((output.narrow(1, 0, channels)?, Some(variances)))
 }

@@ -7,6 +7,7 @@
 pub mod coupling;
 pub mod denoise;
 pub mod forward;
+pub mod gaussian;
 pub mod likelihood;
 pub mod metrics;
 pub mod nn;

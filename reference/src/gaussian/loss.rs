@@ -227,6 +227,42 @@ pub fn prior_bits(diffusion: &Diffusion, x0: &ArrayD<f64>) -> Vec<f64> {
     means(&nats).into_iter().map(|nats| nats / LN_2).collect()
 }
 
+/// The term of learnt variances that a run adds to its denoising loss, with its gradient.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VarianceLoss {
+    /// Bits summed over the elements of a sample, meant over the batch.
+    pub loss: f64,
+    /// Gradient in the variance channels, `[B, C, …]`.
+    pub grad: ArrayD<f64>,
+}
+
+/// The bound's term at a noised batch, by the variances `v` of a network whose ε̂ is held: `[eq:learned-variance-loss]` without its first term, for each sample
+/// the sum over its elements, as the denoising loss sums.
+///
+/// # Errors
+/// Shapes or steps that do not fit; variances that are not learnt.
+pub fn variance_loss(
+    diffusion: &Diffusion,
+    (eps, v): (&ArrayD<f64>, &ArrayD<f64>),
+    (x0, x_t): (&ArrayD<f64>, &ArrayD<f64>),
+    t: &[usize],
+) -> Result<VarianceLoss, GaussianError> {
+    for (what, given) in [("eps", eps), ("v", v), ("x_t", x_t)] {
+        same_shape(what, given, x0)?;
+    }
+    let output = concatenate![Axis(1), *eps, *v];
+    let term = bound_term(diffusion, &output, (x0, x_t), t, false)?;
+    let batch = t.len().max(1) as f64;
+    let each = x0.len() as f64 / batch;
+    let slope = column(t, x0, |t| {
+        0.5 * (diffusion.betas[t].ln() - diffusion.posterior_log_variance[t])
+    });
+    Ok(VarianceLoss {
+        loss: term.bits.iter().sum::<f64>() / batch * each,
+        grad: term.d_log_variance * &slope / (batch * LN_2),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

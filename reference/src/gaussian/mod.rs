@@ -4,7 +4,10 @@ mod loss;
 mod respacing;
 mod step;
 
-pub use loss::{LossGrad, LossTerms, Objective, bits_per_dimension, prior_bits, training_loss};
+pub use loss::{
+    LossGrad, LossTerms, Objective, VarianceLoss, bits_per_dimension, prior_bits, training_loss,
+    variance_loss,
+};
 pub use respacing::respaced_steps;
 pub use step::{Prediction, ddim_step, ddpm_step, guided_pair, predict};
 

@@ -64,21 +64,18 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 /// Every network with its inputs and named configurations.
 fn list() -> String {
-    let mut text = String::new();
-    for network in ARCHITECTURES {
+    let line = |network: &Architecture| {
         let inputs = network.inputs;
-        let asked = ["x", inputs.noise, inputs.labels]
-            .into_iter()
-            .chain(inputs.augment);
-        let asked: Vec<&str> = asked.collect();
-        text += &format!("{}\tinputs {}", network.name, asked.join(", "));
+        let asked = ["x", inputs.noise, inputs.labels];
+        let asked: Vec<&str> = asked.into_iter().chain(inputs.augment).collect();
         let sizes: Vec<&str> = network.sizes.iter().map(|(name, _)| *name).collect();
-        if !sizes.is_empty() {
-            text += &format!("\tconfigurations {}", sizes.join(", "));
-        }
-        text.push('\n');
-    }
-    text
+        let sizes = match &sizes[..] {
+            [] => String::new(),
+            sizes => format!("\tconfigurations {}", sizes.join(", ")),
+        };
+        format!("{}\tinputs {}{sizes}\n", network.name, asked.join(", "))
+    };
+    ARCHITECTURES.iter().map(line).collect()
 }
 
 /// The network `name` with its configuration: that of the file, or its own if it has a name.

@@ -18,8 +18,8 @@ pub fn of(network: &Architecture, config: &Table) -> Result<BTreeMap<String, Out
 /// One line for each tensor: name, sides, numbers; then their sum, and the fingerprint of names and shapes.
 pub fn table(network: &Architecture, config: &Table) -> Result<String> {
     let shapes = of(network, config)?;
-    let (mut text, mut all, mut trained) = (String::new(), 0_u128, 0_u128);
-    let mut lines = Vec::with_capacity(shapes.len());
+    let (mut all, mut trained) = (0_u128, 0_u128);
+    let (mut lines, mut told) = (Vec::new(), Vec::new());
     for (name, outlined) in &shapes {
         let sides: Vec<String> = outlined.shape.iter().map(ToString::to_string).collect();
         let count: u128 = outlined.shape.iter().map(|&side| side as u128).product();
@@ -29,17 +29,18 @@ pub fn table(network: &Architecture, config: &Table) -> Result<String> {
             "\tnot trained"
         };
         let line = format!("{name}\t{}", sides.join(","));
-        text += &format!("{line}\t{count}{kind}\n");
+        told.push(format!("{line}\t{count}{kind}"));
         lines.push(line);
         all += count;
         trained += if outlined.trained { count } else { 0 };
     }
-    text += &format!(
-        "tensors {}\nnumbers {all}\ntrained {trained}\n",
-        shapes.len()
-    );
     // Of names and shapes: one that others can compute from a file's header.
     let digest = sha256(lines.join("\n").as_bytes());
-    text += &format!("fingerprint {}\n", &digest[..16]);
-    Ok(text)
+    told.extend([
+        format!("tensors {}", shapes.len()),
+        format!("numbers {all}"),
+        format!("trained {trained}"),
+        format!("fingerprint {}\n", &digest[..16]),
+    ]);
+    Ok(told.join("\n"))
 }

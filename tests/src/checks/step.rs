@@ -726,6 +726,7 @@ fn gradients(
         noise: NoiseCondition::LogSigma,
         weight: GpuWeight::EDM,
         sigma_data: SIGMA_DATA,
+        variance: sadm_gpu::objective::variance::PredictedVariance::None,
     };
     let batch = Batch {
         x0: place.tensor(case.get(&at(i, "x0"))?)?,

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use candle_core::{Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use ndarray::{ArrayD, Axis, concatenate};
 use sadm_gpu::gaussian::{self as gpu, Betas, GaussianDiffusion, GaussianObjective, StepNoise};
 use sadm_gpu::network::{self, Mode};
+use sadm_reference::bound::{self, Precision};
 use sadm_reference::gaussian::{self as exact, Diffusion, Objective, Variance};
 use sadm_reference::network::Condition;
 use serde_json::Value;
@@ -135,48 +136,122 @@ fn losses_and_their_gradients_are_the_published_ones() {
             );
             close(&format!("{name}: candle, gradient"), &grad, want, 1e-8);
 
-            for clip in [false, true] {
-                let way = if clip { "clip" } else { "noclip" };
-                let Some(mean) = all.get(&format!("{name}.p.{way}.mean")) else {
-                    continue;
-                };
-                let ours = exact::predict(&process.exact, output, &x_t, &t, clip).expect("fits");
-                let theirs = process
-                    .gpu
-                    .predict(&tensor(output), &tensor(&x_t), &t, clip);
-                let theirs = theirs.expect("fits");
-                for (what, want, ours, theirs) in [
-                    ("mean", mean, &ours.mean, &theirs.mean),
-                    (
-                        "log variance",
-                        of(&format!("p.{way}.log_variance")),
-                        &ours.log_variance,
-                        &theirs.log_variance,
-                    ),
-                    (
-                        "x0",
-                        of(&format!("p.{way}.pred_xstart")),
-                        &ours.x0,
-                        &theirs.x0,
-                    ),
-                ] {
-                    close(
-                        &format!("{name}: reference, {way} {what}"),
-                        ours,
-                        want,
-                        OUTPUT,
-                    );
-                    close(
-                        &format!("{name}: candle, {way} {what}"),
-                        &array(theirs),
-                        want,
-                        OUTPUT,
-                    );
-                }
+            if ours == Objective::Noise && process.exact.variance == Variance::LearnedRange {
+                variances_alone(&name, &process, output, (x0, &x_t), &t, of("vb"));
             }
+            predictions(&name, &process, &all, (output, &x_t), &t);
         }
     }
     assert!(variants >= 4, "{variants} variants");
+}
+
+/// Mean, variance and clean image of a step backwards.
+fn predictions(
+    name: &str,
+    process: &Process,
+    all: &Arrays,
+    (output, x_t): (&ArrayD<f64>, &ArrayD<f64>),
+    t: &[usize],
+) {
+    let of = |key: &str| &all[&format!("{name}.{key}")];
+    for clip in [false, true] {
+        let way = if clip { "clip" } else { "noclip" };
+        let Some(mean) = all.get(&format!("{name}.p.{way}.mean")) else {
+            continue;
+        };
+        let ours = exact::predict(&process.exact, output, x_t, t, clip).expect("fits");
+        let theirs = process.gpu.predict(&tensor(output), &tensor(x_t), t, clip);
+        let theirs = theirs.expect("fits");
+        for (what, want, ours, theirs) in [
+            ("mean", mean, &ours.mean, &theirs.mean),
+            (
+                "log variance",
+                of(&format!("p.{way}.log_variance")),
+                &ours.log_variance,
+                &theirs.log_variance,
+            ),
+            (
+                "x0",
+                of(&format!("p.{way}.pred_xstart")),
+                &ours.x0,
+                &theirs.x0,
+            ),
+        ] {
+            close(
+                &format!("{name}: reference, {way} {what}"),
+                ours,
+                want,
+                OUTPUT,
+            );
+            close(
+                &format!("{name}: candle, {way} {what}"),
+                &array(theirs),
+                want,
+                OUTPUT,
+            );
+        }
+    }
+}
+
+/// The term that a run adds: the published one, summed over the elements of a sample and meant over the batch; and its bound holds for f32.
+fn variances_alone(
+    name: &str,
+    process: &Process,
+    output: &ArrayD<f64>,
+    (x0, x_t): (&ArrayD<f64>, &ArrayD<f64>),
+    t: &[usize],
+    vb: &ArrayD<f64>,
+) {
+    let channels = x0.shape()[1];
+    let (eps, v) = output.view().split_at(Axis(1), channels);
+    let (eps, v) = (eps.to_owned(), v.to_owned());
+    let each = (x0.len() / t.len()) as f64;
+    let want = table(&[vb.sum() / t.len() as f64 * each]);
+    let ours = exact::variance_loss(&process.exact, (&eps, &v), (x0, x_t), t).expect("fits");
+    close(
+        &format!("{name}: variances"),
+        &table(&[ours.loss]),
+        &want,
+        OUTPUT,
+    );
+    let bound =
+        bound::gaussian::variance_loss(&process.exact, (&eps, &v), (x0, x_t), t, Precision::F32);
+    let bound = bound.expect("fits");
+    for dtype in [DType::F64, DType::F32] {
+        let to = |x: &ArrayD<f64>| tensor(x).to_dtype(dtype).expect("a tensor");
+        let (eps, v) = (to(&eps), Var::from_tensor(&to(&v)).expect("a variable"));
+        let fast = gpu::variance_loss(&process.gpu, (&eps, &v), (&to(x0), &to(x_t)), t);
+        let fast = fast.expect("fits");
+        let grads = fast.backward().expect("a gradient");
+        let grad = array(grads.get(&v).expect("a gradient"));
+        if dtype == DType::F64 {
+            close(
+                &format!("{name}: variances, candle"),
+                &array(&fast),
+                &want.index_axis(Axis(0), 0).to_owned(),
+                OUTPUT,
+            );
+            close(
+                &format!("{name}: gradient of variances"),
+                &grad,
+                &ours.grad,
+                1e-8,
+            );
+        } else {
+            let finite = bound.grad.error.iter().filter(|e| e.is_finite()).count();
+            assert!(
+                finite * 10 > grad.len() * 8,
+                "{name}: the bound says nothing"
+            );
+            let apart = (&grad - &bound.grad.value).mapv(f64::abs);
+            let size = bound.grad.value.mapv(f64::abs).sum();
+            assert!(
+                apart.sum() < 1e-2 * size,
+                "{name}: {} of {size}",
+                apart.sum()
+            );
+        }
+    }
 }
 
 #[test]
@@ -264,7 +339,7 @@ fn tables_and_respacing_are_the_published_ones() {
         }
     }
     assert!(compared >= 2, "{compared} respacings");
-    for text in ["ddim3000", "ddim7", "1001", "2,x", "10,2000", "ddim"] {
+    for text in ["ddim3000", "ddim999", "1001", "2,x", "10,2000", "ddim"] {
         assert!(exact::respaced_steps(1000, text).is_err(), "{text}");
         assert!(gpu::respaced_steps(1000, text).is_err(), "{text}");
     }
@@ -283,109 +358,123 @@ fn asked(built: &dyn network::Network, x: &Tensor, t: &[f64], y: &[u32]) -> Tens
     built.forward(x, &at, Mode::Evaluate).expect("it fits")
 }
 
+/// A trajectory of the file.
+struct Run<'a> {
+    name: &'a str,
+    all: &'a Arrays,
+    process: Process,
+    clip: bool,
+    eta: Option<f64>,
+    scale: Option<f64>,
+    y: Vec<u32>,
+}
+
+impl Run<'_> {
+    fn of(&self, key: &str) -> &ArrayD<f64> {
+        &self.all[&format!("{}.{key}", self.name)]
+    }
+
+    /// By the reference. The published code guides three channels; the first half of what goes in is the state of both.
+    fn exactly(&self, network: &super::Network) {
+        let built = reference("dit", network);
+        let (d, y) = (&self.process.exact, &self.y);
+        let doubled = |x: &ArrayD<f64>| {
+            let half = x.slice_axis(Axis(0), (0..x.len_of(Axis(0)) / 2).into());
+            concatenate![Axis(0), half, half]
+        };
+        let mut x = self.of("x_T").clone();
+        for call in 0..d.len() {
+            let step = d.len() - 1 - call;
+            let t = vec![step; y.len()];
+            let told = vec![d.steps[step] as f64; y.len()];
+            let input = if self.scale.is_some() {
+                doubled(&x)
+            } else {
+                x.clone()
+            };
+            let output = built.forward(&network.weights, &input, Condition::new(&told, Some(y)));
+            let output = output.expect("fits");
+            let output = match self.scale {
+                None => output,
+                Some(scale) => exact::guided_pair(&output, scale, 3).expect("pairs"),
+            };
+            let said = exact::predict(d, &output, &x, &t, self.clip).expect("fits");
+            let noise = entry(self.of("noise"), call);
+            x = match self.eta {
+                None => exact::ddpm_step(&said, &t, &noise),
+                Some(eta) => exact::ddim_step(d, &said, &x, &t, eta, &noise),
+            }
+            .expect("fits");
+            let what = format!("{}: reference, call {call}", self.name);
+            close(&what, &x, &entry(self.of("samples"), call), OUTPUT);
+        }
+    }
+
+    /// By the training system.
+    fn fast(&self, network: &super::Network) {
+        let (_params, built) = candle("dit", network);
+        let y = &self.y;
+        let kind = self
+            .eta
+            .map_or(StepNoise::Ddpm, |eta| StepNoise::Ddim { eta });
+        let mut call = 0;
+        gpu::sample_steps(
+            &self.process.gpu,
+            &mut |x, t| {
+                let Some(scale) = self.scale else {
+                    return Ok(asked(built.as_ref(), x, t, y));
+                };
+                let half = x.narrow(0, 0, y.len() / 2)?;
+                let x = Tensor::cat(&[&half, &half], 0)?;
+                gpu::guided_pair(&asked(built.as_ref(), &x, t, y), scale, 3)
+            },
+            &tensor(self.of("x_T")),
+            (kind, self.clip),
+            &mut |call| Ok(tensor(&entry(self.of("noise"), call))),
+            &mut |said, x| {
+                let what = format!("{}: candle, call {call}", self.name);
+                close(&what, &array(x), &entry(self.of("samples"), call), OUTPUT);
+                if let Some(want) = self.all.get(&format!("{}.pred_xstart", self.name)) {
+                    close(&what, &array(&said.x0), &entry(want, call), OUTPUT);
+                }
+                call += 1;
+                Ok(())
+            },
+        )
+        .expect("a sample");
+        assert_eq!(call, self.process.exact.len());
+    }
+}
+
 #[test]
 fn trajectories_are_the_published_ones() {
     let files = networks("dit");
     let network = files
         .iter()
-        .find(|network| network.what.contains("p2-sigma"))
-        .expect("its weights");
-    let built = reference("dit", network);
-    let (_params, fast) = candle("dit", network);
+        .find(|network| network.what.contains("p2-sigma"));
+    let network = network.expect("its weights");
     let mut compared = 0;
     for folder in folders("dit") {
         let all = tensors(&folder.join("sampling.safetensors"));
         for (name, about) in each(&folder.join("sampling.json")) {
-            let of = |key: &str| &all[&format!("{name}.{key}")];
-            let y = labels(of("y"));
+            compared += 1;
+            let y = labels(&all[&format!("{name}.y")]);
             if name == "bpd" {
-                compared += 1;
                 bits(&all, &about, &y, network);
                 continue;
             }
-            compared += 1;
-            let process = Process::new(
-                Betas::Linear,
-                1000,
-                about["respacing"].as_str().expect("text"),
-                true,
-            );
-            let clip = about["kwargs"]["clip_denoised"].as_bool().expect("a flag");
-            let eta = about["kwargs"]["eta"].as_f64();
-            let scale = about["cfg_scale"].as_f64();
-            // The published code guides three channels; the first half of what goes in is the state of both.
-            let doubled = |x: &ArrayD<f64>| {
-                let half = x.slice_axis(Axis(0), (0..x.len_of(Axis(0)) / 2).into());
-                concatenate![Axis(0), half, half]
+            let respacing = about["respacing"].as_str().expect("text");
+            let run = Run {
+                name: &name,
+                all: &all,
+                process: Process::new(Betas::Linear, 1000, respacing, true),
+                clip: about["kwargs"]["clip_denoised"].as_bool().expect("a flag"),
+                eta: about["kwargs"]["eta"].as_f64(),
+                scale: about["cfg_scale"].as_f64(),
+                y,
             };
-            let mut x = of("x_T").clone();
-            for call in 0..process.exact.len() {
-                let step = process.exact.len() - 1 - call;
-                let t = vec![step; y.len()];
-                let told = vec![process.exact.steps[step] as f64; y.len()];
-                let input = if scale.is_some() {
-                    doubled(&x)
-                } else {
-                    x.clone()
-                };
-                let output = built
-                    .forward(&network.weights, &input, Condition::new(&told, Some(&y)))
-                    .expect("fits");
-                let output = match scale {
-                    None => output,
-                    Some(scale) => exact::guided_pair(&output, scale, 3).expect("pairs"),
-                };
-                let said = exact::predict(&process.exact, &output, &x, &t, clip).expect("fits");
-                let noise = entry(of("noise"), call);
-                x = match eta {
-                    None => exact::ddpm_step(&said, &t, &noise),
-                    Some(eta) => exact::ddim_step(&process.exact, &said, &x, &t, eta, &noise),
-                }
-                .expect("fits");
-                close(
-                    &format!("{name}: reference, call {call}"),
-                    &x,
-                    &entry(of("samples"), call),
-                    OUTPUT,
-                );
-            }
-            let kind = eta.map_or(StepNoise::Ddpm, |eta| StepNoise::Ddim { eta });
-            let mut call = 0;
-            gpu::sample_steps(
-                &process.gpu,
-                &mut |x, t| {
-                    let Some(scale) = scale else {
-                        return Ok(asked(fast.as_ref(), x, t, &y));
-                    };
-                    let half = x.narrow(0, 0, y.len() / 2)?;
-                    let x = Tensor::cat(&[&half, &half], 0)?;
-                    gpu::guided_pair(&asked(fast.as_ref(), &x, t, &y), scale, 3)
-                },
-                &tensor(of("x_T")),
-                (kind, clip),
-                &mut |call| Ok(tensor(&entry(of("noise"), call))),
-                &mut |said, x| {
-                    let want = entry(of("samples"), call);
-                    close(
-                        &format!("{name}: candle, call {call}"),
-                        &array(x),
-                        &want,
-                        OUTPUT,
-                    );
-                    if let Some(want) = all.get(&format!("{name}.pred_xstart")) {
-                        close(
-                            &format!("{name}: candle, x0 of call {call}"),
-                            &array(&said.x0),
-                            &entry(want, call),
-                            OUTPUT,
-                        );
-                    }
-                    call += 1;
-                    Ok(())
-                },
-            )
-            .expect("a sample");
-            assert_eq!(call, process.exact.len());
+            run.exactly(network);
+            run.fast(network);
         }
     }
     assert!(compared >= 2, "{compared} trajectories");

@@ -1,9 +1,11 @@
 //! The denoising loss of a live step, from its inputs to its gradient.
 
 use candle_core::Tensor;
+use ndarray::ArrayD;
 use sadm_reference::{
-    bound::{self, Precision, Tracked},
+    bound::{self, Precision, Tracked, gaussian::VarianceBound},
     denoise::{self, Weight},
+    gaussian::{Diffusion, Variance, linear_betas},
     parametrisation::Preconditioner,
     schedule::ScheduleKind,
 };
@@ -97,8 +99,25 @@ impl Judge for Denoising {
             value: scalar(value.loss),
             error: wide.loss.error,
         };
-        found.add(LOSS, &scalar(seen.record.loss), &exact, &own.loss);
         let factor = seen.record.factor;
+        let of_variances = variances(seen, p, (&x0, &x_t, &network))?;
+        let (exact, loss) = match of_variances {
+            None => (exact, own.loss),
+            Some([in_p, in_host]) => {
+                let scaled = |grad: &Tracked, p| grad.scale(factor, p);
+                found.add(
+                    "grad variances",
+                    &seen.gradient("variances")?,
+                    &scaled(&in_p.grad, p.wide).stored_as(p.element),
+                    &scaled(&in_host.grad, host),
+                );
+                (
+                    exact.add(&in_p.loss, p.wide),
+                    own.loss.add(&in_host.loss, host),
+                )
+            }
+        };
+        found.add(LOSS, &scalar(seen.record.loss), &exact, &loss);
         let grad = wide
             .grad_prediction
             .scale(factor, p.wide)
@@ -117,10 +136,39 @@ impl Judge for Denoising {
             "w" => Some(weight(seen)),
             "x_t" => Some(forward(seen)),
             "skip" | "out" | "input" | "noise" | "x_hat" => Some(denoised(seen)),
+            // With a term of variances the loss is no quantity of the registry.
+            LOSS if seen.record.tensors.contains_key("variances") => None,
             LOSS | "grad x_hat" => Some(denoising_loss(seen)),
             _ => None,
         }
     }
+}
+
+/// Loss and gradient of learnt variances, if there are any, in the wider precision and in f64.
+fn variances(
+    seen: Seen<'_>,
+    p: Precisions,
+    (x0, x_t, network): (&ArrayD<f64>, &ArrayD<f64>, &ArrayD<f64>),
+) -> Result<Option<[VarianceBound; 2]>> {
+    if !seen.record.tensors.contains_key("variances") {
+        return Ok(None);
+    }
+    let v = seen.array("variances")?;
+    let all: Vec<usize> = (0..1000).collect();
+    let process = Diffusion::new(&linear_betas(all.len()), &all, Variance::LearnedRange);
+    let process = process.map_err(Error::reference)?;
+    // k = 999 t.
+    let step = |t: &f64| {
+        all.iter()
+            .copied()
+            .find(|&k| (999.0 * t - k as f64).abs() <= 0.5)
+    };
+    let steps: Vec<usize> = seen.samples("t")?.iter().filter_map(step).collect();
+    let bound = |p| {
+        let bound = bound::gaussian::variance_loss(&process, (network, &v), (x0, x_t), &steps, p);
+        bound.map_err(Error::reference)
+    };
+    Ok(Some([bound(p.wide)?, bound(Precision::F64)?]))
 }
 
 fn at<'a>(check: String, case: Case, seen: Seen<'a>, tensor: &str) -> Result<Replay<'a>> {

@@ -391,6 +391,7 @@ mod tests {
                     noise: NoiseCondition::LogSigma,
                     weight: GpuWeight::EDM,
                     sigma_data: 0.5,
+                    variance: sadm_gpu::objective::variance::PredictedVariance::None,
                 },
                 term: terms::Structure {
                     options: gpu::StructureOptions {

@@ -1,13 +1,16 @@
 //! The denoising loss.
 
-use crate::Result;
+use crate::gaussian::{GaussianDiffusion, variance_loss};
 use crate::objective::denoising::denoising_loss;
 use crate::objective::preconditioner::Coefficients;
+use crate::objective::variance::PredictedVariance;
 use crate::train::pass::Pass;
 use crate::train::term::{Record, Tape, Term};
+use crate::{Error, Result};
 use candle_core::Tensor;
+use std::sync::LazyLock;
 
-/// L, the weighted mean of ‖x̂ − x_0‖².
+/// L, the weighted mean of ‖x̂ − x_0‖², and of learnt variances their term of the bound.
 #[derive(Debug, Clone, Copy)]
 pub struct Denoising;
 
@@ -15,6 +18,35 @@ pub struct Denoising;
 fn weights(pass: &Pass<'_>) -> Vec<f64> {
     let o = pass.objective();
     (o.weight).weights(o.schedule, &pass.batch().t, o.sigma_data)
+}
+
+/// The process whose variances are learnt: all steps of the schedule `ddpm`.
+static PROCESS: LazyLock<GaussianDiffusion> = LazyLock::new(GaussianDiffusion::ddpm);
+
+/// The network's variances, where the objective asks for them.
+fn variances<'a>(pass: &'a Pass<'_>) -> Result<Option<&'a Tensor>> {
+    if pass.objective().variance == PredictedVariance::None {
+        return Ok(None);
+    }
+    let variances = pass.prediction()?.answer.variances.as_ref();
+    let missing = || {
+        let must =
+            "be none for a network without variances (model.dit.learn_sigma = true has them)";
+        Error::invalid("objective.variance", must, "learned-range")
+    };
+    variances.map(Some).ok_or_else(missing)
+}
+
+/// The numbers of the steps at times of the schedule `ddpm`.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "between 0 and 999"
+)]
+fn steps(t: &[f64]) -> Vec<usize> {
+    let last = (PROCESS.count() - 1) as f64;
+    let step = |t: &f64| (t * last).round().clamp(0.0, last) as usize;
+    t.iter().map(step).collect()
 }
 
 impl Term for Denoising {
@@ -33,7 +65,16 @@ impl Term for Denoising {
     fn loss(&self, pass: &Pass<'_>, tape: &mut Tape) -> Result<Tensor> {
         let x_hat = &pass.prediction()?.answer.x_hat;
         let x_hat = tape.probe(self.name(), "x_hat", x_hat)?;
-        denoising_loss(&x_hat, &pass.batch().x0, &weights(pass))
+        let loss = denoising_loss(&x_hat, &pass.batch().x0, &weights(pass))?;
+        let Some(v) = variances(pass)? else {
+            return Ok(loss);
+        };
+        let v = tape.probe(self.name(), "variances", v)?;
+        let prediction = pass.prediction()?;
+        let (batch, eps) = (pass.batch(), &prediction.answer.network_out);
+        let images = (&batch.x0, &prediction.x_t);
+        let of_variances = variance_loss(&PROCESS, (eps, &v), images, &steps(&batch.t))?;
+        Ok((loss + of_variances)?)
     }
 
     fn record(&self, pass: &Pass<'_>) -> Result<Record> {
@@ -50,6 +91,11 @@ impl Term for Denoising {
             ("noise", o.noise.to_string()),
             ("weight", o.weight.to_string()),
         ]);
+        if let Some(v) = variances(pass)? {
+            record.tensors.insert("variances", v.clone());
+            let steps = steps(&batch.t).into_iter().map(|k| k as f64);
+            record.samples.insert("step", steps.collect());
+        }
         record.settings.insert("sigma_data", o.sigma_data);
         record.samples.extend([
             ("t", batch.t.clone()),
