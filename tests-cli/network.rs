@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ndarray::{ArrayD, Axis};
 
-use crate::runs::{assert_same, contents, train};
+use crate::runs::{assert_same, contents, started, train};
 use crate::support::{Folder, error_of, read_f64, sadm, says, write_f64};
 
 /// The published numbers of the repository.
@@ -313,6 +313,9 @@ fn what_does_not_fit_is_refused_and_nothing_is_written() {
     says(&given("{"), &["config.json", "must be a JSON object"]);
 }
 
+/// Enough to be stopped in their midst.
+const STEPS: usize = 120;
+
 /// The published transformer is trained, stored with its names, and continued bit for bit.
 #[test]
 fn the_published_transformer_trains_and_resumes() {
@@ -326,9 +329,11 @@ fn the_published_transformer_trains_and_resumes() {
         "--set=model.dit.learn_sigma=true",
         "--set=objective.noise_condition=vp-time",
     ];
-    train(&whole, 8, &published);
-    train(&halves, 4, &published);
-    train(&halves, 8, &[&published[..], &["--resume"]].concat());
+    train(&whole, STEPS, &published);
+    let mut child = started(&halves, STEPS, 20, &published);
+    child.kill().expect("SIGKILL is sent");
+    child.wait().expect("the program is gone");
+    train(&halves, STEPS, &[&published[..], &["--resume"]].concat());
     assert_same(&whole, &halves);
     let files = contents(&whole);
     let theta = folder.path("theta.safetensors");

@@ -300,8 +300,8 @@ mod tests {
     /// A prediction that is the truth costs what the posterior's variance does: nothing where the variances agree.
     #[test]
     fn a_perfect_prediction_costs_nothing() {
-        let betas = super::super::linear_betas(10);
-        let steps: Vec<usize> = (0..10).collect();
+        let betas = super::super::linear_betas(100);
+        let steps: Vec<usize> = (0..100).collect();
         let d = Diffusion::new(&betas, &steps, Variance::LearnedRange).expect("a process");
         let x0 = ArrayD::from_shape_fn(vec![1, 1, 2, 2], |i| 0.3 - 0.2 * i[3] as f64);
         let noise = ArrayD::from_shape_fn(vec![1, 1, 2, 2], |i| 0.5 * i[2] as f64 - 0.7);

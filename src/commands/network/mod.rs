@@ -80,13 +80,13 @@ fn list() -> String {
 
 /// The network `name` with its configuration: that of the file, or its own if it has a name.
 fn resolved(name: &str, config: Option<&Path>) -> Result<(&'static Architecture, Table)> {
-    let given = config.map(read).transpose()?;
+    let given = || config.map(read).transpose();
     let mut sizes = ARCHITECTURES
         .iter()
         .flat_map(|network| network.sizes.iter().map(move |size| (network, size)));
     if let Some((network, (_, text))) = sizes.find(|(_, (size, _))| *size == name) {
         let own = text.parse().context("a named configuration")?;
-        return Ok((network, given.unwrap_or(own)));
+        return Ok((network, given()?.unwrap_or(own)));
     }
     let network = architecture(name).map_err(|error| {
         let known = ARCHITECTURES
@@ -97,7 +97,7 @@ fn resolved(name: &str, config: Option<&Path>) -> Result<(&'static Architecture,
             None => error.into(),
         }
     })?;
-    Ok((network, given.unwrap_or_default()))
+    Ok((network, given()?.unwrap_or_default()))
 }
 
 /// A configuration from a file.
