@@ -188,3 +188,53 @@ fn both_sides_have_the_tensors_of_the_named_sizes() {
     }
     assert_eq!(compared, 13);
 }
+
+/// Guidance of the first three channels, of four or of all three, on both sides; the state is the first half of what goes in.
+#[test]
+fn guided_outputs_are_the_published_ones() {
+    let mut compared = 0;
+    for network in networks("dit") {
+        let Network { what, io, .. } = &network;
+        let (t, y) = (numbers(&io["cfg.t"]), labels(&io["cfg.y"]));
+        let x = &io["cfg.x"];
+        let half = x.slice_axis(Axis(0), (0..x.len_of(Axis(0)) / 2).into());
+        let x = ndarray::concatenate![Axis(0), half, half];
+        let built = reference("dit", &network);
+        let exact = built.forward(&network.weights, &x, Condition::new(&t, Some(&y)));
+        let exact = exact.expect("it fits");
+        let (_params, built) = candle("dit", &network);
+        let at = gpu::Condition::new(&t, Some(&y));
+        let fast = built
+            .forward(&tensor(&x), &at, Mode::Evaluate)
+            .expect("it fits");
+        for (name, want) in io {
+            let Some(scale) = name.strip_prefix("cfg.output.scale") else {
+                continue;
+            };
+            compared += 1;
+            let scale: f64 = scale.parse().expect("a number");
+            let got = sadm_reference::gaussian::guided_pair(&exact, scale, 3).expect("pairs");
+            close(&format!("{what}: reference, {name}"), &got, want, OUTPUT);
+            let got = sadm_gpu::gaussian::guided_pair(&fast, scale, 3).expect("pairs");
+            close(
+                &format!("{what}: candle, {name}"),
+                &array(&got),
+                want,
+                OUTPUT,
+            );
+            let all = sadm_gpu::gaussian::guided_pair(&fast, scale, exact.shape()[1]);
+            let all = array(&all.expect("pairs"));
+            let others = |x: &ArrayD<f64>| x.slice_axis(Axis(1), (3..).into()).to_owned();
+            let moved = others(&all)
+                .iter()
+                .zip(&others(want))
+                .any(|(a, b)| (a - b).abs() > 1e-3);
+            let three = exact.shape()[1] == 3;
+            assert!(
+                three || moved || (scale - 1.0).abs() < 1e-9,
+                "{what}: {name}, all channels"
+            );
+        }
+    }
+    assert!(compared > 0);
+}
