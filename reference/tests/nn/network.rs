@@ -565,8 +565,8 @@ fn networks_are_built_by_name() {
     assert!(!shapes.expect("valid").contains_key("class.weight"));
     let said = |name, dimensions| message(build(name, dimensions, domain).map(|_| ()));
     assert_says(
-        &said("dit", &dimensions),
-        "network must be one of unet, dit-small, got `dit`",
+        &said("vit", &dimensions),
+        "network must be one of unet, dit-small, dit, sit, got `vit`",
     );
     assert_says(&said("dit-small", &dimensions), "unknown field `attention`");
     let mut wrong = dimensions.clone();

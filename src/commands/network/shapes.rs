@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use sadm::gpu::digest::sha256;
 use sadm::gpu::network::{Architecture, published};
 use sadm::gpu::params::{Outlined, Params};
+use sadm::gpu::weights::layout::{Shapes, fingerprint};
 use toml::Table;
 
 /// Shapes of everything that a network of this configuration stores.
@@ -19,7 +19,7 @@ pub fn of(network: &Architecture, config: &Table) -> Result<BTreeMap<String, Out
 pub fn table(network: &Architecture, config: &Table) -> Result<String> {
     let shapes = of(network, config)?;
     let (mut all, mut trained) = (0_u128, 0_u128);
-    let (mut lines, mut told) = (Vec::new(), Vec::new());
+    let mut told = Vec::new();
     for (name, outlined) in &shapes {
         let sides: Vec<String> = outlined.shape.iter().map(ToString::to_string).collect();
         let count: u128 = outlined.shape.iter().map(|&side| side as u128).product();
@@ -28,19 +28,17 @@ pub fn table(network: &Architecture, config: &Table) -> Result<String> {
         } else {
             "\tnot trained"
         };
-        let line = format!("{name}\t{}", sides.join(","));
-        told.push(format!("{line}\t{count}{kind}"));
-        lines.push(line);
+        told.push(format!("{name}\t{}\t{count}{kind}", sides.join(",")));
         all += count;
         trained += if outlined.trained { count } else { 0 };
     }
-    // Of names and shapes: one that others can compute from a file's header.
-    let digest = sha256(lines.join("\n").as_bytes());
+    let sides = |(name, outlined): (&String, &Outlined)| (name.clone(), outlined.shape.clone());
+    let sides: Shapes = shapes.iter().map(sides).collect();
     told.extend([
         format!("tensors {}", shapes.len()),
         format!("numbers {all}"),
         format!("trained {trained}"),
-        format!("fingerprint {}\n", &digest[..16]),
+        format!("fingerprint {}\n", fingerprint(&sides)),
     ]);
     Ok(told.join("\n"))
 }
