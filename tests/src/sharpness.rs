@@ -204,17 +204,15 @@ fn an_error_of_16_units_is_caught_by_every_check() {
     assert!(wrong.is_empty(), "{}\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Checks whose two sides are a few operations that anyone would do alike: for them equal bits prove nothing.
+/// Checks, or families of them, whose two sides are a few operations that anyone would do alike, or numbers that must be equal: for
+/// them equal bits prove nothing.
 const ALIKE: &[&str] = &[
-    "coefficients.eps",
-    "coefficients.v",
-    "coefficients.x0",
-    "coupling.euclidean",
-    "coupling.squared-euclidean",
+    "coefficients",
+    "coupling",
     "edm-sigmas",
     "eta.edm",
     "learning-rate.none",
-    "noise-condition.log-sigma",
+    "noise-condition",
     "schedule.edm",
     "schedule.vp-linear",
 ];
@@ -239,5 +237,10 @@ fn the_two_sides_of_a_check_are_not_the_same_computation() {
     assert!(wide.is_empty(), "in f64, but not judged in it: {wide:?}");
     let same: Vec<_> = same.iter().filter(|(_, same)| **same).collect();
     let same: Vec<&str> = same.into_iter().map(|(check, _)| check.as_str()).collect();
-    assert_eq!(same, ALIKE);
+    let told = |check: &&str| !ALIKE.iter().any(|alike| check.starts_with(alike));
+    let same: Vec<&str> = same.into_iter().filter(told).collect();
+    assert!(
+        same.is_empty(),
+        "equal to the last bit in every case: {same:?}"
+    );
 }
