@@ -12,7 +12,7 @@ use crate::draws::{classes, order};
 use crate::runs::train;
 use crate::support::{Folder, sadm};
 use crate::walk::{Asked, exactly, spread, walk};
-use crate::written::Written;
+use crate::written::{SMALLER, Written};
 
 /// Draws to a file; what was printed.
 fn sample(run: &Path, out: &Path, args: &[String]) -> String {
@@ -101,7 +101,11 @@ fn in_order(count: usize) -> Vec<Option<u32>> {
 fn every_sampler_walks_as_its_formulas_say() {
     let folder = Folder::new();
     let run = folder.path("run");
-    train(&run, 12, &["--set=checkpoint.keep=9"]);
+    train(
+        &run,
+        12,
+        &["--set=checkpoint.keep=9", "--set=train.learning_rate=0.01"],
+    );
     let written = Written::newest(&run);
     let plain = Asked {
         steps: 4,
@@ -149,7 +153,7 @@ fn every_sampler_walks_as_its_formulas_say() {
         asked.churn.s_noise = 1.25;
         holds(&folder, &run, &asked, &[]);
     }
-    // Of the live parameters and of another checkpoint the images are others, far beyond what is allowed.
+    // Of the live parameters and of another checkpoint the images are others, beyond what is allowed.
     let of = |written: &Written| {
         let walked = walk(written, &plain, &exactly);
         walked.images.into_raw_vec_and_offset().0
@@ -170,10 +174,8 @@ fn every_sampler_walks_as_its_formulas_say() {
             .zip(&want)
             .map(|(a, b)| (a - b).abs());
         let apart = apart.fold(0.0, f64::max);
-        assert!(
-            apart > 10.0 * allowed,
-            "{apart} hardly differs by more than {allowed}"
-        );
+        // What is within `allowed` of the one is not within it of the other.
+        assert!(apart > 2.0 * allowed, "{apart:e} is hidden by {allowed:e}");
     }
 }
 
@@ -182,7 +184,7 @@ fn every_sampler_walks_as_its_formulas_say() {
 fn batches_have_noise_of_their_own() {
     let folder = Folder::new();
     let run = folder.path("run");
-    train(&run, 4, &[]);
+    train(&run, 4, &SMALLER);
     let written = Written::newest(&run);
     let mut asked = Asked {
         sampler: "ddpm",

@@ -10,7 +10,7 @@ use crate::formulas::{close, frechet, line, mean};
 use crate::runs::train;
 use crate::support::{Folder, sadm};
 use crate::tables::{markdown, shows};
-use crate::walk::{Asked, Walk, exactly, spread, walk};
+use crate::walk::{Asked, SINGLE, Walk, exactly, spread, walk};
 use crate::written::{Rounding, Written, chosen, digits, flat, json, number, size};
 
 /// Curvature 1 − C/L and deviation |Δτ| Σ |Δx|²/|Δτ_k|/C² − 1 of each image's path.
@@ -234,12 +234,11 @@ fn spread_of(swept: &Swept<'_>, sampler: &'static str, steps: usize) -> (Vec<f64
             .map(|found| (found[k] - want[k]).abs())
             .fold(0.0, f64::max)
     };
-    let moved = |k: usize| {
-        if KEYS[k] == "distance" {
-            swept.fine.1
-        } else {
-            0.0
-        }
+    let moved = |k: usize| match KEYS[k] {
+        "distance" => swept.fine.1,
+        // What a ratio of numbers of f32 differs from 1.
+        "curvature" | "deviation" => SINGLE,
+        _ => 0.0,
     };
     let allowed = (0..want.len())
         .map(|k| crate::walk::FACTOR * farthest(k) + moved(k))

@@ -13,6 +13,13 @@ use sadm_reference::schedule::{Schedule, ScheduleKind};
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde_json::Value;
 
+/// A denoiser of one level for tests of many images.
+pub const SMALLER: [&str; 3] = [
+    "--set=model.unet.channels=[4]",
+    "--set=model.unet.attention=[]",
+    "--set=model.unet.groups=2",
+];
+
 /// What is done to every result of an operation: nothing, or a rounding.
 pub type Rounding<'a> = &'a dyn Fn(f64) -> f64;
 
