@@ -18,6 +18,7 @@ mod numbers;
 mod place;
 mod progress;
 mod recorder;
+mod room;
 mod short;
 mod tensorboard;
 mod tensors;

@@ -57,6 +57,45 @@ fn large_pictures_are_refused_at_once_with_the_layer_and_the_keys() {
     assert!(!run.exists(), "something was written");
 }
 
+/// More images than there is memory for are refused before the first is drawn.
+#[test]
+fn more_images_than_memory_holds_are_refused_at_once() {
+    let folder = Folder::new();
+    let run = folder.path("run");
+    train(&run, 4, &[]);
+    let out = folder.path("a.npz");
+    let [run, to] = [&run, &out].map(|path| path.display().to_string());
+    for args in [
+        vec!["sample", "--class=random", "--run", &run, "--out", &to],
+        vec![
+            "evaluate",
+            "--reference=digits",
+            "--metrics=kid",
+            "--run",
+            &run,
+        ],
+    ] {
+        // As on a machine with 4 GiB; ten million images of 64 numbers take more.
+        let output = Command::new("sh")
+            .args(["-c", "ulimit -v 4194304; exec \"$0\" \"$@\""])
+            .arg(assert_cmd::cargo::cargo_bin!("sadm"))
+            .args(&args)
+            .args(["--threads=1", "--count=10000000"])
+            .output()
+            .expect("the program ends");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        for part in [
+            "the memory of drawing samples",
+            "`ulimit -v` of 4.0 GiB",
+            "--count = 10000000",
+        ] {
+            assert!(said.contains(part), "`{part}` is not in: {said}");
+        }
+        assert!(!out.exists(), "something was written");
+    }
+}
+
 #[test]
 fn absurd_widths_are_refused() {
     let folder = Folder::new();

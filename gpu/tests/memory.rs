@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use candle_core::Device;
 use sadm_gpu::config::Config;
 use sadm_gpu::data::ImageKind;
-use sadm_gpu::memory::{Circumstances, Estimate, estimate, gibibytes};
+use sadm_gpu::memory::{Circumstances, Estimate, drawing, estimate, gibibytes};
 use sadm_gpu::random::Streams;
+use sadm_gpu::run::{Run, SampleRequest};
 use sadm_gpu::train::{HoldOut, Silent, Trainer, dataset, split};
 
 /// The system's allocator, counting.
@@ -108,14 +109,17 @@ fn judged(config: &Config) -> (Estimate, f64) {
             .run(&mut Silent, &AtomicBool::new(false))
             .expect("a run without a fault");
     };
-    // Threads of its own: what others keep for further operations was counted with an earlier run.
+    (estimated, held(threads, train) - bytes)
+}
+
+/// The most bytes that some work holds, on threads of its own: what others keep for further operations was counted with an earlier run.
+fn held(threads: usize, work: impl FnOnce() + Send) -> f64 {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.expect("threads");
     let before = NOW.load(Ordering::SeqCst);
     MOST.store(before, Ordering::SeqCst);
-    pool.install(train);
-    let held = MOST.load(Ordering::SeqCst) - before;
-    (estimated, held as f64 - bytes)
+    pool.install(work);
+    (MOST.load(Ordering::SeqCst) - before) as f64
 }
 
 #[track_caller]
@@ -160,6 +164,41 @@ fn pictures(folder: &Path, side: u32, count: u32) -> String {
 fn the_digits() {
     holds("digits", &config("digits", &[]));
     holds("digits-dit", &config("digits-dit", &[]));
+}
+
+/// What `sample` and `evaluate` ask for: few images, of which the network's answers take the most, and many.
+#[test]
+fn images_that_are_drawn_from_a_run() {
+    let _alone = ALONE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let config = config("digits", &["train.steps=4"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    Trainer::new(config.clone(), folder.path(), &Device::Cpu, None, false)
+        .expect("a run")
+        .run(&mut Silent, &AtomicBool::new(false))
+        .expect("a run without a fault");
+    let threads = rayon::current_num_threads();
+    for count in [16, 2000] {
+        let mut images = None;
+        let drawn = held(threads, || {
+            let run = Run::open(folder.path(), &Device::Cpu).expect("a run");
+            images = Some(run.images());
+            let mut request = SampleRequest::from_config(run.config());
+            request.options.steps = 1;
+            request.labels = run.conditions().in_order(count);
+            run.sample(&request).expect("images");
+        });
+        let images = images.expect("an opened run");
+        let estimated = drawing(&config, images, threads, count);
+        let ratio = estimated.bytes / drawn;
+        println!("{count} images: ratio {ratio:.3}");
+        assert!(
+            (FACTORS[0]..=FACTORS[1]).contains(&ratio),
+            "{count}: {ratio}"
+        );
+        assert_eq!(estimated.remedies, [format!("--count = {count}")]);
+    }
 }
 
 #[test]

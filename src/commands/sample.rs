@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::evaluate::SAMPLES_MARK;
 use crate::npz::{self, Array};
 use crate::recorder::not_finite;
-use crate::{files, fresh_noise, image_grid, numbers, place, progress, threads};
+use crate::{files, fresh_noise, image_grid, numbers, place, progress, room, threads};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -180,6 +180,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let run = Run::open(&args.run, &device)?;
     let mut request = request(args, &run)?;
     refuse_contradictions(&request.options)?;
+    room::for_images(&run, request.labels.len(), &device)?;
     let classes = run.conditions().classes();
     let images = drawn(&run, &request)?;
     refuse_non_finite(&images, args, &request)?;

@@ -94,6 +94,33 @@ pub fn estimate(config: &Config, circumstances: &Circumstances) -> Estimate {
     )
 }
 
+/// The fullest moment of drawing `count` images from an opened run, which computes in f32: its parameters, a batch on its way, and
+/// all images.
+pub fn drawing(config: &Config, images: ImageKind, threads: usize, count: usize) -> Estimate {
+    let mut config = config.clone();
+    config.sample.count = count;
+    config.train.compute = Compute::F32;
+    let run = Plan {
+        config: &config,
+        around: Circumstances {
+            images,
+            data: 0.0,
+            held_out: 0,
+            threads,
+            resumed: false,
+        },
+        encoder: config.encoder.network(images.channels, images.classes),
+    };
+    let [theta, phi] = run.parameters();
+    let moment = run.drawing(WIDE * (theta + phi));
+    Estimate {
+        bytes: moment.bytes,
+        when: moment.when,
+        layer: moment.layer,
+        remedies: vec![format!("--count = {count}")],
+    }
+}
+
 impl Estimate {
     /// Refuses what there is no room for; `anyway` says how to have it all the same.
     ///

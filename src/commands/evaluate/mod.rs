@@ -11,7 +11,7 @@ use sadm_gpu::run::{Features, Run};
 use sadm_reference::metrics::Moments;
 
 use crate::progress::say;
-use crate::{feature_space, files, place, threads};
+use crate::{feature_space, files, place, room, threads};
 pub use args::{Args, Divisor};
 use compute::LEVEL;
 use features::Extracted;
@@ -245,6 +245,7 @@ impl<'a> Source<'a> {
                 Some(class) => sampled::Wanted::One(class),
                 None => sampled::Wanted::Of(classes),
             };
+            room::for_images(run, count.get(), &self.device)?;
             let images = sampled::images(run, count.get(), classes, seed)?;
             let source = format!("{}, step {}", model.run, model.step);
             (Content::Images(images), source)
