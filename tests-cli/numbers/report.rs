@@ -451,9 +451,10 @@ impl Picture {
 fn evaluated_numbers_lie_at_their_steps_and_seconds() {
     let folder = Folder::new();
     let run = folder.path("run");
-    train(&run, 12, &[]);
+    // Every third step is logged: its time stands for the two before it as well.
+    train(&run, 12, &["--set=train.log_every=3"]);
     let evaluation: [Value; 2] = [
-        json!({"step": 6, "fd": 9.5, "kid": 0.25, "reference": "digits", "of": "9 samples", "how": {"fd": "one way"}}),
+        json!({"step": 7, "fd": 9.5, "kid": 0.25, "reference": "digits", "of": "9 samples", "how": {"fd": "one way"}}),
         json!({"step": 12, "fd": 7.25, "kid": 0.125, "reference": "digits", "of": "9 samples", "how": {"fd": "one way"}}),
     ];
     let text_of = evaluation
@@ -463,10 +464,22 @@ fn evaluated_numbers_lie_at_their_steps_and_seconds() {
     std::fs::write(run.join("evaluation.jsonl"), text_of).expect("writable");
     let page = report(&folder, &run);
     let log = lines(&run.join("metrics.jsonl"));
-    let seconds_until = |step: f64| -> f64 {
-        let own = log.iter().filter(|line| number(&line["step"]) <= step);
-        own.filter_map(|line| line["seconds"].as_f64()).sum()
+    let timed: Vec<[f64; 2]> = (log.iter())
+        .filter_map(|line| Some([number(&line["step"]), line["seconds"].as_f64()?]))
+        .collect();
+    let seconds_until = |until: f64| -> f64 {
+        let mut before = 0.0;
+        let each = timed.iter().map(|[step, seconds]| {
+            let steps = step.min(until) - before;
+            before = step.min(until);
+            steps * seconds
+        });
+        each.sum()
     };
+    assert!(timed.len() < 6, "every step is logged");
+    let found = summary(&page);
+    let whole = format!("{:.0} s", seconds_until(12.0));
+    assert_eq!(found["time in training steps"], whole);
     let charts = all(page.root_element(), ".chart");
     for (key, said) in [
         ("fd", "against digits, 9 samples; one way"),

@@ -326,9 +326,9 @@ fn orders_are_slopes_of_the_errors_they_show() {
         "sweep",
         "order",
         "--threads=1",
-        "--count=1",
+        "--count=2",
         "--steps=3,5,8",
-        "--fine=160",
+        "--fine=120",
     ]);
     command
         .args(["--samplers=euler,heun,ddim,dpmpp-2m", "--run"])
@@ -337,7 +337,7 @@ fn orders_are_slopes_of_the_errors_they_show() {
     let report = json(&out.join("order.json"));
     let swept = Swept {
         written: &written,
-        labels: vec![Some(0)],
+        labels: vec![Some(0), Some(1)],
         seed: 0,
         real: ArrayD::zeros(vec![0]),
         fine: (ArrayD::zeros(vec![0]), 0.0),
@@ -347,10 +347,10 @@ fn orders_are_slopes_of_the_errors_they_show() {
         let apart = a - b;
         (&apart * &apart).mean().expect("pixels").sqrt()
     };
-    let fine = end("heun", 160);
-    let floor = rms(&fine, &end("heun", 80));
+    let fine = end("heun", 120);
+    let floor = rms(&fine, &end("heun", 60));
     close("floor", number(&report["fine_difference"]), floor, 1e-7);
-    assert_eq!(size(&report["fine_steps"]), 160);
+    assert_eq!(size(&report["fine_steps"]), 120);
     let text = std::fs::read_to_string(out.join("order.md")).expect("a table");
     let table = &markdown(&text)[0];
     let mut fitted = 0;
