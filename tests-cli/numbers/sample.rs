@@ -5,6 +5,8 @@ use std::path::Path;
 
 use ndarray::ArrayD;
 use npyz::NpyFile;
+use sadm_reference::sampler::Family;
+use sadm_reference::sampler::family::{Discretization, Scaling, TimeSchedule};
 use safetensors::tensor::SafeTensors;
 use zip::ZipArchive;
 
@@ -231,6 +233,84 @@ fn every_schedule_is_walked_at_its_levels() {
             };
             holds(&folder, &run, &asked, &[]);
         }
+    }
+}
+
+/// EDM's family: each grid with ends of its own, times, scales, the midpoint, churn; and the levels' ends that are asked for.
+#[test]
+fn the_family_is_walked_as_it_is_asked_for() {
+    let folder = Folder::new();
+    let run = folder.path("run");
+    train(
+        &run,
+        12,
+        &["--set=sample.sigma_max=10", "--set=sample.rho=5"],
+    );
+    let written = Written::newest(&run);
+    let own = Family {
+        sigma_min: Some(0.002),
+        sigma_max: Some(10.0),
+        ..Family::default()
+    };
+    let cases: [(&str, &[&str], Family); 5] = [
+        (
+            "heun",
+            &["--discretization=vp", "--time-schedule=vp", "--scaling=vp"],
+            Family {
+                discretization: Discretization::Vp,
+                schedule: TimeSchedule::Vp,
+                scaling: Scaling::Vp,
+                ..Family::default()
+            },
+        ),
+        (
+            "euler",
+            &["--discretization=ve", "--time-schedule=ve"],
+            Family {
+                discretization: Discretization::Ve,
+                schedule: TimeSchedule::Ve,
+                ..Family::default()
+            },
+        ),
+        (
+            "heun",
+            &["--discretization=iddpm", "--alpha=0.5"],
+            Family {
+                discretization: Discretization::Iddpm,
+                alpha: 0.5,
+                ..Family::default()
+            },
+        ),
+        (
+            "heun",
+            &["--time-schedule=vp"],
+            Family {
+                schedule: TimeSchedule::Vp,
+                ..own
+            },
+        ),
+        (
+            "heun",
+            &["--sigma-min=0.05", "--sigma-max=7"],
+            Family {
+                sigma_min: Some(0.05),
+                sigma_max: Some(7.0),
+                ..own
+            },
+        ),
+    ];
+    for (sampler, args, family) in cases {
+        let mut asked = Asked {
+            sampler,
+            steps: 4,
+            family: Some(family),
+            ..Asked::of(&written, in_order(3), 8)
+        };
+        let evaluations = if sampler == "heun" { 7 } else { 4 };
+        assert_eq!(holds(&folder, &run, &asked, args), evaluations, "{args:?}");
+        asked.churn.s_churn = 1.0;
+        asked.churn.s_noise = 1.5;
+        holds(&folder, &run, &asked, args);
     }
 }
 

@@ -4,8 +4,8 @@ use ndarray::{ArrayD, Axis, IxDyn};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sadm_reference::sampler::{
-    Churn, Previous, churn_step, ddim_step, ddpm_step, dpmpp_2m_step, edm_sigmas, euler_step,
-    guide, heun_step,
+    Churn, Family, Previous, churn_step, ddim_step, ddpm_step, dpmpp_2m_step, edm_sigmas,
+    euler_step, guide, heun_step,
 };
 use std::cell::{Cell, RefCell};
 
@@ -29,6 +29,8 @@ pub struct Asked {
     pub guidance: f64,
     pub seed: u64,
     pub churn: Churn,
+    /// Of EDM's family, where another than plain `heun` and `euler` is asked for: its grid, its levels' ends, its path.
+    pub family: Option<Family>,
 }
 
 impl Asked {
@@ -40,12 +42,8 @@ impl Asked {
             labels,
             guidance: 1.0,
             seed,
-            churn: Churn {
-                s_churn: 0.0,
-                s_min: 0.0,
-                s_max: f64::INFINITY,
-                s_noise: 1.0,
-            },
+            churn: Churn::default(),
+            family: None,
         }
     }
 }
@@ -160,12 +158,8 @@ impl<'a> Batch<'a> {
 
     fn levels(&self) -> Vec<f64> {
         let of = |key| self.run.number("sample", key);
-        let schedule = &self.run.schedule;
-        let (first, last) = schedule.domain();
-        let ratio = |t: f64| schedule.sigma(t) / schedule.alpha(t);
-        let lowest = ratio(first).max(of("sigma_min"));
-        let highest = if last.is_finite() { ratio(last) } else { last };
-        let highest = highest.min(of("sigma_max"));
+        let [lowest, highest] = self.known();
+        let (lowest, highest) = (lowest.max(of("sigma_min")), highest.min(of("sigma_max")));
         let mut levels = edm_sigmas(self.asked.steps, of("rho"), lowest, highest).expect("levels");
         for level in &mut levels {
             if *level > 0.0 {
@@ -202,15 +196,48 @@ impl<'a> Batch<'a> {
         churn_step(z, &noise, sigma, gamma, self.asked.churn.s_noise).expect("a step")
     }
 
+    /// Lowest and highest level of the schedule.
+    fn known(&self) -> [f64; 2] {
+        let schedule = &self.run.schedule;
+        let (first, last) = schedule.domain();
+        let ratio = |t: f64| schedule.sigma(t) / schedule.alpha(t);
+        [
+            ratio(first),
+            if last.is_finite() { ratio(last) } else { last },
+        ]
+    }
+
+    fn in_family(&self, family: Family) -> ArrayD<f64> {
+        let family = Family {
+            second_order: self.asked.sampler == "heun",
+            steps: self.asked.steps,
+            rho: self.run.number("sample", "rho"),
+            churn: self.asked.churn,
+            ..family
+        };
+        let walked = family.sample(
+            &self.start.mapv(self.round),
+            (self.known(), &|level| self.attained(level)),
+            &mut |index| self.noise("sampler-churn", index),
+            &mut |z, level| self.denoised(z, level),
+        );
+        walked.expect("a walk")
+    }
+
     fn walk(&self) -> Vec<(f64, ArrayD<f64>)> {
+        if let Some(family) = self.asked.family {
+            return vec![(0.0, self.in_family(family))];
+        }
         let levels = self.levels();
         let mut path = vec![(levels[0], (&self.start * levels[0]).mapv(self.round))];
         let mut before: Option<(ArrayD<f64>, f64)> = None;
         for (index, pair) in levels.windows(2).enumerate() {
             let z = path[path.len() - 1].1.clone();
             let next = self.step(&z, index, [pair[0], pair[1]], &mut before);
-            // A step is formed as a sum, whose parts may be larger than what is left of them.
-            let step = (&next - &z).mapv(self.round);
+            // A step is formed as a sum, whose parts may be larger than what is left of them, and whose factors are rounded once for
+            // all elements.
+            let factor = (self.round)(1.0);
+            let step = (&next - &z).mapv(|x| (self.round)(factor * x));
             path.push((pair[1], (z + step).mapv(self.round)));
         }
         path

@@ -197,14 +197,16 @@ impl Written {
             .around
             .coefficients(alpha, sigma)
             .expect("coefficients");
+        // Each is rounded once for all elements.
+        let [alpha, input, skip, of_output] = [alpha, c.input, c.skip, c.out].map(round);
         let x_t = z.mapv(|z| round(alpha * z));
         let noise = vec![round(c.noise); labels.len()];
         let mut graph = Graph::rounded(&self.average, round);
-        let x = graph.input(x_t.mapv(|x| round(c.input * x)));
+        let x = graph.input(x_t.mapv(|x| round(input * x)));
         let condition = Condition::new(&noise, Some(labels));
         let output = self.network.build(&mut graph, x, condition);
         let f = graph.value(output.expect("an output"));
-        (&x_t * c.skip + f * c.out).mapv(round)
+        (&x_t * skip + f * of_output).mapv(round)
     }
 
     /// x̂ and vᵀ(∂x̂/∂z)v of each sample.
