@@ -5,8 +5,8 @@ use std::path::Path;
 
 use ndarray::ArrayD;
 use npyz::NpyFile;
-use sadm_reference::sampler::Family;
 use sadm_reference::sampler::family::{Discretization, Scaling, TimeSchedule};
+use sadm_reference::sampler::{Family, SamplerKind};
 use safetensors::tensor::SafeTensors;
 use zip::ZipArchive;
 
@@ -113,13 +113,15 @@ fn every_sampler_walks_as_its_formulas_say() {
         steps: 4,
         ..Asked::of(&written, in_order(4), 5)
     };
-    for (sampler, evaluations) in [
+    let each = [
         ("heun", 7),
         ("euler", 4),
         ("ddim", 4),
         ("ddpm", 4),
         ("dpmpp-2m", 4),
-    ] {
+    ];
+    assert_eq!(each.map(|(sampler, _)| sampler), *SamplerKind::names());
+    for (sampler, evaluations) in each {
         let asked = Asked {
             sampler,
             ..plain.clone()

@@ -80,7 +80,7 @@ pub fn spread(of: impl Fn(Rounding<'_>) -> Vec<f64>) -> (Vec<f64>, f64) {
         let apart = exact.iter().zip(moved).map(|(a, b)| (a - b).abs());
         apart.fold(0.0, f64::max)
     };
-    let farthest = (1..=2).map(farthest).fold(0.0, f64::max);
+    let farthest = (1..=3).map(farthest).fold(0.0, f64::max);
     assert!(farthest.is_finite(), "a walk to nowhere");
     (exact, FACTOR * farthest)
 }

@@ -50,6 +50,12 @@ pub fn tensors(path: &Path) -> Parameters {
     (file.tensors().into_iter()).map(read).collect()
 }
 
+/// Parameters whose elements are rounded, for all images alike.
+fn moved(parameters: &Parameters, round: Rounding) -> Parameters {
+    let rounded = |(name, x): (&String, &ArrayD<f64>)| (name.clone(), x.mapv(round));
+    parameters.iter().map(rounded).collect()
+}
+
 /// JSON of a file.
 pub fn json(path: &Path) -> Value {
     let bytes = std::fs::read(path);
@@ -201,7 +207,8 @@ impl Written {
         let [alpha, input, skip, of_output] = [alpha, c.input, c.skip, c.out].map(round);
         let x_t = z.mapv(|z| round(alpha * z));
         let noise = vec![round(c.noise); labels.len()];
-        let mut graph = Graph::rounded(&self.average, round);
+        let parameters = moved(&self.average, round);
+        let mut graph = Graph::rounded(&parameters, round);
         let x = graph.input(x_t.mapv(|x| round(input * x)));
         let condition = Condition::new(&noise, Some(labels));
         let output = self.network.build(&mut graph, x, condition);
@@ -283,7 +290,8 @@ impl Psi {
     }
 
     fn of(&self, images: &ArrayD<f64>, head: Head, round: Rounding) -> Array2<f64> {
-        let mut graph = Graph::rounded(&self.parameters, round);
+        let parameters = moved(&self.parameters, round);
+        let mut graph = Graph::rounded(&parameters, round);
         let x = graph.input(images.clone());
         let answer = self.network.build(&mut graph, x, head).expect("an answer");
         let answer = graph.value(answer).clone();

@@ -143,6 +143,10 @@ impl Beta {
 
     fn time(self, sigma: f64) -> f64 {
         let log = (sigma * sigma).ln_1p();
+        if log <= 0.0 {
+            // The last step ends at time 0, also where min < 0 and σ(t) has another zero.
+            return 0.0;
+        }
         // The root of ½ d t² + min t = log that does not cancel at small σ.
         2.0 * log / (self.min + (self.min.powi(2) + 2.0 * self.d * log).sqrt())
     }

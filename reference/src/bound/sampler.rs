@@ -217,6 +217,7 @@ impl FamilyPath {
     fn time(&self, sigma: &Tracked) -> Tracked {
         let host = self.host;
         match self.schedule {
+            TimeSchedule::Vp if sigma.value.iter().all(|sigma| *sigma <= 0.0) => sigma.clone(),
             TimeSchedule::Vp => {
                 let log = sigma.square(host).ln1p(host).scale(2.0, host);
                 let under = self

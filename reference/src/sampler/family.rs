@@ -215,6 +215,10 @@ impl Path {
             TimeSchedule::Vp => {
                 // (√(β_min² + 2 β_d L) − β_min)/β_d, without cancellation at small L = ln(1 + σ²).
                 let log = (sigma * sigma).ln_1p();
+                // No noise is at t = 0, where β_min < 0 as well, whose parabola has a second zero.
+                if log <= 0.0 {
+                    return 0.0;
+                }
                 let root = (self.beta_min * self.beta_min + 2.0 * self.beta_d * log).sqrt();
                 2.0 * log / (root + self.beta_min)
             }
