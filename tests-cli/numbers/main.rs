@@ -8,6 +8,7 @@ mod draws;
 mod evaluate;
 mod evaluate_run;
 mod formulas;
+mod oracle;
 mod report;
 #[path = "../runs.rs"]
 #[expect(dead_code, reason = "of these helpers the other binary needs more")]

@@ -509,3 +509,70 @@ fn evaluated_numbers_lie_at_their_steps_and_seconds() {
         }
     }
 }
+
+/// Where a curve lies says where its axes put values: the line that gradients are clipped to, the bound, and the phases' stretches.
+#[test]
+fn lines_and_stretches_lie_at_their_values() {
+    let folder = Folder::new();
+    let run = trained(&folder);
+    let page = report(&folder, &run);
+    let log = lines(&run.join("metrics.jsonl"));
+    let mut spans: Vec<(String, f64, f64)> = Vec::new();
+    for line in &log {
+        let (phase, step) = (
+            line["phase"].as_str().expect("a phase"),
+            number(&line["step"]),
+        );
+        match spans.last_mut() {
+            Some((name, _, end)) if name == phase => *end = step,
+            last => {
+                let start = last.map_or(0.0, |(_, _, end)| *end);
+                spans.push((phase.to_owned(), start, step));
+            }
+        }
+    }
+    let clipped = Written::newest(&run).number("train", "clip_norm");
+    for (title, key, value, said) in [
+        ("Gradient norm", "grad_norm", clipped, "clipped to"),
+        ("Shadow check: error/bound", "shadow", 1.0, "bound"),
+    ] {
+        let charts = all(page.root_element(), ".chart");
+        let chart = charts
+            .into_iter()
+            .find(|chart| text(all(*chart, "figcaption b")[0]) == title)
+            .expect("a chart");
+        let curve = all(chart, ".series polyline")[0];
+        let drawn = pairs(attribute(curve, "points"));
+        let logarithmic = text(all(chart, "figcaption")[0]).contains(", logarithmic");
+        let of = |value: f64| if logarithmic { value.ln() } else { value };
+        let logged = log.iter().filter(|line| line[key].is_number());
+        let (steps, values): (Vec<f64>, Vec<f64>) = logged
+            .map(|line| (number(&line["step"]), of(number(&line[key]))))
+            .unzip();
+        let (across, up): (Vec<f64>, Vec<f64>) = drawn.into_iter().unzip();
+        let (x, y) = (line(&steps, &across), line(&values, &up));
+        let at = |(start, slope): (f64, f64), value: f64| start + slope * value;
+        let limit = all(chart, "line.limit")[0];
+        for end in ["y1", "y2"] {
+            let place: f64 = attribute(limit, end).parse().expect("a number");
+            assert!((place - at(y, of(value))).abs() < 0.3, "{title}: {place}");
+        }
+        assert_eq!(text(all(chart, "text.limit")[0]), said);
+        // Every second phase is shaded, and a name stands in the middle where there is room for it.
+        let shaded = all(chart, "rect.band");
+        let odd: Vec<_> = spans.iter().skip(1).step_by(2).collect();
+        assert_eq!(shaded.len(), odd.len(), "{title}");
+        for (rect, (_, start, end)) in shaded.into_iter().zip(odd) {
+            let of = |name: &str| -> f64 { attribute(rect, name).parse().expect("a number") };
+            assert!((of("x") - at(x, *start)).abs() < 0.3, "{title}: {start}");
+            let right = of("x") + of("width");
+            assert!((right - at(x, *end)).abs() < 0.3, "{title}: {end}");
+        }
+        for name in all(chart, "text.band") {
+            let span = spans.iter().find(|(phase, _, _)| *phase == text(name));
+            let (_, start, end) = span.expect("a phase");
+            let place: f64 = attribute(name, "x").parse().expect("a number");
+            assert!((place - at(x, 0.5 * (start + end))).abs() < 0.3, "{title}");
+        }
+    }
+}

@@ -401,6 +401,10 @@ fn classes_and_files_are_what_they_say() {
             .collect();
         assert_eq!(pixels, mixed, "{class}");
     }
+    // As many as the configuration says, where nothing else is said.
+    let out = folder.path("default.safetensors");
+    sample(&run, &out, &["--steps=1".to_owned()]);
+    assert_eq!(labels(&out).len(), written.count("sample", "count"));
     // A picture of two rows of three, each pixel a square of six, between gaps of two.
     let (tensors, _) = draws("all", "safetensors", 6);
     let all = images(&tensors);
