@@ -230,6 +230,21 @@ fn lpips_within_classes_reads_the_labels_of_a_file() {
     let line = metric(&answer, "lpips-diversity-class");
     let got = line["value"].as_f64().expect("a number");
     assert!((got / want - 1.0).abs() < 1e-5, "{got}, not {want}");
+    // With one of three images left out one pair is left: (n − 1)/n Σ (d − d̄)², and the mean of two independent classes.
+    let variance = |first: usize| {
+        let [a, b, c] = [0, 2, 4].map(|i| colours[first + i]);
+        let left = [distance(a, b), distance(b, c), distance(a, c)];
+        let mean = left.iter().sum::<f64>() / 3.0;
+        2.0 / 3.0 * left.map(|d| (d - mean).powi(2)).iter().sum::<f64>()
+    };
+    let half = 1.959_963_984_540_054 * (variance(0) + variance(1)).sqrt() / 2.0;
+    for (end, want) in [want - half, want + half].into_iter().enumerate() {
+        let got = line["interval"][end].as_f64().expect("an end");
+        assert!(
+            (got - want).abs() < 1e-5 * half.max(want),
+            "{got}, not {want}"
+        );
+    }
     let said = line["convention"].as_str().expect("text");
     assert!(said.ends_with("; pixels as reals"), "{said}");
 }
