@@ -170,11 +170,13 @@ fn every_cell_of_a_sweep_is_its_samplers() {
     }
     holds(&report["fine"], &swept, ("heun", 6));
     assert_eq!(table.cell(0, "sampler"), "heun, the reference solution");
-    shows(
-        "fine",
-        table.cell(0, "fd-encoder"),
-        number(&report["fine"]["fd_encoder"]),
-    );
+    let fine = &report["fine"];
+    for (head, key) in [("steps", "steps"), ("NFE", "nfe")] {
+        assert_eq!(table.cell(0, head), fine[key].to_string());
+    }
+    for (head, key) in HEADS.iter().zip(KEYS) {
+        shows(head, table.cell(0, head), number(&fine[key]));
+    }
     let said = format!(
         "{run} after 12 steps of training: 12 images of all classes in equal shares on the same noise (seed 4), guidance 1, against 20 real images; fd-encoder in Ψ of {run}.",
         run = run.display()
