@@ -6,13 +6,37 @@ use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
 
-/// The parameter of an entry: a finite number > 0.
+/// The parameter of an entry: a number from [`Parameter::RANGE`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Parameter {
     /// What it is called, such as `bandwidth`.
     pub name: &'static str,
     /// Its usual value.
     pub default: f64,
+}
+
+impl Parameter {
+    /// Least and largest value: losses are computed in f32, which must hold the squares of both and their reciprocals.
+    pub const RANGE: [f64; 2] = [1e-18, 1e18];
+
+    /// Refuses a value outside the range.
+    fn check(self, of: &str, value: f64) -> Result<()> {
+        let [least, most] = Self::RANGE;
+        let must = if !(value.is_finite() && value > 0.0) {
+            "be finite and > 0".to_owned()
+        } else if !(least..=most).contains(&value) {
+            format!(
+                "be from {least:e} to {most:e}, so that f32 holds its square and the reciprocal of that"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(Error::invalid(
+            format!("{} of {of}", self.name),
+            must,
+            format!("{value:?}"),
+        ))
+    }
 }
 
 /// An entry of a registry: a name for `kind`.
@@ -168,11 +192,12 @@ impl<T: ?Sized + Slot> FromStr for Choice<T> {
                 let what = format!("{slot} `{name}`");
                 Err(Error::invalid(what, "have no number", number))
             }
-            (Some(parameter), Some(number)) if !(f64::is_finite(number) && number > 0.0) => {
-                let what = format!("{} of {slot} `{name}`", parameter.name);
-                Err(Error::invalid(what, "be finite and > 0", number))
+            (parameter, number) => {
+                if let (Some(parameter), Some(number)) = (parameter, number) {
+                    parameter.check(&format!("{slot} `{name}`"), number)?;
+                }
+                Ok(Self { number, ..choice })
             }
-            _ => Ok(Self { number, ..choice }),
         }
     }
 }

@@ -28,6 +28,15 @@ pub fn signs(streams: Streams, probes: usize, like: &Tensor) -> Result<Vec<Tenso
         .collect()
 }
 
+/// Pixels with noise uniform on the cell of a value, x + spacing (u − ½), from stream `dequantise`, index `image`.
+pub fn dequantised(pixels: &[f32], spacing: f64, streams: Streams, image: u64) -> Vec<f64> {
+    let noise = streams.uniform("dequantise", image, pixels.len());
+    let moved = pixels.iter().zip(noise);
+    moved
+        .map(|(x, u)| f64::from(*x) + spacing * (u - 0.5))
+        .collect()
+}
+
 /// End points of the probability-flow ODE, and the change of each sample's log density.
 #[derive(Debug, Clone)]
 pub struct Flow {

@@ -94,6 +94,16 @@ impl Streams {
         }
         order
     }
+
+    /// `n` numbers drawn from `0..n` with replacement: one resample of a bootstrap.
+    pub fn resample(self, purpose: &str, index: u64, n: usize) -> Vec<usize> {
+        let mut rng = self.rng(purpose, index);
+        let below = n as u128;
+        // The bias of a product of 64 bits is below n/2⁶⁴.
+        #[expect(clippy::cast_possible_truncation, reason = "the high half is below n")]
+        let number = |_| ((u128::from(rng.next_u64()) * below) >> 64) as usize;
+        (0..n).map(number).collect()
+    }
 }
 
 /// One number uniform on [0, 1), a multiple of 2⁻⁵³.

@@ -323,6 +323,11 @@ fn what_does_not_fit_is_refused() {
             "rbf(-1)",
             "bandwidth of relation `rbf` must be finite and > 0, got -1",
         ),
+        (
+            "rbf(1e-300)",
+            "bandwidth of relation `rbf` must be from 1e-18 to 1e18, so that f32 holds its square and the reciprocal of that, got 1e-300",
+        ),
+        ("laplacian(1e19)", "must be from 1e-18 to 1e18"),
         ("cosine(2)", "relation `cosine` must have no number, got 2"),
         ("rbf(", "`name(number)`"),
         ("euclid", "did you mean `euclidean`?"),

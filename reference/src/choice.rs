@@ -39,13 +39,33 @@ pub(crate) fn parse<T: Copy + Display>(
     }
 }
 
-/// The parameter of an entry: a finite number > 0.
+/// The parameter of an entry: a number from [`Parameter::LEAST`] to [`Parameter::MOST`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Parameter {
     /// What it is called, such as `bandwidth`.
     pub name: &'static str,
     /// Its usual value.
     pub default: f64,
+}
+
+impl Parameter {
+    /// Its least value. Beyond either end its square, or the reciprocal of that, would be no normal number in single precision.
+    pub const LEAST: f64 = 1e-18;
+    /// Its largest value.
+    pub const MOST: f64 = 1e18;
+
+    /// What a value must be that it is not: the end of "… must …".
+    fn must(value: f64) -> Option<&'static str> {
+        if !(value.is_finite() && value > 0.0) {
+            Some("be finite and > 0")
+        } else if (Self::LEAST..=Self::MOST).contains(&value) {
+            None
+        } else {
+            Some(
+                "be from 1e-18 to 1e18, so that single precision holds its square and its inverse square",
+            )
+        }
+    }
 }
 
 /// An entry of a registry: a name for `kind`.
@@ -147,10 +167,10 @@ impl<T: ?Sized + Slot> Choice<T> {
         Self::all().filter(has).map(Self::name).collect()
     }
 
-    /// The parameter and its value, where that is not finite and > 0.
-    pub(crate) fn refused(&self) -> Option<(Parameter, f64)> {
+    /// The parameter's name, what its value must be and what it is, where that is not in its range.
+    pub(crate) fn refused(&self) -> Option<(&'static str, &'static str, f64)> {
         let (parameter, number) = (self.parameter()?, self.number());
-        (!(number.is_finite() && number > 0.0)).then_some((parameter, number))
+        Parameter::must(number).map(|must| (parameter.name, must, number))
     }
 }
 

@@ -6,6 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::replay::Counterexample;
 
+/// Share of a check's cases that may have a bound that says nothing, from [`FEW`] cases on. A check with more of them proves
+/// little by passing: its draws are to be made such that the bounds hold something.
+pub const VACUOUS: f64 = 0.5;
+
+/// Of fewer cases a share says nothing.
+pub const FEW: u64 = 8;
+
 /// How a check ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "verdict")]
@@ -55,6 +62,11 @@ impl CheckReport {
     /// Whether a number lay outside its bound.
     pub fn failed(&self) -> bool {
         matches!(self.outcome, Outcome::Failed { .. })
+    }
+
+    /// Whether more than the share [`VACUOUS`] of its cases have a bound that says nothing.
+    pub fn says_little(&self) -> bool {
+        self.cases >= FEW && self.vacuous as f64 > VACUOUS * self.cases as f64
     }
 
     /// `pass`, `FAIL` or `unsupported`.
@@ -136,6 +148,18 @@ impl fmt::Display for Report {
         write!(f, "{}", self.totals())?;
         for check in self.failures() {
             write!(f, "\n{}: {}", check.name, check.place)?;
+        }
+        for check in self.checks.iter().filter(|check| check.says_little()) {
+            let CheckReport {
+                name,
+                cases,
+                vacuous,
+                ..
+            } = check;
+            write!(
+                f,
+                "\n{name}: {vacuous} of {cases} cases have a bound that says nothing; a pass proves little"
+            )?;
         }
         Ok(())
     }

@@ -72,7 +72,7 @@ pub(crate) fn images_line(train: &Dataset, holdout: &Dataset, classes: &Classes)
 }
 
 /// The images of a run and everything random that is drawn with them.
-pub(crate) struct Data {
+pub struct Data {
     /// Images to train on.
     pub(super) train: Dataset,
     /// Images that are kept out.
@@ -97,7 +97,7 @@ impl Data {
     ///
     /// # Errors
     /// Images that cannot be read, are not square or too few.
-    pub(super) fn open(config: &Config, law: HoldOut, device: &Device) -> Result<Self> {
+    pub fn open(config: &Config, law: HoldOut, device: &Device) -> Result<Self> {
         let all = dataset(config)?;
         let images = ImageKind::of(&all)?;
         let streams = Streams::new(config.seed);
@@ -122,8 +122,11 @@ impl Data {
         images_line(&self.train, &self.holdout, self.conditions.classes())
     }
 
-    /// Batch number `number` of `who`, of `size` images, with its t, noise and labels.
-    pub(crate) fn batch(
+    /// Batch number `number` of the player `who`, of `size` images, with its t, noise and labels.
+    ///
+    /// # Errors
+    /// A pool that its coupling refuses; the device's.
+    pub fn batch(
         &mut self,
         config: &Config,
         who: &'static str,
@@ -193,7 +196,10 @@ impl Data {
     }
 
     /// Batch number `number` of Ψ as a classifier: clean images with their labels.
-    pub(crate) fn clean_batch(
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn clean_batch(
         &mut self,
         config: &Config,
         who: &'static str,

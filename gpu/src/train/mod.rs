@@ -44,7 +44,6 @@ use crate::run::checkpoint::{self, State};
 use crate::run::phases::{Phase, Span, layout, phases};
 use crate::{Error, Result};
 use audit::{Plan, audit};
-use batches::Data;
 use begin_with::{Init, begin_with};
 use candle_core::Device;
 use conclude::{accuracy, draw_samples};
@@ -60,7 +59,7 @@ use std::time::Instant;
 use terms::Structure;
 use watch::Watch;
 
-pub use batches::{HoldOut, dataset, draw_times, split, time_draws, times};
+pub use batches::{Data, HoldOut, dataset, draw_times, split, time_draws, times};
 pub use conditions::Conditions;
 pub use hooks::{Hooks, Silent, StepReport};
 

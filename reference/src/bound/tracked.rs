@@ -72,7 +72,9 @@ impl Precision {
 /// One rounding of `x` costs `u |x|`; a sum of n terms in any order `(n − 1) u Σ|x|` and an inner product
 /// `n u Σ|x y|`, for every n (Jeannerod & Rump 2013, doi:10.1137/120894488). Inherited errors are
 /// propagated with their second-order terms. The rounding of `value` itself, in `f64`, is paid for as well.
-/// Results that are exactly zero from exact operands (`x − x`, `0 · y`) are taken to be computed exactly.
+/// Every result may underflow, `fl(x ∘ y) = (x ∘ y)(1 + δ) + η` with `|η| ≤ tiny`, also one whose `value` has
+/// underflowed to zero already: another order of the same operations may not have. Only what is zero for
+/// exact reasons (`x − x`, `0 · y`, `sin 0`) is taken to be computed exactly.
 ///
 /// # Panics
 /// Like the operators of `ndarray`, the methods panic on shapes that do not fit.
@@ -87,16 +89,18 @@ pub struct Tracked {
 /// One element: value and error bound.
 type Item = (f64, f64);
 
-/// `inherited` plus `units` roundings of a result near `value`; nothing where all is exactly zero.
+/// `inherited` plus `units` roundings of a result near `value`, which may underflow.
 fn after_rounding(value: f64, inherited: f64, units: f64, p: Precision) -> f64 {
     let size = value.abs() + inherited;
-    if size == 0.0 {
-        return 0.0;
-    }
     p.finite(
         size,
         inherited + units * (p.unit * size + OWN * value.abs()) + p.tiny,
     )
+}
+
+/// Whether a number is 0 in every precision.
+fn is_zero((value, error): Item) -> bool {
+    value == 0.0 && error == 0.0
 }
 
 /// A bound that could not be computed (0 · ∞) promises nothing.
@@ -222,9 +226,10 @@ impl Tracked {
             .and(&self.error)
             .and(computed)
             .for_each(|&v, &e, &c| {
-                // Equal infinities agree.
+                // Equal infinities agree; where nothing is promised an overflow breaks no promise, only NaN does.
                 let same = c.partial_cmp(&v) == Some(std::cmp::Ordering::Equal);
-                let ratio = if same { 0.0 } else { (c - v).abs() / e };
+                let free = e == f64::INFINITY && !c.is_nan();
+                let ratio = if same || free { 0.0 } else { (c - v).abs() / e };
                 worst = worst.max(if ratio.is_nan() { f64::INFINITY } else { ratio });
             });
         worst
@@ -276,6 +281,9 @@ impl Tracked {
     ) -> Self {
         self.map(|(v, e)| {
             let y = f(v);
+            if y == 0.0 && is_zero((v, e)) {
+                return (y, 0.0);
+            }
             let inherited = if e == 0.0 { 0.0 } else { spread(v, e) };
             (y, after_rounding(y, inherited, units, p))
         })
@@ -287,16 +295,14 @@ impl Tracked {
     #[must_use]
     pub fn add(&self, other: &Self, p: Precision) -> Self {
         self.zip(other, |(a, ea), (b, eb)| {
-            let v = a + b;
-            let exact = (a == 0.0 && ea == 0.0) || (b == 0.0 && eb == 0.0);
-            (
-                v,
-                if exact {
-                    ea + eb
-                } else {
-                    after_rounding(v, ea + eb, 1.0, p)
-                },
-            )
+            let (v, inherited) = (a + b, ea + eb);
+            let exact = is_zero((a, ea)) || is_zero((b, eb)) || is_zero((v, inherited));
+            let error = if exact {
+                inherited
+            } else {
+                after_rounding(v, inherited, 1.0, p)
+            };
+            (v, error)
         })
     }
 
@@ -311,8 +317,15 @@ impl Tracked {
     pub fn mul(&self, other: &Self, p: Precision) -> Self {
         self.zip(other, |(a, ea), (b, eb)| {
             let v = a * b;
+            // 0 · ∞ is NaN: nothing is promised.
             let inherited = a.abs() * eb + ea * (b.abs() + eb);
-            (v, after_rounding(v, inherited, 1.0, p))
+            let exact = inherited == 0.0 && (is_zero((a, ea)) || is_zero((b, eb)));
+            let error = if exact {
+                0.0
+            } else {
+                after_rounding(v, inherited, 1.0, p)
+            };
+            (v, error)
         })
     }
 
@@ -325,6 +338,9 @@ impl Tracked {
             if nearest.is_nan() || nearest <= 0.0 {
                 return (v, f64::INFINITY);
             }
+            if is_zero((a, ea)) {
+                return (v, 0.0);
+            }
             (v, after_rounding(v, (ea + v.abs() * eb) / nearest, 1.0, p))
         })
     }
@@ -335,8 +351,8 @@ impl Tracked {
         let power_of_two = c.is_normal() && c.to_bits().trailing_zeros() >= 52;
         if power_of_two || c == 0.0 {
             return self.map(|(v, e)| {
-                let size = (c * v).abs() + c.abs() * e;
-                let underflow = if size == 0.0 { 0.0 } else { p.tiny };
+                let exact = c == 0.0 || is_zero((v, e));
+                let underflow = if exact { 0.0 } else { p.tiny };
                 (c * v, c.abs() * e + underflow)
             });
         }
@@ -408,7 +424,13 @@ impl Tracked {
                 return (1.0, 0.0);
             }
             let y = v.exp();
-            (y, after_rounding(y, y * e.exp_m1(), FUNCTION_ULPS, p))
+            // Where eᵛ has underflowed, the difference of two exponentials is the larger one.
+            let inherited = if y < f64::MIN_POSITIVE {
+                (v + e).exp()
+            } else {
+                y * e.exp_m1()
+            };
+            (y, after_rounding(y, inherited, FUNCTION_ULPS, p))
         })
     }
 
@@ -430,15 +452,20 @@ impl Tracked {
         })
     }
 
-    /// `ln a`; infinite error where a may be ≤ 0.
+    /// `ln a`; infinite error where a may be ≤ 0; `ln 1 = 0` is taken to be exact.
     #[must_use]
     pub fn ln(&self, p: Precision) -> Self {
-        self.function(p, FUNCTION_ULPS, f64::ln, |v, e| {
-            if v > e {
-                -(-e / v).ln_1p()
-            } else {
-                f64::INFINITY
+        self.map(|(v, e)| {
+            if is_zero((v - 1.0, e)) {
+                return (0.0, 0.0);
             }
+            let inherited = match e {
+                0.0 => 0.0,
+                _ if v > e => -(-e / v).ln_1p(),
+                _ => f64::INFINITY,
+            };
+            let y = v.ln();
+            (y, after_rounding(y, inherited, FUNCTION_ULPS, p))
         })
     }
 
@@ -531,9 +558,19 @@ impl Tracked {
         let magnitude = size_a.dot(&size_b);
         let mut error = size_a.dot(&eb) + ea.dot(&(&size_b + &eb));
         let terms = a.ncols() as f64;
-        Zip::from(&mut error)
+        let (largest_a, largest_b) = (size_a + &ea, size_b + &eb);
+        Zip::indexed(&mut error)
             .and(&magnitude)
-            .for_each(|e, &m| *e = settled(after_dot(m, *e, terms, p)));
+            .for_each(|(i, j), e, &m| {
+                let meets = |k| largest_a[[i, k]] > 0.0 && largest_b[[k, j]] > 0.0;
+                // Zero for exact reasons, or because every product has underflowed.
+                let exact = m == 0.0 && *e == 0.0 && !(0..a.ncols()).any(meets);
+                *e = if exact {
+                    0.0
+                } else {
+                    settled(after_dot(m, *e, terms, p))
+                };
+            });
         Self {
             value: value.into_dyn(),
             error: error.into_dyn(),
@@ -579,7 +616,10 @@ impl Tracked {
         let mut error = self.error.sum_axis(at);
         Zip::from(&mut error).and(&magnitude).for_each(|e, &m| {
             let size = m + *e;
-            *e = settled(p.finite(size, *e + units * (p.unit * size + OWN * m)));
+            if size != 0.0 {
+                let rounding = p.unit * size + OWN * m + p.tiny;
+                *e = settled(p.finite(size, *e + units * rounding));
+            }
         });
         let out = Self { value, error };
         if keepdim { out.insert_axis(axis) } else { out }
@@ -696,9 +736,6 @@ impl Tracked {
 /// Error of an inner product of `terms` terms whose magnitudes add up to `magnitude`.
 pub(super) fn after_dot(magnitude: f64, inherited: f64, terms: f64, p: Precision) -> f64 {
     let size = magnitude + inherited;
-    if size == 0.0 {
-        return 0.0;
-    }
     p.finite(
         size,
         inherited + terms * (p.unit * size + OWN * magnitude + p.tiny),

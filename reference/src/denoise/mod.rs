@@ -45,11 +45,13 @@ pub enum DenoiseError {
         /// The refused value.
         got: f64,
     },
-    /// A parameter of a weight must be positive.
-    #[error("{name} of the loss weight must be finite and > 0, got {got:?}")]
+    /// A parameter of a weight outside its range.
+    #[error("{name} of the loss weight must {must}, got {got:?}")]
     Parameter {
         /// Which parameter.
         name: &'static str,
+        /// Its range.
+        must: &'static str,
         /// The refused value.
         got: f64,
     },

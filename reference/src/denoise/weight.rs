@@ -101,13 +101,13 @@ pub fn weight(
     sigma_data: f64,
 ) -> Result<f64, DenoiseError> {
     schedule.check(t)?;
-    if let Some((parameter, got)) = kind.refused() {
-        let name = parameter.name;
-        return Err(DenoiseError::Parameter { name, got });
+    if let Some((name, must, got)) = kind.refused() {
+        return Err(DenoiseError::Parameter { name, must, got });
     }
     if !(sigma_data.is_finite() && sigma_data > 0.0) {
         return Err(DenoiseError::Parameter {
             name: "sigma_data",
+            must: "be finite and > 0",
             got: sigma_data,
         });
     }

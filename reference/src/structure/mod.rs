@@ -63,11 +63,13 @@ pub enum StructureError {
         /// The refused number.
         got: usize,
     },
-    /// A parameter of the distance that is not positive.
-    #[error("{name} of the {distance} distance must be finite and > 0, got {got:?}")]
+    /// A parameter of the distance outside its range.
+    #[error("{name} of the {distance} distance must {must}, got {got:?}")]
     Parameter {
         /// What it is called.
         name: &'static str,
+        /// Its range.
+        must: &'static str,
         /// The distance's name.
         distance: &'static str,
         /// The refused value.
@@ -201,10 +203,11 @@ pub fn structural_loss(
     eta: &[f64],
     opts: &StructureOptions,
 ) -> Result<StructuralLoss, StructureError> {
-    if let Some((parameter, got)) = opts.distance.refused() {
-        let (name, distance) = (parameter.name, opts.distance.name());
+    if let Some((name, must, got)) = opts.distance.refused() {
+        let distance = opts.distance.name();
         return Err(StructureError::Parameter {
             name,
+            must,
             distance,
             got,
         });

@@ -120,10 +120,45 @@ fn exact_operations_stay_exact() {
     ] {
         assert!(t.error.iter().all(|&e| e == 0.0), "{t:?}");
     }
+    assert_eq!(exact(&[1.0]).ln(P), exact(&[0.0]));
     assert_eq!(zero.exp(P).value, array![1.0, 1.0, 1.0].into_dyn());
     assert_eq!(x.sign().value, array![1.0, -1.0, 0.0].into_dyn());
     // Scaling by a power of two costs an underflow at most.
     assert!(x.scale(0.25, P).error.iter().all(|&e| e <= P.tiny));
+}
+
+/// What has underflowed to 0 in f64 may be the smallest numbers in another order of operations.
+#[test]
+fn what_underflows_to_zero_is_not_exact() {
+    let p = Precision::F64;
+    let small = exact(&[1e-200]);
+    let outer = |x: &Tracked, y: &Tracked| {
+        x.reshape(&[1, 1])
+            .matmul(&y.reshape(&[1, 1]), p)
+            .reshape(&[1])
+    };
+    for t in [
+        small.mul(&small, p),
+        small.square(p),
+        small.div(&exact(&[1e200]), p),
+        exact(&[-800.0]).exp(p),
+        exact(&[-800.0]).sigmoid(p),
+        exact(&[1e-320]).scale(2.0_f64.powi(-20), p),
+        exact(&[1e-320]).scale(1e-20, p),
+        outer(&small, &small),
+    ] {
+        assert_eq!(t.value, array![0.0].into_dyn());
+        assert!(t.error[0] >= p.tiny && t.error[0] < 1e-290, "{t:?}");
+    }
+    // 0 · x is exact all the same, in a sum of products too.
+    let zero = exact(&[0.0]);
+    assert_eq!(outer(&zero, &small).error, array![0.0].into_dyn());
+    // 1e-200 · 1e-200 · 1e200 is 0 or 1e-200.
+    let product = small.mul(&small, p).mul(&exact(&[1e200]), p);
+    assert!(product.worst_ratio(&array![1e-200 * (1e-200 * 1e200)].into_dyn()) <= 1.0);
+    // An exponent in doubt may reach numbers that do not underflow.
+    let doubtful = around(-800.0, 100.0).exp(p);
+    assert!(doubtful.worst_ratio(&array![(-700.0_f64).exp()].into_dyn()) <= 1.0);
 }
 
 trait MatmulLike {
@@ -196,6 +231,13 @@ fn ratios_judge_a_computation() {
     assert_eq!(
         exact(&[1.0]).worst_ratio(&array![1.5].into_dyn()),
         f64::INFINITY
+    );
+    // A number that may overflow has, or has not; it is a number.
+    let overflowing = exact(&[89.0]).exp(P);
+    let ratio = |x: f64| overflowing.worst_ratio(&array![x].into_dyn());
+    assert_eq!(
+        [f64::INFINITY, 4e38, f64::NAN].map(ratio),
+        [0.0, 0.0, f64::INFINITY]
     );
     let infinite = exact(&[f64::INFINITY]);
     assert_eq!(infinite.worst_ratio(&infinite.value), 0.0);

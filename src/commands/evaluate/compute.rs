@@ -4,7 +4,6 @@ use std::cell::OnceCell;
 
 use anyhow::{Context, Result, bail};
 use ndarray::{Array2, ArrayView2, Axis};
-use rand::Rng;
 use sadm_gpu::random::Streams;
 use sadm_reference::metrics::{
     Ball, Extrapolation, Factor, FeatureView, Interval, Moments, basic_interval, bootstrap_means,
@@ -522,12 +521,7 @@ fn mean_interval(each: &[f64], args: &Args, purpose: &str) -> Result<Option<Inte
 
 /// `n` indices below `n`, drawn with replacement.
 fn draws(n: usize, seed: u64, purpose: &str, r: usize) -> Vec<usize> {
-    let mut rng = Streams::new(seed).rng(&format!("bootstrap-{purpose}"), r as u64);
-    let below = n as u128;
-    // The bias of a product of 64 bits is below n/2⁶⁴.
-    #[expect(clippy::cast_possible_truncation, reason = "the high half is below n")]
-    let index = move |_| ((u128::from(rng.next_u64()) * below) >> 64) as usize;
-    (0..n).map(index).collect()
+    Streams::new(seed).resample(&format!("bootstrap-{purpose}"), r as u64, n)
 }
 
 /// Standard deviation, from two values on.

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
 use rand::Rng;
 use sadm_gpu::data::Images;
-use sadm_gpu::likelihood::{Trace, signs};
+use sadm_gpu::likelihood::{Trace, dequantised, signs};
 use sadm_gpu::random::Streams;
 use sadm_gpu::run::Run;
 use sadm_reference::likelihood::bits_per_dimension;
@@ -149,9 +149,12 @@ impl<'a> Drawn<'a> {
         let mut values = Vec::with_capacity(places.len() * n);
         for &place in places {
             let pixels = self.images.pixels.at(place * n..(place + 1) * n);
-            let noise = self.streams.uniform("dequantise", place as u64, n);
-            let moved = pixels.iter().zip(noise);
-            values.extend(moved.map(|(x, u)| f64::from(*x) + self.spacing * (u - 0.5)));
+            values.extend(dequantised(
+                &pixels,
+                self.spacing,
+                self.streams,
+                place as u64,
+            ));
         }
         let [c, h, w] = self.images.shape;
         let x = Tensor::from_vec(values, (places.len(), c, h, w), &Device::Cpu)?;

@@ -49,7 +49,7 @@ use crate::{
     check::{Check, Computed, Cost, Exact, Quantity, scalar},
     engine::Place,
     error::{Error, Result},
-    generators::seeded_normal,
+    generators::{round_f32, seeded_normal},
     ledger::Rule,
 };
 
@@ -233,6 +233,15 @@ fn draws(game: Game) -> BoxedStrategy<Case> {
                 seed ^ 0xe0c,
                 &shapes.expect("the configuration is possible"),
             );
+            // Under EDM t is σ, in any size.
+            let scale = if game.schedule == ScheduleKind::EDM {
+                8.0
+            } else {
+                1.0
+            };
+            let image =
+                |i: usize, k: u64| seeded_normal(seed ^ (2 * i as u64 + k), &[BATCH, 1, 4, 4]);
+            let phi = centred(phi, &image(0, 1));
             let mut case = Case::new();
             let named = theta.into_iter().map(|p| ("theta", p));
             let named = named.chain(phi.into_iter().map(|p| ("phi", p)));
@@ -251,22 +260,27 @@ fn draws(game: Game) -> BoxedStrategy<Case> {
                 }
                 case = case.tensor(&format!("{player} {name}"), value);
             }
-            // Under EDM t is σ, in any size.
-            let scale = if game.schedule == ScheduleKind::EDM {
-                8.0
-            } else {
-                1.0
-            };
             for (i, t) in times.into_iter().enumerate() {
-                let image = |k: u64| seeded_normal(seed ^ (2 * i as u64 + k), &[BATCH, 1, 4, 4]);
                 case = case
                     .number(&at(i, "t"), scale * f64::from(t) / 1024.0)
-                    .tensor(&at(i, "x0"), image(1))
-                    .tensor(&at(i, "eps"), image(2));
+                    .tensor(&at(i, "x0"), image(i, 1))
+                    .tensor(&at(i, "eps"), image(i, 2));
             }
             case
         })
         .boxed()
+}
+
+/// φ with the offsets of its features such that those of these images have mean 0. As drawn, what the features of all images have
+/// in common is so large that their cosines are nearly 1 in both batches, and S all but 0.
+fn centred(mut phi: Parameters, x0: &ArrayD<f64>) -> Parameters {
+    let none = ArrayD::zeros(ndarray::IxDyn(&[BATCH, encoder().dim]));
+    let pass = encoder().forward_backward(&phi, x0, Head::Features, &none);
+    let features = pass.expect("the encoder takes these images").output;
+    let offsets = phi.get_mut("features.bias").expect("an offset");
+    *offsets -= &(features.sum_axis(Axis(0)) / BATCH as f64);
+    offsets.mapv_inplace(round_f32);
+    phi
 }
 
 /// Classes of a batch, the last of them "no class" where that can be.

@@ -4,16 +4,24 @@ use candle_core::DType;
 
 use crate::{VerifyOptions, verify};
 
-/// Runs everything, `PROPTEST_CASES` or else `cases` of each, and prints the table; a failure shows its
-/// shrunk case.
+/// A number from the environment.
+fn asked<T: std::str::FromStr>(variable: &str) -> Option<T> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// `PROPTEST_CASES` or else `cases` of each check, drawn by `PROPTEST_RNG_SEED` if there is one.
+fn options(dtype: DType, cases: u32) -> VerifyOptions {
+    let usual = VerifyOptions::cpu(dtype);
+    VerifyOptions {
+        cases: asked("PROPTEST_CASES").unwrap_or(cases),
+        seed: asked("PROPTEST_RNG_SEED").unwrap_or(usual.seed),
+        ..usual
+    }
+}
+
+/// Runs everything and prints the table; a failure shows its shrunk case.
 fn all_pass(dtype: DType, cases: u32) {
-    let asked = std::env::var("PROPTEST_CASES")
-        .ok()
-        .and_then(|cases| cases.parse().ok());
-    let options = VerifyOptions {
-        cases: asked.unwrap_or(cases),
-        ..VerifyOptions::cpu(dtype)
-    };
+    let options = options(dtype, cases);
     let report = verify(&options, &mut |_| {}).expect("every check has a ledger entry");
     println!("{report}");
     for check in report.checks.iter().filter(|check| check.worst > 0.5) {
@@ -25,6 +33,7 @@ fn all_pass(dtype: DType, cases: u32) {
             report.checks.iter().all(|c| c.verdict() == "pass"),
             "something is unsupported in {dtype:?}:\n{report}"
         );
+        says_something(&report);
     }
 }
 
@@ -55,24 +64,35 @@ fn every_quantity_agrees_in_bf16_or_is_unsupported() {
     all_pass(DType::BF16, 16);
 }
 
-/// A bound that never holds anything proves nothing: in f64, where bounds are tightest against the numbers,
-/// few cases may be vacuous.
+/// A bound that never holds anything proves nothing: in f64 too few cases may be vacuous.
 #[test]
 fn bounds_say_something() {
-    let options = VerifyOptions {
-        cases: 32,
-        ..VerifyOptions::cpu(DType::F64)
-    };
+    let options = options(DType::F64, 32);
     let report = verify(&options, &mut |_| {}).expect("every check has a ledger entry");
-    for check in &report.checks {
-        assert!(
-            2 * check.vacuous <= check.cases,
-            "`{}`: {} of {} cases are vacuous",
-            check.name,
-            check.vacuous,
-            check.cases
-        );
-    }
+    says_something(&report);
+}
+
+/// Whole steps of players are few among the cases above: of theirs more are drawn here.
+#[test]
+fn bounds_of_whole_steps_say_something_in_f32() {
+    let options = VerifyOptions {
+        only: Some("step".into()),
+        ..options(DType::F32, 8 * 32)
+    };
+    let report = verify(&options, &mut |_| {}).expect("there are such checks");
+    println!("{report}");
+    assert!(report.checks.iter().all(|check| check.cases >= 8));
+    says_something(&report);
+}
+
+fn says_something(report: &crate::Report) {
+    let little = report.checks.iter().find(|check| check.says_little());
+    assert!(
+        little.is_none(),
+        "{} of {} cases are vacuous: {little:?}",
+        little.map_or(0, |c| c.vacuous),
+        little.map_or(0, |c| c.cases)
+    );
 }
 
 /// Nothing depends on the order or the choice of checks.

@@ -105,6 +105,10 @@ impl Term for Denoising {
             ("input", of(|c| c.input)),
             ("noise", of(|c| c.noise)),
         ]);
+        if let Some(labels) = &batch.labels {
+            let labels = labels.iter().map(|&label| f64::from(label));
+            record.samples.insert("labels", labels.collect());
+        }
         record.tensors.extend([
             ("x0", batch.x0.clone()),
             ("eps", batch.eps.clone()),

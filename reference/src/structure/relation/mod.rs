@@ -45,11 +45,13 @@ pub enum RelationError {
         /// The row.
         row: usize,
     },
-    /// A parameter of the relation that is not positive.
-    #[error("{name} must be finite and > 0, got {got:?}")]
+    /// A parameter of the relation outside its range.
+    #[error("{name} must {must}, got {got:?}")]
     Parameter {
         /// What it is called.
         name: &'static str,
+        /// Its range.
+        must: &'static str,
         /// The refused value.
         got: f64,
     },
@@ -80,7 +82,7 @@ pub type Relation = Choice<dyn Kind>;
 /// A relation: its affinities, their gradient, and rounding bounds of both.
 ///
 /// Features are finite, and at least one row and one column, wherever a method is given them; `number` is the value of
-/// the parameter, finite and > 0.
+/// the parameter, within its range.
 pub trait Kind: Sync {
     /// `M_ij = R(ψ_i, ψ_j)`, `[B, B]`; overflows may be infinite or NaN.
     fn affinity(&self, psi: &Array2<f64>, number: f64) -> Array2<f64>;
@@ -200,9 +202,8 @@ fn check(relation: Relation, psi: &Array2<f64>) -> Result<(), RelationError> {
             got: psi[[row, column]],
         });
     }
-    if let Some((parameter, got)) = relation.refused() {
-        let name = parameter.name;
-        return Err(RelationError::Parameter { name, got });
+    if let Some((name, must, got)) = relation.refused() {
+        return Err(RelationError::Parameter { name, must, got });
     }
     let mut rows = psi.rows().into_iter();
     match rows.position(|r| r.iter().all(|&x| x == 0.0)) {
