@@ -1,7 +1,7 @@
 //! Named parameters: created once from a seed and their name, trained through one view, frozen
 //! through another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Device, Shape, Tensor, Var};
@@ -61,6 +61,8 @@ struct Held {
     vars: BTreeMap<String, Var>,
     /// What is only stored.
     fixed: BTreeMap<String, Var>,
+    /// Which of that follows from the configuration.
+    constants: BTreeSet<String>,
     /// Of an [outline](Params::outline), the shape of each and whether it is trained.
     shapes: BTreeMap<String, Outlined>,
 }
@@ -172,12 +174,22 @@ impl Params {
     ///
     /// # Errors
     /// [`Error::Invalid`] with the first name, in sorted order, that only one side has or whose
-    /// shapes differ.
+    /// shapes differ; a [constant](Builder::constant) with other numbers.
     pub fn load(&self, tensors: &Tensors) -> Result<()> {
         let held = self.lock();
         let vars = held.all();
         if let Some((name, must, got)) = first_difference(&vars, tensors) {
             return Err(Error::invalid(format!("parameter `{name}`"), must, got));
+        }
+        for name in &held.constants {
+            if !agree(&held.fixed[name], &tensors[name])? {
+                let must = "hold what follows from the configuration";
+                return Err(Error::invalid(
+                    format!("tensor `{name}`"),
+                    must,
+                    "other numbers",
+                ));
+            }
         }
         // Copied, since candle refuses to set a parameter from a tensor that shares its storage.
         let place = |tensor: &Tensor| tensor.copy()?.to_dtype(self.dtype)?.to_device(&self.device);
@@ -214,6 +226,7 @@ impl Params {
         let copied = Held {
             vars: copies(&held.vars)?,
             fixed: copies(&held.fixed)?,
+            constants: held.constants.clone(),
             shapes: held.shapes.clone(),
         };
         Ok(Self {
@@ -250,6 +263,17 @@ impl Params {
     }
 }
 
+/// Whether two tensors of one shape hold the same numbers, up to a rounding to bf16.
+fn agree(ours: &Tensor, theirs: &Tensor) -> Result<bool> {
+    let numbers = |x: &Tensor| {
+        let flat = x.to_device(&Device::Cpu)?.flatten_all()?;
+        flat.to_dtype(DType::F64)?.to_vec1::<f64>()
+    };
+    let (ours, theirs) = (numbers(ours)?, numbers(theirs)?);
+    let near = |(a, b): (&f64, &f64)| (a - b).abs() <= a.abs() / 128.0;
+    Ok(ours.iter().zip(&theirs).all(near))
+}
+
 /// A tensor that is asked for again, with another shape.
 fn other_shape(name: &str, must: &Shape, got: &[usize]) -> Error {
     Error::shape(format!("parameter `{name}`"), format!("{must:?}"), got)
@@ -261,7 +285,7 @@ fn first_difference(
     tensors: &BTreeMap<String, Tensor>,
 ) -> Option<(String, String, String)> {
     let names = vars.keys().copied().chain(tensors.keys());
-    let names: std::collections::BTreeSet<_> = names.collect();
+    let names: BTreeSet<_> = names.collect();
     names.into_iter().find_map(|name| {
         let (must, got) = match (vars.get(name), tensors.get(name)) {
             (Some(var), None) => (
@@ -361,6 +385,33 @@ impl Builder {
         values: impl FnOnce() -> Vec<f64>,
     ) -> Result<Tensor> {
         self.held(shape.into(), self.full_name(name), |_, _| values(), false)
+    }
+
+    /// As [`fixed`](Self::fixed), of numbers that follow from the configuration: a file must agree with them.
+    ///
+    /// # Errors
+    /// As [`fixed`](Self::fixed).
+    pub fn constant(
+        &self,
+        shape: impl Into<Shape>,
+        name: &str,
+        values: impl FnOnce() -> Vec<f64>,
+    ) -> Result<Tensor> {
+        let tensor = self.fixed(shape, name, values)?;
+        if !self.params.outline {
+            let name = self.full_name(name);
+            self.params.lock().constants.insert(name);
+        }
+        Ok(tensor)
+    }
+
+    /// As [`fixed`](Self::fixed), of numbers that are drawn by `init` as a parameter's are.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn drawn(&self, shape: impl Into<Shape>, name: &str, init: Init) -> Result<Tensor> {
+        let draw = |count, name: &str| init.draw(count, &mut generator(self.params.seed, name));
+        self.held(shape.into(), self.full_name(name), draw, false)
     }
 
     fn held(

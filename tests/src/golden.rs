@@ -5,6 +5,7 @@
 
 mod diffusion;
 mod dit;
+mod edm;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,8 @@ fn json(path: &Path) -> Value {
 /// A network with weights, as one entry of `networks.json` has it.
 struct Network {
     what: String,
+    /// The name of the published class, where the list says it.
+    class: String,
     config: toml::Table,
     weights: Arrays,
     io: Arrays,
@@ -70,6 +73,7 @@ fn networks(family: &str) -> Vec<Network> {
             let config = gpu::config_of_json(&entry["config"].to_string());
             found.push(Network {
                 what: format!("{}: {}", folder.display(), entry["name"]),
+                class: entry["cls"].as_str().unwrap_or_default().to_owned(),
                 config: config.expect("a configuration"),
                 weights: file("weights"),
                 io: file("io"),

@@ -249,6 +249,12 @@ fn a_silently_frozen_layer() {
             times(v, "grad of t_embedder.mlp.2.weight", 0.0);
         });
     }
+    caught_after("network.song-unet", DType::F64, |v| {
+        times(v, "grad of map_layer0.weight", 0.0);
+    });
+    caught_after("network.dhariwal-unet", DType::F64, |v| {
+        times(v, "grad of out_norm.weight", 0.0);
+    });
     caught_after("step.guided", DType::F32, |v| {
         times(v, "gradient of conv_in.weight", 0.0);
     });
@@ -433,6 +439,32 @@ fn a_gate_of_the_wrong_sample() {
         check.candle(&case.clone().tensor("gate", gate), place)
     });
     caught_after("nn.gated-sum", DType::F32, |v| times(v, "grad_gate", 2.0));
+}
+
+/// The filter read from its other end, and an enlargement that spreads a pixel without making four of it.
+#[test]
+fn a_resampling_filter_turned_round_or_without_its_factor() {
+    for name in ["nn.fir-down", "composed.fir-up"] {
+        caught(name, DType::F32, |check, case, place| {
+            let turned = case.get_counts("taps")?.iter().rev().copied().collect();
+            check.candle(&case.clone().counts("taps", turned), place)
+        });
+    }
+    caught_after("nn.fir-up", DType::F32, |v| times(v, "grad_x", 0.25));
+}
+
+/// The last frequency of one published network in the place of the other's.
+#[test]
+fn positions_with_the_other_end_point() {
+    caught("nn.positional-features", DType::F32, |_, case, place| {
+        let (noise, dim) = (case.get_numbers("noise")?, case.get_count("dim")?);
+        let y = sadm_gpu::nn::step_features(noise, dim, &place.device, place.dtype)?;
+        Ok(crate::check::values([("y", Place::array(&y)?)]))
+    });
+    caught("nn.fourier-features", DType::F32, |check, case, place| {
+        let once = case.get("frequencies")? / std::f64::consts::TAU;
+        check.candle(&case.clone().tensor("frequencies", once), place)
+    });
 }
 
 #[test]

@@ -53,6 +53,36 @@ impl Sketch {
     pub(crate) fn conv(&mut self, x: Images, outputs: f64, kernel: f64) -> Images {
         let weight = self.parameter("weight", x.channels * outputs * kernel * kernel);
         let bias = self.parameter("bias", outputs);
+        self.convolved(x, outputs, kernel, [weight, bias])
+    }
+
+    /// A convolution padded by more than keeps the size: by `wide` more pixels on a side altogether.
+    pub(crate) fn conv_grown(&mut self, x: Images, outputs: f64, kernel: f64, wide: f64) -> Images {
+        let weight = self.parameter("weight", x.channels * outputs * kernel * kernel);
+        let bias = self.parameter("bias", outputs);
+        let side = x.side + wide;
+        let scratch = self.by_patches(Images { side, ..x }, outputs, kernel);
+        let id = self.operation(
+            x.batch * outputs * side * side,
+            &[x.id, weight, bias],
+            scratch,
+        );
+        Images {
+            id,
+            side,
+            channels: outputs,
+            ..x
+        }
+    }
+
+    /// A convolution that keeps the size, with its weights and bias.
+    pub(crate) fn convolved(
+        &mut self,
+        x: Images,
+        outputs: f64,
+        kernel: f64,
+        [weight, bias]: [Id; 2],
+    ) -> Images {
         let by_tiles = |n: f64| n % 32.0 == 0.0;
         let scratch = if kernel > 1.0 && by_tiles(x.channels) && by_tiles(outputs) && x.side >= 2.0
         {
@@ -155,6 +185,36 @@ impl Sketch {
         Images {
             id: self.operation(elements, &[x.id, y.id], [0.0; 2]),
             channels: x.channels + y.channels,
+            ..x
+        }
+    }
+
+    /// Dropout in training, with its mask.
+    pub(crate) fn dropped(&mut self, x: Images, dropout: f64) -> Images {
+        if !self.trains() || dropout <= 0.0 {
+            return x;
+        }
+        let elements = self.elements(x.id);
+        let mask = self.operation(elements, &[], [0.0; 2]);
+        let id = self.operation(elements, &[x.id, mask], [0.0; 2]);
+        Images { id, ..x }
+    }
+
+    /// Self-attention over the pixels, with the map that makes queries, keys and values; its rows may have to be `ordered` first.
+    pub(crate) fn attended(&mut self, x: Images, heads: f64, ordered: bool) -> Images {
+        let (rows, c) = (3.0 * x.channels, x.channels);
+        let mut weight = self.parameter("weight", rows * c);
+        let mut bias = self.parameter("bias", rows);
+        if ordered {
+            weight = self.operation(rows * c, &[weight], [0.0; 2]);
+            bias = self.operation(rows, &[bias], [0.0; 2]);
+        }
+        let qkv = self.convolved(x, rows, 1.0, [weight, bias]);
+        let packed = self.view(qkv.id);
+        let tokens = x.side * x.side;
+        let y = self.attention(packed, [x.batch, tokens, c], heads);
+        Images {
+            id: self.view(y),
             ..x
         }
     }

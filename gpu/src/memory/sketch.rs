@@ -78,6 +78,11 @@ impl Sketch {
         self.frozen = frozen;
     }
 
+    /// Whether parameters get gradients.
+    pub(crate) fn trains(&self) -> bool {
+        !self.frozen
+    }
+
     /// What follows belongs to the layer `name`.
     pub(crate) fn at(&mut self, name: impl Into<String>) {
         self.current = self.layers.len();

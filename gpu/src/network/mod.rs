@@ -3,10 +3,12 @@
 //! Parameters are named as in `sadm-reference`, which implements the same networks independently:
 //! a linear map or convolution `x` has `x.weight` and `x.bias`, a group norm as well.
 
+mod adm;
 mod architecture;
 pub(crate) mod blocks;
 mod dit;
 mod dit_small;
+pub mod edm;
 mod mode;
 mod precision;
 mod registry;
@@ -15,6 +17,7 @@ mod unet;
 
 use candle_core::Tensor;
 
+pub use adm::{Adm, AdmConfig};
 pub use architecture::{Architecture, Domain, Inputs};
 pub use dit::{Dit, DitConfig};
 pub use dit_small::{DitSmall, DitSmallConfig};

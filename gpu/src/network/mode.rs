@@ -31,30 +31,39 @@ impl Mode<'_> {
     /// # Source
     /// Srivastava et al. 2014 (JMLR 15), scaled in training instead of in evaluation.
     pub fn dropout(self, x: &Tensor, rate: f64, layer: &str) -> Result<Tensor> {
-        if !(0.0..1.0).contains(&rate) {
-            return Err(Error::invalid(
-                "network.dropout",
-                "be at least 0 and below 1",
-                rate,
-            ));
-        }
-        let Self::Train { dropout, step } = self else {
-            return Ok(x.clone());
-        };
-        if rate <= 0.0 {
+        checked_rate(rate)?;
+        if rate <= 0.0 || matches!(self, Self::Evaluate) {
             return Ok(x.clone());
         }
-        let coins = dropout.uniform(&format!("dropout {layer}"), step, x.elem_count());
-        let kept = coins.into_iter().map(|coin| {
-            if coin < rate {
-                0.0
-            } else {
-                (1.0 - rate).recip()
-            }
-        });
+        let kept = self.kept(x.elem_count(), rate, layer)?.into_iter();
+        let kept = kept.map(|kept| if kept { (1.0 - rate).recip() } else { 0.0 });
         let mask = from_f64(kept.collect(), x.shape(), x.device(), x.dtype())?;
         Ok((x * mask)?)
     }
+
+    /// Which of `count` things are kept in training, each with probability 1 − `rate`; in evaluation all.
+    ///
+    /// # Errors
+    /// A rate outside [0, 1).
+    pub fn kept(self, count: usize, rate: f64, what: &str) -> Result<Vec<bool>> {
+        checked_rate(rate)?;
+        let Self::Train { dropout, step } = self else {
+            return Ok(vec![true; count]);
+        };
+        if rate <= 0.0 {
+            return Ok(vec![true; count]);
+        }
+        let coins = dropout.uniform(&format!("dropout {what}"), step, count);
+        Ok(coins.into_iter().map(|coin| coin >= rate).collect())
+    }
+}
+
+fn checked_rate(rate: f64) -> Result<()> {
+    if (0.0..1.0).contains(&rate) {
+        return Ok(());
+    }
+    let must = "be at least 0 and below 1";
+    Err(Error::invalid("network.dropout", must, rate))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use toml::Table;
 
 use super::architecture::{Architecture, Domain};
-use super::{Network, dit, dit_small, sit, unet};
+use super::{Network, adm, dit, dit_small, edm, sit, unet};
 use crate::params::Builder;
 use crate::{Error, Result};
 
@@ -13,6 +13,9 @@ pub const ARCHITECTURES: &[Architecture] = &[
     dit_small::ARCHITECTURE,
     dit::ARCHITECTURE,
     sit::ARCHITECTURE,
+    edm::SONG_UNET,
+    edm::DHARIWAL_UNET,
+    adm::ARCHITECTURE,
 ];
 
 /// The network of this name.

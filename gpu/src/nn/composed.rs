@@ -5,10 +5,12 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
+use super::embedding::from_f64;
 use super::path::{Path, note};
 use super::shape::activation::{GELU_CUBIC, GELU_SCALE};
 use super::shape::attention::{self, Packing};
 use super::shape::conv2d::Geometry;
+use super::shape::fir::Fir;
 use super::shape::group_norm::{self, GROUP_NORM_EPS};
 use super::shape::layer_norm::{self, LAYER_NORM_EPS};
 use super::shape::linear::{self, bias_or_zeros};
@@ -72,12 +74,23 @@ pub fn conv2d_strided(
 
 /// See [`group_norm`].
 pub fn group_norm(x: &Tensor, groups: usize, gamma: &Tensor, beta: &Tensor) -> Result<Tensor> {
+    group_norm_eps(x, groups, gamma, beta, GROUP_NORM_EPS)
+}
+
+/// See [`group_norm_eps`](super::group_norm_eps).
+pub fn group_norm_eps(
+    x: &Tensor,
+    groups: usize,
+    gamma: &Tensor,
+    beta: &Tensor,
+    eps: f64,
+) -> Result<Tensor> {
     note(Path::Composed);
     let sizes = group_norm::Sizes::new(groups, x.dims(), gamma.dims(), beta.dims())?;
     let rows = if sizes.per_sample { sizes.batch } else { 1 };
     widened(x, |wide| {
         let affine = |t: &Tensor| t.to_dtype(wide.dtype())?.reshape((rows, sizes.channels, 1));
-        standardised(&wide.reshape((sizes.batch, groups, ()))?, GROUP_NORM_EPS)?
+        standardised(&wide.reshape((sizes.batch, groups, ()))?, eps)?
             .reshape((sizes.batch, sizes.channels, ()))?
             .broadcast_mul(&affine(gamma)?)?
             .broadcast_add(&affine(beta)?)?
@@ -239,4 +252,43 @@ pub fn avg_pool2x(x: &Tensor) -> Result<Tensor> {
 pub fn concat_channels(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     note(Path::Composed);
     Tensor::cat(&[x, y], 1)
+}
+
+/// See [`fir_down`](super::fir_down).
+pub fn fir_down(x: &Tensor, taps: &[f64], padding: usize) -> Result<Tensor> {
+    note(Path::Composed);
+    let sizes = Fir::down(x, taps, padding)?;
+    let y = planes(x)?.conv2d(&kernel(x, taps, 1.0)?, padding, 2, 1, 1)?;
+    y.reshape(sizes.shape())
+}
+
+/// See [`fir_up`](super::fir_up).
+pub fn fir_up(x: &Tensor, taps: &[f64], padding: usize) -> Result<Tensor> {
+    note(Path::Composed);
+    let sizes = Fir::up(x, taps, padding)?;
+    let y = planes(x)?.conv_transpose2d(&kernel(x, taps, 4.0)?, padding, 0, 2, 1)?;
+    y.reshape(sizes.shape())
+}
+
+/// Each channel of each image as an image of its own.
+fn planes(x: &Tensor) -> Result<Tensor> {
+    let (n, c, height, width) = x.dims4()?;
+    x.reshape((n * c, 1, height, width))?.contiguous()
+}
+
+/// The filter of the taps as the kernel of one channel.
+fn kernel(x: &Tensor, taps: &[f64], factor: f64) -> Result<Tensor> {
+    let sum: f64 = taps.iter().sum();
+    let each = |a: &f64| {
+        taps.iter()
+            .map(|b| factor * a * b / (sum * sum))
+            .collect::<Vec<_>>()
+    };
+    let values = taps.iter().flat_map(each).collect();
+    from_f64(
+        values,
+        (1, 1, taps.len(), taps.len()),
+        x.device(),
+        x.dtype(),
+    )
 }

@@ -36,18 +36,25 @@ use crate::nn::cuda;
 /// # Source
 /// Wu and He 2018 (arXiv:1803.08494).
 pub fn group_norm(x: &Tensor, groups: usize, gamma: &Tensor, beta: &Tensor) -> Result<Tensor> {
+    group_norm_eps(x, groups, gamma, beta, GROUP_NORM_EPS)
+}
+
+/// [`group_norm`] with another number than 1e-5 added to the variance.
+///
+/// # Errors
+/// As [`group_norm`].
+pub fn group_norm_eps(
+    x: &Tensor,
+    groups: usize,
+    gamma: &Tensor,
+    beta: &Tensor,
+    eps: f64,
+) -> Result<Tensor> {
     if Path::with_kernel([x, gamma, beta]) == Path::Composed {
-        return composed::group_norm(x, groups, gamma, beta);
+        return composed::group_norm_eps(x, groups, gamma, beta, eps);
     }
-    apply(
-        x,
-        gamma,
-        beta,
-        GroupNorm {
-            groups,
-            silu: false,
-        },
-    )
+    let silu = false;
+    apply(x, gamma, beta, GroupNorm { groups, silu, eps })
 }
 
 /// `silu(group_norm(x))` as one operation, see [`group_norm`] and [`silu`](super::silu).
@@ -55,10 +62,25 @@ pub fn group_norm(x: &Tensor, groups: usize, gamma: &Tensor, beta: &Tensor) -> R
 /// # Errors
 /// As [`group_norm`].
 pub fn group_norm_silu(x: &Tensor, groups: usize, gamma: &Tensor, beta: &Tensor) -> Result<Tensor> {
+    group_norm_silu_eps(x, groups, gamma, beta, GROUP_NORM_EPS)
+}
+
+/// [`group_norm_silu`] with another number than 1e-5 added to the variance.
+///
+/// # Errors
+/// As [`group_norm`].
+pub fn group_norm_silu_eps(
+    x: &Tensor,
+    groups: usize,
+    gamma: &Tensor,
+    beta: &Tensor,
+    eps: f64,
+) -> Result<Tensor> {
     if Path::with_kernel([x, gamma, beta]) == Path::Composed {
-        return composed::group_norm_silu(x, groups, gamma, beta);
+        return composed::silu(&composed::group_norm_eps(x, groups, gamma, beta, eps)?);
     }
-    apply(x, gamma, beta, GroupNorm { groups, silu: true })
+    let silu = true;
+    apply(x, gamma, beta, GroupNorm { groups, silu, eps })
 }
 
 fn apply(x: &Tensor, gamma: &Tensor, beta: &Tensor, op: GroupNorm) -> Result<Tensor> {
@@ -69,6 +91,7 @@ fn apply(x: &Tensor, gamma: &Tensor, beta: &Tensor, op: GroupNorm) -> Result<Ten
 struct GroupNorm {
     groups: usize,
     silu: bool,
+    eps: f64,
 }
 
 impl GroupNorm {
@@ -76,6 +99,7 @@ impl GroupNorm {
         let sizes = Sizes::new(self.groups, x, gamma, beta)?;
         Ok(Sizes {
             silu: self.silu,
+            eps: self.eps,
             ..sizes
         })
     }
@@ -166,7 +190,7 @@ fn sample_forward<R: Real>(y: &mut [R], x: &[R], gamma: &[R], beta: &[R], sizes:
         .zip(x.chunks_exact(size))
         .enumerate()
     {
-        let (mean, scale) = moments(x, GROUP_NORM_EPS);
+        let (mean, scale) = moments(x, sizes.eps);
         let planes = y
             .chunks_exact_mut(sizes.pixels)
             .zip(x.chunks_exact(sizes.pixels));
@@ -260,7 +284,7 @@ fn sample_backward<R: Real>(
         .zip(x.chunks_exact(size))
         .enumerate()
     {
-        let (mean, scale) = moments(x, GROUP_NORM_EPS);
+        let (mean, scale) = moments(x, sizes.eps);
         let (mut h_sum, mut hx_sum) = (R::default(), R::default());
         let planes = grad
             .chunks_exact_mut(sizes.pixels)

@@ -25,6 +25,7 @@ pub(crate) mod cuda;
 mod embedding;
 #[cfg(any(feature = "cuda", test))]
 mod failures;
+mod fir;
 mod gated_sum;
 mod group_norm;
 mod layer_norm;
@@ -43,9 +44,12 @@ pub(crate) use cpu::buffer::{CHUNK, are_apart, with, with_variables};
 pub(crate) use cpu::real::{Real, vectorised};
 pub(crate) use cpu::reduce::{scaled, sum_of_squares};
 pub(crate) use embedding::from_f64;
-pub use embedding::{embedding, step_features, time_features};
+pub use embedding::{
+    embedding, fourier_features, positional_features, step_features, time_features,
+};
+pub use fir::{fir_down, fir_up};
 pub use gated_sum::gated_sum;
-pub use group_norm::{group_norm, group_norm_silu};
+pub use group_norm::{group_norm, group_norm_eps, group_norm_silu, group_norm_silu_eps};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use loss::cross_entropy;

@@ -4,4 +4,5 @@ mod candle_traps;
 mod layers;
 mod networks;
 mod params;
+mod presets;
 mod support;

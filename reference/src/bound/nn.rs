@@ -15,6 +15,7 @@ mod attention;
 mod conv2d;
 mod cross_entropy;
 mod embedding;
+mod fir;
 mod frozen;
 mod linear;
 mod norm;
@@ -25,7 +26,10 @@ pub use activation::{gelu, gelu_vjp, silu, silu_vjp};
 pub use attention::{AttentionBound, attention, attention_vjp, softmax, softmax_vjp};
 pub use conv2d::{conv2d, conv2d_vjp};
 pub use cross_entropy::{CrossEntropyBound, cross_entropy};
-pub use embedding::{embedding, embedding_vjp, step_features, time_features};
+pub use embedding::{
+    embedding, embedding_vjp, fourier_features, positional_features, step_features, time_features,
+};
+pub use fir::{fir_down, fir_down_vjp, fir_up, fir_up_vjp};
 pub use frozen::{avg_pool3, conv2d_batch_norm, interpolate};
 pub use linear::{AffineBound, linear, linear_vjp};
 pub use norm::{NormBound, group_norm, group_norm_vjp, layer_norm, layer_norm_vjp};

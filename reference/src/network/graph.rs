@@ -34,6 +34,7 @@ pub struct Graph<'a> {
     nodes: Vec<Node>,
     parameters: BTreeMap<String, Value>,
     fixed: BTreeMap<String, Value>,
+    constants: BTreeMap<String, ArrayD<f64>>,
     noted: BTreeMap<String, Value>,
     prefix: Vec<String>,
 }
@@ -66,6 +67,7 @@ impl<'a> Graph<'a> {
             nodes: Vec::new(),
             parameters: BTreeMap::new(),
             fixed: BTreeMap::new(),
+            constants: BTreeMap::new(),
             noted: BTreeMap::new(),
             prefix: Vec::new(),
         }
@@ -149,6 +151,36 @@ impl<'a> Graph<'a> {
         Ok(node)
     }
 
+    /// The [constants](Self::constant) used so far, by full name.
+    pub fn constants(&self) -> &BTreeMap<String, ArrayD<f64>> {
+        &self.constants
+    }
+
+    /// The [fixed](Self::fixed) tensor `name` whose numbers the configuration says.
+    ///
+    /// # Errors
+    /// As [`Graph::parameter`]; [`NetworkError::Constant`] if it is given with other numbers, up to what a rounding to bf16 does and the
+    /// perturbations of a measured allowance.
+    pub fn constant(
+        &mut self,
+        name: &str,
+        value: ArrayD<f64>,
+    ) -> Result<ArrayD<f64>, NetworkError> {
+        let full = self.full_name(name);
+        let node = self.fixed(name, value.shape())?;
+        if self.source.is_none() {
+            self.constants.insert(full, value.clone());
+            return Ok(value);
+        }
+        let given = self.value(node).clone();
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() <= b.abs() / 64.0;
+        if !given.iter().zip(&value).all(near) {
+            return Err(NetworkError::Constant { name: full });
+        }
+        self.constants.insert(full, value);
+        Ok(given)
+    }
+
     /// What the source holds under a full name, as an input.
     fn given(&mut self, full: &str, shape: &[usize]) -> Built {
         let name = full.to_owned();
@@ -199,15 +231,71 @@ impl<'a> Graph<'a> {
         }))
     }
 
+    /// [`nn::linear`] without a bias, parameter `name.weight`.
+    ///
+    /// # Errors
+    /// [`NetworkError`] on a missing or ill-shaped parameter or input.
+    pub fn linear_map(&mut self, x: Value, name: &str, out: usize) -> Built {
+        let inputs = self.shape(x).last().copied().unwrap_or(0);
+        let weight = self.parameter(&format!("{name}.weight"), &[out, inputs])?;
+        let none = self.input(ArrayD::zeros(vec![out]));
+        self.affine(x, weight, none)
+    }
+
+    /// [`nn::fir_down`] by a filter that is not trained.
+    ///
+    /// # Errors
+    /// [`NetworkError::Layer`] if the shapes do not fit.
+    pub fn fir_down(&mut self, x: Value, filter: &ArrayD<f64>, padding: usize) -> Built {
+        let y = nn::fir_down(self.value(x), filter, padding)?;
+        let filter = filter.clone();
+        Ok(self.arithmetic(y, &[x], move |p, g| {
+            Ok(vec![nn::fir_down_vjp(p[0], &filter, padding, g)?])
+        }))
+    }
+
+    /// [`nn::fir_up`] by a filter that is not trained.
+    ///
+    /// # Errors
+    /// [`NetworkError::Layer`] if the shapes do not fit.
+    pub fn fir_up(&mut self, x: Value, filter: &ArrayD<f64>, padding: usize) -> Built {
+        let y = nn::fir_up(self.value(x), filter, padding)?;
+        let filter = filter.clone();
+        Ok(self.arithmetic(y, &[x], move |p, g| {
+            Ok(vec![nn::fir_up_vjp(p[0], &filter, padding, g)?])
+        }))
+    }
+
+    /// `c x` with a constant.
+    pub fn scale(&mut self, x: Value, c: f64) -> Value {
+        let y = self.value(x) * c;
+        self.arithmetic(y, &[x], move |_, g| Ok(vec![g * c]))
+    }
+
     /// [`nn::conv2d`] with an odd square kernel that keeps the size, parameters `name.weight`, `name.bias`.
     ///
     /// # Errors
     /// [`NetworkError`] on a missing or ill-shaped parameter or input.
     pub fn conv2d(&mut self, x: Value, name: &str, out: usize, kernel: usize) -> Built {
+        self.conv2d_padded(x, name, out, kernel, kernel / 2)
+    }
+
+    /// [`nn::conv2d`] of stride 1 with as many zeros around the image as one likes, parameters `name.weight`, `name.bias`.
+    ///
+    /// # Errors
+    /// [`NetworkError`] on a missing or ill-shaped parameter or input.
+    pub fn conv2d_padded(
+        &mut self,
+        x: Value,
+        name: &str,
+        out: usize,
+        kernel: usize,
+        padding: usize,
+    ) -> Built {
         let channels = self.channels(x)?;
         let weight = self.parameter(&format!("{name}.weight"), &[out, channels, kernel, kernel])?;
         let bias = self.parameter(&format!("{name}.bias"), &[out])?;
-        let options = Conv2dOptions::same(kernel);
+        let options = Conv2dOptions { stride: 1, padding };
         let y = nn::conv2d(self.value(x), self.value(weight), self.value(bias), options)?;
         Ok(self.arithmetic(y, &[x, weight, bias], move |p, g| {
             let grad = nn::conv2d_vjp(p[0], p[1], g, options)?;
@@ -220,11 +308,18 @@ impl<'a> Graph<'a> {
     /// # Errors
     /// [`NetworkError`] on a missing or ill-shaped parameter, or if the groups do not divide the channels.
     pub fn group_norm(&mut self, x: Value, name: &str, groups: usize) -> Built {
+        self.group_norm_eps(x, name, groups, nn::GROUP_NORM_EPS)
+    }
+
+    /// [`group_norm`](Self::group_norm) with an ε of its own.
+    ///
+    /// # Errors
+    /// As [`group_norm`](Self::group_norm).
+    pub fn group_norm_eps(&mut self, x: Value, name: &str, groups: usize, eps: f64) -> Built {
         let channels = self.channels(x)?;
         let groups = groups.min(channels);
         let gamma = self.parameter(&format!("{name}.weight"), &[channels])?;
         let beta = self.parameter(&format!("{name}.bias"), &[channels])?;
-        let eps = nn::GROUP_NORM_EPS;
         let y = nn::group_norm(
             self.value(x),
             groups,

@@ -9,14 +9,17 @@ use crate::nn::{self, NnError};
 use ndarray::{ArrayD, IxDyn};
 use std::collections::BTreeMap;
 
+mod adm;
 mod blocks;
 mod dit;
 mod dit_small;
+pub mod edm;
 mod encoder;
 pub mod graph;
 mod sit;
 mod unet;
 
+pub use adm::Adm;
 pub use dit::Dit;
 pub use dit_small::DitSmall;
 pub use encoder::{Encoder, Head};
@@ -42,7 +45,7 @@ pub struct Domain {
 pub struct Architecture {
     /// The name in configurations.
     pub name: &'static str,
-    /// The denoiser of these dimensions.
+    /// The denoiser of these dimensions, for these images and classes.
     build: fn(&Table, Domain) -> Result<Box<dyn Denoiser>, NetworkError>,
     /// The denoiser of a whole configuration, in which images and classes are numbers like the others.
     published: fn(&Table) -> Result<Box<dyn Denoiser>, NetworkError>,
@@ -54,6 +57,9 @@ pub const ARCHITECTURES: &[Architecture] = &[
     dit_small::ARCHITECTURE,
     dit::ARCHITECTURE,
     sit::ARCHITECTURE,
+    edm::SONG_UNET,
+    edm::DHARIWAL_UNET,
+    adm::ARCHITECTURE,
 ];
 
 /// The denoiser `name` of these dimensions, which are those of its section in a configuration.
@@ -116,6 +122,14 @@ pub enum NetworkError {
         must: Vec<usize>,
         /// The shape it has.
         got: Vec<usize>,
+    },
+    /// A tensor whose numbers follow from the configuration was given with others.
+    #[error(
+        "tensor `{name}` must hold what follows from the configuration: it holds other numbers"
+    )]
+    Constant {
+        /// Its full name.
+        name: String,
     },
     /// A parameter in the map is not part of the network.
     #[error("parameter `{name}` is not part of the network")]
@@ -221,6 +235,18 @@ pub trait Denoiser {
         let [c, h, w] = self.smallest_image();
         let condition = Condition::new(&[0.0], None);
         recorded_shapes(&[1, c, h, w], |graph, x| self.build(graph, x, condition))
+    }
+
+    /// What of the stored tensors the configuration says, by name.
+    ///
+    /// # Errors
+    /// As [`Denoiser::parameter_shapes`].
+    fn constants(&self) -> Result<Parameters, NetworkError> {
+        let [c, h, w] = self.smallest_image();
+        let mut graph = Graph::recording();
+        let x = graph.input(ArrayD::zeros(IxDyn(&[1, c, h, w])));
+        self.build(&mut graph, x, Condition::new(&[0.0], None))?;
+        Ok(graph.constants().clone())
     }
 
     /// The output for given parameters and input.

@@ -11,6 +11,7 @@ mod attention;
 mod conv2d;
 mod cross_entropy;
 mod embedding;
+mod fir;
 mod frozen;
 mod group_norm;
 mod layer_norm;
@@ -23,7 +24,10 @@ pub use activation::{gelu, gelu_vjp, silu, silu_vjp};
 pub use attention::{AttentionGrad, attention, attention_vjp, softmax, softmax_vjp};
 pub use conv2d::{Conv2dGrad, Conv2dOptions, conv2d, conv2d_vjp};
 pub use cross_entropy::{CrossEntropy, cross_entropy};
-pub use embedding::{embedding, embedding_vjp, step_features, time_features};
+pub use embedding::{
+    embedding, embedding_vjp, fourier_features, positional_features, step_features, time_features,
+};
+pub use fir::{fir_down, fir_down_vjp, fir_filter, fir_up, fir_up_vjp};
 pub(crate) use frozen::weights as interpolation_weights;
 pub use frozen::{Interpolation, avg_pool, batch_norm, interpolate, max_pool};
 pub use group_norm::{GROUP_NORM_EPS, GroupNormGrad, group_norm, group_norm_vjp};

@@ -205,6 +205,48 @@ pub(super) const LAYERS: &[Operation] = &[
         },
     },
     Operation {
+        name: "fir-down",
+        formula: "every second pixel of the image filtered by r rᵀ/(Σ r)²",
+        inputs: &["x"],
+        value: |given| {
+            let ([x, g], taps) = (given.arrays(["x", "g"])?, given.taps()?);
+            let (f, padding) = (nn::fir_filter(&taps), given.count("padding")?);
+            Ok(vec![
+                nn::fir_down(x, &f, padding)?,
+                nn::fir_down_vjp(x, &f, padding, g)?,
+            ])
+        },
+        bound: |given, p| {
+            let ([x, g], taps) = (given.exact(["x", "g"])?, given.taps()?);
+            let padding = given.count("padding")?;
+            Ok(vec![
+                bound::fir_down(&x, &taps, padding, p)?,
+                bound::fir_down_vjp(&x, &taps, padding, &g, p)?,
+            ])
+        },
+    },
+    Operation {
+        name: "fir-up",
+        formula: "the image with zeros between its pixels, filtered by 4 r rᵀ/(Σ r)²",
+        inputs: &["x"],
+        value: |given| {
+            let ([x, g], taps) = (given.arrays(["x", "g"])?, given.taps()?);
+            let (f, padding) = (nn::fir_filter(&taps), given.count("padding")?);
+            Ok(vec![
+                nn::fir_up(x, &f, padding)?,
+                nn::fir_up_vjp(x, &f, padding, g)?,
+            ])
+        },
+        bound: |given, p| {
+            let ([x, g], taps) = (given.exact(["x", "g"])?, given.taps()?);
+            let padding = given.count("padding")?;
+            Ok(vec![
+                bound::fir_up(&x, &taps, padding, p)?,
+                bound::fir_up_vjp(&x, &taps, padding, &g, p)?,
+            ])
+        },
+    },
+    Operation {
         name: "global-avg-pool",
         formula: "mean over all pixels",
         inputs: &["x"],

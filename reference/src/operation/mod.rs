@@ -118,6 +118,11 @@ impl<'a> Given<'a> {
         self.0.indices(name).ok_or(OperationError::Missing(name))
     }
 
+    /// The taps of a resampling filter: whole numbers.
+    fn taps(self) -> Result<Vec<f64>, OperationError> {
+        Ok(self.indices("taps")?.into_iter().map(f64::from).collect())
+    }
+
     fn eps(self, default: f64) -> f64 {
         self.0.number("eps").unwrap_or(default)
     }

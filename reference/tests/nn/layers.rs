@@ -123,6 +123,22 @@ fn given(operation: &'static str) -> BoxedStrategy<Given> {
                 Given::draw(&[("x", &[b, c, 2 * h, 2 * w]), ("g", &[b, c, h, w])])
             })
             .boxed(),
+        "fir-down" | "fir-up" => (image(), 2usize..=4, 0usize..=1)
+            .prop_flat_map(move |([b, c, h, w], taps, padding)| {
+                let up = operation == "fir-up";
+                let to = |side: usize| match up {
+                    true => 2 * side + taps - 2 * padding,
+                    false => (side + 3 + 2 * padding - taps) / 2 + 1,
+                };
+                let from = |side: usize| if up { side + 1 } else { side + 3 };
+                let shapes = ([b, c, from(h), from(w)], [b, c, to(h), to(w)]);
+                Given::draw(&[("x", &shapes.0), ("g", &shapes.1)]).prop_map(move |given| {
+                    given
+                        .count("padding", padding)
+                        .indices((1..=count_of(taps)).collect())
+                })
+            })
+            .boxed(),
         "global-avg-pool" => image()
             .prop_flat_map(|x| Given::draw(&[("x", &x), ("g", &x[..2])]))
             .boxed(),

@@ -5,7 +5,7 @@ use ndarray::ArrayD;
 use proptest::prelude::*;
 use sadm_gpu::nn::{self as gpu, Path, composed};
 use sadm_reference::{
-    bound::nn as bound,
+    bound::{Tracked, nn as bound},
     nn,
     operation::{Inputs, Operation},
 };
@@ -21,7 +21,13 @@ use crate::{
 
 pub(super) fn checks() -> Vec<Box<dyn Check>> {
     let layers = LAYERS.iter().flat_map(Layer::checks);
-    layers.chain([time_features(), step_features()]).collect()
+    let host = [
+        time_features(),
+        step_features(),
+        positional_features(),
+        fourier_features(),
+    ];
+    layers.chain(host).collect()
 }
 
 /// The one or two implementations of an operation of the reference in the training system.
@@ -266,6 +272,24 @@ const LAYERS: &[Layer] = &[
         composed: Some(|_, t| composed::avg_pool2x(&t[0])),
     },
     Layer {
+        name: "fir-down",
+        draws: || filtered(false),
+        cost: Cost::Cheap,
+        fused: |case, t| gpu::fir_down(&t[0], &candle_taps(case)?, candle_padding(case)?),
+        composed: Some(|case, t| {
+            composed::fir_down(&t[0], &candle_taps(case)?, candle_padding(case)?)
+        }),
+    },
+    Layer {
+        name: "fir-up",
+        draws: || filtered(true),
+        cost: Cost::Cheap,
+        fused: |case, t| gpu::fir_up(&t[0], &candle_taps(case)?, candle_padding(case)?),
+        composed: Some(|case, t| {
+            composed::fir_up(&t[0], &candle_taps(case)?, candle_padding(case)?)
+        }),
+    },
+    Layer {
         name: "global-avg-pool",
         draws: || {
             (1..=2_usize, 1..=2_usize, 1..=4_usize, 1..=4_usize)
@@ -375,6 +399,115 @@ fn even_image(doubled: bool) -> BoxedStrategy<Case> {
             drawn(vec![("x", x), ("g", g)])
         })
         .boxed()
+}
+
+fn candle_taps(case: &Case) -> CandleResult<Vec<f64>> {
+    Ok(candle_indices(case, "taps")?
+        .into_iter()
+        .map(f64::from)
+        .collect())
+}
+
+/// An image whose resolution is changed by up to four taps that tell one end from the other, and its g.
+fn filtered(up: bool) -> BoxedStrategy<Case> {
+    let taps = prop_oneof![
+        Just(vec![1, 1]),
+        Just(vec![1, 3, 3, 1]),
+        Just(vec![2, 1, 4]),
+    ];
+    (
+        1..=2_usize,
+        1..=2_usize,
+        2..=5_usize,
+        2..=5_usize,
+        taps,
+        0..=1_usize,
+    )
+        .prop_flat_map(move |(b, c, h, w, taps, padding)| {
+            let padding = padding.max(usize::from(!up && taps.len() > 2));
+            let to = |side: usize| {
+                if up {
+                    2 * (side - 1) + taps.len() - 2 * padding
+                } else {
+                    (side + 2 * padding - taps.len()) / 2 + 1
+                }
+            };
+            drawn(vec![
+                ("x", vec![b, c, h, w]),
+                ("g", vec![b, c, to(h), to(w)]),
+            ])
+            .prop_map(move |case| {
+                let taps = taps.clone();
+                case.counts("taps", taps).count("padding", padding)
+            })
+        })
+        .boxed()
+}
+
+fn positional_features() -> Box<dyn Check> {
+    Quantity::new(
+        "nn.positional-features",
+        "cos(n ω_k), sin(n ω_k), ω_k = 10000^{−k/(half − 1)}, on the host in f64, rounded once",
+        "sadm_reference::nn::positional_features",
+    )
+    .draws(|| {
+        (1..=4_usize, 2..=6_usize)
+            .prop_flat_map(|(n, half)| (prop::collection::vec(moderate(), n), Just(2 * half)))
+            .prop_map(|(noise, dim)| Case::new().numbers("noise", noise).count("dim", dim))
+            .boxed()
+    })
+    .reference(|case| {
+        let y = nn::positional_features(case.get_numbers("noise")?, case.get_count("dim")?);
+        Ok(values([("y", y.map_err(Error::reference)?)]))
+    })
+    .bound(|case, rule| {
+        let (noise, dim) = (case.get_numbers("noise")?, case.get_count("dim")?);
+        let y = bound::positional_features(noise, dim, rule.compute);
+        Ok(bounds([("y", y.map_err(Error::reference)?)]))
+    })
+    .candle(|case, place| {
+        let (noise, dim) = (case.get_numbers("noise")?, case.get_count("dim")?);
+        let y = gpu::positional_features(noise, dim, &place.device, place.dtype)?;
+        Ok(values([("y", Place::array(&y)?)]))
+    })
+    .boxed()
+}
+
+fn fourier_features() -> Box<dyn Check> {
+    Quantity::new(
+        "nn.fourier-features",
+        "cos(2π n f_k), sin(2π n f_k), on the host in f64, rounded once",
+        "sadm_reference::nn::fourier_features",
+    )
+    .draws(|| {
+        (1..=4_usize, 1..=6_usize)
+            .prop_flat_map(|(n, half)| {
+                let noise = prop::collection::vec(moderate(), n);
+                (noise, tensor_of(&[half], moderate()))
+            })
+            .prop_map(|(noise, f)| Case::new().numbers("noise", noise).tensor("frequencies", f))
+            .boxed()
+    })
+    .reference(|case| {
+        let y = nn::fourier_features(case.get_numbers("noise")?, case.get("frequencies")?);
+        Ok(values([("y", y)]))
+    })
+    .bound(|case, rule| {
+        // The frequencies reach the network in the element type.
+        let f = Tracked::rounded(
+            case.get("frequencies")?.clone(),
+            rule.store.unwrap_or(rule.compute),
+        );
+        let y = bound::fourier_features(case.get_numbers("noise")?, &f, rule.compute);
+        Ok(bounds([("y", y)]))
+    })
+    .candle(|case, place| {
+        let f = place.tensor(case.get("frequencies")?)?;
+        let noise = case.get_numbers("noise")?;
+        let y = gpu::fourier_features(noise, &f, &place.device, place.dtype)?;
+        Ok(values([("y", Place::array(&y)?)]))
+    })
+    .boxed()
 }
 
 fn time_features() -> Box<dyn Check> {

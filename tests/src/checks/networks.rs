@@ -90,8 +90,11 @@ impl Small {
 
     /// Parameters of ordinary size.
     pub(crate) fn parameters(self, seed: u64) -> Result<BTreeMap<String, ArrayD<f64>>> {
-        let shapes = self.reference()?.parameter_shapes();
-        Ok(parameters(seed, &shapes.map_err(Error::reference)?))
+        let network = self.reference()?;
+        let shapes = network.parameter_shapes().map_err(Error::reference)?;
+        let mut parameters = parameters(seed, &shapes);
+        parameters.extend(network.constants().map_err(Error::reference)?);
+        Ok(parameters)
     }
 }
 

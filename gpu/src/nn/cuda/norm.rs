@@ -9,9 +9,9 @@ use super::launch::{
     Element, Read, THREADS, by_element, gpu, launch, room, tensor, threads_for, view,
 };
 use super::sums;
+use crate::nn::LAYER_NORM_EPS;
 use crate::nn::shape::group_norm::Sizes as GroupSizes;
 use crate::nn::shape::layer_norm::Sizes as LayerSizes;
-use crate::nn::{GROUP_NORM_EPS, LAYER_NORM_EPS};
 
 /// ∂L/∂x, and ∂L/∂γ and ∂L/∂β where somebody wants them.
 pub(crate) type Gradients = (Tensor, Option<[Tensor; 2]>);
@@ -111,7 +111,7 @@ fn group<T: Element>(
     let mut y = room::<T>(device, sizes.batch * sizes.channels * pixels)?;
     launch!(device, NORM, "group_norm", T, sizes.batch * groups, threads_for(channels * pixels);
         &x, &gamma, &beta, &mut y, &channels, &pixels, &groups,
-        &per_sample, &silu, &GROUP_NORM_EPS);
+        &per_sample, &silu, &sizes.eps);
     Ok(CudaStorage::wrap_cuda_slice(y, device.clone()))
 }
 
@@ -144,7 +144,7 @@ fn group_gradients<T: Element>(
     let (beta_values, dy_values) = (of_beta.view::<T>()?, of_dy.view::<T>()?);
     launch!(device, NORM, "group_norm_gradients", T, sizes.batch * groups, threads_for(pixels);
         &x_values, &gamma_values, &beta_values, &dy_values, &mut dx, &mut parts_of, &channels, &pixels, &groups,
-        &per_sample, &silu, &GROUP_NORM_EPS, &count);
+        &per_sample, &silu, &sizes.eps, &count);
     let parts = if sizes.per_sample { 1 } else { sizes.batch };
     let affine = halves::<T>(&parts_of, parts, sizes.channels, gamma, device)?;
     Ok((tensor(dx, x.shape(), device), Some(affine)))

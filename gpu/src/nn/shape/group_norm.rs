@@ -4,7 +4,7 @@ use candle_core::Result;
 
 use crate::error::Error;
 
-/// Added to the variance of a group.
+/// Added to the variance of a group, where a network says no other.
 pub const GROUP_NORM_EPS: f64 = 1e-5;
 
 /// The sizes of one group normalisation, checked.
@@ -17,6 +17,8 @@ pub(crate) struct Sizes {
     /// Whether γ and β differ from sample to sample.
     pub(crate) per_sample: bool,
     pub(crate) silu: bool,
+    /// Added to the variance.
+    pub(crate) eps: f64,
 }
 
 impl Sizes {
@@ -48,6 +50,7 @@ impl Sizes {
             groups,
             per_sample,
             silu: false,
+            eps: GROUP_NORM_EPS,
         })
     }
 

@@ -3,6 +3,7 @@
 pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod conv2d;
+pub(crate) mod fir;
 pub(crate) mod gated_sum;
 pub(crate) mod group_norm;
 pub(crate) mod layer_norm;

@@ -76,3 +76,33 @@ pub fn step_features(t: &[f64], dim: usize, p: Precision) -> Result<Tracked, NnE
     let phase = Tracked::exact(steps).mul(&frequency, host);
     Ok(Tracked::concat(&[&phase.cos(host), &phase.sin(host)], 1).stored_as(p))
 }
+
+/// [`nn::positional_features`], computed in `f64` on the host and rounded once to precision `p`.
+///
+/// # Errors
+/// Those of [`nn::positional_features`].
+pub fn positional_features(noise: &[f64], dim: usize, p: Precision) -> Result<Tracked, NnError> {
+    nn::positional_features(noise, dim)?;
+    let host = Precision::F64;
+    let half = dim / 2;
+    let step = |i: usize| -(i as f64) / (half - 1) as f64;
+    let exponent = ArrayD::from_shape_fn(IxDyn(&[1, half]), |i| step(i[1]));
+    let omega = Tracked::rounded(exponent, host)
+        .scale(10_000_f64.ln(), host)
+        .exp(host);
+    Ok(waves(noise, &omega, p))
+}
+
+/// [`nn::fourier_features`], computed in `f64` on the host and rounded once to precision `p`.
+pub fn fourier_features(noise: &[f64], frequencies: &Tracked, p: Precision) -> Tracked {
+    let host = Precision::F64;
+    let omega = frequencies.scale(std::f64::consts::TAU, host);
+    waves(noise, &omega.reshape(&[1, frequencies.value.len()]), p)
+}
+
+fn waves(noise: &[f64], omega: &Tracked, p: Precision) -> Tracked {
+    let host = Precision::F64;
+    let noise = ArrayD::from_shape_fn(IxDyn(&[noise.len(), 1]), |i| noise[i[0]]);
+    let phase = Tracked::exact(noise).mul(omega, host);
+    Tracked::concat(&[&phase.cos(host), &phase.sin(host)], 1).stored_as(p)
+}
