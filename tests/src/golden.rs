@@ -6,6 +6,7 @@
 mod diffusion;
 mod dit;
 mod edm;
+mod preconditioned;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,408 @@
+//! EDM's four preconditioners, their losses, and the published samplers around a network.
+
+use std::path::PathBuf;
+
+use candle_core::{DType, Tensor};
+use ndarray::{ArrayD, Axis, s};
+use sadm_gpu::forward::schedule::Schedule as GpuSchedule;
+use sadm_gpu::network as gpu;
+use sadm_gpu::objective::{parametrisation as gpu_parametrisation, preconditioner as gpu_preconditioner};
+use sadm_gpu::random::Streams;
+use sadm_gpu::sampler as gpu_sampler;
+use sadm_reference::denoise::{Weight, denoising_loss, weight};
+use sadm_reference::network::{Condition, Denoiser, Parameters};
+use sadm_reference::parametrisation::{
+    Coefficients, NoiseCondition, Parametrisation, Preconditioner,
+};
+use sadm_reference::sampler::{Churn, Family};
+use sadm_reference::schedule::{Schedule, ScheduleKind};
+use serde_json::Value as Json;
+
+use super::{
+    Arrays, Network, OUTPUT, array, candle, close, folders, gradients, json, numbers, reference,
+    tensor, tensors,
+};
+
+const SIGMA_DATA: f64 = 0.5;
+
+/// A published preconditioner in the project's words.
+struct Known {
+    schedule: ScheduleKind,
+    parametrisation: Parametrisation,
+    noise: NoiseCondition,
+    weight: Weight,
+    /// σ of a recorded draw, uniform or normal.
+    level: fn(f64) -> f64,
+}
+
+fn known(class: &str) -> Known {
+    let vp = |u: f64| {
+        let schedule = ScheduleKind::VP_LINEAR.schedule();
+        let t = 1.0 + u * (1e-5 - 1.0);
+        schedule.sigma(t) / schedule.alpha(t)
+    };
+    let (schedule, parametrisation, noise, weight, level): (_, _, _, _, fn(f64) -> f64) = match class {
+        "EDMPrecond" => (
+            ScheduleKind::EDM,
+            Parametrisation::Edm,
+            NoiseCondition::LogSigma,
+            Weight::EDM,
+            |z| (-1.2 + 1.2 * z).exp(),
+        ),
+        "VPPrecond" => (
+            ScheduleKind::VP_LINEAR,
+            Parametrisation::Eps,
+            NoiseCondition::VpTime,
+            Weight::SNR,
+            vp,
+        ),
+        "VEPrecond" => (
+            ScheduleKind::EDM,
+            Parametrisation::Ve,
+            NoiseCondition::LogHalfSigma,
+            Weight::SNR,
+            |u| 0.02 * (100.0_f64 / 0.02).powf(u),
+        ),
+        "iDDPMPrecond" => (
+            ScheduleKind::VP_LINEAR,
+            Parametrisation::Eps,
+            NoiseCondition::IddpmStep,
+            Weight::SNR,
+            vp,
+        ),
+        other => panic!("no preconditioner is called {other}"),
+    };
+    Known { schedule, parametrisation, noise, weight, level }
+}
+
+impl Known {
+    /// α and σ_t at the level σ'.
+    fn level(&self, ratio: f64) -> [f64; 2] {
+        if self.schedule == ScheduleKind::EDM {
+            return [1.0, ratio];
+        }
+        let alpha = 1.0 / ratio.hypot(1.0);
+        [alpha, alpha * ratio]
+    }
+
+    fn coefficients(&self, ratio: f64) -> Coefficients {
+        let [alpha, sigma] = self.level(ratio);
+        let told = Preconditioner {
+            parametrisation: self.parametrisation,
+            noise: self.noise,
+            sigma_data: SIGMA_DATA,
+        };
+        told.coefficients(alpha, sigma).expect("a level")
+    }
+
+    fn gpu_coefficients(&self, ratio: f64) -> gpu_preconditioner::Coefficients {
+        let [alpha, sigma] = self.level(ratio);
+        let parametrisation = self.parametrisation.to_string();
+        let told = gpu_preconditioner::Preconditioner {
+            parametrisation: parametrisation.parse::<gpu_parametrisation::Parametrisation>().expect("its name"),
+            noise: self.noise.to_string().parse().expect("its name"),
+            sigma_data: SIGMA_DATA,
+        };
+        told.coefficients(alpha, sigma)
+    }
+}
+
+/// The network inside a published preconditioner, and its registered name.
+fn inner(what: String, entry: &Json, folder: &std::path::Path, weights: &str, io: Arrays) -> (&'static str, Network) {
+    let mut config = entry["config"].as_object().expect("a configuration").clone();
+    let channels = config.remove("img_channels").expect("channels");
+    let name = match config.remove("model_type").expect("a class").as_str() {
+        Some("SongUNet") => "song-unet",
+        _ => "dhariwal-unet",
+    };
+    let both = entry["cls"] == "iDDPMPrecond";
+    let out = channels.as_u64().expect("a number") * if both { 2 } else { 1 };
+    config.insert("in_channels".to_owned(), channels);
+    config.insert("out_channels".to_owned(), out.into());
+    let weights = tensors(&folder.join(weights));
+    let bare = |(name, value): (String, ArrayD<f64>)| (name.trim_start_matches("model.").to_owned(), value);
+    let network = Network {
+        what,
+        class: String::new(),
+        config: gpu::config_of_json(&Json::Object(config).to_string()).expect("known keys"),
+        weights: weights.into_iter().map(bare).collect(),
+        io,
+    };
+    (name, network)
+}
+
+/// One factor for each sample, times the samples.
+fn scaled(x: &ArrayD<f64>, factors: &[f64]) -> ArrayD<f64> {
+    let mut y = x.clone();
+    for (mut row, factor) in y.axis_iter_mut(Axis(0)).zip(factors) {
+        row *= *factor;
+    }
+    y
+}
+
+/// The first channels of a network's answer; the others are its variances.
+fn first_channels(x: &ArrayD<f64>, channels: usize) -> ArrayD<f64> {
+    x.slice_axis(Axis(1), (0..channels).into()).to_owned()
+}
+
+/// A denoiser in EDM's variables: D(z; σ) by the reference.
+struct Exact<'a> {
+    known: &'a Known,
+    network: &'a dyn Denoiser,
+    weights: &'a Parameters,
+}
+
+impl Exact<'_> {
+    fn parts(&self, levels: &[f64]) -> Vec<Coefficients> {
+        levels.iter().map(|&level| self.known.coefficients(level)).collect()
+    }
+
+    /// x_t of z, the network's input and what it is told.
+    fn asked(&self, z: &ArrayD<f64>, levels: &[f64]) -> [ArrayD<f64>; 2] {
+        let alpha: Vec<f64> = levels.iter().map(|&s| self.known.level(s)[0]).collect();
+        let x_t = scaled(z, &alpha);
+        let input: Vec<f64> = self.parts(levels).iter().map(|c| c.input).collect();
+        let input = scaled(&x_t, &input);
+        [x_t, input]
+    }
+
+    fn denoised(&self, z: &ArrayD<f64>, levels: &[f64], classes: Option<&ArrayD<f64>>) -> ArrayD<f64> {
+        let [x_t, input] = self.asked(z, levels);
+        let parts = self.parts(levels);
+        let of = |part: fn(&Coefficients) -> f64| parts.iter().map(part).collect::<Vec<f64>>();
+        let noise = of(|c| c.noise);
+        let told = Condition { soft_labels: classes, ..Condition::new(&noise, None) };
+        let answer = self.network.forward(self.weights, &input, told).expect("it fits");
+        let answer = first_channels(&answer, z.len_of(Axis(1)));
+        scaled(&x_t, &of(|c| c.skip)) + scaled(&answer, &of(|c| c.out))
+    }
+
+    /// The gradients of Σ D·probe, by the names of `io`.
+    fn gradients(&self, z: &ArrayD<f64>, levels: &[f64], classes: Option<&ArrayD<f64>>, probe: &ArrayD<f64>) -> Arrays {
+        let [x_t, input] = self.asked(z, levels);
+        let parts = self.parts(levels);
+        let of = |part: fn(&Coefficients) -> f64| parts.iter().map(part).collect::<Vec<f64>>();
+        let (noise, out) = (of(|c| c.noise), scaled(probe, &of(|c| c.out)));
+        let told = Condition { soft_labels: classes, ..Condition::new(&noise, None) };
+        let answer = self.network.forward(self.weights, &input, told).expect("it fits");
+        let mut upstream = ArrayD::zeros(answer.raw_dim());
+        upstream
+            .slice_axis_mut(Axis(1), (0..z.len_of(Axis(1))).into())
+            .assign(&out);
+        let pass = self.network.forward_backward(self.weights, &input, told, &upstream);
+        let pass = pass.expect("it fits");
+        let alpha: Vec<f64> = levels.iter().map(|&s| self.known.level(s)[0]).collect();
+        let through = scaled(&pass.grad_input, &of(|c| c.input)) + scaled(probe, &of(|c| c.skip));
+        assert_eq!(x_t.shape(), through.shape());
+        let named = pass.grad_parameters.into_iter().map(|(name, g)| (format!("model.{name}"), g));
+        named.chain([("input.x".to_owned(), scaled(&through, &alpha))]).collect()
+    }
+}
+
+/// The same by the training system.
+fn gpu_denoised(
+    known: &Known,
+    network: &dyn gpu::Network,
+    z: &Tensor,
+    levels: &[f64],
+    classes: Option<&ArrayD<f64>>,
+) -> sadm_gpu::Result<Tensor> {
+    let parts: Vec<_> = levels.iter().map(|&level| known.gpu_coefficients(level)).collect();
+    let column = |values: Vec<f64>| {
+        let shape = (values.len(), 1, 1, 1);
+        Tensor::from_vec(values, shape, z.device())
+    };
+    let alpha = column(levels.iter().map(|&s| known.level(s)[0]).collect())?;
+    let x_t = z.broadcast_mul(&alpha)?;
+    let input = x_t.broadcast_mul(&column(parts.iter().map(|c| c.input).collect())?)?;
+    let noise: Vec<f64> = parts.iter().map(|c| c.noise).collect();
+    let classes = classes.map(tensor);
+    let told = gpu::Condition { soft_labels: classes.as_ref(), ..gpu::Condition::new(&noise, None) };
+    let answer = network.forward(&input, &told, gpu::Mode::Evaluate)?;
+    let answer = answer.narrow(1, 0, z.dim(1)?)?;
+    let kept = x_t.broadcast_mul(&column(parts.iter().map(|c| c.skip).collect())?)?;
+    Ok((kept + answer.broadcast_mul(&column(parts.iter().map(|c| c.out).collect())?)?)?)
+}
+
+fn entries(family: &str, list: &str) -> Vec<(PathBuf, Json)> {
+    let mut found = Vec::new();
+    for folder in folders(family) {
+        let path = folder.join(list);
+        if path.is_file() {
+            let listed = json(&path);
+            let listed = listed.as_array().expect("a list").clone();
+            found.extend(listed.into_iter().map(|entry| (folder.clone(), entry)));
+        }
+    }
+    found
+}
+
+#[test]
+fn preconditioners_and_their_losses_are_the_published_ones() {
+    for (folder, entry) in entries("edm", "preconditioners.json") {
+        let io = tensors(&folder.join(entry["io"].as_str().expect("a name")));
+        let class = entry["cls"].as_str().expect("a class");
+        let (what, weights) = (format!("{class}"), entry["weights"].as_str().expect("a name"));
+        let (name, network) = inner(what.clone(), &entry, &folder, weights, io);
+        let (known, io) = (known(class), &network.io);
+        let built = reference(name, &network);
+        let exact = Exact { known: &known, network: built.as_ref(), weights: &network.weights };
+        let (levels, z) = (numbers(&io["sigma"]), &io["x"]);
+        let classes = io.get("class_labels");
+
+        let told: Vec<f64> = levels.iter().map(|&s| known.coefficients(s).noise).collect();
+        let want = numbers(&io["inner.noise_labels"]);
+        for (got, want) in told.iter().zip(&want) {
+            assert!((got - want).abs() <= OUTPUT * want.abs().max(1.0), "{what}: {got}, not {want}");
+        }
+        close(&format!("{what}: input"), &exact.asked(z, &levels)[1], &io["inner.input"], OUTPUT);
+        close(&format!("{what}: reference"), &exact.denoised(z, &levels, classes), &io["output"], OUTPUT);
+        let named = |prefix: &str| -> Arrays {
+            let of = io.iter().filter_map(|(name, x)| Some((name.strip_prefix(prefix)?, x)));
+            of.filter(|(name, _)| name.starts_with("grad.")).map(|(name, x)| (name.to_owned(), x.clone())).collect()
+        };
+        gradients(&what, &exact.gradients(z, &levels, classes, &io["probe"]), &named(""));
+
+        let (_, gpu_network) = candle(name, &network);
+        let denoised = |classes: Option<&ArrayD<f64>>| {
+            let answer = gpu_denoised(&known, gpu_network.as_ref(), &tensor(z), &levels, classes);
+            array(&answer.expect("it fits"))
+        };
+        close(&format!("{what}: candle"), &denoised(classes), &io["output"], OUTPUT);
+        if let Some(want) = io.get("output.class_labels_none") {
+            close(&format!("{what}: candle, no class"), &denoised(None), want, OUTPUT);
+            close(&format!("{what}: reference, no class"), &exact.denoised(z, &levels, None), want, OUTPUT);
+        }
+
+        // The loss with recorded draws.
+        let Some(draws) = io.get("loss.draw") else { continue };
+        let levels: Vec<f64> = draws.iter().map(|&draw| (known.level)(draw)).collect();
+        for (got, want) in levels.iter().zip(&io["loss.sigma"]) {
+            assert!((got / want - 1.0).abs() < OUTPUT, "{what}: {got}, not {want}");
+        }
+        let (clean, noise) = (&io["loss.images"], &io["loss.noise"]);
+        let noisy = clean + &scaled(noise, &levels);
+        close(&format!("{what}: noisy"), &noisy, &io["loss.noisy"], OUTPUT);
+        let got = exact.denoised(&noisy, &levels, classes.filter(|c| c.len_of(Axis(0)) == levels.len()));
+        let schedule = known.schedule.schedule();
+        let weights: Vec<f64> = (levels.iter())
+            .map(|&ratio| {
+                let t = schedule.t_of_lambda(-2.0 * ratio.ln());
+                weight(known.weight, schedule.as_ref(), t, SIGMA_DATA).expect("a weight")
+            })
+            .collect();
+        let each = scaled(&(&got - clean).mapv(|d| d * d), &weights);
+        close(&format!("{what}: loss"), &each, &io["loss.value"], OUTPUT);
+        let loss = denoising_loss(&got, clean, &weights).expect("they fit");
+        let mean = io["loss.value"].sum() / levels.len() as f64;
+        assert!((loss.loss / mean - 1.0).abs() < OUTPUT, "{what}: {}, not {mean}", loss.loss);
+        let mut grads = exact.gradients(&noisy, &levels, classes, &loss.grad_prediction);
+        grads.remove("input.x");
+        gradients(&format!("{what}: loss"), &grads, &named("loss."));
+    }
+}
+
+/// Options of a published sampler.
+fn family(entry: &Json, name: &str) -> Family {
+    let plain = Family::default();
+    let number = |key: &str| entry.get(key).and_then(Json::as_f64);
+    let churn = Churn::default();
+    let choices: Vec<&str> = name.split('-').collect();
+    let mut family = Family {
+        steps: number("num_steps").map_or(18, |n| format!("{n}").parse().expect("a count")),
+        rho: number("rho").unwrap_or(7.0),
+        sigma_min: number("sigma_min"),
+        sigma_max: number("sigma_max"),
+        alpha: number("alpha").unwrap_or(1.0),
+        churn: Churn {
+            s_churn: number("S_churn").unwrap_or(churn.s_churn),
+            s_min: number("S_min").unwrap_or(churn.s_min),
+            s_max: number("S_max").unwrap_or(churn.s_max),
+            s_noise: number("S_noise").unwrap_or(churn.s_noise),
+        },
+        ..plain
+    };
+    if let [solver, grid, time, scale] = choices[..] {
+        family.second_order = solver == "heun";
+        family.discretization = grid.parse().expect("a grid");
+        family.schedule = time.parse().expect("a time");
+        family.scaling = scale.parse().expect("a scale");
+    }
+    family
+}
+
+const ALL: [f64; 2] = [0.0, f64::INFINITY];
+
+#[test]
+fn trajectories_are_the_published_ones() {
+    for folder in folders("sampler") {
+        let info = json(&folder.join("sampler.json"));
+        let (name, network) = inner("sampler".to_owned(), &info["net"], &folder, "net.weights.safetensors", Arrays::new());
+        let known = known("EDMPrecond");
+        let built = reference(name, &network);
+        let exact = Exact { known: &known, network: built.as_ref(), weights: &network.weights };
+        let (_, gpu_network) = candle(name, &network);
+        let (whole, ablation) = (tensors(&folder.join("trajectories.safetensors")), tensors(&folder.join("ablation.safetensors")));
+        let runs = info.as_object().expect("an object").iter();
+        let runs = runs.filter(|(_, run)| run.get("function").is_some());
+        let runs: Vec<(&String, &Json, &Arrays)> = runs.map(|(name, run)| (name, &run["kwargs"], &whole)).collect();
+        let more = info["ablation"].as_object().expect("an object").iter();
+        for (run, options, io) in runs.into_iter().chain(more.map(|(name, options)| (name, options, &ablation))) {
+            let of = |key: &str| io.get(&format!("{run}.{key}"));
+            let start = of("latents").expect("a start");
+            let samples = start.len_of(Axis(0));
+            let one_hot = || {
+                let mut classes = ArrayD::zeros(vec![samples, 3]);
+                classes.index_axis_mut(Axis(1), 0).fill(1.0);
+                classes
+            };
+            let classes = of("class_labels").cloned().unwrap_or_else(one_hot);
+            let family = family(options, run);
+            let mut asked = Vec::new();
+            let mut denoise = |z: &ArrayD<f64>, sigma: f64| {
+                let answer = exact.denoised(z, &vec![sigma; samples], Some(&classes));
+                asked.push((sigma, z.clone(), answer.clone()));
+                answer
+            };
+            let noise = of("noise");
+            let mut added = |i: usize| noise.expect("recorded noise").index_axis(Axis(0), i).to_owned();
+            let end = family.sample(start, (ALL, &|sigma| sigma), &mut added, &mut denoise);
+            close(run, &end.expect("a trajectory"), of("final").expect("an end"), OUTPUT);
+            let levels = numbers(of("net_sigma").expect("levels"));
+            assert_eq!(levels.len(), asked.len(), "{run}");
+            for (i, (sigma, z, answer)) in asked.iter().enumerate() {
+                assert!((sigma / levels[i] - 1.0).abs() < OUTPUT, "{run}, call {i}");
+                for (key, got) in [("net_x", z), ("net_D", answer)] {
+                    if let Some(want) = of(key) {
+                        let want = want.slice(s![i, .., .., .., ..]).to_owned().into_dyn();
+                        close(&format!("{run}, {key} {i}"), got, &want, OUTPUT);
+                    }
+                }
+            }
+            if family.churn.s_churn > 0.0 {
+                // The training system draws its own noise; its churn is held to the reference's in `all_members_agree`.
+                continue;
+            }
+            let range = family.range(ALL).expect("a range");
+            let choice = gpu_sampler::SamplerOptions {
+                kind: if family.second_order { gpu_sampler::SamplerKind::HEUN } else { gpu_sampler::SamplerKind::EULER },
+                steps: family.steps,
+                rho: family.rho,
+                sigma_min: range[0],
+                sigma_max: range[1],
+                family: gpu_sampler::Family {
+                    discretization: family.discretization.to_string().parse().expect("its name"),
+                    schedule: family.schedule.to_string().parse().expect("its name"),
+                    scaling: family.scaling.to_string().parse().expect("its name"),
+                    alpha: family.alpha,
+                },
+                ..gpu_sampler::SamplerOptions::default()
+            };
+            let denoise = |z: &Tensor, sigma: f64| gpu_denoised(&known, gpu_network.as_ref(), z, &vec![sigma; samples], Some(&classes));
+            let start = tensor(start);
+            assert_eq!(start.dtype(), DType::F64);
+            let end = gpu_sampler::sample(&denoise, GpuSchedule::EDM, &choice, &start, Streams::new(0));
+            close(&format!("{run}: candle"), &array(&end.expect("a trajectory")), of("final").expect("an end"), OUTPUT);
+        }
+    }
+}
