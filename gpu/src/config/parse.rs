@@ -152,6 +152,16 @@ fn small_kind(table: &mut Table) {
     }
 }
 
+/// The section `model.dit` under today's name of the small transformer, where that one has none.
+fn small_section(table: &mut Table) {
+    if let Some((model, old)) = holder(table, OLD_DIT)
+        && let Some(section) = model.remove(old)
+        && let Some((model, today)) = holder(table, DIT_SMALL)
+    {
+        model.insert(today.to_owned(), section);
+    }
+}
+
 /// Whether an override sets a key of the small transformer under its old name.
 fn sets_old_dit(assignment: &str) -> bool {
     let key = assignment.split_once('=').map_or("", |(key, _)| key.trim());
@@ -267,11 +277,17 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let (mut config, mut origins) = (self.clone(), Vec::<String>::new());
         let assignments: Vec<&str> = assignments.into_iter().collect();
-        let of_old_dit = assignments.iter().any(|text| sets_old_dit(text));
+        // One key that only the small transformer had says which of the two is meant by all of them.
+        let names_kind = assignments
+            .iter()
+            .any(|text| text.starts_with("model.kind"));
+        let of_old_dit = assignments.iter().any(|text| sets_old_dit(text))
+            && (names_kind || !self.model.is_published_dit());
         for assignment in assignments {
             let origin = format!("--set {assignment}");
             let mut over = parsed(assignment)?;
             if of_old_dit {
+                small_section(&mut over);
                 small_kind(&mut over);
             }
             texts_as_typed(&config.to_table(), &mut over, assignment);
@@ -748,6 +764,16 @@ mod tests {
         );
         let reversed = ["model.dit.dim=24", "model.kind=dit"];
         assert_eq!(told, Config::default().with_sets(reversed)?);
+        let several =
+            Config::preset("digits-dit")?.with_sets(["model.dit.depth=2", "model.dit.dim=24"])?;
+        assert_eq!(
+            several.model.networks["dit-small"]["depth"].as_integer(),
+            Some(2)
+        );
+        assert_eq!(
+            several.model.networks["dit"],
+            Config::default().model.networks["dit"]
+        );
         let published = Config::default().with_sets(["model.kind=dit", "model.dit.depth=3"])?;
         assert_eq!(published.model.kind, "dit");
         assert_eq!(
