@@ -12,7 +12,7 @@ use crate::objective::denoising::Weight;
 use crate::objective::parametrisation::Parametrisation;
 use crate::objective::preconditioner::NoiseCondition;
 use crate::objective::variance::PredictedVariance;
-use crate::sampler::SamplerKind;
+use crate::sampler::{GuidedChannels, SamplerKind};
 use crate::structure::{Diagonal, Distance, Eta, Relation};
 
 impl Default for DataConfig {
@@ -137,6 +137,7 @@ impl Default for SampleConfig {
             sampler: SamplerKind::HEUN,
             steps: 18,
             guidance: 1.0,
+            guided_channels: GuidedChannels::All,
             sigma_min: 0.002,
             sigma_max: 80.0,
             rho: 7.0,

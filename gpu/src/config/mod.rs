@@ -16,7 +16,7 @@ use crate::objective::denoising::Weight;
 use crate::objective::parametrisation::Parametrisation;
 use crate::objective::preconditioner::NoiseCondition;
 use crate::objective::variance::PredictedVariance;
-use crate::sampler::SamplerKind;
+use crate::sampler::{GuidedChannels, SamplerKind};
 use crate::structure::{Diagonal, Distance, Eta, Relation, StructureOptions};
 use serde::{Deserialize, Serialize};
 
@@ -393,6 +393,8 @@ pub struct SampleConfig {
     pub steps: usize,
     /// Classifier-free guidance g in x̂_u + g (x̂_c − x̂_u); 1: conditional, 0: unconditional.
     pub guidance: f64,
+    /// Channels that it moves: `all`, or `first-three` as the published DiT samples latents of four.
+    pub guided_channels: GuidedChannels,
     /// Smallest σ_t/α_t of the grid of noise levels.
     pub sigma_min: f64,
     /// Largest σ_t/α_t.

@@ -18,7 +18,7 @@ use crate::network::{Mode, Network};
 use crate::objective::Objective;
 use crate::params::Params;
 use crate::random::Streams;
-use crate::sampler::{SamplerOptions, guided, sample_along as draw};
+use crate::sampler::{GuidedChannels, SamplerOptions, sample_along as draw};
 use crate::train::batches::{HoldOut, dataset, split};
 use crate::train::conditions::Conditions;
 use crate::train::networks;
@@ -37,6 +37,8 @@ pub struct SampleRequest {
     pub labels: Vec<Option<u32>>,
     /// Classifier-free guidance g in x̂_u + g (x̂_c − x̂_u): 1 is conditional, 0 unconditional.
     pub guidance: f64,
+    /// Channels that it moves.
+    pub guided_channels: GuidedChannels,
     /// Sampler, number of steps, range of noise levels, churn.
     pub options: SamplerOptions,
     /// Seed of the noise.
@@ -50,6 +52,7 @@ impl SampleRequest {
         Self {
             labels: Vec::new(),
             guidance: s.guidance,
+            guided_channels: s.guided_channels,
             options: SamplerOptions {
                 kind: s.sampler,
                 steps: s.steps,
@@ -431,7 +434,7 @@ fn sample_along(
             if g.to_bits() == 0f64.to_bits() {
                 return Ok(free);
             }
-            guided(&free, &predict(x, t, &conditional)?, g)
+            (request.guided_channels).guided(&free, &predict(x, t, &conditional)?, g)
         };
         // Samplers that draw noise need another stream for every batch, and one that no neighbouring seed has.
         let fresh = Streams::new(streams.rng("sampler", number as u64).next_u64());

@@ -24,7 +24,7 @@ pub use ddpm::ancestral_step;
 pub use dpmpp_2m::{Previous, dpmpp_2m_step};
 pub use euler::{euler_step, slope};
 pub use family::{Discretization, Family, Scaling, TimeSchedule};
-pub use guidance::guided;
+pub use guidance::{GuidedChannels, guided};
 pub use heun::heun_step;
 
 /// A sampler, by name.
