@@ -78,7 +78,7 @@ fn more(command: &[String]) -> Vec<String> {
         }
         "evaluate" => fixed(&["--threads=1", "--resamples=2"]),
         "sweep" if has("sampler") && !has("--count") => fixed(&["--count=8", "--fine=16"]),
-        "verify" if !has("--cases") => fixed(&["--cases=2"]),
+        "verify" if !has("--cases") && !has("--runs") => fixed(&["--cases=2"]),
         _ => Vec::new(),
     }
 }

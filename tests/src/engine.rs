@@ -269,7 +269,7 @@ pub fn judge_once(check: &dyn Check, case: &Case, place: &Place) -> Result<Check
 }
 
 /// A generator for one check: its own stream of the seed, so that `--only` changes no case.
-fn stream(seed: u64, name: &str) -> TestRng {
+pub(crate) fn stream(seed: u64, name: &str) -> TestRng {
     let mut key = [0_u8; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     // FNV-1a, four times over with different starts: a name is 24 more bytes of the key.

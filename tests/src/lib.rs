@@ -23,6 +23,7 @@
 //! | [`mod@pair`] | the registries of both systems beside each other |
 //! | [`engine`], [`report`], [`mod@replay`] | running, reporting, running again |
 //! | [`shadow`] | the observer of a training run |
+//! | [`trainer`] | whole small runs, made a second time |
 //! | [`mod@convergence`] | orders of the samplers, measured |
 //! | `planted`, `sharpness`, `properties`, `candle_traps`, `regressions` | tests: that wrong code is caught, how small an error is, that laws hold |
 
@@ -40,6 +41,7 @@ pub mod registry;
 pub mod replay;
 pub mod report;
 pub mod shadow;
+pub mod trainer;
 
 #[cfg(test)]
 mod candle_traps;

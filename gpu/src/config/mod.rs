@@ -312,7 +312,7 @@ pub struct TrainConfig {
     pub batch: usize,
     /// Micro-batches that a batch is cut into, one after another in memory; the loss stays that of the whole batch.
     pub micro_batches: usize,
-    /// Element type that the networks compute in: `f32`, or `bf16` with f32 parameters, losses and sums.
+    /// Element type that the networks compute in: `f32`, `bf16` with f32 parameters, losses and sums, or `f64` for all of it.
     pub compute: Compute,
     /// Peak learning rate of θ.
     pub learning_rate: f64,

@@ -76,6 +76,10 @@ pub fn estimate(config: &Config, circumstances: &Circumstances) -> Estimate {
             .encoder
             .network(circumstances.images.channels, circumstances.images.classes),
     };
+    let doubled = match config.train.compute {
+        Compute::F64 => 2.0,
+        Compute::F32 | Compute::Bf16 => 1.0,
+    };
     let moments = run.moments().into_iter();
     let fullest = moments.max_by(|a, b| a.bytes.total_cmp(&b.bytes));
     fullest.map_or(
@@ -86,9 +90,9 @@ pub fn estimate(config: &Config, circumstances: &Circumstances) -> Estimate {
             remedies: Vec::new(),
         },
         |m| Estimate {
-            bytes: m.bytes,
+            bytes: doubled * m.bytes,
             when: m.when,
-            layer: m.layer,
+            layer: m.layer.map(|(name, bytes)| (name, doubled * bytes)),
             remedies: m.remedies,
         },
     )
@@ -190,7 +194,8 @@ impl Pass {
 impl Plan<'_> {
     fn sketch(&self) -> Sketch {
         let width = match self.config.train.compute {
-            Compute::F32 => WIDE,
+            // Of f64 all numbers, twice as wide: `estimate` doubles the sum.
+            Compute::F32 | Compute::F64 => WIDE,
             Compute::Bf16 => 2.0,
         };
         Sketch::new(width, self.around.threads.max(1) as f64)

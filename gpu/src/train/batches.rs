@@ -11,7 +11,7 @@ use crate::data::{Classes, Dataset, ImageKind};
 use crate::random::{Streams, standard_normals};
 use crate::run::checkpoint::State;
 use crate::{Error, Result};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -209,7 +209,7 @@ impl Data {
         let indices = self.order(who).batch(number, size);
         let flips = self.flips(config, who, number as u64, indices.len());
         let (x0, labels) = (self.train).mirrored_batch(&indices, &flips, &self.device)?;
-        Batch::clean(x0, labels)
+        Batch::clean(x0.to_dtype(config.train.compute.kept())?, labels)
     }
 
     /// A small batch on which gradients are audited.
@@ -256,12 +256,13 @@ impl Data {
     ) -> Result<(Tensor, Vec<u32>, Tensor)> {
         let flips = self.flips(config, who, number, indices.len());
         let (x0, labels) = self.train.mirrored_batch(indices, &flips, &self.device)?;
+        let x0 = x0.to_dtype(config.train.compute.kept())?;
         let eps = self.streams.normal_tensor(
             &format!("{who}-noise"),
             number,
             x0.shape(),
             &self.device,
-            DType::F32,
+            x0.dtype(),
         )?;
         Ok((x0, labels, eps))
     }

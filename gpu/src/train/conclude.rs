@@ -7,7 +7,7 @@ use super::player::{Players, THETA};
 use crate::Result;
 use crate::config::Config;
 use crate::run::{self, SampleRequest};
-use candle_core::{DType, Device};
+use candle_core::Device;
 use std::path::Path;
 
 /// Images that go through Ψ together.
@@ -17,10 +17,11 @@ const CLASSIFIED: usize = 256;
 pub(super) fn accuracy(players: &Players, data: &Data, device: &Device) -> Result<f64> {
     let n = data.holdout.len();
     let encoder = &players.networks.encoder_frozen;
+    let kept = players.networks.phi_params.dtype();
     let mut right = 0usize;
     for start in (0..n).step_by(CLASSIFIED) {
         let indices: Vec<usize> = (start..n.min(start + CLASSIFIED)).collect();
-        let (x0, labels) = data.holdout.batch(&indices, device, DType::F32)?;
+        let (x0, labels) = data.holdout.batch(&indices, device, kept)?;
         let guess = encoder.logits(&x0)?.argmax(1)?.to_vec1::<u32>()?;
         right += guess.iter().zip(&labels).filter(|(g, l)| g == l).count();
     }

@@ -8,7 +8,7 @@ use crate::network::blocks::halves;
 use crate::network::{self, Compute, Domain, MixedPrecision, Network};
 use crate::params::{Builder, Params};
 use crate::{Error, Result};
-use candle_core::{DType, Device};
+use candle_core::Device;
 
 /// Networks on the parameters of θ and φ; the views share storage, so an update is seen by all.
 pub struct Networks {
@@ -41,8 +41,9 @@ const PHI_SEED: u64 = 0x5a5a_0f0f_3c3c_9696;
 impl Networks {
     /// Fresh parameters from `config.seed`.
     pub fn new(config: &Config, images: ImageKind, device: &Device) -> Result<Self> {
-        let theta = Params::new(device, DType::F32, config.seed);
-        let phi = Params::new(device, DType::F32, config.seed ^ PHI_SEED);
+        let kept = config.train.compute.kept();
+        let theta = Params::new(device, kept, config.seed);
+        let phi = Params::new(device, kept, config.seed ^ PHI_SEED);
         Self::on(theta, phi, config, images)
     }
 

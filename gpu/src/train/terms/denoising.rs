@@ -97,7 +97,9 @@ impl Term for Denoising {
             record.samples.insert("step", steps.collect());
         }
         record.settings.insert("sigma_data", o.sigma_data);
+        let labels = batch.labels.iter().flatten().map(|&l| f64::from(l));
         record.samples.extend([
+            ("labels", labels.collect()),
             ("t", batch.t.clone()),
             ("w", weights(pass)),
             ("skip", of(|c| c.skip)),

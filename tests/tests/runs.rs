@@ -1,0 +1,69 @@
+//! The real trainer's runs, made a second time by the reference's program.
+
+use sadm_crosscheck::{
+    Result,
+    trainer::runs::{run, runs},
+};
+
+/// Runs of every kind in each half; `sadm verify --runs` makes more of them.
+const RUNS: u32 = 16;
+
+/// The smallest whole thing: θ denoises.
+const PLAIN: &str = "\
+[data]
+limit = 40
+[model]
+kind = \"unet\"
+[model.unet]
+channels = [4]
+blocks = 1
+attention = []
+heads = 1
+groups = 2
+emb_dim = 6
+time_dim = 4
+[structure]
+method = \"none\"
+[train]
+steps = 4
+batch = 3
+compute = \"f64\"
+[sample]
+count = 1
+steps = 1
+[shadow]
+every = 1
+[checkpoint]
+every = 1
+";
+
+#[test]
+fn a_plain_run_is_recomputed() -> Result<()> {
+    let held = run(PLAIN)?;
+    assert_eq!(held.failure, None, "{held:?}");
+    assert!(held.drawn > 500 && held.computed > 10_000, "{held:?}");
+    Ok(())
+}
+
+/// Draws runs, each of which must be what the second program makes of its configuration.
+fn are_recomputed(seed: u64) -> Result<()> {
+    let report = runs(RUNS, seed, &mut |_| {})?;
+    if let Some((text, failure)) = &report.failure {
+        panic!("{failure}\n{text}");
+    }
+    println!("{report}");
+    assert_eq!(report.runs, RUNS);
+    assert!(report.undecided < RUNS / 2, "{report}");
+    Ok(())
+}
+
+// Two halves, for two processes.
+#[test]
+fn runs_are_recomputed() -> Result<()> {
+    are_recomputed(1)
+}
+
+#[test]
+fn other_runs_are_recomputed() -> Result<()> {
+    are_recomputed(2)
+}
