@@ -65,6 +65,6 @@ fn the_weight_takes_the_deviation_that_is_given() {
     for (got, want) in answer.tensors["weight"].iter().zip(w) {
         close("weight", *got, want, 1e-14);
     }
-    let want = (w[0] * 5.0 + w[1] * 2.5) / 2.0;
+    let want = f64::midpoint(w[0] * 5.0, w[1] * 2.5);
     close("loss", answer.tensors["loss"][[0]], want, 1e-14);
 }

@@ -320,6 +320,10 @@ pub struct Adm {
     out: Convolution,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a network has few of them, made once"
+)]
 #[derive(Debug, Clone)]
 enum Part {
     Block(Block),

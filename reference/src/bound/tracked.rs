@@ -558,7 +558,7 @@ impl Tracked {
         let magnitude = size_a.dot(&size_b);
         let mut error = size_a.dot(&eb) + ea.dot(&(&size_b + &eb));
         let terms = a.ncols() as f64;
-        let (largest_a, largest_b) = (size_a + &ea, size_b + &eb);
+        let (largest_a, largest_b) = (size_a + ea, size_b + eb);
         Zip::indexed(&mut error)
             .and(&magnitude)
             .for_each(|(i, j), e, &m| {

@@ -14,6 +14,9 @@ use super::{
     numbers, of_candle, of_reference, reference, tensor, tensors,
 };
 
+/// A pass of a network of these dimensions, weights and inputs.
+type Engine = fn(&str, &toml::Table, &Arrays, &ArrayD<f64>, &Told) -> ArrayD<f64>;
+
 /// The registered name of a published class.
 fn name_of(class: &str) -> &'static str {
     match class {
@@ -525,7 +528,6 @@ fn adm_is_the_network_of_edm_with_other_names_and_orders() {
     };
     let [new, legacy, renamed] = [Some(true), Some(false), None].map(guided);
     weights.extend(constants);
-    type Engine = fn(&str, &toml::Table, &Arrays, &ArrayD<f64>, &Told) -> ArrayD<f64>;
     let engines: [(&str, Engine); 2] = [
         ("reference", |name, dimensions, weights, x, told| {
             let network = exact::published(name, dimensions).expect("known");

@@ -6,7 +6,9 @@ use candle_core::{DType, Tensor};
 use ndarray::{ArrayD, Axis, s};
 use sadm_gpu::forward::schedule::Schedule as GpuSchedule;
 use sadm_gpu::network as gpu;
-use sadm_gpu::objective::{parametrisation as gpu_parametrisation, preconditioner as gpu_preconditioner};
+use sadm_gpu::objective::{
+    parametrisation as gpu_parametrisation, preconditioner as gpu_preconditioner,
+};
 use sadm_gpu::random::Streams;
 use sadm_gpu::sampler as gpu_sampler;
 use sadm_reference::denoise::{Weight, denoising_loss, weight};
@@ -15,7 +17,7 @@ use sadm_reference::parametrisation::{
     Coefficients, NoiseCondition, Parametrisation, Preconditioner,
 };
 use sadm_reference::sampler::{Churn, Family};
-use sadm_reference::schedule::{Schedule, ScheduleKind};
+use sadm_reference::schedule::ScheduleKind;
 use serde_json::Value as Json;
 
 use super::{
@@ -41,38 +43,45 @@ fn known(class: &str) -> Known {
         let t = 1.0 + u * (1e-5 - 1.0);
         schedule.sigma(t) / schedule.alpha(t)
     };
-    let (schedule, parametrisation, noise, weight, level): (_, _, _, _, fn(f64) -> f64) = match class {
-        "EDMPrecond" => (
-            ScheduleKind::EDM,
-            Parametrisation::Edm,
-            NoiseCondition::LogSigma,
-            Weight::EDM,
-            |z| (-1.2 + 1.2 * z).exp(),
-        ),
-        "VPPrecond" => (
-            ScheduleKind::VP_LINEAR,
-            Parametrisation::Eps,
-            NoiseCondition::VpTime,
-            Weight::SNR,
-            vp,
-        ),
-        "VEPrecond" => (
-            ScheduleKind::EDM,
-            Parametrisation::Ve,
-            NoiseCondition::LogHalfSigma,
-            Weight::SNR,
-            |u| 0.02 * (100.0_f64 / 0.02).powf(u),
-        ),
-        "iDDPMPrecond" => (
-            ScheduleKind::VP_LINEAR,
-            Parametrisation::Eps,
-            NoiseCondition::IddpmStep,
-            Weight::SNR,
-            vp,
-        ),
-        other => panic!("no preconditioner is called {other}"),
-    };
-    Known { schedule, parametrisation, noise, weight, level }
+    let (schedule, parametrisation, noise, weight, level): (_, _, _, _, fn(f64) -> f64) =
+        match class {
+            "EDMPrecond" => (
+                ScheduleKind::EDM,
+                Parametrisation::Edm,
+                NoiseCondition::LogSigma,
+                Weight::EDM,
+                |z| (-1.2 + 1.2 * z).exp(),
+            ),
+            "VPPrecond" => (
+                ScheduleKind::VP_LINEAR,
+                Parametrisation::Eps,
+                NoiseCondition::VpTime,
+                Weight::SNR,
+                vp,
+            ),
+            "VEPrecond" => (
+                ScheduleKind::EDM,
+                Parametrisation::Ve,
+                NoiseCondition::LogHalfSigma,
+                Weight::SNR,
+                |u| 0.02 * (100.0_f64 / 0.02).powf(u),
+            ),
+            "iDDPMPrecond" => (
+                ScheduleKind::VP_LINEAR,
+                Parametrisation::Eps,
+                NoiseCondition::IddpmStep,
+                Weight::SNR,
+                vp,
+            ),
+            other => panic!("no preconditioner is called {other}"),
+        };
+    Known {
+        schedule,
+        parametrisation,
+        noise,
+        weight,
+        level,
+    }
 }
 
 impl Known {
@@ -99,7 +108,9 @@ impl Known {
         let [alpha, sigma] = self.level(ratio);
         let parametrisation = self.parametrisation.to_string();
         let told = gpu_preconditioner::Preconditioner {
-            parametrisation: parametrisation.parse::<gpu_parametrisation::Parametrisation>().expect("its name"),
+            parametrisation: parametrisation
+                .parse::<gpu_parametrisation::Parametrisation>()
+                .expect("its name"),
             noise: self.noise.to_string().parse().expect("its name"),
             sigma_data: SIGMA_DATA,
         };
@@ -108,8 +119,17 @@ impl Known {
 }
 
 /// The network inside a published preconditioner, and its registered name.
-fn inner(what: String, entry: &Json, folder: &std::path::Path, weights: &str, io: Arrays) -> (&'static str, Network) {
-    let mut config = entry["config"].as_object().expect("a configuration").clone();
+fn inner(
+    what: String,
+    entry: &Json,
+    folder: &std::path::Path,
+    weights: &str,
+    io: Arrays,
+) -> (&'static str, Network) {
+    let mut config = entry["config"]
+        .as_object()
+        .expect("a configuration")
+        .clone();
     let channels = config.remove("img_channels").expect("channels");
     let name = match config.remove("model_type").expect("a class").as_str() {
         Some("SongUNet") => "song-unet",
@@ -120,7 +140,9 @@ fn inner(what: String, entry: &Json, folder: &std::path::Path, weights: &str, io
     config.insert("in_channels".to_owned(), channels);
     config.insert("out_channels".to_owned(), out.into());
     let weights = tensors(&folder.join(weights));
-    let bare = |(name, value): (String, ArrayD<f64>)| (name.trim_start_matches("model.").to_owned(), value);
+    let bare = |(name, value): (String, ArrayD<f64>)| {
+        (name.trim_start_matches("model.").to_owned(), value)
+    };
     let network = Network {
         what,
         class: String::new(),
@@ -154,7 +176,10 @@ struct Exact<'a> {
 
 impl Exact<'_> {
     fn parts(&self, levels: &[f64]) -> Vec<Coefficients> {
-        levels.iter().map(|&level| self.known.coefficients(level)).collect()
+        levels
+            .iter()
+            .map(|&level| self.known.coefficients(level))
+            .collect()
     }
 
     /// x_t of z, the network's input and what it is told.
@@ -166,36 +191,66 @@ impl Exact<'_> {
         [x_t, input]
     }
 
-    fn denoised(&self, z: &ArrayD<f64>, levels: &[f64], classes: Option<&ArrayD<f64>>) -> ArrayD<f64> {
+    fn denoised(
+        &self,
+        z: &ArrayD<f64>,
+        levels: &[f64],
+        classes: Option<&ArrayD<f64>>,
+    ) -> ArrayD<f64> {
         let [x_t, input] = self.asked(z, levels);
         let parts = self.parts(levels);
         let of = |part: fn(&Coefficients) -> f64| parts.iter().map(part).collect::<Vec<f64>>();
         let noise = of(|c| c.noise);
-        let told = Condition { soft_labels: classes, ..Condition::new(&noise, None) };
-        let answer = self.network.forward(self.weights, &input, told).expect("it fits");
+        let told = Condition {
+            soft_labels: classes,
+            ..Condition::new(&noise, None)
+        };
+        let answer = self
+            .network
+            .forward(self.weights, &input, told)
+            .expect("it fits");
         let answer = first_channels(&answer, z.len_of(Axis(1)));
         scaled(&x_t, &of(|c| c.skip)) + scaled(&answer, &of(|c| c.out))
     }
 
     /// The gradients of Σ D·probe, by the names of `io`.
-    fn gradients(&self, z: &ArrayD<f64>, levels: &[f64], classes: Option<&ArrayD<f64>>, probe: &ArrayD<f64>) -> Arrays {
+    fn gradients(
+        &self,
+        z: &ArrayD<f64>,
+        levels: &[f64],
+        classes: Option<&ArrayD<f64>>,
+        probe: &ArrayD<f64>,
+    ) -> Arrays {
         let [x_t, input] = self.asked(z, levels);
         let parts = self.parts(levels);
         let of = |part: fn(&Coefficients) -> f64| parts.iter().map(part).collect::<Vec<f64>>();
         let (noise, out) = (of(|c| c.noise), scaled(probe, &of(|c| c.out)));
-        let told = Condition { soft_labels: classes, ..Condition::new(&noise, None) };
-        let answer = self.network.forward(self.weights, &input, told).expect("it fits");
+        let told = Condition {
+            soft_labels: classes,
+            ..Condition::new(&noise, None)
+        };
+        let answer = self
+            .network
+            .forward(self.weights, &input, told)
+            .expect("it fits");
         let mut upstream = ArrayD::zeros(answer.raw_dim());
         upstream
             .slice_axis_mut(Axis(1), (0..z.len_of(Axis(1))).into())
             .assign(&out);
-        let pass = self.network.forward_backward(self.weights, &input, told, &upstream);
+        let pass = self
+            .network
+            .forward_backward(self.weights, &input, told, &upstream);
         let pass = pass.expect("it fits");
         let alpha: Vec<f64> = levels.iter().map(|&s| self.known.level(s)[0]).collect();
         let through = scaled(&pass.grad_input, &of(|c| c.input)) + scaled(probe, &of(|c| c.skip));
         assert_eq!(x_t.shape(), through.shape());
-        let named = pass.grad_parameters.into_iter().map(|(name, g)| (format!("model.{name}"), g));
-        named.chain([("input.x".to_owned(), scaled(&through, &alpha))]).collect()
+        let named = pass
+            .grad_parameters
+            .into_iter()
+            .map(|(name, g)| (format!("model.{name}"), g));
+        named
+            .chain([("input.x".to_owned(), scaled(&through, &alpha))])
+            .collect()
     }
 }
 
@@ -207,7 +262,10 @@ fn gpu_denoised(
     levels: &[f64],
     classes: Option<&ArrayD<f64>>,
 ) -> sadm_gpu::Result<Tensor> {
-    let parts: Vec<_> = levels.iter().map(|&level| known.gpu_coefficients(level)).collect();
+    let parts: Vec<_> = levels
+        .iter()
+        .map(|&level| known.gpu_coefficients(level))
+        .collect();
     let column = |values: Vec<f64>| {
         let shape = (values.len(), 1, 1, 1);
         Tensor::from_vec(values, shape, z.device())
@@ -217,7 +275,10 @@ fn gpu_denoised(
     let input = x_t.broadcast_mul(&column(parts.iter().map(|c| c.input).collect())?)?;
     let noise: Vec<f64> = parts.iter().map(|c| c.noise).collect();
     let classes = classes.map(tensor);
-    let told = gpu::Condition { soft_labels: classes.as_ref(), ..gpu::Condition::new(&noise, None) };
+    let told = gpu::Condition {
+        soft_labels: classes.as_ref(),
+        ..gpu::Condition::new(&noise, None)
+    };
     let answer = network.forward(&input, &told, gpu::Mode::Evaluate)?;
     let answer = answer.narrow(1, 0, z.dim(1)?)?;
     let kept = x_t.broadcast_mul(&column(parts.iter().map(|c| c.skip).collect())?)?;
@@ -242,64 +303,128 @@ fn preconditioners_and_their_losses_are_the_published_ones() {
     for (folder, entry) in entries("edm", "preconditioners.json") {
         let io = tensors(&folder.join(entry["io"].as_str().expect("a name")));
         let class = entry["cls"].as_str().expect("a class");
-        let (what, weights) = (format!("{class}"), entry["weights"].as_str().expect("a name"));
+        let (what, weights) = (class.to_owned(), entry["weights"].as_str().expect("a name"));
         let (name, network) = inner(what.clone(), &entry, &folder, weights, io);
         let (known, io) = (known(class), &network.io);
         let built = reference(name, &network);
-        let exact = Exact { known: &known, network: built.as_ref(), weights: &network.weights };
+        let exact = Exact {
+            known: &known,
+            network: built.as_ref(),
+            weights: &network.weights,
+        };
         let (levels, z) = (numbers(&io["sigma"]), &io["x"]);
         let classes = io.get("class_labels");
 
-        let told: Vec<f64> = levels.iter().map(|&s| known.coefficients(s).noise).collect();
+        let told: Vec<f64> = levels
+            .iter()
+            .map(|&s| known.coefficients(s).noise)
+            .collect();
         let want = numbers(&io["inner.noise_labels"]);
         for (got, want) in told.iter().zip(&want) {
-            assert!((got - want).abs() <= OUTPUT * want.abs().max(1.0), "{what}: {got}, not {want}");
+            assert!(
+                (got - want).abs() <= OUTPUT * want.abs().max(1.0),
+                "{what}: {got}, not {want}"
+            );
         }
-        close(&format!("{what}: input"), &exact.asked(z, &levels)[1], &io["inner.input"], OUTPUT);
-        close(&format!("{what}: reference"), &exact.denoised(z, &levels, classes), &io["output"], OUTPUT);
+        close(
+            &format!("{what}: input"),
+            &exact.asked(z, &levels)[1],
+            &io["inner.input"],
+            OUTPUT,
+        );
+        close(
+            &format!("{what}: reference"),
+            &exact.denoised(z, &levels, classes),
+            &io["output"],
+            OUTPUT,
+        );
         let named = |prefix: &str| -> Arrays {
-            let of = io.iter().filter_map(|(name, x)| Some((name.strip_prefix(prefix)?, x)));
-            of.filter(|(name, _)| name.starts_with("grad.")).map(|(name, x)| (name.to_owned(), x.clone())).collect()
+            let of = io
+                .iter()
+                .filter_map(|(name, x)| Some((name.strip_prefix(prefix)?, x)));
+            of.filter(|(name, _)| name.starts_with("grad."))
+                .map(|(name, x)| (name.to_owned(), x.clone()))
+                .collect()
         };
-        gradients(&what, &exact.gradients(z, &levels, classes, &io["probe"]), &named(""));
+        gradients(
+            &what,
+            &exact.gradients(z, &levels, classes, &io["probe"]),
+            &named(""),
+        );
 
         let (_, gpu_network) = candle(name, &network);
         let denoised = |classes: Option<&ArrayD<f64>>| {
             let answer = gpu_denoised(&known, gpu_network.as_ref(), &tensor(z), &levels, classes);
             array(&answer.expect("it fits"))
         };
-        close(&format!("{what}: candle"), &denoised(classes), &io["output"], OUTPUT);
+        close(
+            &format!("{what}: candle"),
+            &denoised(classes),
+            &io["output"],
+            OUTPUT,
+        );
         if let Some(want) = io.get("output.class_labels_none") {
-            close(&format!("{what}: candle, no class"), &denoised(None), want, OUTPUT);
-            close(&format!("{what}: reference, no class"), &exact.denoised(z, &levels, None), want, OUTPUT);
+            close(
+                &format!("{what}: candle, no class"),
+                &denoised(None),
+                want,
+                OUTPUT,
+            );
+            close(
+                &format!("{what}: reference, no class"),
+                &exact.denoised(z, &levels, None),
+                want,
+                OUTPUT,
+            );
         }
 
-        // The loss with recorded draws.
-        let Some(draws) = io.get("loss.draw") else { continue };
-        let levels: Vec<f64> = draws.iter().map(|&draw| (known.level)(draw)).collect();
-        for (got, want) in levels.iter().zip(&io["loss.sigma"]) {
-            assert!((got / want - 1.0).abs() < OUTPUT, "{what}: {got}, not {want}");
-        }
-        let (clean, noise) = (&io["loss.images"], &io["loss.noise"]);
-        let noisy = clean + &scaled(noise, &levels);
-        close(&format!("{what}: noisy"), &noisy, &io["loss.noisy"], OUTPUT);
-        let got = exact.denoised(&noisy, &levels, classes.filter(|c| c.len_of(Axis(0)) == levels.len()));
-        let schedule = known.schedule.schedule();
-        let weights: Vec<f64> = (levels.iter())
-            .map(|&ratio| {
-                let t = schedule.t_of_lambda(-2.0 * ratio.ln());
-                weight(known.weight, schedule.as_ref(), t, SIGMA_DATA).expect("a weight")
-            })
-            .collect();
-        let each = scaled(&(&got - clean).mapv(|d| d * d), &weights);
-        close(&format!("{what}: loss"), &each, &io["loss.value"], OUTPUT);
-        let loss = denoising_loss(&got, clean, &weights).expect("they fit");
-        let mean = io["loss.value"].sum() / levels.len() as f64;
-        assert!((loss.loss / mean - 1.0).abs() < OUTPUT, "{what}: {}, not {mean}", loss.loss);
-        let mut grads = exact.gradients(&noisy, &levels, classes, &loss.grad_prediction);
-        grads.remove("input.x");
-        gradients(&format!("{what}: loss"), &grads, &named("loss."));
+        losses(&what, &exact, io, &named("loss."));
     }
+}
+
+/// The loss with recorded draws, and its gradients.
+fn losses(what: &str, exact: &Exact<'_>, io: &Arrays, want: &Arrays) {
+    let classes = io.get("class_labels");
+    let Some(draws) = io.get("loss.draw") else {
+        return;
+    };
+    let levels: Vec<f64> = draws
+        .iter()
+        .map(|&draw| (exact.known.level)(draw))
+        .collect();
+    for (got, want) in levels.iter().zip(&io["loss.sigma"]) {
+        assert!(
+            (got / want - 1.0).abs() < OUTPUT,
+            "{what}: {got}, not {want}"
+        );
+    }
+    let (clean, noise) = (&io["loss.images"], &io["loss.noise"]);
+    let noisy = clean + &scaled(noise, &levels);
+    close(&format!("{what}: noisy"), &noisy, &io["loss.noisy"], OUTPUT);
+    let got = exact.denoised(
+        &noisy,
+        &levels,
+        classes.filter(|c| c.len_of(Axis(0)) == levels.len()),
+    );
+    let schedule = exact.known.schedule.schedule();
+    let weights: Vec<f64> = (levels.iter())
+        .map(|&ratio| {
+            let t = schedule.t_of_lambda(-2.0 * ratio.ln());
+            weight(exact.known.weight, schedule.as_ref(), t, SIGMA_DATA).expect("a weight")
+        })
+        .collect();
+    let each = scaled(&(&got - clean).mapv(|d| d * d), &weights);
+    close(&format!("{what}: loss"), &each, &io["loss.value"], OUTPUT);
+    let loss = denoising_loss(&got, clean, &weights).expect("they fit");
+    let mean = io["loss.value"].sum() / levels.len() as f64;
+    assert!(
+        (loss.loss / mean - 1.0).abs() < OUTPUT,
+        "{what}: {}, not {mean}",
+        loss.loss
+    );
+    let mut grads = exact.gradients(&noisy, &levels, classes, &loss.grad_prediction);
+    grads.remove("input.x");
+    gradients(&format!("{what}: loss"), &grads, want);
 }
 
 /// Options of a published sampler.
@@ -337,17 +462,35 @@ const ALL: [f64; 2] = [0.0, f64::INFINITY];
 fn trajectories_are_the_published_ones() {
     for folder in folders("sampler") {
         let info = json(&folder.join("sampler.json"));
-        let (name, network) = inner("sampler".to_owned(), &info["net"], &folder, "net.weights.safetensors", Arrays::new());
+        let (name, network) = inner(
+            "sampler".to_owned(),
+            &info["net"],
+            &folder,
+            "net.weights.safetensors",
+            Arrays::new(),
+        );
         let known = known("EDMPrecond");
         let built = reference(name, &network);
-        let exact = Exact { known: &known, network: built.as_ref(), weights: &network.weights };
+        let exact = Exact {
+            known: &known,
+            network: built.as_ref(),
+            weights: &network.weights,
+        };
         let (_, gpu_network) = candle(name, &network);
-        let (whole, ablation) = (tensors(&folder.join("trajectories.safetensors")), tensors(&folder.join("ablation.safetensors")));
+        let (whole, ablation) = (
+            tensors(&folder.join("trajectories.safetensors")),
+            tensors(&folder.join("ablation.safetensors")),
+        );
         let runs = info.as_object().expect("an object").iter();
         let runs = runs.filter(|(_, run)| run.get("function").is_some());
-        let runs: Vec<(&String, &Json, &Arrays)> = runs.map(|(name, run)| (name, &run["kwargs"], &whole)).collect();
+        let runs: Vec<(&String, &Json, &Arrays)> = runs
+            .map(|(name, run)| (name, &run["kwargs"], &whole))
+            .collect();
         let more = info["ablation"].as_object().expect("an object").iter();
-        for (run, options, io) in runs.into_iter().chain(more.map(|(name, options)| (name, options, &ablation))) {
+        for (run, options, io) in runs
+            .into_iter()
+            .chain(more.map(|(name, options)| (name, options, &ablation)))
+        {
             let of = |key: &str| io.get(&format!("{run}.{key}"));
             let start = of("latents").expect("a start");
             let samples = start.len_of(Axis(0));
@@ -365,9 +508,19 @@ fn trajectories_are_the_published_ones() {
                 answer
             };
             let noise = of("noise");
-            let mut added = |i: usize| noise.expect("recorded noise").index_axis(Axis(0), i).to_owned();
+            let mut added = |i: usize| {
+                noise
+                    .expect("recorded noise")
+                    .index_axis(Axis(0), i)
+                    .to_owned()
+            };
             let end = family.sample(start, (ALL, &|sigma| sigma), &mut added, &mut denoise);
-            close(run, &end.expect("a trajectory"), of("final").expect("an end"), OUTPUT);
+            close(
+                run,
+                &end.expect("a trajectory"),
+                of("final").expect("an end"),
+                OUTPUT,
+            );
             let levels = numbers(of("net_sigma").expect("levels"));
             assert_eq!(levels.len(), asked.len(), "{run}");
             for (i, (sigma, z, answer)) in asked.iter().enumerate() {
@@ -379,30 +532,54 @@ fn trajectories_are_the_published_ones() {
                     }
                 }
             }
-            if family.churn.s_churn > 0.0 {
-                // The training system draws its own noise; its churn is held to the reference's in `all_members_agree`.
-                continue;
-            }
-            let range = family.range(ALL).expect("a range");
-            let choice = gpu_sampler::SamplerOptions {
-                kind: if family.second_order { gpu_sampler::SamplerKind::HEUN } else { gpu_sampler::SamplerKind::EULER },
-                steps: family.steps,
-                rho: family.rho,
-                sigma_min: range[0],
-                sigma_max: range[1],
-                family: gpu_sampler::Family {
-                    discretization: family.discretization.to_string().parse().expect("its name"),
-                    schedule: family.schedule.to_string().parse().expect("its name"),
-                    scaling: family.scaling.to_string().parse().expect("its name"),
-                    alpha: family.alpha,
-                },
-                ..gpu_sampler::SamplerOptions::default()
-            };
-            let denoise = |z: &Tensor, sigma: f64| gpu_denoised(&known, gpu_network.as_ref(), z, &vec![sigma; samples], Some(&classes));
-            let start = tensor(start);
-            assert_eq!(start.dtype(), DType::F64);
-            let end = gpu_sampler::sample(&denoise, GpuSchedule::EDM, &choice, &start, Streams::new(0));
-            close(&format!("{run}: candle"), &array(&end.expect("a trajectory")), of("final").expect("an end"), OUTPUT);
+            walked(run, &family, (&known, gpu_network.as_ref()), &classes, io);
         }
     }
+}
+
+/// The same trajectory by the training system.
+fn walked(
+    run: &str,
+    family: &Family,
+    (known, gpu_network): (&Known, &dyn gpu::Network),
+    classes: &ArrayD<f64>,
+    io: &Arrays,
+) {
+    let of = |key: &str| io.get(&format!("{run}.{key}"));
+    let samples = classes.len_of(Axis(0));
+    if family.churn.s_churn > 0.0 {
+        // The training system draws its own noise; its churn is held to the reference's in `all_members_agree`.
+        return;
+    }
+    let range = family.range(ALL).expect("a range");
+    let choice = gpu_sampler::SamplerOptions {
+        kind: if family.second_order {
+            gpu_sampler::SamplerKind::HEUN
+        } else {
+            gpu_sampler::SamplerKind::EULER
+        },
+        steps: family.steps,
+        rho: family.rho,
+        sigma_min: range[0],
+        sigma_max: range[1],
+        family: gpu_sampler::Family {
+            discretization: family.discretization.to_string().parse().expect("its name"),
+            schedule: family.schedule.to_string().parse().expect("its name"),
+            scaling: family.scaling.to_string().parse().expect("its name"),
+            alpha: family.alpha,
+        },
+        ..gpu_sampler::SamplerOptions::default()
+    };
+    let denoise = |z: &Tensor, sigma: f64| {
+        gpu_denoised(known, gpu_network, z, &vec![sigma; samples], Some(classes))
+    };
+    let start = tensor(of("latents").expect("a start"));
+    assert_eq!(start.dtype(), DType::F64);
+    let end = gpu_sampler::sample(&denoise, GpuSchedule::EDM, &choice, &start, Streams::new(0));
+    close(
+        &format!("{run}: candle"),
+        &array(&end.expect("a trajectory")),
+        of("final").expect("an end"),
+        OUTPUT,
+    );
 }

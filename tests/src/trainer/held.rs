@@ -6,6 +6,7 @@ use ndarray::ArrayD;
 use serde_json::Value;
 
 use super::{
+    Values,
     arithmetic::Arithmetic,
     phases::Phase,
     program::{Program, Step, Update},
@@ -14,7 +15,7 @@ use super::{
     spread::{SAMPLES, Spread, everywhere},
 };
 use crate::{
-    check::{Values, scalar},
+    check::scalar,
     compare::compare,
     error::{Error, Result},
 };

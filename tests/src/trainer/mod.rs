@@ -20,5 +20,12 @@ mod settings;
 mod spread;
 mod streams;
 
+use std::collections::BTreeMap;
+
+use ndarray::ArrayD;
+
 pub use held::Held;
 pub use runs::{RunReport, run, runs};
+
+/// Numbers by name.
+type Values = BTreeMap<String, ArrayD<f64>>;

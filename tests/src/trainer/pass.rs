@@ -14,9 +14,9 @@ use sadm_reference::{
     structure::{self, Eta, structural_loss},
 };
 
-use super::{arithmetic::Arithmetic, draws::Batch, settings::Settings};
+use super::{Values, arithmetic::Arithmetic, draws::Batch, settings::Settings};
 use crate::{
-    check::{Values, scalar},
+    check::scalar,
     error::{Error, Result},
 };
 
@@ -143,11 +143,7 @@ impl<'a> Pass<'a> {
         let noise: Vec<f64> = coefficients.iter().map(|c| c.noise).collect();
         let mut graph = a.graph(theta);
         let input = graph.input(a.array(scaled(&x_t, &coefficients, |c| c.input)));
-        let condition = Condition {
-            noise: &noise,
-            labels: Some(&batch.labels),
-            augment: None,
-        };
+        let condition = Condition::new(&noise, Some(&batch.labels));
         let output = (self.networks.denoiser).build(&mut graph, input, condition);
         let output = output.map_err(Error::reference)?;
         let skipped = scaled(&x_t, &coefficients, |c| c.skip);

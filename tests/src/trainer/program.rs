@@ -8,6 +8,7 @@ use sadm_reference::{
 };
 
 use super::{
+    Values,
     arithmetic::Arithmetic,
     draws::{Batch, Draws, has_twins},
     images::{CHANNELS, CLASSES, SIDE},
@@ -18,7 +19,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    check::{Values, scalar},
+    check::scalar,
     error::{Error, Result},
 };
 

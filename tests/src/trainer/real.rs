@@ -1,5 +1,6 @@
 //! The real trainer's run of a configuration: everything that it shows, says, logs and saves.
 
+use super::Values;
 use std::{
     collections::BTreeMap,
     fs,
@@ -21,7 +22,6 @@ use sadm_gpu::{
 use serde_json::Value;
 
 use crate::{
-    check::Values,
     engine::Place,
     error::{Error, Result},
 };

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use ndarray::ArrayD;
 use sadm_reference::bound::Precision;
 
-use super::arithmetic::MOVE;
-use crate::check::Values;
+use super::{Values, arithmetic::MOVE};
 
 /// Programs that are moved.
 pub(super) const SAMPLES: u64 = 4;

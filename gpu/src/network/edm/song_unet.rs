@@ -237,7 +237,7 @@ pub(super) const INPUTS: Inputs = Inputs {
 const ALL: Start = Start::weights(Law::XavierUniform, 1.0);
 const ZERO: Start = Start::weights(Law::XavierUniform, 1e-5);
 /// √0.2.
-const ATTENTION: Start = Start::weights(Law::XavierUniform, 0.447_213_595_499_957_94);
+const ATTENTION: Start = Start::weights(Law::XavierUniform, 0.447_213_595_499_957_9);
 
 /// In the registry.
 pub(in super::super) const ARCHITECTURE: Architecture = Architecture {
@@ -374,6 +374,10 @@ struct EncoderLevel {
 }
 
 /// What a level of the encoder begins with.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a network has few of them, made once"
+)]
 #[derive(Debug, Clone)]
 enum Enter {
     Conv(Convolution),
