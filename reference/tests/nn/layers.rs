@@ -126,9 +126,12 @@ fn given(operation: &'static str) -> BoxedStrategy<Given> {
         "fir-down" | "fir-up" => (image(), 2usize..=4, 0usize..=1)
             .prop_flat_map(move |([b, c, h, w], taps, padding)| {
                 let up = operation == "fir-up";
-                let to = |side: usize| match up {
-                    true => 2 * side + taps - 2 * padding,
-                    false => (side + 3 + 2 * padding - taps) / 2 + 1,
+                let to = |side: usize| {
+                    if up {
+                        2 * side + taps - 2 * padding
+                    } else {
+                        (side + 3 + 2 * padding - taps) / 2 + 1
+                    }
                 };
                 let from = |side: usize| if up { side + 1 } else { side + 3 };
                 let shapes = ([b, c, from(h), from(w)], [b, c, to(h), to(w)]);
