@@ -246,20 +246,20 @@ fn wrong_laws_are_noticed() {
             "a shifted law",
             steps(25_000).map(|u| u + 0.025),
             uniform(0.0, 1.0),
-        )
+        );
     });
     is_noticed(move |c| {
         c.follows(
             "a narrow law",
             steps(25_000).map(|u| 0.03 + 0.94 * u),
             uniform(0.0, 1.0),
-        )
+        );
     });
     is_noticed(move |c| {
         c.normal(
             "a wide normal law",
             steps(100_000).map(|u| 1.06 * Normal::standard().inverse_cdf(u)),
-        )
+        );
     });
     is_noticed(move |c| c.rate("a small rate", (0..8000).map(|i| i % 20 < 9), 0.5));
     is_noticed(move |c| c.rate("a large rate", coins(8000, 5), 0.15));
@@ -267,10 +267,10 @@ fn wrong_laws_are_noticed() {
         c.unrelated(
             "a repeated draw",
             (0..30).map(|i| (f64::from(i % 3) - 0.5, f64::from(i % 3) - 0.5)),
-        )
+        );
     });
     is_noticed(move |c| {
-        c.unrelated_events("a repeated event", coins(200, 5).zip(coins(200, 5)), 0.2)
+        c.unrelated_events("a repeated event", coins(200, 5).zip(coins(200, 5)), 0.2);
     });
     is_noticed(move |c| c.counts("unequal counts", &[600, 400, 500, 500], &[0.25; 4]));
     is_noticed(move |c| c.counts("too equal counts", &[500; 40], &[0.025; 40]));

@@ -56,12 +56,20 @@ fn every_image_is_as_likely_held_out_as_another_of_its_class() {
                 (0..60).collect::<Vec<_>>(),
                 "{name}: each image in one of the two parts"
             );
-            held.iter().for_each(|image| counts[*image] += 1);
+            for image in &held {
+                counts[*image] += 1;
+            }
             first.push(held.contains(&0));
         }
         let kinds: Vec<_> = quotas
             .iter()
-            .map(|(class, quota)| (counts[class.clone()].to_vec(), *quota, seeds as usize))
+            .map(|(class, quota)| {
+                (
+                    counts[class.clone()].to_vec(),
+                    *quota,
+                    usize::try_from(seeds).expect("few seeds"),
+                )
+            })
             .collect();
         chance.subsets(name, &kinds);
         chance.unrelated_events(
@@ -84,7 +92,9 @@ fn every_image_is_as_likely_held_out_as_another_of_its_class() {
         })
         .collect();
     let mut counts = vec![0; 40];
-    firsts.iter().for_each(|image| counts[*image] += 1);
+    for image in &firsts {
+        counts[*image] += 1;
+    }
     chance.counts("the first training image", &counts, &[1.0 / 40.0; 40]);
 }
 
@@ -116,10 +126,15 @@ fn a_random_limit_takes_every_image_equally_often() {
             chosen.len() == 599 && chosen.is_sorted_by(|a, b| a < b),
             "each image once, in the order of the file"
         );
-        chosen.iter().for_each(|image| counts[*image] += 1);
+        for image in &chosen {
+            counts[*image] += 1;
+        }
         first.push(chosen);
     }
-    chance.subsets("images", &[(counts, 599, seeds as usize)]);
+    chance.subsets(
+        "images",
+        &[(counts, 599, usize::try_from(seeds).expect("few seeds"))],
+    );
     let (share, mut again) = (599.0 / 1797.0, Vec::new());
     for (one, other) in apart(&first) {
         let other: std::collections::BTreeSet<usize> = other.into_iter().collect();

@@ -37,7 +37,7 @@ fn probes_of_the_trace_are_independent_signs() {
     let mut chance = Chance::of("probes");
     let like = Tensor::zeros((64, 100), DType::F32, &CPU).expect("a tensor");
     let probes = signs(Streams::new(chance.seed()), 4, &like).expect("probes");
-    let probes: Vec<Vec<f64>> = probes.iter().flat_map(|probe| rows(probe)).collect();
+    let probes: Vec<Vec<f64>> = probes.iter().flat_map(rows).collect();
     assert!(
         probes
             .iter()

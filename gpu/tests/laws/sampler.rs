@@ -56,6 +56,7 @@ impl Untrained {
             guidance: 1.0,
             options,
             seed,
+            ..SampleRequest::from_config(self.run.config())
         };
         let mut levels: Vec<(f64, Vec<Vec<f64>>)> = Vec::new();
         let mut place = 0;

@@ -1,6 +1,9 @@
 //! The published sizes: keys, shapes and counts without allocating anything, and the laws that parameters start from.
 
+#![expect(clippy::float_cmp, reason = "zeros and ones are exact")]
+
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use candle_core::{DType, Device};
 use sadm_gpu::network::{architecture, published};
@@ -18,11 +21,11 @@ fn fingerprint(shapes: &BTreeMap<String, Vec<usize>>) -> String {
     };
     let lines: Vec<String> = shapes.iter().map(line).collect();
     let digest = Sha256::digest(lines.join("\n"));
-    digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    digest.iter().take(8).fold(String::new(), |mut text, byte| {
+        // A string takes all that is written to it.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Tensors with those that are not trained, numbers of parameters, fingerprint; nothing is allocated.

@@ -188,6 +188,7 @@ fn each(
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "quarters and sixty-fourths are exact")]
 mod tests {
     use super::*;
     use crate::nn::{avg_pool2x, upsample_nearest2x};

@@ -56,6 +56,7 @@ fn count_of(n: usize) -> u32 {
 }
 
 /// What an operation is given: shapes that fit, numbers of any kind.
+#[expect(clippy::too_many_lines, reason = "an arm for each operation")]
 fn given(operation: &'static str) -> BoxedStrategy<Given> {
     let like = |x: Vec<usize>| Given::draw(&[("x", &x), ("g", &x)]);
     let affine = |x: &[usize], width: usize| {
