@@ -134,7 +134,7 @@ impl Cost {
         match self {
             Self::Cheap => 20_000,
             Self::Moderate => 4_000,
-            Self::Heavy => 100,
+            Self::Heavy => 20,
         }
     }
 }

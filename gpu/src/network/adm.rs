@@ -1,7 +1,8 @@
 //! The network of guided diffusion: ADM with its own names.
 
 use candle_core::Tensor;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::architecture::{checked, configured, given, setting};
 use super::blocks::{check_heads, like};
@@ -39,6 +40,7 @@ pub struct AdmConfig {
     #[serde(alias = "num_channels")]
     pub model_channels: usize,
     /// Channels of each level, the finest first, in units of `model_channels`.
+    #[serde(deserialize_with = "multipliers")]
     pub channel_mult: Vec<f64>,
     /// Blocks of each level on the way down; one more on the way up.
     pub num_res_blocks: usize,
@@ -63,6 +65,17 @@ fn yes() -> bool {
     true
 }
 
+/// Numbers above 0.
+fn multipliers<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Vec<f64>, D::Error> {
+    let all = Vec::<f64>::deserialize(from)?;
+    if all.iter().all(|m| m.is_finite() && *m > 0.0) {
+        return Ok(all);
+    }
+    Err(D::Error::custom(
+        "channel_mult must hold finite numbers above 0",
+    ))
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_true(flag: &bool) -> bool {
     *flag
@@ -83,17 +96,6 @@ impl AdmConfig {
                 let must = "be true: networks without it are not built";
                 return Err(Error::invalid(format!("network.{flag}"), must, on));
             }
-        }
-        if let Some(mult) = self
-            .channel_mult
-            .iter()
-            .find(|&&m| !(m.is_finite() && m > 0.0))
-        {
-            return Err(Error::invalid(
-                "network.channel_mult",
-                "be finite and positive",
-                mult,
-            ));
         }
         rate("dropout", self.dropout)
     }

@@ -258,7 +258,16 @@ pub fn concat_channels(x: &Tensor, y: &Tensor) -> Result<Tensor> {
 pub fn fir_down(x: &Tensor, taps: &[f64], padding: usize) -> Result<Tensor> {
     note(Path::Composed);
     let sizes = Fir::down(x, taps, padding)?;
-    let y = planes(x)?.conv2d(&kernel(x, taps, 1.0)?, padding, 2, 1, 1)?;
+    // Candle's gradient has the shape of the pixels that the filter meets, which an odd side has more of.
+    let (_, _, rows, columns) = sizes.shape();
+    let met = |out: usize| 2 * (out - 1) + taps.len();
+    let planes = planes(x)?
+        .pad_with_zeros(2, padding, padding)?
+        .pad_with_zeros(3, padding, padding)?
+        .narrow(2, 0, met(rows))?
+        .narrow(3, 0, met(columns))?
+        .contiguous()?;
+    let y = planes.conv2d(&kernel(x, taps, 1.0)?, 0, 2, 1, 1)?;
     y.reshape(sizes.shape())
 }
 

@@ -272,7 +272,7 @@ fn wrong_laws_are_noticed() {
     is_noticed(move |c| {
         c.unrelated_events("a repeated event", coins(200, 5).zip(coins(200, 5)), 0.2);
     });
-    is_noticed(move |c| c.counts("unequal counts", &[600, 400, 500, 500], &[0.25; 4]));
+    is_noticed(move |c| c.counts("unequal counts", &[650, 350, 500, 500], &[0.25; 4]));
     is_noticed(move |c| c.counts("too equal counts", &[500; 40], &[0.025; 40]));
     is_noticed(move |c| c.permutations("no permutations", &vec![vec![0, 1, 2]; 200]));
     is_noticed(move |c| c.subsets("the same subset", &[(vec![200, 200, 0, 0, 0, 0], 2, 200)]));

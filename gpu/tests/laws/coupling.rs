@@ -12,6 +12,7 @@ fn noise_of_pools_is_normal_and_never_dealt_twice() {
         let keys = [
             "coupling.method=optimal",
             "coupling.pool=24",
+            "train.batch=8",
             classes.as_str(),
         ];
         let own = config(chance.seed(), &keys);

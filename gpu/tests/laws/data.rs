@@ -6,13 +6,13 @@ use sadm_gpu::data::{Classes, Dataset};
 use sadm_gpu::random::Streams;
 use sadm_gpu::train::{Conditions, HoldOut, dataset, split};
 
-/// Images of one pixel, which is their number.
+/// Images of one pixel, which is their number over 64.
 fn numbered(classes: &[usize]) -> Dataset {
     let labels: Vec<u32> = (0..)
         .zip(classes)
         .flat_map(|(class, n)| vec![class; *n])
         .collect();
-    let pixels = (0..labels.len()).map(|i| i as f32).collect();
+    let pixels = (0..labels.len()).map(|i| i as f32 / 64.0).collect();
     Dataset::new("numbered", [1, 1, 1], pixels, labels, classes.len()).expect("a data set")
 }
 
@@ -22,7 +22,10 @@ fn numbers(data: &Dataset) -> Vec<usize> {
         clippy::cast_sign_loss,
         reason = "pixels are small whole numbers"
     )]
-    data.images.iter().map(|pixel| *pixel as usize).collect()
+    data.images
+        .iter()
+        .map(|pixel| (*pixel * 64.0) as usize)
+        .collect()
 }
 
 #[test]

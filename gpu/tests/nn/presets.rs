@@ -40,7 +40,10 @@ fn measured(name: &str, dimensions: &str) -> (usize, usize, String) {
         .sum();
     let shapes = shapes
         .into_iter()
-        .map(|(key, outlined)| (key, outlined.shape))
+        .map(|(key, outlined)| match name {
+            "adm" => (key, outlined.shape),
+            _ => (format!("model.{key}"), outlined.shape),
+        })
         .collect();
     (BTreeMap::len(&shapes), numbers, fingerprint(&shapes))
 }

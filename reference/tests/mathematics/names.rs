@@ -46,8 +46,17 @@ fn every_choice_has_its_name() {
     names_are(&all::<distance::Kind>(), &["squared", "absolute", "huber"]);
     names_are(&Diagonal::ALL, &["include", "exclude"]);
     names_are(&all::<eta::Kind>(), &["inverse-time", "constant", "snr"]);
-    names_are(&Parametrisation::ALL, &["x0", "eps", "v", "edm"]);
-    names_are(&NoiseCondition::ALL, &["log-sigma", "vp-time", "ddpm-step"]);
+    names_are(&Parametrisation::ALL, &["x0", "eps", "v", "edm", "ve"]);
+    names_are(
+        &NoiseCondition::ALL,
+        &[
+            "log-sigma",
+            "vp-time",
+            "ddpm-step",
+            "log-half-sigma",
+            "iddpm-step",
+        ],
+    );
     names_are(
         &all::<weight::Kind>(),
         &[

@@ -566,7 +566,7 @@ fn networks_are_built_by_name() {
     let said = |name, dimensions| message(build(name, dimensions, domain).map(|_| ()));
     assert_says(
         &said("vit", &dimensions),
-        "network must be one of unet, dit-small, dit, sit, got `vit`",
+        "network must be one of unet, dit-small, dit, sit, song-unet, dhariwal-unet, adm, got `vit`",
     );
     assert_says(&said("dit-small", &dimensions), "unknown field `attention`");
     let mut wrong = dimensions.clone();

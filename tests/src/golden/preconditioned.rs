@@ -140,14 +140,15 @@ fn inner(
     config.insert("in_channels".to_owned(), channels);
     config.insert("out_channels".to_owned(), out.into());
     let weights = tensors(&folder.join(weights));
+    // A table of the preconditioner lies beside the network.
     let bare = |(name, value): (String, ArrayD<f64>)| {
-        (name.trim_start_matches("model.").to_owned(), value)
+        Some((name.strip_prefix("model.")?.to_owned(), value))
     };
     let network = Network {
         what,
         class: String::new(),
         config: gpu::config_of_json(&Json::Object(config).to_string()).expect("known keys"),
-        weights: weights.into_iter().map(bare).collect(),
+        weights: weights.into_iter().filter_map(bare).collect(),
         io,
     };
     (name, network)
