@@ -153,6 +153,7 @@ fn run_all(args: &Args) -> Result<()> {
         cases: args.cases,
         only: args.only.clone(),
         seed: args.seed,
+        shrinks: true,
     };
     let mut head = Some(Report::head() + "\n");
     let mut printed = Ok(());

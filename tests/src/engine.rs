@@ -179,6 +179,8 @@ pub struct VerifyOptions {
     pub only: Option<String>,
     /// Seed of the generators: the same seed draws the same cases.
     pub seed: u64,
+    /// Whether a case that fails is made smaller.
+    pub shrinks: bool,
 }
 
 impl VerifyOptions {
@@ -189,6 +191,7 @@ impl VerifyOptions {
             cases: 64,
             only: None,
             seed: 0,
+            shrinks: true,
         }
     }
 }
@@ -230,7 +233,11 @@ pub fn run(check: &dyn Check, options: &VerifyOptions) -> Result<CheckReport> {
     let tally = RefCell::new(Tally::default());
     let config = Config {
         cases: check.cost().cases(options.cases),
-        max_shrink_iters: check.cost().shrink_budget(),
+        max_shrink_iters: if options.shrinks {
+            check.cost().shrink_budget()
+        } else {
+            0
+        },
         failure_persistence: None,
         ..Config::default()
     };

@@ -72,7 +72,11 @@ where
         .remove(0);
     assert_eq!(inner.name(), name, "a planted bug names its check exactly");
     let planted = Planted::new(inner.as_ref(), wrong);
-    let report = run(&planted, &VerifyOptions::cpu(dtype)).expect("it has a ledger entry");
+    let options = VerifyOptions {
+        shrinks: false,
+        ..VerifyOptions::cpu(dtype)
+    };
+    let report = run(&planted, &options).expect("it has a ledger entry");
     assert!(report.failed(), "`{name}` passes a planted bug: {report}");
     report
 }

@@ -234,6 +234,13 @@ dropout = 0.0",
     ],
     depths: |dimensions| {
         let config: AdmConfig = given(dimensions)?;
+        // Images are the run's own.
+        let whole = AdmConfig {
+            in_channels: 1,
+            out_channels: 1,
+            ..config.clone()
+        };
+        whole.check().map_err(toml::de::Error::custom)?;
         Ok(vec![
             ("model.adm.num_res_blocks", config.num_res_blocks),
             (

@@ -1,6 +1,7 @@
 //! EDM's second network: that of ADM.
 
 use candle_core::Tensor;
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 
 use super::super::architecture::{checked, configured, given};
@@ -149,6 +150,13 @@ label_dropout = 0.0",
     ],
     depths: |dimensions| {
         let config: DhariwalUNetConfig = given(dimensions)?;
+        // Images are the run's own.
+        let whole = DhariwalUNetConfig {
+            in_channels: 1,
+            out_channels: 1,
+            ..config.clone()
+        };
+        whole.check().map_err(toml::de::Error::custom)?;
         Ok(vec![
             ("model.dhariwal-unet.num_blocks", config.num_blocks),
             (

@@ -3,6 +3,7 @@
 use std::f64::consts::FRAC_1_SQRT_2;
 
 use candle_core::Tensor;
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
@@ -131,6 +132,15 @@ impl SongUNetConfig {
             ("channel_mult_noise", self.channel_mult_noise),
         ])?;
         positive(self.channel_mult.iter().map(|&m| ("channel_mult", m)))?;
+        let taps = &self.resample_filter;
+        if !(taps.iter().all(|r| r.is_finite() && *r >= 0.0) && taps.iter().sum::<f64>() > 0.0) {
+            let must = "hold finite numbers from 0, one at least above it";
+            return Err(Error::invalid(
+                "network.resample_filter",
+                must,
+                format!("{taps:?}"),
+            ));
+        }
         rate("dropout", self.dropout)?;
         rate("label_dropout", self.label_dropout)
     }
@@ -294,6 +304,13 @@ resample_filter = [1.0, 3.0, 3.0, 1.0]",
     ],
     depths: |dimensions| {
         let config: SongUNetConfig = given(dimensions)?;
+        // Images are the run's own.
+        let whole = SongUNetConfig {
+            in_channels: 1,
+            out_channels: 1,
+            ..config.clone()
+        };
+        whole.check().map_err(toml::de::Error::custom)?;
         Ok(vec![
             ("model.song-unet.num_blocks", config.num_blocks),
             (
