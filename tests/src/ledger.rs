@@ -187,6 +187,8 @@ const CHAIN: &str =
 const AVERAGE: &str = "a sum and a product with 1/(HW), both in the element type";
 const SCATTER: &str =
     "candle adds the gradients of a row that is used several times in the element type";
+const FILTER: &str =
+    "on a GPU the filter is a kernel of the element type, to which its numbers are rounded";
 const BIASED: &str = "on a GPU the product is rounded to the element type before the bias is added to it, as in `composed`";
 
 /// Where a check needs more than its family's entry.
@@ -203,6 +205,10 @@ pub const OVERRIDES: &[Override] = &[
     on_gpus("nn.linear", DType::F16, BIASED),
     on_gpus("nn.conv2d", DType::BF16, BIASED),
     on_gpus("nn.conv2d", DType::F16, BIASED),
+    on_gpus("nn.fir-down", DType::BF16, FILTER),
+    on_gpus("nn.fir-down", DType::F16, FILTER),
+    on_gpus("nn.fir-up", DType::BF16, FILTER),
+    on_gpus("nn.fir-up", DType::F16, FILTER),
     on_gpus("nn.conv2d.tiles", DType::BF16, BIASED),
     on_gpus("nn.conv2d.tiles", DType::F16, BIASED),
 ];
