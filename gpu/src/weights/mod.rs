@@ -10,7 +10,7 @@
 //! | `storage`, `view`, `elements`, `narrow` | which bytes a tensor is, in any strides and any type |
 //! | [`Part`], [`Raw`] | one state dictionary of a file; a tensor's bytes |
 //! | [`layout`] | by which names and in which orders programs store a network, and the ways between them |
-//! | [`write()`](write::write) | files of safetensors |
+//! | `write` | files of safetensors |
 
 mod archive;
 mod elements;

@@ -1,7 +1,7 @@
 //! A second training program: from a configuration and the images alone it computes again, in f64 and with the reference's own
 //! functions, what a small run of `sadm train` draws, computes, logs and saves.
 //!
-//! It shares no line with the training system's loop. [`runs`] holds it against the real trainer, step by step: what is drawn
+//! It shares no line with the training system's loop. [`runs()`] holds it against the real trainer, step by step: what is drawn
 //! must be equal to the bit, what is computed must lie within the spread that rounding makes.
 
 mod arithmetic;

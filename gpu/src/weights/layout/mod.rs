@@ -1,16 +1,16 @@
 //! Layouts: by which names and in which shapes and orders programs store the parameters of a network.
 //!
-//! A layout is a file with a constant, and a line in [`LAYOUTS`]. It says which configuration the shapes of a state dictionary
+//! A layout is a file with a constant, and a line in `LAYOUTS`. It says which configuration the shapes of a state dictionary
 //! belong to and what then must be in it; so a file is recognised by everything that it holds, at sizes too that nobody named, and what is
 //! missing or left over has names. Layouts of one family hold the same parameters: each has a way to the family's hub (the
-//! first of it in [`LAYOUTS`]) and back.
+//! first of it in `LAYOUTS`) and back.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`dit`], [`edm`], [`adm`], [`autoencoder`], [`inception`], [`own`] | the layouts |
-//! | [`known`] | published files by their fingerprints |
-//! | [`plan`] | how the tensors of one layout are made from those of another |
-//! | [`shapes`] | names, shapes, fingerprints |
+//! | `dit`, `edm`, `adm`, `autoencoder`, `inception`, `own` | the layouts |
+//! | `known` | published files by their fingerprints |
+//! | `plan` | how the tensors of one layout are made from those of another |
+//! | `shapes` | names, shapes, fingerprints |
 
 mod adm;
 mod autoencoder;
