@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::architecture::{checked, configured, given, setting};
 use super::blocks::{check_heads, like};
@@ -40,7 +40,6 @@ pub struct AdmConfig {
     #[serde(alias = "num_channels")]
     pub model_channels: usize,
     /// Channels of each level, the finest first, in units of `model_channels`.
-    #[serde(deserialize_with = "multipliers")]
     pub channel_mult: Vec<f64>,
     /// Blocks of each level on the way down; one more on the way up.
     pub num_res_blocks: usize,
@@ -65,17 +64,6 @@ fn yes() -> bool {
     true
 }
 
-/// Numbers above 0.
-fn multipliers<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Vec<f64>, D::Error> {
-    let all = Vec::<f64>::deserialize(from)?;
-    if all.iter().all(|m| m.is_finite() && *m > 0.0) {
-        return Ok(all);
-    }
-    Err(D::Error::custom(
-        "channel_mult must hold finite numbers above 0",
-    ))
-}
-
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_true(flag: &bool) -> bool {
     *flag
@@ -86,8 +74,13 @@ impl AdmConfig {
         positive([
             ("in_channels", self.in_channels),
             ("out_channels", self.out_channels),
-            ("model_channels", self.model_channels),
         ])?;
+        self.check_dimensions()
+    }
+
+    /// Refuses what no images and classes make right.
+    fn check_dimensions(&self) -> Result<()> {
+        positive([("model_channels", self.model_channels)])?;
         for (flag, on) in [
             ("use_scale_shift_norm", self.use_scale_shift_norm),
             ("resblock_updown", self.resblock_updown),
@@ -96,6 +89,17 @@ impl AdmConfig {
                 let must = "be true: networks without it are not built";
                 return Err(Error::invalid(format!("network.{flag}"), must, on));
             }
+        }
+        if let Some(mult) = self
+            .channel_mult
+            .iter()
+            .find(|&&m| !(m.is_finite() && m > 0.0))
+        {
+            return Err(Error::invalid(
+                "network.channel_mult",
+                "be finite and positive",
+                mult,
+            ));
         }
         rate("dropout", self.dropout)
     }
@@ -234,13 +238,7 @@ dropout = 0.0",
     ],
     depths: |dimensions| {
         let config: AdmConfig = given(dimensions)?;
-        // Images are the run's own.
-        let whole = AdmConfig {
-            in_channels: 1,
-            out_channels: 1,
-            ..config.clone()
-        };
-        whole.check().map_err(toml::de::Error::custom)?;
+        (config.check_dimensions()).map_err(toml::de::Error::custom)?;
         Ok(vec![
             ("model.adm.num_res_blocks", config.num_res_blocks),
             (

@@ -78,6 +78,13 @@ impl DhariwalUNetConfig {
         positive([
             ("in_channels", self.in_channels),
             ("out_channels", self.out_channels),
+        ])?;
+        self.check_dimensions()
+    }
+
+    /// Refuses what no images and classes make right.
+    fn check_dimensions(&self) -> Result<()> {
+        positive([
             ("model_channels", self.model_channels),
             ("channel_mult_emb", self.channel_mult_emb),
         ])?;
@@ -150,13 +157,7 @@ label_dropout = 0.0",
     ],
     depths: |dimensions| {
         let config: DhariwalUNetConfig = given(dimensions)?;
-        // Images are the run's own.
-        let whole = DhariwalUNetConfig {
-            in_channels: 1,
-            out_channels: 1,
-            ..config.clone()
-        };
-        whole.check().map_err(toml::de::Error::custom)?;
+        (config.check_dimensions()).map_err(toml::de::Error::custom)?;
         Ok(vec![
             ("model.dhariwal-unet.num_blocks", config.num_blocks),
             (

@@ -127,6 +127,13 @@ impl SongUNetConfig {
         positive([
             ("in_channels", self.in_channels),
             ("out_channels", self.out_channels),
+        ])?;
+        self.check_dimensions()
+    }
+
+    /// Refuses what no images and classes make right.
+    fn check_dimensions(&self) -> Result<()> {
+        positive([
             ("model_channels", self.model_channels),
             ("channel_mult_emb", self.channel_mult_emb),
             ("channel_mult_noise", self.channel_mult_noise),
@@ -304,13 +311,7 @@ resample_filter = [1.0, 3.0, 3.0, 1.0]",
     ],
     depths: |dimensions| {
         let config: SongUNetConfig = given(dimensions)?;
-        // Images are the run's own.
-        let whole = SongUNetConfig {
-            in_channels: 1,
-            out_channels: 1,
-            ..config.clone()
-        };
-        whole.check().map_err(toml::de::Error::custom)?;
+        (config.check_dimensions()).map_err(toml::de::Error::custom)?;
         Ok(vec![
             ("model.song-unet.num_blocks", config.num_blocks),
             (
