@@ -95,11 +95,29 @@ def render(source: str, mutants: list[Mutant]) -> str:
             j = i + 1
             while j < len(inside) and inside[j].start < outer.end or j < len(inside) and inside[j].end <= outer.end:
                 j += 1
-            same = part(outer.start, outer.end, inside[i + 1:j])
-            out += source[at:outer.start] + outer.form.format(
-                on=f"crate::mutant_guard::on({outer.number})", text=outer.text, same=same)
+            on = f"crate::mutant_guard::on({outer.number})"
+            if "{same}" in outer.form:
+                same = part(outer.start, outer.end, inside[i + 1:j])
+                changed = outer.form.format(on=on, text=outer.text, same=same)
+            else:
+                changed = within(outer.form.format(on=on), inside[i + 1:j])
+            out += source[at:outer.start] + changed
             at, i = outer.end, j
         return out + source[at:end]
+
+    def within(text: str, inside: list[Mutant]) -> str:
+        """A text that holds its own condition, with the mutants of what it repeats."""
+        i = 0
+        while i < len(inside):
+            inner, j = inside[i], i + 1
+            while j < len(inside) and inside[j].end <= inner.end:
+                j += 1
+            same = source[inner.start:inner.end]
+            if text.count(same) != 1:
+                sys.exit(f"{inner.name}: `{same}` must be once in what another mutant puts there")
+            text = text.replace(same, part(inner.start, inner.end, inside[i:j]))
+            i = j
+        return text
 
     return part(0, len(source), order)
 
@@ -273,7 +291,7 @@ def build(folder: Path, mutants: list[Mutant], command: list[str]) -> list[Mutan
         run = subprocess.run(command + ["--message-format=json"], cwd=folder, capture_output=True, text=True)
         if run.returncode == 0:
             return left
-        refused = set()
+        refused, near = set(), set()
         for line in run.stdout.splitlines():
             message = json.loads(line).get("message") if line.startswith("{") else None
             if not isinstance(message, dict) or message.get("level") != "error":
@@ -285,6 +303,10 @@ def build(folder: Path, mutants: list[Mutant], command: list[str]) -> list[Mutan
                 numbers = lines_of(path.read_text())
                 for line_number in range(span["line_start"], span["line_end"] + 1):
                     refused |= numbers.get(line_number, set())
+                # A value returned early may be of another `impl Trait` than the one at the end, where the error is shown.
+                before = [n for n, found in numbers.items() if found and n <= span["line_start"]]
+                near |= numbers[max(before)] if before else set()
+        refused = refused or near
         if not refused:
             sys.exit(f"the program with the mutants does not build, and no mutant is to blame:\n{run.stderr[-4000:]}")
         print(f"{len(refused)} refused by the compiler", flush=True)
@@ -321,9 +343,11 @@ def judge(folder: Path, work: Path, mutant: Mutant, seconds: dict[str, float]) -
             break
         filters = " | ".join(f"(binary_id(={t.split(' ')[0]}) & test(={t.split(' ')[1]}))" for t in some)
         run = nextest(folder, work, ["-E", filters], {"SADM_MUTANT": str(mutant.number)})
-        failed = [t for t, (how, _) in outcomes(run.stdout + run.stderr).items() if how not in ("PASS", "LEAK")]
+        failed = [(how, t) for t, (how, _) in outcomes(run.stdout + run.stderr).items() if how not in ("PASS", "LEAK")]
         if failed:
-            return {"name": mutant.name, "killed": True, "by": failed[0], "reached": len(tests), "seconds": round(time.time() - began, 1)}
+            # A failure says more than a test that was stopped by the clock, which a busy machine may be to blame for.
+            how, by = min(failed, key=lambda f: f[0] == "TIMEOUT")
+            return {"name": mutant.name, "killed": True, "how": how, "by": by, "reached": len(tests), "seconds": round(time.time() - began, 1)}
         if run.returncode not in (0, 4):
             sys.exit(f"{mutant.name}: the tests did not run:\n{run.stderr[-3000:]}")
     return {"name": mutant.name, "killed": False, "reached": len(tests), "seconds": round(time.time() - began, 1)}

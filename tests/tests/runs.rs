@@ -53,7 +53,8 @@ fn are_recomputed(seed: u64) -> Result<()> {
     }
     println!("{report}");
     assert_eq!(report.runs, RUNS);
-    assert!(report.undecided < RUNS / 2, "{report}");
+    let said_nothing = report.undecided + report.refused;
+    assert!(said_nothing < RUNS / 4, "{report}");
     Ok(())
 }
 

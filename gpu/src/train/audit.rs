@@ -50,6 +50,14 @@ fn sees_shifts(relation: Relation) -> bool {
     relation.rows().is_some()
 }
 
+/// What a trainable parameter must do.
+const ARRIVES: &str = "receive a finite, non-zero gradient from";
+
+/// Whether an error is the audit's, of a trainable parameter that no gradient reaches.
+pub fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::Invalid { must, .. } if must.starts_with(ARRIVES))
+}
+
 /// Checks every parameter of both players in `phase`, on a perturbed copy of them.
 ///
 /// # Errors
@@ -166,7 +174,7 @@ fn check_some(
         return Err(Error::invalid(
             format!("parameter `{name}` in phase `{}`", phase.name()),
             if trainable(&name) {
-                format!("receive a finite, non-zero gradient from {loss}")
+                format!("{ARRIVES} {loss}")
             } else {
                 format!("receive no gradient from {loss}")
             },

@@ -35,6 +35,8 @@ pub struct Held {
     pub failure: Option<String>,
     /// Why nothing can be said: a decision hangs on rounding.
     pub undecided: Option<String>,
+    /// Why the audit of gradients let the real run not begin, or not go on; nothing is compared then.
+    pub refused: Option<String>,
 }
 
 impl Held {
@@ -90,7 +92,15 @@ impl Held {
 /// A configuration that one of them refuses, and files that cannot be read. A wrong number is no error, but the result's failure.
 pub fn hold(text: &str, folder: &Path) -> Result<Held> {
     let settings = Settings::read(text)?;
-    let real = run(text, folder)?;
+    let real = match run(text, folder)? {
+        Ok(real) => real,
+        Err(refused) => {
+            return Ok(Held {
+                refused: Some(refused),
+                ..Held::default()
+            });
+        }
+    };
     let mut programs = vec![Program::new(&settings, Arithmetic::exact())?];
     for sample in 1..=SAMPLES {
         programs.push(Program::new(&settings, Arithmetic::moved(sample))?);

@@ -14,7 +14,7 @@ use sadm_gpu::{
     config::Config,
     run::phases::Phase,
     train::{
-        Hooks, Outcome, StepReport, Trainer,
+        Hooks, Outcome, StepReport, Trainer, audit,
         observer::{Observation, Observer, Verdict},
         term::Record,
     },
@@ -73,22 +73,28 @@ pub(super) struct Real {
 }
 
 /// Runs a configuration in an empty folder.
-pub(super) fn run(text: &str, folder: &Path) -> Result<Real> {
+///
+/// # Errors
+/// A configuration that is refused. Where only the audit of gradients refuses the run, its reason is the answer.
+pub(super) fn run(text: &str, folder: &Path) -> Result<std::result::Result<Real, String>> {
     let config = Config::from_toml(text, "the run").map_err(|e| Error::Gpu(e.to_string()))?;
     let seen = Arc::<Mutex<Vec<Seen>>>::default();
     let watcher = Watcher {
         seen: Arc::clone(&seen),
     };
     let observer: Box<dyn Observer> = Box::new(watcher);
-    let mut trainer = Trainer::new(config, folder, &Device::Cpu, Some(observer), false)?;
     let mut heard = Heard::default();
-    let outcome = trainer.run(&mut heard, &AtomicBool::new(false))?;
-    drop(trainer);
+    let trained = Trainer::new(config, folder, &Device::Cpu, Some(observer), false)
+        .and_then(|mut trainer| trainer.run(&mut heard, &AtomicBool::new(false)));
+    let outcome = match trained {
+        Err(error) if audit::is_refusal(&error) => return Ok(Err(error.to_string())),
+        trained => trained?,
+    };
     let text = |name: &str| fs::read_to_string(folder.join(name)).map_err(Error::reference);
     let lines = text("metrics.jsonl")?;
     let lines = lines.lines().map(serde_json::from_str);
     let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
-    Ok(Real {
+    Ok(Ok(Real {
         phases: heard.phases,
         seen,
         reports: heard.reports,
@@ -100,7 +106,7 @@ pub(super) fn run(text: &str, folder: &Path) -> Result<Real> {
             .map_err(Error::reference)?,
         resolved: text("config.toml")?,
         outcome,
-    })
+    }))
 }
 
 /// The numbers of the checkpoints in a folder.

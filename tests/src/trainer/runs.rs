@@ -26,6 +26,8 @@ pub struct RunReport {
     pub runs: u32,
     /// Runs about which nothing can be said, since a decision in them hangs on rounding.
     pub undecided: u32,
+    /// Runs that the real trainer's audit refused: in them a gradient is 0, which the second program would follow.
+    pub refused: u32,
     /// Steps of all runs.
     pub steps: usize,
     /// Numbers and decisions that were equal, to the bit.
@@ -53,6 +55,7 @@ impl RunReport {
     fn add(&mut self, held: &Held) {
         self.runs += 1;
         self.undecided += u32::from(held.undecided.is_some());
+        self.refused += u32::from(held.refused.is_some());
         self.steps += held.steps;
         self.drawn += held.drawn;
         self.computed += held.computed;
@@ -81,6 +84,13 @@ impl fmt::Display for RunReport {
                 f,
                 "; {} runs hang on rounding and say nothing",
                 self.undecided
+            )?;
+        }
+        if self.refused > 0 {
+            write!(
+                f,
+                "; {} runs were refused by the audit of gradients",
+                self.refused
             )?;
         }
         Ok(())
