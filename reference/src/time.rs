@@ -1,5 +1,6 @@
 //! The law of t: what it makes of random draws.
 
+use crate::sampler::family::{IDDPM_C, iddpm_levels};
 use crate::schedule::Schedule;
 
 /// The law of t.
@@ -26,6 +27,15 @@ pub enum TimeLaw {
         /// Standard deviation.
         std: f64,
     },
+    /// ln(σ_t/α_t) ~ U[ln low, ln high].
+    LogUniform {
+        /// The smallest σ_t/α_t.
+        low: f64,
+        /// The largest.
+        high: f64,
+    },
+    /// σ_t/α_t ~ U{u_0, …, u_999}, the positive levels of improved DDPM.
+    IddpmStep,
 }
 
 impl TimeLaw {
@@ -37,9 +47,11 @@ impl TimeLaw {
     /// t_i = (1 − u_i) low + u_i high
     /// τ = (1 − u_0) low + u_0 high,   t_i = (1 − u_i) τ + u_i high
     /// λ(t_i) = −2 (mean + std z_i), or the nearest end of the schedule's domain
+    /// λ(t_i) = −2 ((1 − u_i) ln low + u_i ln high), likewise
+    /// λ(t_i) = −2 ln u_j with j = ⌊1000 u_i⌋, likewise, u_j of `[eq:iddpm-levels]`
     /// ```
     /// # Source
-    /// Kim et al. 2022 (arXiv:2106.05527), soft truncation; Karras et al. 2022 (arXiv:2206.00364), Table 1, log-normal.
+    /// Kim et al. 2022 (arXiv:2106.05527), soft truncation; Karras et al. 2022 (arXiv:2206.00364), Table 1, the others.
     pub fn times(&self, draws: &[f64], schedule: &dyn Schedule) -> Vec<f64> {
         let between = |low: f64, high: f64, u: f64| (1.0 - u) * low + u * high;
         match *self {
@@ -55,8 +67,27 @@ impl TimeLaw {
                 .iter()
                 .map(|z| at_lambda(schedule, -2.0 * (mean + std * z)))
                 .collect(),
+            Self::LogUniform { low, high } => draws
+                .iter()
+                .map(|&u| at_lambda(schedule, -2.0 * between(low.ln(), high.ln(), u)))
+                .collect(),
+            Self::IddpmStep => {
+                let levels = iddpm_levels(IDDPM_C[0], IDDPM_C[1]);
+                let at = |&u: &f64| at_lambda(schedule, -2.0 * levels[iddpm_place(u)].ln());
+                draws.iter().map(at).collect()
+            }
         }
     }
+}
+
+/// j = ⌊1000 u⌋ of u in [0, 1).
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a place in the table"
+)]
+pub(crate) fn iddpm_place(u: f64) -> usize {
+    (u * 1000.0).floor().clamp(0.0, 999.0) as usize
 }
 
 /// The t whose λ this is, or the nearest end of the domain.
@@ -98,6 +129,17 @@ mod tests {
             law.times(&[0.4, -1.0], edm.as_ref()),
             &[(-1.0_f64).exp(), (-1.7_f64).exp()],
         );
+        // Three quarters of the way from 1/8 to 32 in logarithms is 8.
+        let law_of_logs = TimeLaw::LogUniform {
+            low: 0.125,
+            high: 32.0,
+        };
+        near(law_of_logs.times(&[0.25, 0.75], edm.as_ref()), &[0.5, 8.0]);
+        let levels = iddpm_levels(IDDPM_C[0], IDDPM_C[1]);
+        let t = TimeLaw::IddpmStep.times(&[0.0, 0.499_999, 0.5, 0.999_999], edm.as_ref());
+        for (t, j) in t.iter().zip([0, 499, 500, 999]) {
+            assert!((t / levels[j] - 1.0).abs() < 1e-15, "{t}, not u_{j}");
+        }
         for kind in ScheduleKind::all() {
             let schedule = kind.schedule();
             for t in law.times(&[-30.0, -0.3, 0.0, 0.7, 30.0], schedule.as_ref()) {

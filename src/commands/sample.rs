@@ -14,7 +14,9 @@ use ndarray::{Array1, ArrayD};
 use sadm_gpu::data::Classes;
 use sadm_gpu::random::Streams;
 use sadm_gpu::run::{Run, SampleRequest};
-use sadm_gpu::sampler::{Discretization, SamplerKind, SamplerOptions, Scaling, TimeSchedule};
+use sadm_gpu::sampler::{
+    Discretization, GuidedChannels, Respacing, SamplerKind, SamplerOptions, Scaling, TimeSchedule,
+};
 use serde_json::Value;
 
 use super::evaluate::SAMPLES_MARK;
@@ -28,6 +30,7 @@ Examples:
   sadm sample --run runs/digits --count 16 --class 7 --guidance 2 --seed 3 --out sevens.png
   sadm sample --run runs/digits --count 1000 --sampler heun --churn 20 --out samples.safetensors
   sadm sample --run runs/digits --count 50000 --class random --out samples.npz
+  sadm sample --run runs/variances --sampler ddim --respacing ddim50 --eta 0.5 --out fifty.png
 
 Options that are not given are those of the run's configuration. Images come from the averaged
 parameters of the newest checkpoint; the same seed gives the same images.";
@@ -86,6 +89,19 @@ pub struct Args {
     /// Classifier-free guidance: 1 conditional, 0 unconditional
     #[arg(long, value_name = "G", allow_negative_numbers = true, value_parser = numbers::finite)]
     guidance: Option<f64>,
+    /// Channels that guidance moves: all, or first-three as published for latents of four
+    #[arg(long, value_name = "CHANNELS")]
+    guided_channels: Option<GuidedChannels>,
+    /// The published steps of ddpm and ddim in place of a walk through noise levels: so many of the 1000 (250), so many of each of equal
+    /// parts (10,15,20), every k-th so that N are left (ddim50), or '' for the walk
+    #[arg(long, value_name = "STEPS")]
+    respacing: Option<String>,
+    /// η of the published ddim: 0 draws no noise, 1 as much as ddpm [default: the run's]
+    #[arg(long, value_name = "ETA", allow_negative_numbers = true, value_parser = numbers::finite)]
+    eta: Option<f64>,
+    /// Whether the published steps keep the predicted image in [−1, 1] [default: the run's]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    clip: Option<bool>,
     /// A class by its name or number; `all` for equal shares of all (in order; mixed in a .npz file), `random` for each
     /// equally likely, `data` for the shares of the run's images, or `none`
     #[arg(
@@ -180,6 +196,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let run = Run::open(&args.run, &device)?;
     let mut request = request(args, &run)?;
     refuse_contradictions(&request.options)?;
+    refuse_idle(args, &request)?;
+    if let Some(respacing) = &request.respacing {
+        // Before the first image.
+        respacing.of(&run.config().objective(), request.options.kind)?;
+    }
     room::for_images(&run, request.labels.len(), &device)?;
     let classes = run.conditions().classes();
     let images = drawn(&run, &request)?;
@@ -253,6 +274,19 @@ fn request(args: &Args, run: &Run) -> Result<SampleRequest> {
     set(&mut options.churn.sigma_max, args.churn_max);
     set(&mut options.churn.noise, args.churn_noise);
     set(&mut request.guidance, args.guidance);
+    set(&mut request.guided_channels, args.guided_channels);
+    if let Some(steps) = &args.respacing {
+        let own = &run.config().sample;
+        request.respacing = (!steps.is_empty()).then(|| Respacing {
+            steps: steps.clone(),
+            eta: own.eta,
+            clip: own.clip,
+        });
+    }
+    if let Some(respacing) = &mut request.respacing {
+        set(&mut respacing.eta, args.eta);
+        set(&mut respacing.clip, args.clip);
+    }
     set(&mut request.seed, args.seed);
     request.labels = args.class.labels(count, run, request.seed)?;
     if let (Some(guidance), true) = (args.guidance, request.labels.iter().all(Option::is_none))
@@ -265,8 +299,7 @@ fn request(args: &Args, run: &Run) -> Result<SampleRequest> {
     }
     // Before the sampler starts: what was never learnt gives pictures that mean nothing.
     run.conditions().check(&request.labels, request.guidance)?;
-    let options = &request.options;
-    fresh_noise::note(run.config(), &[options.kind], options.churn.amount);
+    fresh_noise::note_for(run.config(), &request);
     Ok(request)
 }
 
@@ -290,6 +323,51 @@ fn refuse_contradictions(options: &SamplerOptions) -> Result<()> {
             churn.sigma_min,
             churn.sigma_max
         );
+    }
+    Ok(())
+}
+
+/// Refuses options that say nothing of the published steps, or of nothing else.
+fn refuse_idle(args: &Args, request: &SampleRequest) -> Result<()> {
+    let first = |options: &[(&'static str, bool)]| {
+        let given = options.iter().find(|(_, given)| *given);
+        given.map(|(option, _)| *option)
+    };
+    let sampler = request.options.kind;
+    match &request.respacing {
+        None => {
+            let own = [
+                ("--eta", args.eta.is_some()),
+                ("--clip", args.clip.is_some()),
+            ];
+            if let Some(option) = first(&own) {
+                bail!(
+                    "{option} is of the published steps of ddpm and ddim: give --respacing too, as in --respacing 250 or --respacing ddim50"
+                );
+            }
+        }
+        Some(respacing) => {
+            let of_levels = [
+                ("--steps", args.steps.is_some()),
+                ("--churn", args.churn.is_some()),
+                ("--sigma-min", args.sigma_min.is_some()),
+                ("--sigma-max", args.sigma_max.is_some()),
+                ("--discretization", args.discretization.is_some()),
+                ("--time-schedule", args.time_schedule.is_some()),
+                ("--scaling", args.scaling.is_some()),
+                ("--alpha", args.alpha.is_some()),
+            ];
+            if let Some(option) = first(&of_levels) {
+                bail!(
+                    "{option} is of a walk through noise levels, but the respacing `{}` says which steps are made; leave one of them out \
+                     (--respacing '' is the walk)",
+                    respacing.steps
+                );
+            }
+            if args.eta.is_some() && sampler == SamplerKind::DDPM {
+                bail!("--eta is that of --sampler ddim, but the sampler is {sampler}");
+            }
+        }
     }
     Ok(())
 }

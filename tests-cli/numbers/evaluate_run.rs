@@ -13,7 +13,7 @@ use crate::support::{Folder, answered, metric, sadm};
 use crate::walk::{Asked, spread, walk};
 use crate::written::{Rounding, SMALLER, Written, chosen, digits, flat, json, lines, number};
 
-fn evaluated(folder: &Folder, run: &Path, more: &[&str]) -> (Value, String) {
+pub fn evaluated(folder: &Folder, run: &Path, more: &[&str]) -> (Value, String) {
     let mut command = sadm();
     command
         .args(["evaluate", "--threads=1", "--reference=digits", "--run"])
@@ -23,7 +23,7 @@ fn evaluated(folder: &Folder, run: &Path, more: &[&str]) -> (Value, String) {
 
 /// Values within what rounding in f32 may do, which must be a small part of them.
 #[track_caller]
-fn within(answer: &Value, names: &[&str], (want, allowed): &(Vec<f64>, f64)) {
+pub fn within(answer: &Value, names: &[&str], (want, allowed): &(Vec<f64>, f64)) {
     for (name, want) in names.iter().zip(want) {
         let (name, part) = name.split_once('/').unwrap_or((name, "value"));
         let line = metric(answer, name);

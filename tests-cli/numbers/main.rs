@@ -10,6 +10,7 @@ mod evaluate_run;
 mod formulas;
 mod oracle;
 mod report;
+mod respaced;
 #[path = "../runs.rs"]
 #[expect(dead_code, reason = "of these helpers the other binary needs more")]
 mod runs;

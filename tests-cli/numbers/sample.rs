@@ -17,7 +17,7 @@ use crate::walk::{Asked, exactly, spread, walk};
 use crate::written::{SMALLER, Written};
 
 /// Draws to a file; what was printed.
-fn sample(run: &Path, out: &Path, args: &[String]) -> String {
+pub fn sample(run: &Path, out: &Path, args: &[String]) -> String {
     let mut command = sadm();
     command.args(["sample", "--threads=1", "--run"]).arg(run);
     let output = command.arg("--out").arg(out).args(args).assert().success();
@@ -25,7 +25,7 @@ fn sample(run: &Path, out: &Path, args: &[String]) -> String {
 }
 
 /// The images of a file of tensors.
-fn images(path: &Path) -> ArrayD<f64> {
+pub fn images(path: &Path) -> ArrayD<f64> {
     let bytes = std::fs::read(path).expect("a file");
     let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
     let view = file.tensor("images").expect("images");
@@ -92,7 +92,7 @@ fn holds(folder: &Folder, run: &Path, asked: &Asked, more: &[&str]) -> usize {
 }
 
 /// Classes of equal shares in order.
-fn in_order(count: usize) -> Vec<Option<u32>> {
+pub fn in_order(count: usize) -> Vec<Option<u32>> {
     let class = |i: usize| u32::try_from(10 * i / count).expect("below 10");
     (0..count).map(|i| Some(class(i))).collect()
 }

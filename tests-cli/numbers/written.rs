@@ -155,6 +155,11 @@ impl Written {
         }
     }
 
+    /// A word of it.
+    pub fn word(&self, section: &str, key: &str) -> &str {
+        self.config[section][key].as_str().expect("a word")
+    }
+
     /// A whole number of it.
     pub fn count(&self, section: &str, key: &str) -> usize {
         usize::try_from(self.config[section][key].as_integer().expect("whole")).expect("≥ 0")
@@ -214,6 +219,22 @@ impl Written {
         let output = self.network.build(&mut graph, x, condition);
         let f = graph.value(output.expect("an output"));
         (&x_t * skip + f * of_output).mapv(round)
+    }
+
+    /// The network's answer for x_t as it is, told a number.
+    pub fn output(
+        &self,
+        x_t: &ArrayD<f64>,
+        told: f64,
+        labels: &[u32],
+        round: Rounding,
+    ) -> ArrayD<f64> {
+        let noise = vec![round(told); labels.len()];
+        let parameters = moved(&self.average, round);
+        let mut graph = Graph::rounded(&parameters, round);
+        let x = graph.input(x_t.mapv(round));
+        let output = (self.network).build(&mut graph, x, Condition::new(&noise, Some(labels)));
+        graph.value(output.expect("an output")).clone()
     }
 
     /// x̂ and vᵀ(∂x̂/∂z)v of each sample.

@@ -45,6 +45,8 @@ impl Default for ObjectiveConfig {
             time_max: 1.0,
             p_mean: -1.2,
             p_std: 1.2,
+            sigma_min: 0.02,
+            sigma_max: 100.0,
             time_sharing: TimeSharing::PerSample,
             label_dropout: 0.1,
         }
@@ -138,6 +140,9 @@ impl Default for SampleConfig {
             steps: 18,
             guidance: 1.0,
             guided_channels: GuidedChannels::All,
+            respacing: String::new(),
+            eta: 0.0,
+            clip: false,
             sigma_min: 0.002,
             sigma_max: 80.0,
             rho: 7.0,

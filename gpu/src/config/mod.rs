@@ -143,6 +143,10 @@ pub struct ObjectiveConfig {
     pub p_mean: f64,
     /// Standard deviation of ln(σ_t/α_t) under the log-normal law.
     pub p_std: f64,
+    /// Smallest σ_t/α_t of the log-uniform law.
+    pub sigma_min: f64,
+    /// Largest σ_t/α_t of the log-uniform law.
+    pub sigma_max: f64,
     /// One t for the whole batch (SADM Eq. 7) or one per sample.
     pub time_sharing: TimeSharing,
     /// Probability that a label is dropped (classifier-free guidance).
@@ -159,6 +163,28 @@ pub enum TimeLaw {
     LogNormal,
     /// τ ~ U[time_min, time_max] for the batch, then t ~ U[τ, time_max] (soft truncation).
     SoftTruncation,
+    /// ln(σ_t/α_t) ~ U[ln sigma_min, ln sigma_max] (EDM's VE).
+    LogUniform,
+    /// σ_t/α_t one of the 1000 levels of improved DDPM, all equally likely (EDM's iDDPM).
+    IddpmStep,
+}
+
+impl TimeLaw {
+    /// The name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uniform => "uniform",
+            Self::LogNormal => "log-normal",
+            Self::SoftTruncation => "soft-truncation",
+            Self::LogUniform => "log-uniform",
+            Self::IddpmStep => "iddpm-step",
+        }
+    }
+
+    /// Whether it is a law of t itself, between `time_min` and `time_max`, and not of σ_t/α_t.
+    pub fn is_of_t(self) -> bool {
+        matches!(self, Self::Uniform | Self::SoftTruncation)
+    }
 }
 
 /// Whether the batch shares its t.
@@ -395,6 +421,13 @@ pub struct SampleConfig {
     pub guidance: f64,
     /// Channels that it moves: `all`, or `first-three` as the published DiT samples latents of four.
     pub guided_channels: GuidedChannels,
+    /// Of `ddpm` and `ddim`, the published steps in place of a walk through noise levels: so many of the 1000 (`250`), so many of each part
+    /// (`10,15,20`), every k-th (`ddim50`); empty for the walk.
+    pub respacing: String,
+    /// η of the published `ddim`, in [0, 1].
+    pub eta: f64,
+    /// Whether the published steps keep x̂_0 in [−1, 1].
+    pub clip: bool,
     /// Smallest σ_t/α_t of the grid of noise levels.
     pub sigma_min: f64,
     /// Largest σ_t/α_t.

@@ -2,8 +2,7 @@
 
 use super::{
     AdversarialConfig, Config, DatasetKind, Decay, EncoderTraining, LimitBy, ModelConfig,
-    ObjectiveConfig, PhaseConfig, SampleConfig, StructureConfig, StructureMethod, TimeLaw,
-    TrainConfig,
+    ObjectiveConfig, PhaseConfig, SampleConfig, StructureConfig, StructureMethod, TrainConfig,
 };
 use crate::config::presets::preset_text;
 use crate::coupling::CouplingConfig;
@@ -11,6 +10,7 @@ use crate::forward::schedule::Schedule;
 use crate::network::architecture;
 use crate::objective::parametrisation::Parametrisation;
 use crate::objective::variance::PredictedVariance;
+use crate::run::SampleRequest;
 use std::path::PathBuf;
 use toml::{Table, Value};
 
@@ -407,7 +407,18 @@ impl Config {
         self.validate_coupling()?;
         self.phases.validate()?;
         self.sample.validate()?;
+        self.validate_respacing()?;
         count("checkpoint.keep", self.checkpoint.keep)
+    }
+
+    fn validate_respacing(&self) -> Result<(), String> {
+        let request = SampleRequest::from_config(self);
+        let Some(respacing) = &request.respacing else {
+            return Ok(());
+        };
+        let respaced = respacing.of(&self.objective(), request.options.kind);
+        let refused = |e| format!("sample.respacing: {}", one_line(&e));
+        respaced.map(|_| ()).map_err(refused)
     }
 
     fn validate_coupling(&self) -> Result<(), String> {
@@ -463,6 +474,16 @@ impl ObjectiveConfig {
             self.p_mean,
             self.p_mean.is_finite(),
         )?;
+        positive("objective.sigma_min", self.sigma_min)?;
+        check(
+            "objective.sigma_max",
+            &format!(
+                "be finite and above objective.sigma_min = {}",
+                self.sigma_min
+            ),
+            self.sigma_max,
+            self.sigma_max.is_finite() && self.sigma_max > self.sigma_min,
+        )?;
         check(
             "objective.label_dropout",
             "be in [0, 1]",
@@ -487,8 +508,7 @@ impl ObjectiveConfig {
                 self.time_min
             ),
             self.time_max,
-            self.time_max > self.time_min
-                && (self.time_max <= end || matches!(self.time, TimeLaw::LogNormal)),
+            self.time_max > self.time_min && (self.time_max <= end || !self.time.is_of_t()),
         )
     }
 }
@@ -604,6 +624,12 @@ impl SampleConfig {
             self.sigma_max > self.sigma_min && self.sigma_max <= 1e6,
         )?;
         positive("sample.rho", self.rho)?;
+        check(
+            "sample.eta",
+            "be in [0, 1]",
+            self.eta,
+            (0.0..=1.0).contains(&self.eta),
+        )?;
         check(
             "sample.guidance",
             "be finite",

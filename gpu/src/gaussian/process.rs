@@ -175,6 +175,11 @@ impl GaussianDiffusion {
         }
     }
 
+    /// What a step's variance is.
+    pub fn variance(&self) -> Variance {
+        self.variance
+    }
+
     /// Number of steps.
     pub fn count(&self) -> usize {
         self.betas.len()

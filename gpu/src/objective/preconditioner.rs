@@ -6,12 +6,11 @@ use crate::forward::scale_samples;
 use crate::forward::schedule::Schedule;
 use crate::forward::schedule::vp_linear::vp_time;
 use crate::network::{Condition, Mode, Network};
-use crate::sampler::family::iddpm_levels;
+use crate::sampler::family::iddpm_steps;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::LazyLock;
 
 /// What a network is told as its noise level, a function c_noise of σ' = σ/α.
 ///
@@ -75,10 +74,9 @@ impl NoiseCondition {
     }
 }
 
-/// Steps of improved DDPM from the end, to the level nearest to `ratio`; its levels fall, and the last, 0, is none of them.
+/// Steps of improved DDPM from the end, to the level nearest to `ratio`; its levels fall.
 fn iddpm_step(ratio: f64) -> f64 {
-    static LEVELS: LazyLock<Vec<f64>> = LazyLock::new(iddpm_levels);
-    let levels = &LEVELS[..LEVELS.len() - 1];
+    let levels = iddpm_steps();
     let below = levels.partition_point(|level| *level > ratio);
     let nearer_above =
         below == levels.len() || below > 0 && levels[below - 1] - ratio <= ratio - levels[below];
@@ -126,6 +124,26 @@ pub struct Prediction {
     pub variances: Option<Tensor>,
     /// One set of coefficients per sample.
     pub coefficients: Vec<Coefficients>,
+}
+
+impl Prediction {
+    /// The network's output, and after it its variances if they are asked for.
+    ///
+    /// # Errors
+    /// A network without variances.
+    pub fn channels(&self, with_variances: bool) -> Result<Tensor> {
+        if !with_variances {
+            return Ok(self.network_out.clone());
+        }
+        let variances = self.variances.as_ref().ok_or_else(no_variances)?;
+        Ok(Tensor::cat(&[&self.network_out, variances], 1)?)
+    }
+}
+
+/// Why variances of a network without them cannot be learnt, or used.
+pub(crate) fn no_variances() -> Error {
+    let must = "be none for a network without variances (model.dit.learn_sigma = true has them)";
+    Error::invalid("objective.variance", must, "learned-range")
 }
 
 /// What stands between x_t and a network.

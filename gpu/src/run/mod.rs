@@ -18,7 +18,7 @@ use crate::network::{Mode, Network};
 use crate::objective::Objective;
 use crate::params::Params;
 use crate::random::Streams;
-use crate::sampler::{GuidedChannels, SamplerOptions, sample_along as draw};
+use crate::sampler::{GuidedChannels, Respacing, SamplerOptions, sample_along as draw};
 use crate::train::batches::{HoldOut, dataset, split};
 use crate::train::conditions::Conditions;
 use crate::train::networks;
@@ -41,6 +41,8 @@ pub struct SampleRequest {
     pub guided_channels: GuidedChannels,
     /// Sampler, number of steps, range of noise levels, churn.
     pub options: SamplerOptions,
+    /// The published steps of the sampler, in place of its walk through noise levels.
+    pub respacing: Option<Respacing>,
     /// Seed of the noise.
     pub seed: u64,
 }
@@ -61,6 +63,11 @@ impl SampleRequest {
                 rho: s.rho,
                 ..SamplerOptions::default()
             },
+            respacing: (!s.respacing.is_empty()).then(|| Respacing {
+                steps: s.respacing.clone(),
+                eta: s.eta,
+                clip: s.clip,
+            }),
             seed: config.seed,
         }
     }
@@ -407,6 +414,9 @@ fn sample_along(
     if request.labels.is_empty() {
         return Err(Error::invalid("the number of samples", "be at least 1", 0));
     }
+    let respaced = (request.respacing.as_ref())
+        .map(|respacing| respacing.of(objective, request.options.kind))
+        .transpose()?;
     let streams = Streams::new(request.seed);
     let mut parts = Vec::new();
     for (number, labels) in request.labels.chunks(BATCH).enumerate() {
@@ -418,34 +428,42 @@ fn sample_along(
         let noise = Tensor::stack(&noise, 0)?;
         let conditional: Vec<u32> = labels.iter().map(|l| l.unwrap_or(null)).collect();
         let unconditional = vec![null; labels.len()];
-        let predict = |x: &Tensor, t: f64, labels: &[u32]| -> Result<Tensor> {
+        let predict = |x: &Tensor, t: f64, labels: &[u32]| {
             let times = vec![t; labels.len()];
-            Ok(objective
-                .denoise(denoiser, x, &times, Some(labels), Mode::Evaluate)?
-                .x_hat)
+            objective.denoise(denoiser, x, &times, Some(labels), Mode::Evaluate)
         };
         let g = request.guidance;
-        let denoise = |x: &Tensor, t: f64| {
+        let guided = |ask: &dyn Fn(&[u32]) -> Result<Tensor>| {
             // g is 0 or 1 exactly when one of the two answers has no part in the sum.
             if g.to_bits() == 1f64.to_bits() {
-                return predict(x, t, &conditional);
+                return ask(&conditional);
             }
-            let free = predict(x, t, &unconditional)?;
+            let free = ask(&unconditional)?;
             if g.to_bits() == 0f64.to_bits() {
                 return Ok(free);
             }
-            (request.guided_channels).guided(&free, &predict(x, t, &conditional)?, g)
+            let with = ask(&conditional)?;
+            request
+                .guided_channels
+                .moved(&free, &with, g, images.channels)
         };
         // Samplers that draw noise need another stream for every batch, and one that no neighbouring seed has.
         let fresh = Streams::new(streams.rng("sampler", number as u64).next_u64());
-        parts.push(draw(
-            &denoise,
-            objective.schedule,
-            &request.options,
-            &noise,
-            fresh,
-            &mut |level, z| visit(Along { first, level, z }),
-        )?);
+        let mut visit = |level, z: &Tensor| visit(Along { first, level, z });
+        parts.push(match &respaced {
+            None => {
+                let denoise =
+                    |x: &Tensor, t: f64| guided(&|labels| Ok(predict(x, t, labels)?.x_hat));
+                let (schedule, options) = (objective.schedule, &request.options);
+                draw(&denoise, schedule, options, &noise, fresh, &mut visit)?
+            }
+            Some(respaced) => {
+                let learnt = respaced.learns_variance();
+                let network =
+                    |x: &Tensor, t: f64| guided(&|labels| predict(x, t, labels)?.channels(learnt));
+                respaced.sample(&network, &noise, fresh, &mut visit)?
+            }
+        });
     }
     Ok(Tensor::cat(&parts, 0)?)
 }

@@ -3,6 +3,7 @@
 use super::{Kind, Previous, SamplerKind, Walk, posterior_std, slope};
 use crate::choice::Entry;
 use crate::error::Result;
+use crate::gaussian::StepNoise;
 use candle_core::Tensor;
 
 /// The DDIM step, written for z = x/α.
@@ -60,5 +61,9 @@ impl Kind for Ddim {
 
     fn order(&self) -> Option<f64> {
         Some(1.0)
+    }
+
+    fn discrete(&self, eta: f64) -> Option<StepNoise> {
+        Some(StepNoise::Ddim { eta })
     }
 }

@@ -3,6 +3,7 @@
 use super::{Kind, Previous, SamplerKind, Walk, posterior_std};
 use crate::choice::Entry;
 use crate::error::Result;
+use crate::gaussian::StepNoise;
 use candle_core::Tensor;
 
 /// The DDPM step: a draw from q(z_to | z_from, x_0 = x̂).
@@ -45,5 +46,9 @@ impl Kind for Ddpm {
 
     fn order(&self) -> Option<f64> {
         None
+    }
+
+    fn discrete(&self, _: f64) -> Option<StepNoise> {
+        Some(StepNoise::Ddpm)
     }
 }

@@ -9,6 +9,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 /// A choice by name: the type, its variants and their names.
 macro_rules! named {
@@ -355,6 +356,12 @@ impl Walk<'_> {
         let denoised = |z: &Tensor, sigma: f64| self.denoised(z, sigma);
         (self.options.family).step(self.range, &z, [from, to], second, &denoised)
     }
+}
+
+/// The positive levels of improved DDPM, from the highest down: one for each of its steps.
+pub fn iddpm_steps() -> &'static [f64] {
+    static LEVELS: LazyLock<Vec<f64>> = LazyLock::new(iddpm_levels);
+    &LEVELS[..IDDPM_STEPS]
 }
 
 /// The levels of improved DDPM, from the highest to 0.

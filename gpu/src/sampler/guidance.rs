@@ -1,8 +1,9 @@
 //! Guidance of the denoiser.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
+use std::str::FromStr;
 
 /// Classifier-free guidance.
 ///
@@ -28,6 +29,22 @@ pub enum GuidedChannels {
     FirstThree,
 }
 
+impl FromStr for GuidedChannels {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "all" => Ok(Self::All),
+            "first-three" => Ok(Self::FirstThree),
+            _ => Err(Error::unknown_name(
+                "guided channels",
+                text,
+                &["all", "first-three"],
+            )),
+        }
+    }
+}
+
 impl GuidedChannels {
     /// [`guided`] in these channels.
     ///
@@ -44,6 +61,27 @@ impl GuidedChannels {
         let rest = conditional.narrow(1, THREE, channels - THREE)?;
         Ok(Tensor::cat(&[&moved, &rest], 1)?)
     }
+
+    /// As [`GuidedChannels::guided`] for answers with more behind the `channels` of an image: the rest stays the conditional one.
+    ///
+    /// # Errors
+    /// candle's.
+    pub fn moved(
+        self,
+        unconditional: &Tensor,
+        conditional: &Tensor,
+        g: f64,
+        channels: usize,
+    ) -> Result<Tensor> {
+        let all = conditional.dim(1)?;
+        if all <= channels {
+            return self.guided(unconditional, conditional, g);
+        }
+        let image = |x: &Tensor| x.narrow(1, 0, channels);
+        let moved = self.guided(&image(unconditional)?, &image(conditional)?, g)?;
+        let rest = conditional.narrow(1, channels, all - channels)?;
+        Ok(Tensor::cat(&[&moved, &rest], 1)?)
+    }
 }
 
 #[cfg(test)]
@@ -57,11 +95,21 @@ mod tests {
         let of =
             |first: f64| Tensor::arange(first, first + 4.0, &Device::Cpu)?.reshape((1, 4, 1, 1));
         let (free, with) = (of(0.0)?, (of(0.0)?.sqr()? + 1.0)?);
-        let numbers = |x: Tensor| Ok::<_, crate::Error>(x.flatten_all()?.to_vec1::<f64>()?);
+        let numbers = |x: Tensor| Ok::<_, Error>(x.flatten_all()?.to_vec1::<f64>()?);
         let all = numbers(GuidedChannels::All.guided(&free, &with, 2.0)?)?;
         assert_eq!(all, [2.0, 3.0, 8.0, 17.0]);
         let three = numbers(GuidedChannels::FirstThree.guided(&free, &with, 2.0)?)?;
         assert_eq!(three, [2.0, 3.0, 8.0, 10.0]);
+        // Behind two or four channels of an image the rest are its variances.
+        let behind =
+            |choice: GuidedChannels, channels| numbers(choice.moved(&free, &with, 2.0, channels)?);
+        assert_eq!(behind(GuidedChannels::All, 2)?, [2.0, 3.0, 5.0, 10.0]);
+        assert_eq!(
+            behind(GuidedChannels::FirstThree, 2)?,
+            [2.0, 3.0, 5.0, 10.0]
+        );
+        assert_eq!(behind(GuidedChannels::FirstThree, 4)?, three);
+        assert_eq!(behind(GuidedChannels::All, 4)?, all);
         let (free, with) = (free.narrow(1, 0, 2)?, with.narrow(1, 0, 2)?);
         let two = numbers(GuidedChannels::FirstThree.guided(&free, &with, 2.0)?)?;
         assert_eq!(two, all[..2]);

@@ -11,10 +11,12 @@ mod euler;
 pub mod family;
 mod guidance;
 mod heun;
+mod respaced;
 
 use crate::choice::{Choice, Slot};
 use crate::error::{Error, Result};
 use crate::forward::schedule::Schedule;
+use crate::gaussian::StepNoise;
 use crate::random::Streams;
 use candle_core::Tensor;
 
@@ -26,6 +28,7 @@ pub use euler::{euler_step, slope};
 pub use family::{Discretization, Family, Scaling, TimeSchedule};
 pub use guidance::{GuidedChannels, guided};
 pub use heun::heun_step;
+pub use respaced::{Respaced, Respacing};
 
 /// A sampler, by name.
 pub type SamplerKind = Choice<dyn Kind>;
@@ -61,6 +64,12 @@ pub trait Kind: Send + Sync {
     /// Whether its steps can be straight in another time and at another scale.
     fn in_family(&self) -> bool {
         self.churns()
+    }
+
+    /// How its published form draws in a step of a discrete process; none of a sampler that has no such form. `eta` is DDIM's.
+    fn discrete(&self, eta: f64) -> Option<StepNoise> {
+        let _ = eta;
+        None
     }
 
     /// Whether it takes [`Churn`].

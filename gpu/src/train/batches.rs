@@ -10,6 +10,7 @@ use crate::coupling::Pool;
 use crate::data::{Classes, Dataset, ImageKind};
 use crate::random::{Streams, standard_normals};
 use crate::run::checkpoint::State;
+use crate::sampler::family;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
@@ -316,7 +317,9 @@ pub fn time_draws(
     };
     let purpose = format!("{who}-time");
     match objective.time {
-        TimeLaw::Uniform => streams.uniform(&purpose, number, distinct),
+        TimeLaw::Uniform | TimeLaw::LogUniform | TimeLaw::IddpmStep => {
+            streams.uniform(&purpose, number, distinct)
+        }
         TimeLaw::SoftTruncation => streams.uniform(&purpose, number, distinct + 1),
         TimeLaw::LogNormal => standard_normals(&mut streams.rng(&purpose, number), distinct),
     }
@@ -339,6 +342,16 @@ pub fn times(objective: &ObjectiveConfig, draws: &[f64], n: usize) -> Vec<f64> {
             .iter()
             .map(|z| o.schedule.t_of_sigma_ratio((o.p_mean + o.p_std * z).exp()))
             .collect(),
+        TimeLaw::LogUniform => {
+            let ratio = |u: &f64| o.sigma_min * (o.sigma_max / o.sigma_min).powf(*u);
+            let at = |u| o.schedule.t_of_sigma_ratio(ratio(u));
+            draws.iter().map(at).collect()
+        }
+        TimeLaw::IddpmStep => {
+            let levels = family::iddpm_steps();
+            let at = |u: &f64| o.schedule.t_of_sigma_ratio(levels[place(*u, levels.len())]);
+            draws.iter().map(at).collect()
+        }
     };
     if t.len() < n
         && let [shared, ..] = t[..]
@@ -346,6 +359,16 @@ pub fn times(objective: &ObjectiveConfig, draws: &[f64], n: usize) -> Vec<f64> {
         t = vec![shared; n];
     }
     t
+}
+
+/// The part of `parts` equal ones that holds u of [0, 1).
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "0 ≤ u < 1"
+)]
+fn place(u: f64, parts: usize) -> usize {
+    ((u * parts as f64) as usize).min(parts - 1)
 }
 
 /// How held-out images are chosen.

@@ -20,6 +20,8 @@ pub const SHARES: &[(&str, u32)] = &[
     ("permutations", 2),
     ("resamples", 3),
     ("uniform times", 7),
+    ("log-uniform times", 8),
+    ("steps of improved DDPM", 4),
     ("soft truncation", 9),
     ("log-normal times", 11),
     ("noise of batches", 8),

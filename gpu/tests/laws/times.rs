@@ -5,6 +5,7 @@ use crate::support::{apart, config};
 use sadm_gpu::config::Config;
 use sadm_gpu::forward::schedule::Schedule;
 use sadm_gpu::random::Streams;
+use sadm_gpu::sampler::family::iddpm_levels;
 use sadm_gpu::train::draw_times;
 use statrs::distribution::{ContinuousCDF, Normal};
 
@@ -47,19 +48,88 @@ fn uniform_times() {
         "objective.time_min=0.125",
         "objective.time_max=0.875",
     ];
-    let mut own = config(chance.seed(), &keys);
-    let law = || uniform(0.125, 0.875);
-    own = own
+    let own = config(chance.seed(), &keys);
+    are_uniform(&mut chance, &own, [0.125, 0.875], |t| t);
+}
+
+/// The logarithms of levels.
+#[test]
+fn log_uniform_times() {
+    let mut chance = Chance::of("log-uniform times");
+    let keys = [
+        "objective.time=log-uniform",
+        "objective.sigma_min=0.05",
+        "objective.sigma_max=40",
+    ];
+    let (range, own) = ([0.05_f64.ln(), 40_f64.ln()], config(chance.seed(), &keys));
+    are_uniform(&mut chance, &own, range, f64::ln);
+    // Within the levels of a schedule that has other times.
+    let vp = own.with_set("objective.schedule=vp-linear").expect("a key");
+    let logs = at(0, &drawn(&vp, "theta"))
+        .into_iter()
+        .map(|t| Schedule::VP_LINEAR.sigma_ratio(t).ln());
+    chance.follows("vp-linear", logs, uniform(range[0], range[1]));
+}
+
+/// Each level of improved DDPM as often as any other.
+#[test]
+fn steps_of_improved_ddpm() {
+    let mut chance = Chance::of("steps of improved DDPM");
+    let keys = [
+        "objective.time=iddpm-step",
+        "objective.time_sharing=per-sample",
+    ];
+    let own = config(chance.seed(), &keys);
+    let levels = iddpm_levels();
+    let steps = |batches: &[Vec<f64>], place: usize| -> Vec<usize> {
+        let step = |t: f64| {
+            levels
+                .iter()
+                .position(|level| level.to_bits() == t.to_bits())
+        };
+        let times = at(place, batches).into_iter();
+        times.map(|t| step(t).expect("t is a level")).collect()
+    };
+    let batches = drawn(&own, "theta");
+    let each: Vec<Vec<usize>> = (0..SIZE).map(|place| steps(&batches, place)).collect();
+    let mut counts = vec![0; 1000];
+    for step in each.iter().flatten() {
+        counts[*step] += 1;
+    }
+    chance.counts("levels", &counts, &[0.001; 1000]);
+    let centred = |steps: &[usize]| steps.iter().map(|j| *j as f64 - 499.5).collect::<Vec<_>>();
+    let first = centred(&each[0]);
+    chance.unrelated(
+        "samples of a batch",
+        first.iter().copied().zip(centred(&each[2])),
+    );
+    chance.unrelated("batches", apart(&first));
+    let phi = centred(&steps(&drawn(&own, "phi"), 0));
+    chance.unrelated("players", first.into_iter().zip(phi));
+    let shared = own
+        .with_set("objective.time_sharing=shared")
+        .expect("a key");
+    share_one_time(&drawn(&shared, "theta"));
+}
+
+/// Whether `of` makes of the times of a configuration uniform numbers, of each sample or shared.
+fn are_uniform(chance: &mut Chance, own: &Config, [low, high]: [f64; 2], of: impl Fn(f64) -> f64) {
+    let law = || uniform(low, high);
+    let own = own
         .with_set("objective.time_sharing=per-sample")
         .expect("a key");
+    let place = |place: usize, batches: &[Vec<f64>]| -> Vec<f64> {
+        at(place, batches).into_iter().map(&of).collect()
+    };
+    let middle = f64::midpoint(low, high);
     let batches = drawn(&own, "theta");
-    let [first, last] = [0, SIZE - 1].map(|place| at(place, &batches));
+    let [first, last] = [0, SIZE - 1].map(|sample| place(sample, &batches));
     chance.follows("the first sample", first.iter().copied(), law());
     chance.follows("the last sample", last.iter().copied(), law());
-    let [first, last] = [first, last].map(|t| centred(&t, 0.5));
+    let [first, last] = [first, last].map(|t| centred(&t, middle));
     chance.unrelated("samples of a batch", first.iter().copied().zip(last));
     chance.unrelated("batches", apart(&first));
-    let phi = centred(&at(0, &drawn(&own, "phi")), 0.5);
+    let phi = centred(&place(0, &drawn(&own, "phi")), middle);
     chance.unrelated("players", first.into_iter().zip(phi));
 
     let shared = own
@@ -67,9 +137,9 @@ fn uniform_times() {
         .expect("a key");
     let batches = drawn(&shared, "theta");
     share_one_time(&batches);
-    let first = at(0, &batches);
+    let first = place(0, &batches);
     chance.follows("a shared time", first.iter().copied(), law());
-    chance.unrelated("shared times of batches", apart(&centred(&first, 0.5)));
+    chance.unrelated("shared times of batches", apart(&centred(&first, middle)));
 }
 
 /// t = τ + u (1 − τ) with τ and u uniform on the unit interval: y = 1 − t is a product of two uniform numbers, below y with

@@ -31,11 +31,7 @@ pub fn images(run: &Run, count: usize, wanted: Wanted, seed: u64) -> Result<Imag
         Wanted::One(class) => vec![Some(class); count],
     };
     run.conditions().check(&labels, request.guidance)?;
-    crate::fresh_noise::note(
-        run.config(),
-        &[request.options.kind],
-        request.options.churn.amount,
-    );
+    crate::fresh_noise::note_for(run.config(), &request);
     let bar = progress::count_bar(count, "samples");
     let mut pixels = Vec::new();
     let parts = Streams::new(seed);

@@ -10,6 +10,7 @@ use sadm_gpu::random::Streams;
 use sadm_gpu::run::Run as Opened;
 use sadm_gpu::run::phases::{Phase, span};
 use sadm_gpu::structure::{Relation, affinity};
+use sadm_gpu::train::times;
 
 use super::run::Run;
 use crate::image_grid;
@@ -234,14 +235,16 @@ fn images(run: &Opened) -> anyhow::Result<(Dataset, bool)> {
 /// The t at a place of the law that training draws from.
 fn time(config: &Config, deviations: f64, share: f64) -> f64 {
     let o = &config.objective;
-    match o.time {
-        TimeLaw::LogNormal => o
-            .schedule
-            .t_of_sigma_ratio((o.p_mean + deviations * o.p_std).exp()),
-        TimeLaw::Uniform | TimeLaw::SoftTruncation => {
-            o.time_min + share * (o.time_max - o.time_min)
-        }
-    }
+    let draws = match o.time {
+        TimeLaw::LogNormal => vec![deviations],
+        // From the smallest τ on.
+        TimeLaw::SoftTruncation => vec![0.0, share],
+        TimeLaw::Uniform | TimeLaw::LogUniform => vec![share],
+        // Its first levels are the highest.
+        TimeLaw::IddpmStep => vec![1.0 - share],
+    };
+    let t = times(o, &draws, 1).into_iter().next();
+    t.unwrap_or(o.time_min)
 }
 
 fn same_class(labels: &[u32]) -> Vec<Vec<f32>> {

@@ -107,6 +107,8 @@ fn solve_run(
 ) -> sadm_crosscheck::Result<Vec<f64>> {
     let mut request = SampleRequest::from_config(run.config());
     request.guidance = 1.0;
+    // What is measured is the walk through noise levels.
+    request.respacing = None;
     request.options.kind = kind;
     request.options.steps = steps;
     request.labels = labels.to_vec();

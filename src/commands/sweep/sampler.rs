@@ -115,6 +115,8 @@ fn measure(args: &Args, run: &Run, device: &Device) -> Result<Report> {
     };
     // Before real images are read and measured.
     run.conditions().check(&request.labels, request.guidance)?;
+    // What is measured is the walk through noise levels.
+    request.respacing = None;
     request.seed = args.seed.unwrap_or(request.seed);
     crate::fresh_noise::note(run.config(), &args.samplers, 0.0);
     let reality = reality(args, run, class, device)?;

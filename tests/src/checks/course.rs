@@ -20,13 +20,22 @@ use crate::{
     error::{Error, Result},
 };
 
+/// The laws of t by name.
+const LAWS: [&str; 5] = [
+    "uniform",
+    "soft-truncation",
+    "log-normal",
+    "log-uniform",
+    "iddpm-step",
+];
+
 pub(super) fn checks() -> Vec<Box<dyn Check>> {
-    let laws = ["uniform", "soft-truncation", "log-normal"].map(times);
+    let laws = LAWS.map(times);
     let rates = Decay::ALL.map(learning_rate);
     laws.into_iter().chain(rates).collect()
 }
 
-/// The law of t of a case: its name, and the two numbers that it has.
+/// The law of t of a case: its name, and the two numbers that it has (none of `iddpm-step`).
 pub(crate) fn law_of(name: &str, [first, second]: [f64; 2]) -> Result<TimeLaw> {
     Ok(match name {
         "uniform" => TimeLaw::Uniform {
@@ -41,8 +50,13 @@ pub(crate) fn law_of(name: &str, [first, second]: [f64; 2]) -> Result<TimeLaw> {
             mean: first,
             std: second,
         },
+        "log-uniform" => TimeLaw::LogUniform {
+            low: first,
+            high: second,
+        },
+        "iddpm-step" => TimeLaw::IddpmStep,
         other => {
-            let known = "uniform, soft-truncation, log-normal";
+            let known = LAWS.join(", ");
             return Err(Error::Reference(format!(
                 "the law of t must be one of {known}, got `{other}`"
             )));
@@ -64,7 +78,7 @@ fn times(law: &'static str) -> Box<dyn Check> {
     };
     Quantity::new(
         format!("time.{law}"),
-        "t of random draws: (1 − u) low + u high, after a τ of the batch, or where ln(σ/α) = mean + std·z",
+        "t of random draws: (1 − u) low + u high, after a τ of the batch; where ln(σ/α) is mean + std·z or (1 − u) ln low + u ln high; or at a level of improved DDPM",
         "Karras et al. 2022, Table 1; Kim et al. 2022 (arXiv:2106.05527)",
     )
     .draws(move || {
@@ -78,6 +92,9 @@ fn times(law: &'static str) -> Box<dyn Check> {
             .prop_map(move |(draws, schedule, first, second)| {
                 let [first, second] = match law {
                     "log-normal" => [f64::from(first) / 64.0, f64::from(second) / 64.0],
+                    "log-uniform" => {
+                        [f64::from(1 + first.abs()) / 256.0, 0.5 + f64::from(second)]
+                    }
                     _ => [
                         f64::from(first.abs()) / 300.0,
                         0.5 + f64::from(second) / 300.0,
@@ -107,6 +124,8 @@ fn times(law: &'static str) -> Box<dyn Check> {
         let draws = case.get_numbers("draws")?;
         let (time, count) = match law {
             "log-normal" => (GpuTimeLaw::LogNormal, draws.len()),
+            "log-uniform" => (GpuTimeLaw::LogUniform, draws.len()),
+            "iddpm-step" => (GpuTimeLaw::IddpmStep, draws.len()),
             "soft-truncation" => (GpuTimeLaw::SoftTruncation, draws.len() - 1),
             _ => (GpuTimeLaw::Uniform, draws.len()),
         };
@@ -117,6 +136,8 @@ fn times(law: &'static str) -> Box<dyn Check> {
             time_max: second,
             p_mean: first,
             p_std: second,
+            sigma_min: first,
+            sigma_max: second,
             ..ObjectiveConfig::default()
         };
         Ok(values([("t", list(train::times(&objective, draws, count)))]))

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use candle_core::{DType, Tensor};
 use ndarray::{ArrayD, Axis, s};
+use sadm_gpu::config::Config;
 use sadm_gpu::forward::schedule::Schedule as GpuSchedule;
 use sadm_gpu::network as gpu;
 use sadm_gpu::objective::{
@@ -11,6 +12,7 @@ use sadm_gpu::objective::{
 };
 use sadm_gpu::random::Streams;
 use sadm_gpu::sampler as gpu_sampler;
+use sadm_gpu::train;
 use sadm_reference::denoise::{Weight, denoising_loss, weight};
 use sadm_reference::network::{Condition, Denoiser, Parameters};
 use sadm_reference::parametrisation::{
@@ -18,6 +20,7 @@ use sadm_reference::parametrisation::{
 };
 use sadm_reference::sampler::{Churn, Family};
 use sadm_reference::schedule::ScheduleKind;
+use sadm_reference::time::TimeLaw;
 use serde_json::Value as Json;
 
 use super::{
@@ -33,45 +36,75 @@ struct Known {
     parametrisation: Parametrisation,
     noise: NoiseCondition,
     weight: Weight,
-    /// σ of a recorded draw, uniform or normal.
-    level: fn(f64) -> f64,
+    /// Law of the levels in training.
+    law: TimeLaw,
+    /// The same in a configuration's words.
+    sets: &'static [&'static str],
 }
 
 fn known(class: &str) -> Known {
-    let vp = |u: f64| {
-        let schedule = ScheduleKind::VP_LINEAR.schedule();
-        let t = 1.0 + u * (1e-5 - 1.0);
-        schedule.sigma(t) / schedule.alpha(t)
-    };
-    let (schedule, parametrisation, noise, weight, level): (_, _, _, _, fn(f64) -> f64) =
+    let (schedule, parametrisation, noise, weight, law, sets): (_, _, _, _, _, &[&str]) =
         match class {
             "EDMPrecond" => (
                 ScheduleKind::EDM,
                 Parametrisation::Edm,
                 NoiseCondition::LogSigma,
                 Weight::EDM,
-                |z| (-1.2 + 1.2 * z).exp(),
+                TimeLaw::LogNormal {
+                    mean: -1.2,
+                    std: 1.2,
+                },
+                // The defaults.
+                &[],
             ),
             "VPPrecond" => (
                 ScheduleKind::VP_LINEAR,
                 Parametrisation::Eps,
                 NoiseCondition::VpTime,
                 Weight::SNR,
-                vp,
+                TimeLaw::Uniform {
+                    low: 1e-5,
+                    high: 1.0,
+                },
+                &[
+                    "objective.schedule=vp-linear",
+                    "objective.parametrisation=eps",
+                    "objective.noise_condition=vp-time",
+                    "objective.weight=snr",
+                    "objective.time=uniform",
+                    "objective.time_min=1e-5",
+                ],
             ),
             "VEPrecond" => (
                 ScheduleKind::EDM,
                 Parametrisation::Ve,
                 NoiseCondition::LogHalfSigma,
                 Weight::SNR,
-                |u| 0.02 * (100.0_f64 / 0.02).powf(u),
+                TimeLaw::LogUniform {
+                    low: 0.02,
+                    high: 100.0,
+                },
+                &[
+                    "objective.parametrisation=ve",
+                    "objective.noise_condition=log-half-sigma",
+                    "objective.weight=snr",
+                    "objective.time=log-uniform",
+                ],
             ),
             "iDDPMPrecond" => (
-                ScheduleKind::VP_LINEAR,
+                // Its highest level is beyond the end of `vp-linear`.
+                ScheduleKind::COSINE,
                 Parametrisation::Eps,
                 NoiseCondition::IddpmStep,
                 Weight::SNR,
-                vp,
+                TimeLaw::IddpmStep,
+                &[
+                    "objective.schedule=cosine",
+                    "objective.parametrisation=eps",
+                    "objective.noise_condition=iddpm-step",
+                    "objective.weight=snr",
+                    "objective.time=iddpm-step",
+                ],
             ),
             other => panic!("no preconditioner is called {other}"),
         };
@@ -80,11 +113,58 @@ fn known(class: &str) -> Known {
         parametrisation,
         noise,
         weight,
-        level,
+        law,
+        sets,
     }
 }
 
+/// The recorded draws are from the levels' end where ours begin.
+fn draws_of(class: &str, draws: &[f64]) -> Vec<f64> {
+    let turned = class == "VPPrecond";
+    let draw = |draw: &f64| if turned { 1.0 - draw } else { *draw };
+    draws.iter().map(draw).collect()
+}
+
 impl Known {
+    /// The times of draws on both sides, which must be at these levels σ', and have the loss's weights.
+    fn drawn(&self, what: &str, draws: &[f64], levels: &[f64]) -> Vec<f64> {
+        let schedule = self.schedule.schedule();
+        let times = self.law.times(draws, schedule.as_ref());
+        let config = Config::default().with_sets(self.sets.iter().copied());
+        let o = config.expect("a configuration").objective;
+        let said = [
+            (o.schedule.to_string(), self.schedule.to_string()),
+            (
+                o.parametrisation.to_string(),
+                self.parametrisation.to_string(),
+            ),
+            (o.noise_condition.to_string(), self.noise.to_string()),
+            (o.weight.to_string(), self.weight.to_string()),
+        ];
+        for (config, known) in said {
+            assert_eq!(config, known, "{what}");
+        }
+        let ours = train::times(&o, draws, draws.len());
+        assert_eq!(times.len(), levels.len(), "{what}");
+        for (i, level) in levels.iter().enumerate() {
+            let reference = schedule.sigma(times[i]) / schedule.alpha(times[i]);
+            for (side, got) in [
+                ("reference", reference),
+                ("candle", o.schedule.sigma_ratio(ours[i])),
+            ] {
+                assert!(
+                    (got / level - 1.0).abs() < OUTPUT,
+                    "{what}, {side}: {got}, not {level}"
+                );
+            }
+            let weight = weight(self.weight, schedule.as_ref(), times[i], SIGMA_DATA);
+            let weight = weight.expect("a weight");
+            let candle = o.weight.at(o.schedule, ours[i], SIGMA_DATA);
+            assert!((candle / weight - 1.0).abs() < OUTPUT, "{what}: weight");
+        }
+        times
+    }
+
     /// α and σ_t at the level σ'.
     fn level(&self, ratio: f64) -> [f64; 2] {
         if self.schedule == ScheduleKind::EDM {
@@ -383,22 +463,38 @@ fn preconditioners_and_their_losses_are_the_published_ones() {
     }
 }
 
+/// The levels of published draws, and of a table that is drawn from.
+#[test]
+fn levels_of_training_are_the_published_ones() {
+    let mut compared = 0;
+    for folder in folders("edm") {
+        let path = folder.join("levels.json");
+        if !path.is_file() {
+            continue;
+        }
+        let listed = json(&path);
+        for (class, entry) in listed.as_object().expect("an object") {
+            let of = |key: &str| -> Vec<f64> {
+                let numbers = entry[key].as_array().expect("a list").iter();
+                numbers.map(|x| x.as_f64().expect("a number")).collect()
+            };
+            known(class).drawn(class, &draws_of(class, &of("draw")), &of("sigma"));
+            compared += 1;
+        }
+    }
+    assert!(compared >= 4, "{compared} laws");
+}
+
 /// The loss with recorded draws, and its gradients.
 fn losses(what: &str, exact: &Exact<'_>, io: &Arrays, want: &Arrays) {
     let classes = io.get("class_labels");
     let Some(draws) = io.get("loss.draw") else {
         return;
     };
-    let levels: Vec<f64> = draws
-        .iter()
-        .map(|&draw| (exact.known.level)(draw))
-        .collect();
-    for (got, want) in levels.iter().zip(&io["loss.sigma"]) {
-        assert!(
-            (got / want - 1.0).abs() < OUTPUT,
-            "{what}: {got}, not {want}"
-        );
-    }
+    let levels = numbers(&io["loss.sigma"]);
+    let times = exact
+        .known
+        .drawn(what, &draws_of(what, &numbers(draws)), &levels);
     let (clean, noise) = (&io["loss.images"], &io["loss.noise"]);
     let noisy = clean + &scaled(noise, &levels);
     close(&format!("{what}: noisy"), &noisy, &io["loss.noisy"], OUTPUT);
@@ -408,11 +504,8 @@ fn losses(what: &str, exact: &Exact<'_>, io: &Arrays, want: &Arrays) {
         classes.filter(|c| c.len_of(Axis(0)) == levels.len()),
     );
     let schedule = exact.known.schedule.schedule();
-    let weights: Vec<f64> = (levels.iter())
-        .map(|&ratio| {
-            let t = schedule.t_of_lambda(-2.0 * ratio.ln());
-            weight(exact.known.weight, schedule.as_ref(), t, SIGMA_DATA).expect("a weight")
-        })
+    let weights: Vec<f64> = (times.iter())
+        .map(|&t| weight(exact.known.weight, schedule.as_ref(), t, SIGMA_DATA).expect("a weight"))
         .collect();
     let each = scaled(&(&got - clean).mapv(|d| d * d), &weights);
     close(&format!("{what}: loss"), &each, &io["loss.value"], OUTPUT);

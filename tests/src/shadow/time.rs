@@ -61,7 +61,7 @@ impl Judge for Times {
         };
         let (low, high) = match law {
             Law::Uniform { low, high } | Law::SoftTruncation { low, high } => (low, high),
-            Law::LogNormal { .. } => schedule.domain(),
+            Law::LogNormal { .. } | Law::LogUniform { .. } | Law::IddpmStep => schedule.domain(),
         };
         // To the last bit: low + u (high − low) may end a rounding beyond its range.
         let slack = 2.0 * Precision::F64.unit * high.min(f64::MAX);
@@ -89,6 +89,8 @@ fn configured(seen: Seen<'_>) -> (&'static str, [f64; 2]) {
         TimeLaw::Uniform => ("uniform", [o.time_min, o.time_max]),
         TimeLaw::SoftTruncation => ("soft-truncation", [o.time_min, o.time_max]),
         TimeLaw::LogNormal => ("log-normal", [o.p_mean, o.p_std]),
+        TimeLaw::LogUniform => ("log-uniform", [o.sigma_min, o.sigma_max]),
+        TimeLaw::IddpmStep => ("iddpm-step", [0.0; 2]),
     }
 }
 

@@ -46,12 +46,20 @@ const KEYS: &[(&str, &[&str])] = &[
     ("objective.sigma_data", &["0.75", "0.5"]),
     (
         "objective.time",
-        &["\"log-normal\"", "\"uniform\"", "\"soft-truncation\""],
+        &[
+            "\"log-normal\"",
+            "\"uniform\"",
+            "\"soft-truncation\"",
+            "\"log-uniform\"",
+            "\"iddpm-step\"",
+        ],
     ),
     ("objective.time_min", &["0.01", "0.05"]),
     ("objective.time_max", &["1.0", "0.8"]),
     ("objective.p_mean", &["-0.8", "0.3"]),
     ("objective.p_std", &["1.2", "0.7"]),
+    ("objective.sigma_min", &["0.02", "0.2"]),
+    ("objective.sigma_max", &["5.0", "100.0"]),
     ("objective.time_sharing", &["\"per-sample\"", "\"shared\""]),
     ("objective.label_dropout", &["0.1", "0.0", "0.5"]),
     (

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use ndarray::{ArrayD, Axis, concatenate};
-use sadm_reference::{coupling, schedule::Schedule};
+use sadm_reference::{
+    coupling,
+    sampler::family::{IDDPM_C, iddpm_levels},
+    schedule::Schedule,
+};
 
 use super::{
     arithmetic::Arithmetic,
     images::{Images, NO_CLASS},
-    settings::{Settings, TimeLaw},
+    settings::{Objective, Settings, TimeLaw},
     streams::Streams,
 };
 use crate::error::{Error, Result};
@@ -230,18 +234,28 @@ impl Draws {
                 (draws, t, true)
             }
             TimeLaw::LogNormal => {
-                let schedule = o.schedule.schedule();
                 let draws = self.streams.normal(&purpose, number, count);
                 let ratios = draws.iter().map(|z| (o.p_mean + o.p_std * z).exp());
-                if o.schedule.name() == "edm" {
-                    // t is σ.
-                    let t = ratios.collect();
-                    (draws, t, true)
-                } else {
-                    let t = ratios.map(|ratio| time_of(schedule.as_ref(), ratio, a));
-                    let t = t.collect();
-                    (draws, t, false)
-                }
+                let t = times_of(o, ratios, a);
+                (draws, t, o.schedule.name() == "edm")
+            }
+            TimeLaw::LogUniform => {
+                let draws = uniform(count);
+                let all = o.sigma_max / o.sigma_min;
+                let ratios = draws.iter().map(|u| o.sigma_min * all.powf(*u));
+                let t = times_of(o, ratios, a);
+                (draws, t, o.schedule.name() == "edm")
+            }
+            TimeLaw::IddpmStep => {
+                let draws = uniform(count);
+                let levels = iddpm_levels(IDDPM_C[0], IDDPM_C[1]);
+                let ratios = draws.iter().map(|u| {
+                    // The step whose part of the unit interval holds u.
+                    let ends = (1..1000_u16).map(|j| f64::from(j) / 1000.0);
+                    a.one(levels[ends.take_while(|end| end <= u).count()])
+                });
+                let t = times_of(o, ratios, a);
+                (draws, t, false)
             }
         };
         Times {
@@ -263,6 +277,16 @@ struct Times {
 pub(super) fn has_twins(images: &ArrayD<f64>) -> bool {
     let images: Vec<_> = images.outer_iter().collect();
     (1..images.len()).any(|i| images[..i].contains(&images[i]))
+}
+
+/// The times of these σ/α, which under `edm` are σ themselves.
+fn times_of(o: &Objective, ratios: impl Iterator<Item = f64>, a: &Arithmetic) -> Vec<f64> {
+    let schedule = o.schedule.schedule();
+    if o.schedule.name() == "edm" {
+        return ratios.collect();
+    }
+    let time = |ratio| time_of(schedule.as_ref(), ratio, a);
+    ratios.map(time).collect()
 }
 
 /// The time at which σ/α is `ratio`, or the nearest end of the domain.

@@ -75,6 +75,8 @@ pub(super) enum TimeLaw {
     Uniform,
     LogNormal,
     SoftTruncation,
+    LogUniform,
+    IddpmStep,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -94,6 +96,8 @@ pub(super) struct Objective {
     pub(super) time_max: f64,
     pub(super) p_mean: f64,
     pub(super) p_std: f64,
+    pub(super) sigma_min: f64,
+    pub(super) sigma_max: f64,
     pub(super) time_sharing: String,
     pub(super) label_dropout: f64,
 }
@@ -111,6 +115,8 @@ impl Default for Objective {
             time_max: 1.0,
             p_mean: -1.2,
             p_std: 1.2,
+            sigma_min: 0.02,
+            sigma_max: 100.0,
             time_sharing: "per-sample".to_owned(),
             label_dropout: 0.1,
         }

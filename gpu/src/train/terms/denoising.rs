@@ -1,12 +1,12 @@
 //! The denoising loss.
 
+use crate::Result;
 use crate::gaussian::{GaussianDiffusion, variance_loss};
 use crate::objective::denoising::denoising_loss;
-use crate::objective::preconditioner::Coefficients;
+use crate::objective::preconditioner::{Coefficients, no_variances};
 use crate::objective::variance::PredictedVariance;
 use crate::train::pass::Pass;
 use crate::train::term::{Record, Tape, Term};
-use crate::{Error, Result};
 use candle_core::Tensor;
 use std::sync::LazyLock;
 
@@ -29,12 +29,7 @@ fn variances<'a>(pass: &'a Pass<'_>) -> Result<Option<&'a Tensor>> {
         return Ok(None);
     }
     let variances = pass.prediction()?.answer.variances.as_ref();
-    let missing = || {
-        let must =
-            "be none for a network without variances (model.dit.learn_sigma = true has them)";
-        Error::invalid("objective.variance", must, "learned-range")
-    };
-    variances.map(Some).ok_or_else(missing)
+    variances.map(Some).ok_or_else(no_variances)
 }
 
 /// The numbers of the steps at times of the schedule `ddpm`.

@@ -1,19 +1,14 @@
 //! The times of a batch: no summand, but recorded beside them, so that an observer can judge what was made of the draws.
 
-use crate::config::{ObjectiveConfig, TimeLaw};
+use crate::config::ObjectiveConfig;
 use crate::train::batch::Batch;
 use crate::train::term::Record;
 
 /// t of a batch with the random numbers that it was made from.
 pub fn timed(objective: &ObjectiveConfig, draws: Vec<f64>, batch: &Batch) -> Record {
     let mut record = Record::of("time");
-    let law = match objective.time {
-        TimeLaw::Uniform => "uniform",
-        TimeLaw::SoftTruncation => "soft-truncation",
-        TimeLaw::LogNormal => "log-normal",
-    };
     record.choices.extend([
-        ("law", law.to_owned()),
+        ("law", objective.time.name().to_owned()),
         ("schedule", objective.schedule.to_string()),
     ]);
     record
