@@ -10,6 +10,7 @@ mod format_1;
 #[expect(dead_code, reason = "images are the other test's")]
 mod hashed;
 mod help;
+mod init_from;
 mod memory;
 mod network;
 mod networks;

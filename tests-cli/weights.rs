@@ -46,7 +46,7 @@ fn convert(file: &Path, to: &str, out: &Path, more: &[&str]) -> assert_cmd::Comm
 }
 
 /// Converts, and what was said beside it.
-fn converted(file: &Path, to: &str, out: &Path, more: &[&str]) -> String {
+pub fn converted(file: &Path, to: &str, out: &Path, more: &[&str]) -> String {
     let output = convert(file, to, out, more)
         .assert()
         .success()
@@ -56,7 +56,7 @@ fn converted(file: &Path, to: &str, out: &Path, more: &[&str]) -> String {
 }
 
 /// Type, shape and bytes of each tensor of a file of safetensors.
-fn tensors(path: &Path) -> BTreeMap<String, (String, Vec<usize>, Vec<u8>)> {
+pub fn tensors(path: &Path) -> BTreeMap<String, (String, Vec<usize>, Vec<u8>)> {
     let bytes = fs::read(path).expect("a file");
     let file = SafeTensors::deserialize(&bytes).expect("safetensors");
     file.iter()
@@ -442,7 +442,7 @@ fn with(
 }
 
 /// The file of a run's newest averaged parameters.
-fn average(run: &Path) -> PathBuf {
+pub fn average(run: &Path) -> PathBuf {
     newest(run).join("theta.average.safetensors")
 }
 
@@ -502,7 +502,7 @@ fn our_own_networks_are_recognised_and_what_is_wrong_with_a_file_is_listed() {
 }
 
 /// A run that begins with a file and is stopped by its own end after some steps.
-fn begun(run: &Path, file: &Path, more: &[&str]) -> (bool, String) {
+pub fn begun(run: &Path, file: &Path, more: &[&str]) -> (bool, String) {
     let mut command = sadm();
     command
         .args(tiny(run, 4))

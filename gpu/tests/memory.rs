@@ -220,6 +220,54 @@ fn the_digits_in_every_phase_alone() {
     holds("none", &config("digits", &["structure.method=none"]));
 }
 
+/// A network that is small beside what its variances cost.
+const LEARNT: [&str; 12] = [
+    "model.kind=dit",
+    "model.dit.patch_size=4",
+    "model.dit.hidden_size=8",
+    "model.dit.depth=1",
+    "model.dit.num_heads=1",
+    "model.dit.learn_sigma=true",
+    "structure.method=none",
+    "objective.schedule=ddpm",
+    "objective.parametrisation=eps",
+    "objective.time=uniform",
+    "objective.variance=learned-range",
+    "train.batch=1024",
+];
+
+/// The term of the variances has a share of its own: without it the estimate of such a run would be too small.
+#[test]
+fn the_term_of_the_variances_is_counted() {
+    let estimated = |config: &Config| {
+        let images = ImageKind {
+            channels: 1,
+            size: 8,
+            classes: 10,
+        };
+        let around = Circumstances {
+            images,
+            data: 0.0,
+            held_out: 0,
+            threads: 1,
+            resumed: false,
+        };
+        estimate(config, &around)
+    };
+    let with = config("digits", &LEARNT);
+    let without = with.with_set("objective.variance=none").expect("a key");
+    let [with, without] = [with, without].map(|config| estimated(&config));
+    let share = with.bytes - without.bytes;
+    // Some thirty tensors of the batch's size are kept.
+    let batch = 1024.0 * 64.0 * 4.0;
+    assert!(
+        (20.0..60.0).contains(&(share / batch)),
+        "{} of {}",
+        share / batch,
+        with.bytes / batch
+    );
+}
+
 #[test]
 fn what_rounds_ask_for_besides() {
     let large = "train.batch=128";
@@ -243,6 +291,7 @@ fn what_rounds_ask_for_besides() {
             "model.dit-small.heads=2",
         ],
         &["model.kind=dit", "model.dit.learn_sigma=true"],
+        &LEARNT,
     ] {
         holds(&sets.join(" "), &config("digits", sets));
     }

@@ -72,7 +72,8 @@ pub struct Args {
     /// The layout of that file, where names and shapes allow several
     #[arg(long, value_name = "LAYOUT", requires = "init_from")]
     init_layout: Option<String>,
-    /// What becomes of that file's table of classes: fresh, mean, or which of its classes each class here begins as, such as 3,17,4
+    /// What becomes of that file's table of classes: fresh, mean, which of its classes each class here begins as, such as 3,17,4, or all
+    /// where each of its rows is a class and none is "no class"
     #[arg(long, value_name = "POLICY", requires = "init_from")]
     class_table: Option<String>,
     /// Where to compute: cpu or cuda:N

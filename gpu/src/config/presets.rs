@@ -32,6 +32,11 @@ pub const PRESETS: &[Preset] = &[
         about: "U-Net on CIFAR-10 32×32 (needs the files: data.dir or SADM_DATA_DIR)",
         text: include_str!("../presets/cifar10.toml"),
     },
+    Preset {
+        name: "cifar10-dit",
+        about: "DiT-S/2 on CIFAR-10 with the published objective, optimiser and sampler (needs the files, as cifar10)",
+        text: include_str!("../presets/cifar10-dit.toml"),
+    },
 ];
 
 pub(super) fn preset_text(name: &str) -> Option<&'static str> {

@@ -8,6 +8,7 @@ pub(crate) mod layers;
 mod networks;
 mod room;
 pub(crate) mod sketch;
+mod variance;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ use crate::config::{Config, StructureMethod};
 use crate::data::ImageKind;
 use crate::features::EncoderConfig;
 use crate::network::Compute;
+use crate::objective::variance::PredictedVariance;
 use crate::run::phases::{Phase, phases};
 use crate::structure::Distance;
 use crate::{Error, Result};
@@ -228,8 +230,8 @@ impl Plan<'_> {
         }
     }
 
-    /// x̂ of a batch, with all that leads to it.
-    fn predicted(&self, s: &mut Sketch, batch: usize) -> Id {
+    /// x̂ of a batch, with all that leads to it, and what the network predicts.
+    fn predicted(&self, s: &mut Sketch, batch: usize) -> [Id; 2] {
         let images = self.around.images;
         let pixels = self.batch(batch);
         s.at("");
@@ -243,7 +245,7 @@ impl Plan<'_> {
         let output = s.widened(y.id);
         let skipped = s.wide_operation(pixels, &[noised]);
         let scaled = s.wide_operation(pixels, &[output]);
-        s.sum(skipped, scaled)
+        [s.sum(skipped, scaled), output]
     }
 
     fn features(&self, s: &mut Sketch, x: Id, batch: usize) -> Id {
@@ -280,12 +282,17 @@ impl Plan<'_> {
     /// The loss of θ in a phase.
     fn theta(&self, phase: Phase, batch: usize) -> Sketch {
         let mut s = self.sketch();
-        let x_hat = self.predicted(&mut s, batch);
+        let [x_hat, output] = self.predicted(&mut s, batch);
         let pixels = self.batch(batch);
         let x0 = s.input(pixels);
         let difference = s.wide_operation(pixels, &[x_hat, x0]);
         let squares = s.squares(difference);
         let mut total = s.wide_operation(1.0, &[squares]);
+        if self.config.objective.variance == PredictedVariance::LearnedRange {
+            let v = s.broadcast(output, pixels);
+            let of_variances = variance::variance_loss(&mut s, v, pixels);
+            total = s.sum(total, of_variances);
+        }
         if phase.has_structure() {
             s.freeze(true);
             let psi = self.features(&mut s, x0, batch);
@@ -302,7 +309,7 @@ impl Plan<'_> {
     fn phi(&self, batch: usize) -> Sketch {
         let mut s = self.sketch();
         s.freeze(true);
-        let x_hat = self.predicted(&mut s, batch);
+        let [x_hat, _] = self.predicted(&mut s, batch);
         let x_hat = s.detached(x_hat);
         s.freeze(false);
         let x0 = s.input(self.batch(batch));

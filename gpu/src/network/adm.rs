@@ -1,10 +1,9 @@
 //! The network of guided diffusion: ADM with its own names.
 
 use candle_core::Tensor;
-use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 
-use super::architecture::{checked, configured, given, setting};
+use super::architecture::{Domain, Published, depths, given, of_all, setting, within};
 use super::blocks::{check_heads, like};
 use super::edm::layers::{Convolution, ConvolutionConfig, Law, Map, Norm, Order, Start, attended};
 use super::edm::{check_noise, class_rows, positive, rate, sides};
@@ -210,6 +209,33 @@ macro_rules! published {
     };
 }
 
+impl Published for AdmConfig {
+    fn check(&self) -> Result<()> {
+        self.check_dimensions()
+    }
+
+    fn depths(&self) -> Vec<(&'static str, usize)> {
+        vec![
+            ("model.adm.num_res_blocks", self.num_res_blocks),
+            ("number of model.adm.channel_mult", self.channel_mult.len()),
+        ]
+    }
+
+    fn within(self, domain: Domain) -> Self {
+        Self {
+            image_size: domain.size,
+            in_channels: domain.channels,
+            out_channels: domain.channels,
+            num_classes: domain.classes.unwrap_or(0),
+            ..self
+        }
+    }
+
+    fn network(&self, at: &Builder) -> Result<Box<dyn Network>> {
+        Ok(Box::new(Adm::new(self, at)?))
+    }
+}
+
 /// In the registry.
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "adm",
@@ -236,31 +262,9 @@ num_head_channels = 32
 use_new_attention_order = true
 dropout = 0.0",
     ],
-    depths: |dimensions| {
-        let config: AdmConfig = given(dimensions)?;
-        (config.check_dimensions()).map_err(toml::de::Error::custom)?;
-        Ok(vec![
-            ("model.adm.num_res_blocks", config.num_res_blocks),
-            (
-                "number of model.adm.channel_mult",
-                config.channel_mult.len(),
-            ),
-        ])
-    },
-    build: |dimensions, domain, at| {
-        let config = AdmConfig {
-            image_size: domain.size,
-            in_channels: domain.channels,
-            out_channels: domain.channels,
-            num_classes: domain.classes.unwrap_or(0),
-            ..checked(dimensions)?
-        };
-        Ok(Box::new(Adm::new(&config, &at)?))
-    },
-    published: |config, at| {
-        let config: AdmConfig = configured(config)?;
-        Ok(Box::new(Adm::new(&config, &at)?))
-    },
+    depths: depths::<AdmConfig>,
+    build: within::<AdmConfig>,
+    published: of_all::<AdmConfig>,
     sizes: &[
         (
             "adm-64",

@@ -92,6 +92,44 @@ pub(super) fn configured<T: serde::de::DeserializeOwned>(config: &Table) -> Resu
     given(config).map_err(wrong)
 }
 
+/// A network's published configuration, with images and classes beside the dimensions.
+pub(super) trait Published: serde::de::DeserializeOwned {
+    /// Refuses what no images and classes make right.
+    fn check(&self) -> Result<()>;
+
+    /// The numbers of layers that follow each other, with the keys that set them.
+    fn depths(&self) -> Vec<(&'static str, usize)>;
+
+    /// The same for these images and classes.
+    fn within(self, domain: Domain) -> Self;
+
+    /// The network, on the builder's parameters.
+    fn network(&self, at: &Builder) -> Result<Box<dyn Network>>;
+}
+
+/// [`Architecture::depths`] of a published configuration.
+pub(super) fn depths<T: Published>(
+    dimensions: &Table,
+) -> Result<Vec<(&'static str, usize)>, toml::de::Error> {
+    let config: T = given(dimensions)?;
+    config.check().map_err(serde::de::Error::custom)?;
+    Ok(config.depths())
+}
+
+/// [`Architecture::build`] of a published configuration.
+pub(super) fn within<T: Published>(
+    dimensions: &Table,
+    domain: Domain,
+    at: Builder,
+) -> Result<Box<dyn Network>> {
+    checked::<T>(dimensions)?.within(domain).network(&at)
+}
+
+/// [`Architecture::published`] of a published configuration.
+pub(super) fn of_all<T: Published>(config: &Table, at: Builder) -> Result<Box<dyn Network>> {
+    configured::<T>(config)?.network(&at)
+}
+
 /// A key of a network's section with its value, for a message.
 pub(super) fn setting(name: &str, dimensions: &Table, key: &str) -> String {
     let value = dimensions.get(key).map(ToString::to_string);

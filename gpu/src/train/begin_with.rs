@@ -36,6 +36,8 @@ pub enum ClassPolicy {
     Mean,
     /// Class k begins as that class of the file which stands k-th here.
     Chosen(Vec<usize>),
+    /// Every row of the file is a class, and none is "no class", which begins as the seed draws it.
+    All,
 }
 
 impl std::str::FromStr for ClassPolicy {
@@ -45,11 +47,12 @@ impl std::str::FromStr for ClassPolicy {
         match text {
             "fresh" => Ok(Self::Fresh),
             "mean" => Ok(Self::Mean),
+            "all" => Ok(Self::All),
             list => {
                 let numbers = list.split(',').map(|number| number.trim().parse());
                 let numbers: Result<Vec<usize>, _> = numbers.collect();
                 numbers.map(Self::Chosen).map_err(|_| {
-                    let must = "be fresh, mean or the numbers of the file's classes, one for each class here, such as 3,17,4";
+                    let must = "be fresh, mean, all or the numbers of the file's classes, one for each class here, such as 3,17,4";
                     Error::invalid("the policy for the table of classes", must, text)
                 })
             }
@@ -62,6 +65,7 @@ impl std::fmt::Display for ClassPolicy {
         match self {
             Self::Fresh => f.write_str("fresh"),
             Self::Mean => f.write_str("mean"),
+            Self::All => f.write_str("all"),
             Self::Chosen(list) => {
                 let list: Vec<String> = list.iter().map(ToString::to_string).collect();
                 f.write_str(&list.join(","))
@@ -363,10 +367,18 @@ fn classes(
         if there_count == here_count {
             return Ok((there.clone(), None));
         }
+        let all = if table.no_class && there_count + 1 == here_count {
+            "; or all, if its last row is a class too and none is \"no class\""
+        } else {
+            ""
+        };
         return Err(format!(
-            "it has {there_count} classes and the network {here_count}: choose {ways}"
+            "it has {there_count} classes and the network {here_count}: choose {ways}{all}"
         ));
     };
+    if *policy == ClassPolicy::All {
+        return every_row(table, there, &fresh()?, [there_count + beside, here_count]);
+    }
     // The network multiplies by the root of the number of its classes: what reaches it stays.
     let scale = if table.per_root {
         (there_count as f64 / here_count.max(1) as f64).sqrt()
@@ -375,7 +387,7 @@ fn classes(
     };
     let of_file = there.narrow(table.side, 0, there_count).map_err(failed)?;
     let entries = match policy {
-        ClassPolicy::Fresh => fresh()?.narrow(table.side, 0, here_count),
+        ClassPolicy::Fresh | ClassPolicy::All => fresh()?.narrow(table.side, 0, here_count),
         ClassPolicy::Mean => of_file
             .mean_keepdim(table.side)
             .and_then(|mean| (mean * scale)?.repeat(repeats(table.side, here_count))),
@@ -410,6 +422,29 @@ fn classes(
             table.name
         )),
     ))
+}
+
+/// A table whose file has `rows` rows for as many classes, and none for "no class": that one is the network's own.
+fn every_row(
+    table: ClassTable,
+    there: &Tensor,
+    own: &Tensor,
+    [rows, here]: [usize; 2],
+) -> Result<(Tensor, Option<String>), String> {
+    if !table.no_class || rows != here {
+        let no_class = if table.no_class { "a" } else { "no" };
+        return Err(format!(
+            "--class-table all takes each of the {rows} rows of its `{}` for a class, beside which the network has a row for \"no class\": it has {here} classes, and {no_class} row for \"no class\"",
+            table.name
+        ));
+    }
+    let last = own.narrow(table.side, here, 1);
+    let value = last.and_then(|last| Tensor::cat(&[there, &last], table.side));
+    let said = format!(
+        "table of classes {}: {rows} rows in the file, each a class; \"no class\" fresh",
+        table.name
+    );
+    Ok((value.map_err(|e| e.to_string())?, Some(said)))
 }
 
 /// How often each side is repeated.
@@ -452,6 +487,16 @@ mod tests {
         );
         assert_eq!(rows(&of("mean").0), [[3.0, 5.0], [3.0, 5.0], [7.0, 8.0]]);
         assert_eq!(rows(&of("2, 0").0), [[5.0, 9.0], [1.0, 2.0], [7.0, 8.0]]);
+        // A file without "no class".
+        let (all, said) = classes(
+            TABLE,
+            Some(&there.narrow(0, 0, 2).expect("two rows")),
+            &here,
+            Some(&ClassPolicy::All),
+        )
+        .expect("a table");
+        assert_eq!(rows(&all), [[1.0, 2.0], [3.0, 4.0], [0.5, 0.6]]);
+        assert!(said.expect("a line").contains("\"no class\" fresh"));
         // As columns, without "no class", in a network that multiplies by √n: what reaches it is the same.
         let columns = ClassTable {
             side: 1,
@@ -491,5 +536,21 @@ mod tests {
         classes(TABLE, None, &other, Some(&ClassPolicy::Mean)).expect_err("none to take a mean of");
         classes(TABLE, None, &other, Some(&ClassPolicy::Fresh)).expect("fresh");
         "some".parse::<ClassPolicy>().expect_err("no policy");
+        // As many rows as classes here: whether the last is "no class" only a person knows.
+        let three = matrix(&[[0.0, 0.0]; 4]);
+        let refused = classes(TABLE, Some(&there), &three, None).expect_err("two or three");
+        assert!(
+            refused.contains("2 classes and the network 3") && refused.contains("or all"),
+            "{refused}"
+        );
+        let refused = classes(TABLE, Some(&there), &other, Some(&ClassPolicy::All));
+        let refused = refused.expect_err("three rows for four classes");
+        assert!(refused.contains("each of the 3 rows"), "{refused}");
+        let columns = ClassTable {
+            no_class: false,
+            ..TABLE
+        };
+        let refused = classes(columns, Some(&there), &same, Some(&ClassPolicy::All));
+        assert!(refused.expect_err("no such row").contains("no row for"));
     }
 }

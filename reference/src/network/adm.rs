@@ -3,7 +3,8 @@
 use super::edm::{class_rows, require_noise, sides};
 use super::graph::{Graph, Value};
 use super::{
-    Architecture, Condition, Denoiser, NetworkError, given, require_config, require_image,
+    Architecture, Condition, Denoiser, Domain, NetworkError, Published, require_config,
+    require_image, whole, within,
 };
 use crate::nn;
 use serde::Deserialize;
@@ -66,17 +67,21 @@ fn yes() -> bool {
 /// In the registry.
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "adm",
-    build: |dimensions, domain| {
-        Ok(Box::new(Adm {
+    build: within::<Adm>,
+    published: whole::<Adm>,
+};
+
+impl Published for Adm {
+    fn within(self, domain: Domain) -> Self {
+        Self {
             image_size: domain.size,
             in_channels: domain.channels,
             out_channels: domain.channels,
             num_classes: domain.classes.unwrap_or(0),
-            ..given(dimensions)?
-        }))
-    },
-    published: |dimensions| Ok(Box::new(given::<Adm>(dimensions)?)),
-};
+            ..self
+        }
+    }
+}
 
 /// What a block does to the resolution.
 #[derive(Clone, Copy, PartialEq)]

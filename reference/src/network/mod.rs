@@ -100,6 +100,25 @@ fn given<T: DeserializeOwned>(dimensions: &Table) -> Result<T, NetworkError> {
     parsed.map_err(|error| NetworkError::Dimensions(error.to_string()))
 }
 
+/// A denoiser whose published configuration has images and classes beside its dimensions.
+trait Published: Denoiser + DeserializeOwned + 'static {
+    /// The same for these images and classes.
+    fn within(self, domain: Domain) -> Self;
+}
+
+/// The denoiser of these dimensions, for images and classes.
+fn within<T: Published>(
+    dimensions: &Table,
+    domain: Domain,
+) -> Result<Box<dyn Denoiser>, NetworkError> {
+    Ok(Box::new(given::<T>(dimensions)?.within(domain)))
+}
+
+/// The denoiser of a whole configuration.
+fn whole<T: Published>(config: &Table) -> Result<Box<dyn Denoiser>, NetworkError> {
+    Ok(Box::new(given::<T>(config)?))
+}
+
 /// Parameters by name.
 pub type Parameters = BTreeMap<String, ArrayD<f64>>;
 

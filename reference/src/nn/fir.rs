@@ -36,13 +36,9 @@ pub fn fir_down(
     filter: &ArrayD<f64>,
     padding: usize,
 ) -> Result<ArrayD<f64>, NnError> {
-    let (x, f) = arguments(x, filter)?;
-    let (b, c, h, w) = x.dim();
-    let out = [reduced(h, f, padding)?, reduced(w, f, padding)?];
-    let mut y = Array4::zeros((b, c, out[0], out[1]));
-    each((b, c), out, f, padding, [h, w], |small, tap, large| {
-        y[small] += f[tap] * x[large];
-    });
+    let (x, f, at) = Places::of_halving(x, filter, padding)?;
+    let mut y = at.zeros(at.small);
+    at.each(|small, tap, large| y[small] += f[tap] * x[large]);
     Ok(y.into_dyn())
 }
 
@@ -63,15 +59,10 @@ pub fn fir_down_vjp(
     padding: usize,
     grad: &ArrayD<f64>,
 ) -> Result<ArrayD<f64>, NnError> {
-    let (x, f) = arguments(x, filter)?;
-    let (b, c, h, w) = x.dim();
-    let out = [reduced(h, f, padding)?, reduced(w, f, padding)?];
-    super::require_shape(LAYER, "grad", grad, &[b, c, out[0], out[1]])?;
-    let g = ranked::<Ix4>(LAYER, "grad", "[B, C, H', W']", grad)?;
-    let mut d_x = Array4::zeros((b, c, h, w));
-    each((b, c), out, f, padding, [h, w], |small, tap, large| {
-        d_x[large] += f[tap] * g[small];
-    });
+    let (_, f, at) = Places::of_halving(x, filter, padding)?;
+    let g = at.gradient(grad, at.small)?;
+    let mut d_x = at.zeros(at.large);
+    at.each(|small, tap, large| d_x[large] += f[tap] * g[small]);
     Ok(d_x.into_dyn())
 }
 
@@ -93,13 +84,9 @@ pub fn fir_up(
     filter: &ArrayD<f64>,
     padding: usize,
 ) -> Result<ArrayD<f64>, NnError> {
-    let (x, f) = arguments(x, filter)?;
-    let (b, c, h, w) = x.dim();
-    let out = [enlarged(h, f, padding)?, enlarged(w, f, padding)?];
-    let mut y = Array4::zeros((b, c, out[0], out[1]));
-    each((b, c), [h, w], f, padding, out, |small, tap, large| {
-        y[large] += 4.0 * f[tap] * x[small];
-    });
+    let (x, f, at) = Places::of_doubling(x, filter, padding)?;
+    let mut y = at.zeros(at.large);
+    at.each(|small, tap, large| y[large] += 4.0 * f[tap] * x[small]);
     Ok(y.into_dyn())
 }
 
@@ -120,19 +107,15 @@ pub fn fir_up_vjp(
     padding: usize,
     grad: &ArrayD<f64>,
 ) -> Result<ArrayD<f64>, NnError> {
-    let (x, f) = arguments(x, filter)?;
-    let (b, c, h, w) = x.dim();
-    let out = [enlarged(h, f, padding)?, enlarged(w, f, padding)?];
-    super::require_shape(LAYER, "grad", grad, &[b, c, out[0], out[1]])?;
-    let g = ranked::<Ix4>(LAYER, "grad", "[B, C, H', W']", grad)?;
-    let mut d_x = Array4::zeros((b, c, h, w));
-    each((b, c), [h, w], f, padding, out, |small, tap, large| {
-        d_x[small] += 4.0 * f[tap] * g[large];
-    });
+    let (_, f, at) = Places::of_doubling(x, filter, padding)?;
+    let g = at.gradient(grad, at.large)?;
+    let mut d_x = at.zeros(at.small);
+    at.each(|small, tap, large| d_x[small] += 4.0 * f[tap] * g[large]);
     Ok(d_x.into_dyn())
 }
 
 type Arguments<'a> = (ArrayView4<'a, f64>, ArrayView2<'a, f64>);
+type Placed<'a> = (ArrayView4<'a, f64>, ArrayView2<'a, f64>, Places);
 
 fn arguments<'a>(x: &'a ArrayD<f64>, filter: &'a ArrayD<f64>) -> Result<Arguments<'a>, NnError> {
     let x = ranked::<Ix4>(LAYER, "x", "[B, C, H, W]", x)?;
@@ -167,21 +150,82 @@ fn enlarged(side: usize, f: ArrayView2<'_, f64>, padding: usize) -> Result<usize
     Ok(whole - 2 * padding)
 }
 
-/// Calls `f(small, tap, large)` for every tap of every pixel of the smaller image that lies in the larger.
-fn each(
-    (batch, channels): (usize, usize),
-    small: [usize; 2],
-    filter: ArrayView2<'_, f64>,
+/// Which pixels meet which taps: the sides of the smaller and of the larger image, each channel by itself.
+#[derive(Debug, Clone, Copy)]
+struct Places {
+    /// Samples and channels.
+    images: [usize; 2],
+    taps: usize,
     padding: usize,
+    small: [usize; 2],
     large: [usize; 2],
-    mut f: impl FnMut([usize; 4], [usize; 2], [usize; 4]),
-) {
-    let inside = |at: usize, side: usize| at.checked_sub(padding).filter(|&at| at < side);
-    for (b, c, i, j) in ndarray::indices((batch, channels, small[0], small[1])) {
-        for (k, l) in ndarray::indices(filter.dim()) {
-            let (y, x) = (inside(2 * i + k, large[0]), inside(2 * j + l, large[1]));
-            if let (Some(y), Some(x)) = (y, x) {
-                f([b, c, i, j], [k, l], [b, c, y, x]);
+}
+
+impl Places {
+    /// Of `x` as the larger image.
+    fn of_halving<'a>(
+        x: &'a ArrayD<f64>,
+        filter: &'a ArrayD<f64>,
+        padding: usize,
+    ) -> Result<Placed<'a>, NnError> {
+        let (x, f) = arguments(x, filter)?;
+        let (b, c, h, w) = x.dim();
+        let places = Self {
+            images: [b, c],
+            taps: f.nrows(),
+            padding,
+            small: [reduced(h, f, padding)?, reduced(w, f, padding)?],
+            large: [h, w],
+        };
+        Ok((x, f, places))
+    }
+
+    /// Of `x` as the smaller image.
+    fn of_doubling<'a>(
+        x: &'a ArrayD<f64>,
+        filter: &'a ArrayD<f64>,
+        padding: usize,
+    ) -> Result<Placed<'a>, NnError> {
+        let (x, f) = arguments(x, filter)?;
+        let (b, c, h, w) = x.dim();
+        let places = Self {
+            images: [b, c],
+            taps: f.nrows(),
+            padding,
+            small: [h, w],
+            large: [enlarged(h, f, padding)?, enlarged(w, f, padding)?],
+        };
+        Ok((x, f, places))
+    }
+
+    fn zeros(&self, [h, w]: [usize; 2]) -> Array4<f64> {
+        Array4::zeros((self.images[0], self.images[1], h, w))
+    }
+
+    /// A gradient of images with these sides.
+    fn gradient<'a>(
+        &self,
+        grad: &'a ArrayD<f64>,
+        [h, w]: [usize; 2],
+    ) -> Result<ArrayView4<'a, f64>, NnError> {
+        let [b, c] = self.images;
+        super::require_shape(LAYER, "grad", grad, &[b, c, h, w])?;
+        ranked::<Ix4>(LAYER, "grad", "[B, C, H', W']", grad)
+    }
+
+    /// Calls `f(small, tap, large)` for every tap of every pixel of the smaller image that lies in the larger.
+    fn each(&self, mut f: impl FnMut([usize; 4], [usize; 2], [usize; 4])) {
+        let inside = |at: usize, side: usize| at.checked_sub(self.padding).filter(|&at| at < side);
+        let ([b, c], [h, w]) = (self.images, self.small);
+        for (b, c, i, j) in ndarray::indices((b, c, h, w)) {
+            for (k, l) in ndarray::indices((self.taps, self.taps)) {
+                let (y, x) = (
+                    inside(2 * i + k, self.large[0]),
+                    inside(2 * j + l, self.large[1]),
+                );
+                if let (Some(y), Some(x)) = (y, x) {
+                    f([b, c, i, j], [k, l], [b, c, y, x]);
+                }
             }
         }
     }

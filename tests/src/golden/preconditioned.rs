@@ -10,6 +10,7 @@ use sadm_gpu::network as gpu;
 use sadm_gpu::objective::{
     parametrisation as gpu_parametrisation, preconditioner as gpu_preconditioner,
 };
+use sadm_gpu::params::Params;
 use sadm_gpu::random::Streams;
 use sadm_gpu::sampler as gpu_sampler;
 use sadm_gpu::train;
@@ -198,14 +199,8 @@ impl Known {
     }
 }
 
-/// The network inside a published preconditioner, and its registered name.
-fn inner(
-    what: String,
-    entry: &Json,
-    folder: &std::path::Path,
-    weights: &str,
-    io: Arrays,
-) -> (&'static str, Network) {
+/// The registered name of the network inside a published preconditioner, and its configuration.
+fn inner_config(entry: &Json) -> (&'static str, toml::Table) {
     let mut config = entry["config"]
         .as_object()
         .expect("a configuration")
@@ -219,6 +214,21 @@ fn inner(
     let out = channels.as_u64().expect("a number") * if both { 2 } else { 1 };
     config.insert("in_channels".to_owned(), channels);
     config.insert("out_channels".to_owned(), out.into());
+    // How the published program computes, and not what.
+    config.remove("use_fp16");
+    let config = gpu::config_of_json(&Json::Object(config).to_string());
+    (name, config.expect("known keys"))
+}
+
+/// The network inside a published preconditioner, and its registered name.
+fn inner(
+    what: String,
+    entry: &Json,
+    folder: &std::path::Path,
+    weights: &str,
+    io: Arrays,
+) -> (&'static str, Network) {
+    let (name, config) = inner_config(entry);
     let weights = tensors(&folder.join(weights));
     // A table of the preconditioner lies beside the network.
     let bare = |(name, value): (String, ArrayD<f64>)| {
@@ -227,7 +237,7 @@ fn inner(
     let network = Network {
         what,
         class: String::new(),
-        config: gpu::config_of_json(&Json::Object(config).to_string()).expect("known keys"),
+        config,
         weights: weights.into_iter().filter_map(bare).collect(),
         io,
     };
@@ -461,6 +471,53 @@ fn preconditioners_and_their_losses_are_the_published_ones() {
 
         losses(&what, &exact, io, &named("loss."));
     }
+}
+
+/// The published full-size networks from their published configurations: every tensor, without memory for any.
+#[test]
+fn presets_have_the_published_tensors() {
+    let mut compared = 0;
+    for folder in folders("edm") {
+        let path = folder.join("presets.json");
+        if !path.is_file() {
+            continue;
+        }
+        for (preset, entry) in json(&path).as_object().expect("an object") {
+            let (name, config) = inner_config(entry);
+            let params = Params::outline();
+            gpu::published(name, &config, params.builder()).expect("a published network");
+            let all = params.shapes();
+            let said = |key: &str| usize::try_from(entry[key].as_u64().expect("a number"));
+            // iDDPM's preconditioner keeps its levels beside the network.
+            let table = usize::from(entry["cls"] == "iDDPMPrecond");
+            for (trained, tensors, numbers) in [
+                (true, "param_tensors", "parameters"),
+                (false, "buffer_tensors", "buffer_elements"),
+            ] {
+                let of = all.values().filter(|one| one.trained == trained);
+                let more = if trained { 0 } else { table };
+                let count = of.clone().count() + more;
+                assert_eq!(count, said(tensors).expect("small"), "{preset}: {tensors}");
+                let sizes = of.map(|one| one.shape.iter().product::<usize>());
+                let count = sizes.sum::<usize>() + 1001 * more;
+                assert_eq!(count, said(numbers).expect("small"), "{preset}: {numbers}");
+            }
+            let listed = folder.join(format!("preset-{preset}.json"));
+            if listed.is_file() {
+                let listed = json(&listed);
+                for (part, trained) in [("params", true), ("buffers", false)] {
+                    let want = listed[part].as_object().expect("an object");
+                    let of = all.iter().filter(|(_, one)| one.trained == trained);
+                    let got: serde_json::Map<String, Json> = of
+                        .map(|(key, one)| (format!("model.{key}"), one.shape.clone().into()))
+                        .collect();
+                    assert_eq!(&got, want, "{preset}: {part}");
+                }
+            }
+            compared += 1;
+        }
+    }
+    assert!(compared >= 8, "{compared} presets");
 }
 
 /// The levels of published draws, and of a table that is drawn from.

@@ -1,10 +1,9 @@
 //! EDM's second network: that of ADM.
 
 use candle_core::Tensor;
-use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 
-use super::super::architecture::{checked, configured, given};
+use super::super::architecture::{Domain, Published, depths, given, of_all, within};
 use super::super::{Architecture, Condition, Mode, Network, is_zero};
 use super::block::{BlockConfig, Starts, UNetBlock};
 use super::layers::{Convolution, ConvolutionConfig, Law, Map, Norm, Resampling, Start};
@@ -129,6 +128,36 @@ const ALL: Start = Start {
 };
 const ZERO: Start = Start::weights(Law::KaimingUniform, 0.0);
 
+impl Published for DhariwalUNetConfig {
+    fn check(&self) -> Result<()> {
+        self.check_dimensions()
+    }
+
+    fn depths(&self) -> Vec<(&'static str, usize)> {
+        vec![
+            ("model.dhariwal-unet.num_blocks", self.num_blocks),
+            (
+                "number of model.dhariwal-unet.channel_mult",
+                self.channel_mult.len(),
+            ),
+        ]
+    }
+
+    fn within(self, domain: Domain) -> Self {
+        Self {
+            img_resolution: domain.size,
+            in_channels: domain.channels,
+            out_channels: domain.channels,
+            label_dim: domain.classes.unwrap_or(0),
+            ..self
+        }
+    }
+
+    fn network(&self, at: &Builder) -> Result<Box<dyn Network>> {
+        Ok(Box::new(DhariwalUNet::new(self, at)?))
+    }
+}
+
 /// In the registry.
 pub(in super::super) const ARCHITECTURE: Architecture = Architecture {
     name: "dhariwal-unet",
@@ -155,31 +184,9 @@ attn_resolutions = [4]
 dropout = 0.0
 label_dropout = 0.0",
     ],
-    depths: |dimensions| {
-        let config: DhariwalUNetConfig = given(dimensions)?;
-        (config.check_dimensions()).map_err(toml::de::Error::custom)?;
-        Ok(vec![
-            ("model.dhariwal-unet.num_blocks", config.num_blocks),
-            (
-                "number of model.dhariwal-unet.channel_mult",
-                config.channel_mult.len(),
-            ),
-        ])
-    },
-    build: |dimensions, domain, at| {
-        let config = DhariwalUNetConfig {
-            img_resolution: domain.size,
-            in_channels: domain.channels,
-            out_channels: domain.channels,
-            label_dim: domain.classes.unwrap_or(0),
-            ..checked(dimensions)?
-        };
-        Ok(Box::new(DhariwalUNet::new(&config, &at)?))
-    },
-    published: |config, at| {
-        let config: DhariwalUNetConfig = configured(config)?;
-        Ok(Box::new(DhariwalUNet::new(&config, &at)?))
-    },
+    depths: depths::<DhariwalUNetConfig>,
+    build: within::<DhariwalUNetConfig>,
+    published: of_all::<DhariwalUNetConfig>,
     sizes: &[
         (
             "imagenet-64-cond-adm",

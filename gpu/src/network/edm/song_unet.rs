@@ -3,11 +3,10 @@
 use std::f64::consts::FRAC_1_SQRT_2;
 
 use candle_core::Tensor;
-use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::super::architecture::{checked, configured, given, setting};
+use super::super::architecture::{Domain, Published, depths, given, of_all, setting, within};
 use super::super::{Architecture, Condition, Inputs, Mode, Network, is_zero};
 use super::block::{BlockConfig, Starts, UNetBlock};
 use super::layers::{Convolution, ConvolutionConfig, Law, Map, Norm, Resampling, Start};
@@ -256,6 +255,36 @@ const ZERO: Start = Start::weights(Law::XavierUniform, 1e-5);
 /// √0.2.
 const ATTENTION: Start = Start::weights(Law::XavierUniform, 0.447_213_595_499_957_9);
 
+impl Published for SongUNetConfig {
+    fn check(&self) -> Result<()> {
+        self.check_dimensions()
+    }
+
+    fn depths(&self) -> Vec<(&'static str, usize)> {
+        vec![
+            ("model.song-unet.num_blocks", self.num_blocks),
+            (
+                "number of model.song-unet.channel_mult",
+                self.channel_mult.len(),
+            ),
+        ]
+    }
+
+    fn within(self, domain: Domain) -> Self {
+        Self {
+            img_resolution: domain.size,
+            in_channels: domain.channels,
+            out_channels: domain.channels,
+            label_dim: domain.classes.unwrap_or(0),
+            ..self
+        }
+    }
+
+    fn network(&self, at: &Builder) -> Result<Box<dyn Network>> {
+        Ok(Box::new(SongUNet::new(self, at)?))
+    }
+}
+
 /// In the registry.
 pub(in super::super) const ARCHITECTURE: Architecture = Architecture {
     name: "song-unet",
@@ -309,31 +338,9 @@ encoder_type = \"skip\"
 decoder_type = \"skip\"
 resample_filter = [1.0, 3.0, 3.0, 1.0]",
     ],
-    depths: |dimensions| {
-        let config: SongUNetConfig = given(dimensions)?;
-        (config.check_dimensions()).map_err(toml::de::Error::custom)?;
-        Ok(vec![
-            ("model.song-unet.num_blocks", config.num_blocks),
-            (
-                "number of model.song-unet.channel_mult",
-                config.channel_mult.len(),
-            ),
-        ])
-    },
-    build: |dimensions, domain, at| {
-        let config = SongUNetConfig {
-            img_resolution: domain.size,
-            in_channels: domain.channels,
-            out_channels: domain.channels,
-            label_dim: domain.classes.unwrap_or(0),
-            ..checked(dimensions)?
-        };
-        Ok(Box::new(SongUNet::new(&config, &at)?))
-    },
-    published: |config, at| {
-        let config: SongUNetConfig = configured(config)?;
-        Ok(Box::new(SongUNet::new(&config, &at)?))
-    },
+    depths: depths::<SongUNetConfig>,
+    build: within::<SongUNetConfig>,
+    published: of_all::<SongUNetConfig>,
     sizes: &[
         ("cifar10-uncond-vp", CIFAR10),
         ("cifar10-cond-vp", CIFAR10_COND),

@@ -198,6 +198,18 @@ pub const KNOWN: &[Known] = &[
         256,
     ),
     known(
+        "a714cd81efa5bde0",
+        "the encoder of the tiny autoencoder for FLUX.2",
+        &["taesd-encoder"],
+        256,
+    ),
+    known(
+        "7a8ae889e1f30918",
+        "the decoder of the tiny autoencoder for FLUX.2",
+        &["taesd-decoder"],
+        256,
+    ),
+    known(
         "ac6bcdb61c619758",
         "Inception of 2015-12-05 for FID",
         &["inception-fid"],

@@ -7,7 +7,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `dit`, `edm`, `adm`, `autoencoder`, `inception`, `own` | the layouts |
+//! | `dit`, `edm`, `adm`, `autoencoder`, `taesd`, `inception`, `own` | the layouts |
 //! | `known` | published files by their fingerprints |
 //! | `plan` | how the tensors of one layout are made from those of another |
 //! | `shapes` | names, shapes, fingerprints |
@@ -21,6 +21,7 @@ mod known;
 mod own;
 mod plan;
 mod shapes;
+mod taesd;
 
 use serde_json::Value;
 
@@ -47,6 +48,10 @@ pub const LAYOUTS: &[Layout] = &[
     autoencoder::NEW,
     autoencoder::OLD,
     autoencoder::COMPVIS,
+    taesd::ENCODER,
+    taesd::TINY_ENCODER,
+    taesd::DECODER,
+    taesd::TINY_DECODER,
     inception::INCEPTION,
     own::UNET,
     own::DIT_SMALL,

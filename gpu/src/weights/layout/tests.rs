@@ -83,6 +83,9 @@ fn the_published_sizes_have_the_published_fingerprints() {
     for layout in ["vae-diffusers", "vae-diffusers-old", "vae-compvis"] {
         put(autoencoder::published(layout), 83_653_863);
     }
+    for decodes in [false, true] {
+        put(taesd::published(decodes), 0);
+    }
     for counted in [false, true] {
         put(inception::shapes(counted), 0);
     }
@@ -123,6 +126,8 @@ fn small() -> Vec<(&'static str, Shapes)> {
         ("song-unet", edm::small(true)),
         ("dhariwal-unet", edm::small(false)),
         ("vae-diffusers", autoencoder::small()),
+        ("taesd-encoder", taesd::small(false)),
+        ("taesd-decoder", taesd::small(true)),
     ]
 }
 
@@ -323,6 +328,46 @@ fn names_and_shapes_of_two_orders_ask_which() {
         refused.contains("possible here: dhariwal-unet, edm-dhariwal-unet, adm, adm-legacy"),
         "{refused}"
     );
+}
+
+/// Both halves in one file, as diffusers has them: each is found, and taken out; a branch that diffusers does not know is not renamed.
+#[test]
+fn halves_of_a_tiny_autoencoder_are_taken_out_of_the_whole() {
+    let mut whole = BTreeMap::new();
+    for (hub, tiny, decodes) in [
+        ("taesd-encoder", "tiny-encoder", false),
+        ("taesd-decoder", "tiny-decoder", true),
+    ] {
+        let half = Weights::from_tensors("half", numbered(&taesd::small(decodes)));
+        let there = through_a_file(&half, hub, tiny);
+        let part = there.part(None).expect("all");
+        for name in part.shapes().keys() {
+            let tensor = part.raw(name).and_then(|raw| raw.tensor());
+            whole.insert(name.clone(), tensor.expect("a tensor"));
+        }
+    }
+    // By hand: encoder 0, 1, 2 (halves), 3, 4, 5; decoder 0, (1), 2, (3), 4, 5, 6, 7.
+    assert!(whole.contains_key("encoder.layers.5.bias"));
+    assert!(!whole.contains_key("encoder.layers.2.bias"));
+    assert!(whole.contains_key("decoder.layers.7.bias"));
+    assert!(!whole.contains_key("decoder.layers.4.bias"));
+    assert!(whole.contains_key("decoder.layers.6.conv.4.bias"));
+    let whole = Weights::from_tensors("whole", whole);
+    let part = whole.part(None).expect("all");
+    let found = part.recognised();
+    let names: Vec<&str> = found.iter().map(|one| one.layout.name).collect();
+    assert_eq!(names, ["tiny-encoder", "tiny-decoder"]);
+    for (one, other) in [(0, "decoder.layers."), (1, "encoder.layers.")] {
+        assert!(found[one].missing.is_empty());
+        let mut left = found[one].left_over.iter();
+        assert!(left.all(|name| name.starts_with(other)));
+    }
+    let pooled = Weights::from_tensors("pooled", numbered(&taesd::published(false)));
+    let part = pooled.part(None).expect("all");
+    let recognised = chosen(part.recognised(), None, None).expect("an encoder");
+    let to = layout("tiny-encoder").expect("a layout");
+    let refused = convert(&part, &recognised, to, &Ask::default()).expect_err("a branch");
+    assert!(refused.contains("branch (`pool`)"), "{refused}");
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! EDM's second network: that of ADM.
 
 use super::super::graph::{Graph, Value};
-use super::super::{Architecture, Condition, Denoiser, NetworkError, given, require_image};
+use super::super::{
+    Architecture, Condition, Denoiser, Domain, NetworkError, Published, require_image, whole,
+    within,
+};
 use super::block::{Resampling, UNetBlock, group_norm};
 use super::{augment_rows, class_rows, mapped, require_noise, sides};
 use crate::nn;
@@ -84,17 +87,21 @@ fn dropout() -> f64 {
 /// In the registry.
 pub(in super::super) const ARCHITECTURE: Architecture = Architecture {
     name: "dhariwal-unet",
-    build: |dimensions, domain| {
-        Ok(Box::new(DhariwalUNet {
+    build: within::<DhariwalUNet>,
+    published: whole::<DhariwalUNet>,
+};
+
+impl Published for DhariwalUNet {
+    fn within(self, domain: Domain) -> Self {
+        Self {
             img_resolution: domain.size,
             in_channels: domain.channels,
             out_channels: domain.channels,
             label_dim: domain.classes.unwrap_or(0),
-            ..given(dimensions)?
-        }))
-    },
-    published: |dimensions| Ok(Box::new(given::<DhariwalUNet>(dimensions)?)),
-};
+            ..self
+        }
+    }
+}
 
 impl Denoiser for DhariwalUNet {
     fn smallest_image(&self) -> [usize; 3] {

@@ -1,7 +1,10 @@
 //! EDM's first network: DDPM++ and NCSN++.
 
 use super::super::graph::{Graph, Value};
-use super::super::{Architecture, Condition, Denoiser, NetworkError, given, require_image};
+use super::super::{
+    Architecture, Condition, Denoiser, Domain, NetworkError, Published, require_image, whole,
+    within,
+};
 use super::block::{Convolution, Resampling, UNetBlock, group_norm};
 use super::{augment_rows, class_rows, mapped, require_noise, sides};
 use crate::nn;
@@ -144,17 +147,21 @@ fn resample_filter() -> Vec<f64> {
 /// In the registry.
 pub(in super::super) const ARCHITECTURE: Architecture = Architecture {
     name: "song-unet",
-    build: |dimensions, domain| {
-        Ok(Box::new(SongUNet {
+    build: within::<SongUNet>,
+    published: whole::<SongUNet>,
+};
+
+impl Published for SongUNet {
+    fn within(self, domain: Domain) -> Self {
+        Self {
             img_resolution: domain.size,
             in_channels: domain.channels,
             out_channels: domain.channels,
             label_dim: domain.classes.unwrap_or(0),
-            ..given(dimensions)?
-        }))
-    },
-    published: |dimensions| Ok(Box::new(given::<SongUNet>(dimensions)?)),
-};
+            ..self
+        }
+    }
+}
 
 impl Denoiser for SongUNet {
     fn smallest_image(&self) -> [usize; 3] {
