@@ -108,9 +108,10 @@ fn published(run: &Written, asked: &Asked, variance: Variance, round: Rounding<'
         let mut x = drawn(&shape, start);
         for (call, step) in (0..kept.len()).rev().enumerate() {
             let answer = |labels: &[u32]| run.output(&x, kept[step] as f64, labels, round);
-            let output = if asked.guidance == 0.0 {
+            let g = asked.guidance.to_bits();
+            let output = if g == 0_f64.to_bits() {
                 answer(&none)
-            } else if asked.guidance == 1.0 {
+            } else if g == 1_f64.to_bits() {
                 answer(&with)
             } else {
                 // Channels of the image are guided; variances stay those of the class.

@@ -77,32 +77,6 @@ impl AdmConfig {
         self.check_dimensions()
     }
 
-    /// Refuses what no images and classes make right.
-    fn check_dimensions(&self) -> Result<()> {
-        positive([("model_channels", self.model_channels)])?;
-        for (flag, on) in [
-            ("use_scale_shift_norm", self.use_scale_shift_norm),
-            ("resblock_updown", self.resblock_updown),
-        ] {
-            if !on {
-                let must = "be true: networks without it are not built";
-                return Err(Error::invalid(format!("network.{flag}"), must, on));
-            }
-        }
-        if let Some(mult) = self
-            .channel_mult
-            .iter()
-            .find(|&&m| !(m.is_finite() && m > 0.0))
-        {
-            return Err(Error::invalid(
-                "network.channel_mult",
-                "be finite and positive",
-                mult,
-            ));
-        }
-        rate("dropout", self.dropout)
-    }
-
     /// Channels of a level; fractions are cut off.
     #[expect(
         clippy::cast_possible_truncation,
@@ -210,8 +184,29 @@ macro_rules! published {
 }
 
 impl Published for AdmConfig {
-    fn check(&self) -> Result<()> {
-        self.check_dimensions()
+    fn check_dimensions(&self) -> Result<()> {
+        positive([("model_channels", self.model_channels)])?;
+        for (flag, on) in [
+            ("use_scale_shift_norm", self.use_scale_shift_norm),
+            ("resblock_updown", self.resblock_updown),
+        ] {
+            if !on {
+                let must = "be true: networks without it are not built";
+                return Err(Error::invalid(format!("network.{flag}"), must, on));
+            }
+        }
+        if let Some(mult) = self
+            .channel_mult
+            .iter()
+            .find(|&&m| !(m.is_finite() && m > 0.0))
+        {
+            return Err(Error::invalid(
+                "network.channel_mult",
+                "be finite and positive",
+                mult,
+            ));
+        }
+        rate("dropout", self.dropout)
     }
 
     fn depths(&self) -> Vec<(&'static str, usize)> {

@@ -95,7 +95,7 @@ pub(super) fn configured<T: serde::de::DeserializeOwned>(config: &Table) -> Resu
 /// A network's published configuration, with images and classes beside the dimensions.
 pub(super) trait Published: serde::de::DeserializeOwned {
     /// Refuses what no images and classes make right.
-    fn check(&self) -> Result<()>;
+    fn check_dimensions(&self) -> Result<()>;
 
     /// The numbers of layers that follow each other, with the keys that set them.
     fn depths(&self) -> Vec<(&'static str, usize)>;
@@ -112,7 +112,7 @@ pub(super) fn depths<T: Published>(
     dimensions: &Table,
 ) -> Result<Vec<(&'static str, usize)>, toml::de::Error> {
     let config: T = given(dimensions)?;
-    config.check().map_err(serde::de::Error::custom)?;
+    (config.check_dimensions()).map_err(serde::de::Error::custom)?;
     Ok(config.depths())
 }
 

@@ -110,14 +110,14 @@ pub(super) fn begin_with(
         .iter()
         .map(|(name, x)| (name.clone(), x.dims().to_vec()))
         .collect();
-    let table = layout::recognise(&wanted)
-        .first()
-        .and_then(|one| one.found.classes);
+    let own = layout::recognise(&wanted);
+    let table = own.first().and_then(|one| one.found.classes);
     let wrong = |problem: String| Error::file(init.file, problem);
     let network = Target {
         size,
         wanted: &wanted,
         table,
+        families: own.iter().map(|one| one.layout.family).collect(),
         order: order(config)?,
     };
     let given = given(&part, init, &network).map_err(wrong)?;
@@ -191,6 +191,8 @@ struct Target<'a> {
     size: usize,
     wanted: &'a Shapes,
     table: Option<ClassTable>,
+    /// The families that its names and shapes are of.
+    families: Vec<&'static str>,
     /// Its layout, where names and shapes leave the order of elements open.
     order: Option<&'static Layout>,
 }
@@ -235,7 +237,11 @@ fn given(part: &Part<'_>, init: &Init<'_>, network: &Target<'_>) -> Result<Given
     }
     let of_this_order = own.is_none() || whole.iter().any(|one| Some(one.layout.name) == own);
     let shapes = part.shapes();
-    if whole.is_empty() || (missing_of(&shapes) == 0 && said.is_none() && of_this_order) {
+    // Of another network nothing can be made, in whatever order its elements are.
+    let is_ours = |one: &Recognised| network.families.contains(&one.layout.family);
+    let foreign = !network.families.is_empty() && !whole.iter().any(is_ours);
+    if whole.is_empty() || foreign || (missing_of(&shapes) == 0 && said.is_none() && of_this_order)
+    {
         let layout = whole.first().map(|one| one.layout.name);
         return gathered(layout, &shapes, Vec::new(), Vec::new(), |name| {
             part.raw(name).map_err(|e| e.to_string())

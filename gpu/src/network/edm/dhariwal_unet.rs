@@ -81,17 +81,6 @@ impl DhariwalUNetConfig {
         self.check_dimensions()
     }
 
-    /// Refuses what no images and classes make right.
-    fn check_dimensions(&self) -> Result<()> {
-        positive([
-            ("model_channels", self.model_channels),
-            ("channel_mult_emb", self.channel_mult_emb),
-        ])?;
-        positive(self.channel_mult.iter().map(|&m| ("channel_mult", m)))?;
-        rate("dropout", self.dropout)?;
-        rate("label_dropout", self.label_dropout)
-    }
-
     /// Width of the embedding.
     pub(super) fn emb(&self) -> usize {
         self.model_channels * self.channel_mult_emb
@@ -129,8 +118,14 @@ const ALL: Start = Start {
 const ZERO: Start = Start::weights(Law::KaimingUniform, 0.0);
 
 impl Published for DhariwalUNetConfig {
-    fn check(&self) -> Result<()> {
-        self.check_dimensions()
+    fn check_dimensions(&self) -> Result<()> {
+        positive([
+            ("model_channels", self.model_channels),
+            ("channel_mult_emb", self.channel_mult_emb),
+        ])?;
+        positive(self.channel_mult.iter().map(|&m| ("channel_mult", m)))?;
+        rate("dropout", self.dropout)?;
+        rate("label_dropout", self.label_dropout)
     }
 
     fn depths(&self) -> Vec<(&'static str, usize)> {

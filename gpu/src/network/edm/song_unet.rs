@@ -130,27 +130,6 @@ impl SongUNetConfig {
         self.check_dimensions()
     }
 
-    /// Refuses what no images and classes make right.
-    fn check_dimensions(&self) -> Result<()> {
-        positive([
-            ("model_channels", self.model_channels),
-            ("channel_mult_emb", self.channel_mult_emb),
-            ("channel_mult_noise", self.channel_mult_noise),
-        ])?;
-        positive(self.channel_mult.iter().map(|&m| ("channel_mult", m)))?;
-        let taps = &self.resample_filter;
-        if !(taps.iter().all(|r| r.is_finite() && *r >= 0.0) && taps.iter().sum::<f64>() > 0.0) {
-            let must = "hold finite numbers from 0, one at least above it";
-            return Err(Error::invalid(
-                "network.resample_filter",
-                must,
-                format!("{taps:?}"),
-            ));
-        }
-        rate("dropout", self.dropout)?;
-        rate("label_dropout", self.label_dropout)
-    }
-
     /// Width of the embedding.
     fn emb(&self) -> usize {
         self.model_channels * self.channel_mult_emb
@@ -256,8 +235,24 @@ const ZERO: Start = Start::weights(Law::XavierUniform, 1e-5);
 const ATTENTION: Start = Start::weights(Law::XavierUniform, 0.447_213_595_499_957_9);
 
 impl Published for SongUNetConfig {
-    fn check(&self) -> Result<()> {
-        self.check_dimensions()
+    fn check_dimensions(&self) -> Result<()> {
+        positive([
+            ("model_channels", self.model_channels),
+            ("channel_mult_emb", self.channel_mult_emb),
+            ("channel_mult_noise", self.channel_mult_noise),
+        ])?;
+        positive(self.channel_mult.iter().map(|&m| ("channel_mult", m)))?;
+        let taps = &self.resample_filter;
+        if !(taps.iter().all(|r| r.is_finite() && *r >= 0.0) && taps.iter().sum::<f64>() > 0.0) {
+            let must = "hold finite numbers from 0, one at least above it";
+            return Err(Error::invalid(
+                "network.resample_filter",
+                must,
+                format!("{taps:?}"),
+            ));
+        }
+        rate("dropout", self.dropout)?;
+        rate("label_dropout", self.label_dropout)
     }
 
     fn depths(&self) -> Vec<(&'static str, usize)> {
