@@ -222,71 +222,8 @@ fn published_networks_begin_with_published_files() {
             let got = start("second", of);
             assert!(got == want, "{kind}: another {of} than in the file");
         }
-
-        // Two more classes in the file.
-        let (name, side, no_class, per_root) = case.table;
-        let key = format!("{}{name}", case.prefix);
-        let table = &theirs[&key];
-        let count = table.0[side];
-        let wider: Vec<usize> = [0, 1].into_iter().chain(0..count).collect();
-        let others = at("others.safetensors");
-        let wide = picked(table, side, &wider, 1.0);
-        let mut changed = theirs.clone();
-        changed.insert(key.clone(), wide.clone());
-        written(&others, &changed);
-        let (done, said) = begun(&at("third"), &others, &Case::with(&settings, &[]));
-        assert!(!done && !at("third").exists(), "{kind}: {said}");
-        says(
-            &said,
-            &[
-                "it has 12 classes and the network 10",
-                "--class-table fresh",
-            ],
-        );
-        let list = "--class-table=9,3,4,5,6,7,8,2,10,11";
-        let (done, said) = begun(&at("third"), &others, &Case::with(&settings, &[list]));
-        assert!(done, "{kind}: {said}");
-        says(&said, &["12 classes in the file, 10 here"]);
-        let mut places = vec![9, 3, 4, 5, 6, 7, 8, 2, 10, 11];
-        places.extend(no_class.then_some(12));
-        let scale = if per_root { 1.2_f64.sqrt() } else { 1.0 };
-        let mut want = want.clone();
-        want.insert(name.to_owned(), picked(&wide, side, &places, scale));
-        assert!(start("third", "theta") == want, "{kind}: another table");
+        other_classes(&folder, case, &theirs, want);
         files.push((file, kind));
-
-        // A file without "no class", whose last row is a class.
-        if no_class {
-            let classes: Vec<usize> = (0..count - 1).collect();
-            changed.insert(key, picked(table, side, &classes, 1.0));
-            written(&others, &changed);
-            let (done, said) = begun(&at("fourth"), &others, &Case::with(&settings, &[]));
-            assert!(!done, "{kind}: {said}");
-            says(
-                &said,
-                &[
-                    "it has 9 classes and the network 10",
-                    "or all, if its last row",
-                ],
-            );
-            let all = Case::with(&settings, &["--class-table=all"]);
-            let (done, said) = begun(&at("fourth"), &others, &all);
-            assert!(done, "{kind}: {said}");
-            says(
-                &said,
-                &["10 rows in the file, each a class; \"no class\" fresh"],
-            );
-            let got = start("fourth", "theta").remove(name).expect("a table");
-            assert_eq!(
-                picked(&got, side, &classes, 1.0),
-                picked(table, side, &classes, 1.0)
-            );
-            assert_eq!(got.0[side], count);
-            let last = picked(&got, side, &[count - 1], 1.0);
-            assert!(
-                last != picked(table, side, &[count - 1], 1.0) && last.1.iter().any(|x| *x != 0.0)
-            );
-        }
     }
     for (case, (file, of)) in CASES.iter().zip(files.iter().cycle().skip(2)) {
         let settings = case.settings();
@@ -294,6 +231,72 @@ fn published_networks_begin_with_published_files() {
         let (done, said) = begun(&run, file, &Case::with(&settings, &[]));
         assert!(!done && !run.exists(), "{of} in {}: {said}", case.kind);
         says(&said, &["are not those of this network"]);
+    }
+}
+
+/// What a network begins with where the file has two classes more, or no row for "no class".
+fn other_classes(folder: &Folder, case: &Case, theirs: &Numbers, mut want: Numbers) {
+    let kind = case.kind;
+    let at = |name: &str| folder.path(&format!("{kind}-{name}"));
+    let settings = case.settings();
+    let start = |run: &str| read(&at(run).join("checkpoints/00000000/theta.safetensors"));
+    let (name, side, no_class, per_root) = case.table;
+    let key = format!("{}{name}", case.prefix);
+    let table = &theirs[&key];
+    let count = table.0[side];
+    let wider: Vec<usize> = [0, 1].into_iter().chain(0..count).collect();
+    let others = at("others.safetensors");
+    let wide = picked(table, side, &wider, 1.0);
+    let mut changed = theirs.clone();
+    changed.insert(key.clone(), wide.clone());
+    written(&others, &changed);
+    let (done, said) = begun(&at("third"), &others, &Case::with(&settings, &[]));
+    assert!(!done && !at("third").exists(), "{kind}: {said}");
+    says(
+        &said,
+        &[
+            "it has 12 classes and the network 10",
+            "--class-table fresh",
+        ],
+    );
+    let list = "--class-table=9,3,4,5,6,7,8,2,10,11";
+    let (done, said) = begun(&at("third"), &others, &Case::with(&settings, &[list]));
+    assert!(done, "{kind}: {said}");
+    says(&said, &["12 classes in the file, 10 here"]);
+    let mut places = vec![9, 3, 4, 5, 6, 7, 8, 2, 10, 11];
+    places.extend(no_class.then_some(12));
+    let scale = if per_root { 1.2_f64.sqrt() } else { 1.0 };
+    want.insert(name.to_owned(), picked(&wide, side, &places, scale));
+    assert!(start("third") == want, "{kind}: another table");
+    // A file without "no class", whose last row is a class.
+    if no_class {
+        let classes: Vec<usize> = (0..count - 1).collect();
+        changed.insert(key, picked(table, side, &classes, 1.0));
+        written(&others, &changed);
+        let (done, said) = begun(&at("fourth"), &others, &Case::with(&settings, &[]));
+        assert!(!done, "{kind}: {said}");
+        says(
+            &said,
+            &[
+                "it has 9 classes and the network 10",
+                "or all, if its last row",
+            ],
+        );
+        let all = Case::with(&settings, &["--class-table=all"]);
+        let (done, said) = begun(&at("fourth"), &others, &all);
+        assert!(done, "{kind}: {said}");
+        says(
+            &said,
+            &["10 rows in the file, each a class; \"no class\" fresh"],
+        );
+        let got = start("fourth").remove(name).expect("a table");
+        assert_eq!(
+            picked(&got, side, &classes, 1.0),
+            picked(table, side, &classes, 1.0)
+        );
+        assert_eq!(got.0[side], count);
+        let last = picked(&got, side, &[count - 1], 1.0);
+        assert!(last != picked(table, side, &[count - 1], 1.0) && last.1.iter().any(|x| *x != 0.0));
     }
 }
 

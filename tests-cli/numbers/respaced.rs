@@ -212,8 +212,8 @@ fn respaced_steps_are_the_published_ones() {
         (1.0, vec![None; 2], "--class=none"),
     ] {
         let asked = Asked {
-            labels,
             guidance,
+            labels,
             ..Asked::of("ddpm", "5")
         };
         holds(&folder, &run, &asked, &[class]);
@@ -223,9 +223,14 @@ fn respaced_steps_are_the_published_ones() {
         ..Asked::of("ddpm", "2")
     };
     holds(&folder, &run, &many, &[]);
+    what_cannot_be(&folder, &run);
+}
+
+/// Respacings without a meaning, samplers without such steps, and options of the one way beside the other.
+fn what_cannot_be(folder: &Folder, run: &Path) {
     let refused = |args: &[&str]| {
         let mut command = sadm();
-        let command = command.args(["sample", "--threads=1", "--run"]).arg(&run);
+        let command = command.args(["sample", "--threads=1", "--run"]).arg(run);
         let out = folder.path("none.png");
         let refused = error_of(command.arg("--out").arg(&out).args(args));
         assert!(!out.exists(), "{args:?}");
