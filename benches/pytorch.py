@@ -8,6 +8,7 @@ Reads one JSON request a line from stdin, answers with one JSON line on stdout. 
     {"do": "make", "name": N, "what": {...}, "mode": "eager" | "compile"}
                                                        -> {"parameters": ...} or {"error": ...}
     {"do": "time", "name": N, "seconds": S, "cpu": B} -> {"times": [seconds of one call, ...]}
+    {"do": "memory"}                                   -> {"most": ..., "now": ...} bytes of this process
     {"do": "drop", "name": N}                          -> {}
 
 Written as a careful PyTorch user would write it: library layers, scaled_dot_product_attention, the
@@ -235,7 +236,7 @@ class Step:
 
     def __init__(self, what, compiled):
         image, self.batch = what["image"], what["batch"]
-        make = {"unet": UNet, "dit-small": DitSmall}[what["kind"]]
+        make = {"unet": UNet, "dit-small": DitSmall, **PUBLISHED}[what["kind"]]  # benches/published.py
         self.net = make(what["network"], image)
         self.encoder = Encoder(what["encoder"], image).requires_grad_(False)
         self.parameters = sum(p.numel() for p in self.net.parameters())
@@ -505,6 +506,7 @@ def make(what, compiled):
     return {
         "inception": lambda: Inception(what["batch"], compiled),
         "step": lambda: Step(what, compiled),
+        "forward": lambda: Forward(Step(what, compiled)),
         "layer": lambda: layer(what, compiled),
         "optimizer": lambda: Optimizer(what["sizes"]),
         "assignment": lambda: Assignment(what["count"], what["dim"], what["file"]),
@@ -535,6 +537,25 @@ def timed(call, seconds, clock):
     return times
 
 
+def memory():
+    """The most memory that this process has had at once, and what it has now."""
+    with open("/proc/self/status") as status:
+        numbers = dict(line.split(":", 1) for line in status)
+    return {name: 1024 * int(numbers[key].split()[0]) for name, key in (("most", "VmHWM"), ("now", "VmRSS"))}
+
+
+class Forward:
+    """The network's answer alone, as a sampler asks for it."""
+
+    def __init__(self, step):
+        self.step, self.parameters = step, step.parameters
+        step.net.eval()
+
+    def __call__(self):
+        with torch.inference_mode():
+            self.step.net(self.step.x0, self.step.sigma, self.step.labels)
+
+
 def main():
     if sys.stdin.isatty():
         sys.exit("pytorch.py answers requests of the bench side_by_side; start it with make bench")
@@ -560,6 +581,8 @@ def main():
             elif do == "time":
                 clock = time.process_time if request["cpu"] else time.perf_counter
                 answer = {"times": timed(made[name], request["seconds"], clock)}
+            elif do == "memory":
+                answer = memory()
             elif do == "drop":
                 made.pop(name, None)
                 answer = {}

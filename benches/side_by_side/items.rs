@@ -30,6 +30,9 @@ pub fn items(device: &Device) -> Outcome<Vec<Item>> {
             step("mnist", Some(16), (1, 28))?,
             step("cifar10", Some(8), (3, 32))?,
         ]
+        .into_iter()
+        .chain(published()?)
+        .collect()
     } else {
         let [guided, plain] = large()?;
         vec![
@@ -138,6 +141,64 @@ fn large() -> Outcome<[Item; 2]> {
         step_of("DiT-B/2-sized", config.clone(), image, true)?,
         step_of("DiT-B/2-sized, plain", config, image, false)?,
     ])
+}
+
+/// The published networks at sizes that a CPU trains: denoising alone, in training mode with their dropout; and what a sampler
+/// asks of them. A quarter of ADM's width has channels that its 32 groups do not divide; a third has not.
+fn published() -> Outcome<Vec<Item>> {
+    let cifar10 = [
+        "kind=song-unet",
+        "song-unet.channel_mult=[2, 2, 2]",
+        "song-unet.dropout=0.13",
+    ];
+    let third = ["kind=dhariwal-unet", "dhariwal-unet.model_channels=64"];
+    let dit = |width: usize, heads: usize| {
+        let sizes = [
+            ("hidden_size", width),
+            ("num_heads", heads),
+            ("depth", 12),
+            ("patch_size", 2),
+        ];
+        let keys = sizes.map(|(key, value)| format!("dit.{key}={value}"));
+        let more = ["kind=dit", "dit.learn_sigma=true"].map(str::to_owned);
+        keys.into_iter().chain(more).collect::<Vec<_>>()
+    };
+    let owned = |keys: &[&str]| keys.iter().map(|&key| key.to_owned()).collect::<Vec<_>>();
+    let networks = [
+        ("SongUNet CIFAR-10", owned(&cifar10), (3, 32, 10)),
+        ("DhariwalUNet/3 64×64", owned(&third), (3, 64, 1000)),
+        ("DiT-S/2", dit(384, 6), (4, 32, 1000)),
+        ("DiT-B/2", dit(768, 12), (4, 32, 1000)),
+    ];
+    let mut items = Vec::new();
+    for (name, keys, (channels, size, classes)) in networks {
+        let keys = keys.into_iter().map(|key| format!("model.{key}"));
+        let keys: Vec<String> = keys.chain(["train.batch=4".to_owned()]).collect();
+        let config = Config::default().with_sets(keys.iter().map(String::as_str))?;
+        let image = ImageKind {
+            channels,
+            size,
+            classes,
+        };
+        items.push(forward_of(name, config.clone(), image)?);
+        items.push(step_of(name, config.clone(), image, false)?);
+        let again = config.with_sets(["train.recompute=blocks"])?;
+        // Ours alone: the numbers are the same.
+        items.push(Item {
+            what: Value::Null,
+            ..step_of(&format!("{name} recomputed"), again, image, false)?
+        });
+    }
+    Ok(items)
+}
+
+/// The network's answer without gradients.
+fn forward_of(name: &str, config: Config, image: ImageKind) -> Outcome<Item> {
+    let mut item = step_of(name, config.clone(), image, false)?;
+    item.name = item.name.replace("step/", "forward/");
+    item.what["type"] = "forward".into();
+    item.make = Box::new(move |device| ours::forward(&config, image, device));
+    Ok(item)
 }
 
 fn step_of(name: &str, config: Config, image: ImageKind, guided: bool) -> Outcome<Item> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench side_by_side -- [--python PATH] [--threads 2] [--rounds 5] [--seconds 0.5] [--compile]
-//!                                     [--clock wall|cpu] [--device cpu|cuda:N] [FILTER…]
+//!                                     [--clock wall|cpu] [--device cpu|cuda:N] [--memory] [FILTER…]
 //! ```
 //! `--clock cpu` counts the CPU time of all threads: on a machine that others use too, with one thread, it is
 //! the time that the work would take alone. With more threads it also counts their waiting.
@@ -10,10 +10,14 @@
 //! On a GPU both sides wait for it after every group of calls; the presets keep their own batches, and a network of the size
 //! of DiT-B/2 is timed with the structure and without.
 //!
+//! Of a step the peak memory of each side is measured too, in processes of their own: of the whole process, and beyond what it
+//! held before the network was made (PyTorch's libraries are large). `--memory` measures nothing else.
+//!
 //! Without `--python` only our side is timed. `scripts/bench.sh` installs PyTorch and calls this.
 
 mod clock;
 mod items;
+mod memory;
 mod ours;
 mod theirs;
 
@@ -36,6 +40,10 @@ struct Options {
     clock: Clock,
     device: String,
     threads: usize,
+    /// Memory and no time.
+    memory: bool,
+    /// The item whose memory this process, started for it, measures.
+    peak_of: Option<String>,
     filters: Vec<String>,
 }
 
@@ -49,6 +57,8 @@ impl Options {
             clock: Clock::Wall,
             device: "cpu".to_owned(),
             threads: 2,
+            memory: false,
+            peak_of: None,
             filters: Vec::new(),
         };
         let mut arguments = std::env::args().skip(1);
@@ -66,8 +76,10 @@ impl Options {
                 "--clock" => options.clock = value()?.parse()?,
                 "--device" => options.device = value()?,
                 "--compile" => options.compile = true,
+                "--memory" => options.memory = true,
+                memory::PEAK_OF => options.peak_of = Some(value()?),
                 flag if flag.starts_with('-') => {
-                    return Err(format!("unknown option {flag}; known: --python PATH, --threads N, --rounds N, --seconds S, --compile, --clock wall|cpu, --device cpu|cuda:N").into());
+                    return Err(format!("unknown option {flag}; known: --python PATH, --threads N, --rounds N, --seconds S, --compile, --clock wall|cpu, --device cpu|cuda:N, --memory").into());
                 }
                 filter => options.filters.push(filter.to_owned()),
             }
@@ -104,7 +116,10 @@ fn compare(options: &Options) -> Outcome<()> {
         }
         outcome => outcome?.device,
     };
-    let start = |interpreter| Python::start(interpreter, &options.device);
+    if let Some(name) = &options.peak_of {
+        return memory::print_own(name, items(&device)?, &device);
+    }
+    let start = |interpreter: &str| Python::start(interpreter, &options.device);
     let mut python = options.python.as_deref().map(start).transpose()?;
     match &python {
         Some(python) => println!("PyTorch {}, {} threads", python.version, python.threads),
@@ -127,10 +142,17 @@ fn compare(options: &Options) -> Outcome<()> {
         .into_iter()
         .filter(|item| options.wants(&item.name))
     {
-        println!(
-            "{}",
-            line(&measure(item, options, &device, python.as_mut())?)
-        );
+        let has_memory = device.is_cpu() && item.name.starts_with("step/");
+        let memory = has_memory.then(|| (item.name.clone(), item.what.clone()));
+        if !options.memory {
+            println!(
+                "{}",
+                line(&measure(item, options, &device, python.as_mut())?)
+            );
+        }
+        if let Some((name, what)) = memory {
+            println!("{}", memory::line(&name, &what, options)?);
+        }
     }
     Ok(())
 }

@@ -38,12 +38,11 @@ fn normal(name: &str, shape: &[usize], device: &Device) -> Outcome<Tensor> {
     Ok(Streams::new(1).normal_tensor(name, 0, shape, device, DType::F32)?)
 }
 
-/// One update of θ: the denoising loss, if `guided` the structural one, backward pass, clipping, AdamW, EMA.
-pub fn step(config: &Config, image: ImageKind, guided: bool, device: &Device) -> Outcome<Work> {
+/// A batch of the configured size, with the coins of dropout.
+fn batch(config: &Config, image: ImageKind, device: &Device) -> Outcome<Batch> {
     let n = config.train.batch;
-    let networks = Networks::new(config, image, device)?;
     let shape = [n, image.channels, image.size, image.size];
-    let batch = Batch {
+    Ok(Batch {
         x0: normal("x0", &shape, device)?.tanh()?,
         eps: normal("eps", &shape, device)?,
         t: draw_times(config, Streams::new(config.seed), "bench", 0, n),
@@ -52,8 +51,32 @@ pub fn step(config: &Config, image: ImageKind, guided: bool, device: &Device) ->
                 .map(|i| u32::try_from(i % image.classes))
                 .collect::<Result<_, _>>()?,
         ),
+        dropout: Some((Streams::new(config.seed), 0)),
+    })
+}
+
+/// x̂ of the denoiser alone, without a graph.
+pub fn forward(config: &Config, image: ImageKind, device: &Device) -> Outcome<Work> {
+    let networks = Networks::new(config, image, device)?;
+    let batch = Batch {
         dropout: None,
+        ..batch(config, image, device)?
     };
+    let objective = config.objective();
+    Ok(Work {
+        parameters: Some(networks.theta_params.len_elements()),
+        call: Box::new(move || {
+            Pass::new(networks.frozen(), &objective, &batch).prediction()?;
+            Ok(())
+        }),
+    })
+}
+
+/// One update of θ: the denoising loss, if `guided` the structural one, backward pass, clipping, AdamW, EMA.
+pub fn step(config: &Config, image: ImageKind, guided: bool, device: &Device) -> Outcome<Work> {
+    let n = config.train.batch;
+    let networks = Networks::new(config, image, device)?;
+    let batch = batch(config, image, device)?;
     let train = &config.train;
     let mut optimizer = AdamW::default();
     let mut ema = Ema::new(&networks.theta_params, train.ema_half_life, train.ema_ramp)?;

@@ -9,6 +9,12 @@ use serde_json::{Value, json};
 use super::Outcome;
 use super::clock::Clock;
 
+/// The published networks, then everything that is asked.
+const PROGRAM: &str = concat!(
+    include_str!("../published.py"),
+    include_str!("../pytorch.py")
+);
+
 /// A running `pytorch.py`.
 pub struct Python {
     child: Child,
@@ -25,7 +31,7 @@ impl Python {
     pub fn start(interpreter: &str, device: &str) -> Outcome<Self> {
         let threads = candle_core::utils::get_num_threads();
         let mut child = Command::new(interpreter)
-            .args(["-c", include_str!("../pytorch.py")])
+            .args(["-c", PROGRAM])
             .env("SADM_BENCH_THREADS", threads.to_string())
             .env("SADM_BENCH_DEVICE", device)
             .stdin(Stdio::piped())
@@ -90,6 +96,13 @@ impl Python {
             .as_array()
             .map(|times| times.iter().filter_map(Value::as_f64).collect());
         times.ok_or_else(|| format!("{name}: {answer}").into())
+    }
+
+    /// The most memory that it has had at once, and what it has now, in bytes.
+    pub fn memory(&mut self) -> Outcome<[f64; 2]> {
+        let answer = self.ask(&json!({"do": "memory"}))?;
+        let number = |name: &str| answer[name].as_f64().ok_or(format!("memory: {answer}"));
+        Ok([number("most")?, number("now")?])
     }
 
     /// Forgets an item.

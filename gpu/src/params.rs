@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
+use crate::network::Recompute;
 use crate::nn::from_f64;
 use crate::{Error, Result};
 
@@ -124,6 +125,7 @@ impl Params {
             params: self.clone(),
             prefix: String::new(),
             frozen,
+            recompute: Recompute::None,
         }
     }
 
@@ -351,6 +353,7 @@ pub struct Builder {
     params: Params,
     prefix: String,
     frozen: bool,
+    recompute: Recompute,
 }
 
 impl Builder {
@@ -361,6 +364,17 @@ impl Builder {
             prefix: self.full_name(name.as_ref()),
             ..self.clone()
         }
+    }
+
+    /// The view for networks that keep so much for the way back.
+    #[must_use]
+    pub fn recomputing(self, recompute: Recompute) -> Self {
+        Self { recompute, ..self }
+    }
+
+    /// What a network on this view keeps for the way back.
+    pub(crate) fn recompute(&self) -> Recompute {
+        self.recompute
     }
 
     /// The parameter `prefix.name`, made by `init` unless it exists.

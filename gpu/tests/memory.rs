@@ -297,6 +297,54 @@ fn what_rounds_ask_for_besides() {
     }
 }
 
+/// Deep enough that what is kept between the blocks, and not what one of them makes inside, decides.
+#[test]
+fn blocks_that_are_made_again() {
+    let _alone = ALONE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let small = ["train.batch=32", "encoder.batch=32", "sample.count=8"];
+    for sets in [
+        &["model.unet.blocks=6"][..],
+        &["model.unet.blocks=4", "train.micro_batches=2"],
+        &["model.kind=dit", "model.dit.depth=8"],
+        &[
+            "model.kind=dit-small",
+            "model.dit-small.depth=8",
+            "train.compute=bf16",
+        ],
+        &[
+            "model.kind=song-unet",
+            "model.song-unet.model_channels=16",
+            "model.song-unet.channel_mult=[1, 2]",
+            "model.song-unet.attn_resolutions=[4]",
+        ],
+        &[
+            "model.kind=adm",
+            "model.adm.model_channels=32",
+            "model.adm.channel_mult=[1.0, 1.0]",
+            "model.adm.attention_resolutions=[4]",
+            "model.adm.num_head_channels=32",
+        ],
+    ] {
+        let sets = [&small, sets].concat();
+        let [plain, again] = ["none", "blocks"].map(|recompute| {
+            let recompute = format!("train.recompute={recompute}");
+            let (estimated, held) = judged(&config("digits", &[&sets[..], &[&recompute]].concat()));
+            [estimated.bytes, held]
+        });
+        let ratios = [again[0] / again[1], plain[0] / plain[1]];
+        let less = [again[0] / plain[0], again[1] / plain[1]];
+        let said = format!(
+            "{sets:?}: estimated/held {:.2} and {:.2} without; of that without {:.2} estimated, {:.2} held",
+            ratios[0], ratios[1], less[0], less[1]
+        );
+        println!("{said}");
+        assert!((FACTORS[0]..=FACTORS[1]).contains(&ratios[0]), "{said}");
+        assert!(less.iter().all(|less| *less < 0.8), "{said}");
+    }
+}
+
 #[test]
 fn a_few_large_pictures_and_many_small_samples() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -36,8 +36,8 @@ data.depth, data.range and data.unread say what to do with them.
 The folder receives config.toml, metrics.jsonl, samples/STEP.png, checkpoints/STEP and, unless
 train.tensorboard=false, event files for TensorBoard. Ctrl-C saves and stops, with exit status 130;
 --resume continues as if the run had never stopped. With it may be set what changes no number (checkpoint.*, shadow.*,
-sample.every, train.log_every, train.tensorboard, train.check_memory), where the same images lie (data.dir), and, with
-train.decay=none, more steps; history.jsonl keeps what was changed.";
+sample.every, train.log_every, train.tensorboard, train.check_memory, train.recompute), where the same images lie
+(data.dir), and, with train.decay=none, more steps; history.jsonl keeps what was changed.";
 
 /// The arguments of `sadm train`.
 #[derive(Debug, clap::Args)]

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::data::{Depth, PixelRange, Unread};
 use crate::forward::schedule::Schedule;
-use crate::network::Compute;
+use crate::network::{Compute, Recompute};
 use crate::objective::denoising::Weight;
 use crate::objective::parametrisation::Parametrisation;
 use crate::objective::preconditioner::NoiseCondition;
@@ -102,6 +102,7 @@ impl Default for TrainConfig {
             planned: 0,
             batch: 64,
             micro_batches: 1,
+            recompute: Recompute::None,
             compute: Compute::F32,
             learning_rate: 1e-3,
             warmup: 0.05,

@@ -10,7 +10,7 @@ use crate::coupling::CouplingConfig;
 use crate::data::{Depth, PixelRange, Rules, Unread};
 use crate::features::EncoderConfig;
 use crate::forward::schedule::Schedule;
-use crate::network::Compute;
+use crate::network::{Compute, Recompute};
 use crate::objective::Objective;
 use crate::objective::denoising::Weight;
 use crate::objective::parametrisation::Parametrisation;
@@ -338,6 +338,9 @@ pub struct TrainConfig {
     pub batch: usize,
     /// Micro-batches that a batch is cut into, one after another in memory; the loss stays that of the whole batch.
     pub micro_batches: usize,
+    /// What the denoiser keeps for the way back: everything (`none`), or what goes between its `blocks`, which are then made again;
+    /// changes no number.
+    pub recompute: Recompute,
     /// Element type that the networks compute in: `f32`, `bf16` with f32 parameters, losses and sums, or `f64` for all of it.
     pub compute: Compute,
     /// Peak learning rate of θ.

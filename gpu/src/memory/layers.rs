@@ -194,9 +194,9 @@ impl Sketch {
         if !self.trains() || dropout <= 0.0 {
             return x;
         }
-        let elements = self.elements(x.id);
-        let mask = self.operation(elements, &[], [0.0; 2]);
-        let id = self.operation(elements, &[x.id, mask], [0.0; 2]);
+        // A byte for each element, of whatever width.
+        let mask = self.operation(self.elements(x.id) / self.width, &[], [0.0; 2]);
+        let id = self.operation(self.elements(x.id), &[x.id, mask], [0.0; 2]);
         Images { id, ..x }
     }
 

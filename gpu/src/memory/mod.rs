@@ -151,7 +151,7 @@ impl Estimate {
             None => String::new(),
         };
         let in_parts = if self.when.starts_with(STEP) {
-            ", and so does a larger train.micro_batches"
+            ", and so do a larger train.micro_batches and train.recompute = \"blocks\""
         } else {
             ""
         };
@@ -207,7 +207,8 @@ impl Plan<'_> {
             Compute::F32 | Compute::F64 => WIDE,
             Compute::Bf16 => 2.0,
         };
-        Sketch::new(width, self.around.threads.max(1) as f64)
+        let threads = self.around.threads.max(1) as f64;
+        Sketch::new(width, threads, self.config.train.recompute)
     }
 
     /// Numbers of a batch of images.

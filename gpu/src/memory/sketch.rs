@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::network::Recompute;
+
 /// What the names of the denoiser's layers begin with.
 pub(crate) const NETWORK: &str = "model";
 /// What those of the encoder's begin with.
@@ -49,6 +51,12 @@ pub(crate) struct Sketch {
     current: usize,
     parameters: BTreeMap<String, f64>,
     frozen: bool,
+    /// Whether blocks are made again on the way back.
+    recomputes: bool,
+    /// First and last tensor of each such block; the last is its output.
+    blocks: Vec<[usize; 2]>,
+    /// Where the block begins that is being made.
+    begun: Option<usize>,
     /// Bytes of an element of what the networks compute in.
     pub(crate) width: f64,
     /// Threads that work, and need room, at the same time.
@@ -64,10 +72,11 @@ fn is_made(node: &Node) -> bool {
 pub(super) const WIDE: f64 = 4.0;
 
 impl Sketch {
-    pub(crate) fn new(width: f64, threads: f64) -> Self {
+    pub(crate) fn new(width: f64, threads: f64, recompute: Recompute) -> Self {
         Self {
             width,
             threads,
+            recomputes: recompute == Recompute::Blocks,
             layers: vec![String::new()],
             ..Self::default()
         }
@@ -87,6 +96,32 @@ impl Sketch {
     pub(crate) fn at(&mut self, name: impl Into<String>) {
         self.current = self.layers.len();
         self.layers.push(name.into());
+    }
+
+    /// What follows, until [`block_ends`](Self::block_ends), is a block, unless one has begun before.
+    pub(crate) fn block_begins(&mut self) {
+        self.begun.get_or_insert(self.nodes.len());
+    }
+
+    /// The block ends with its output, which was made last.
+    pub(crate) fn block_ends(&mut self) {
+        let Some(first) = self.begun.take() else {
+            return;
+        };
+        let made = &self.nodes[first..];
+        if self.recomputes && made.iter().any(|node| node.tracked) {
+            self.blocks.push([first, self.nodes.len() - 1]);
+        }
+    }
+
+    /// What a block holds while it is made again: all that its graph holds, and a copy of what comes in for each use of it.
+    fn made_again(&self, [first, last]: [usize; 2], held: &[bool]) -> f64 {
+        let nodes = self.nodes[first..=last].iter().zip(&held[first..=last]);
+        let own = nodes.clone().filter(|(node, held)| **held && is_made(node));
+        let uses = nodes.flat_map(|(node, _)| &node.inputs);
+        let copied = uses.filter(|&&input| input < first && is_made(&self.nodes[input]));
+        let copied: f64 = copied.map(|&input| self.nodes[input].bytes).sum();
+        own.map(|(node, _)| node.bytes).sum::<f64>() + copied
     }
 
     /// Something that the pass is given.
@@ -221,7 +256,7 @@ impl Sketch {
 
     /// What is left when the pass has gone forward, and the most on its way.
     fn forward(&self) -> (f64, f64) {
-        let kept = self.kept();
+        let (held, kept) = (self.held(), self.kept());
         let mut last_use: Vec<usize> = (0..self.nodes.len()).collect();
         for (i, node) in self.nodes.iter().enumerate() {
             for &input in &node.inputs {
@@ -235,6 +270,16 @@ impl Sketch {
                 last_use[of] = last_use[of].max(last_use[i]);
             }
         }
+        // A block's graph lives until its output is there, which is then copied out of it.
+        let mut copied = vec![0.0; self.nodes.len()];
+        for &[first, last] in &self.blocks {
+            copied[last] = self.nodes[last].bytes;
+            for i in first..last {
+                if held[i] {
+                    last_use[i] = last_use[i].max(last);
+                }
+            }
+        }
         let mut freed_at = vec![0.0; self.nodes.len()];
         let (mut now, mut most) = (0.0, 0.0_f64);
         for (i, node) in self.nodes.iter().enumerate() {
@@ -244,14 +289,24 @@ impl Sketch {
                     freed_at[last_use[i]] += node.bytes;
                 }
             }
-            most = most.max(now);
+            most = most.max(now + copied[i]);
             now -= freed_at[i];
         }
         (now, most)
     }
 
-    /// Which tensors the graph holds: those with gradients, and what they were made from.
+    /// Which tensors are there when the pass has gone forward: those that the graph holds, without the inside of blocks that are made
+    /// again.
     fn kept(&self) -> Vec<bool> {
+        let mut kept = self.held();
+        for &[first, last] in &self.blocks {
+            kept[first..last].fill(false);
+        }
+        kept
+    }
+
+    /// Which tensors the graph holds: those with gradients, and what they were made from.
+    fn held(&self) -> Vec<bool> {
         let mut kept: Vec<bool> = self.nodes.iter().map(|node| node.tracked).collect();
         for i in (0..self.nodes.len()).rev() {
             let node = &self.nodes[i];
@@ -273,7 +328,7 @@ impl Sketch {
     }
 
     /// The most on the way back, where candle keeps the gradient of each tensor until it comes to it, and adds to one of zeros.
-    fn back(&self, kept: f64) -> f64 {
+    fn back(&self, mut kept: f64) -> f64 {
         let Some(last) = self.nodes.len().checked_sub(1) else {
             return 0.0;
         };
@@ -282,7 +337,21 @@ impl Sketch {
         let mut with_gradient = vec![0.0; self.nodes.len()];
         let mut gradients = self.nodes[last].bytes;
         let mut most = kept + gradients;
+        let held = self.held();
+        let mut blocks = self.blocks.iter().rev().peekable();
+        let mut again = None;
         for (i, node) in self.nodes.iter().enumerate().rev() {
+            if let Some((first, bytes)) = again
+                && i < first
+            {
+                kept -= bytes;
+                again = None;
+            }
+            if let Some(&block) = blocks.next_if(|block| block[1] == i) {
+                let bytes = self.made_again(block, &held);
+                kept += bytes;
+                again = Some((block[0], bytes));
+            }
             if !(node.tracked && has_gradient[i]) || node.kind == Kind::Leaf {
                 continue;
             }
@@ -327,7 +396,7 @@ impl Sketch {
 
     /// What each layer keeps, or needs for itself, whichever is more; the largest first.
     pub(crate) fn layers(&self) -> Vec<(&str, f64)> {
-        let kept = self.kept();
+        let kept = self.held();
         let mut of_layers = vec![[0.0_f64; 2]; self.layers.len()];
         for (node, kept) in self.nodes.iter().zip(kept) {
             let [held, scratch] = &mut of_layers[node.layer];
@@ -364,7 +433,37 @@ mod tests {
     use super::*;
 
     fn sketch() -> Sketch {
-        Sketch::new(WIDE, 2.0)
+        Sketch::new(WIDE, 2.0, Recompute::None)
+    }
+
+    #[test]
+    fn a_block_that_is_made_again_is_not_kept() {
+        let pass = |recompute| {
+            let mut s = Sketch::new(WIDE, 2.0, recompute);
+            let w = s.parameter("w", 1.0);
+            let mut h = s.operation(100.0, &[w], [0.0; 2]);
+            for _ in 0..2 {
+                s.block_begins();
+                let inside = s.operation(300.0, &[h], [0.0; 2]);
+                h = s.operation(100.0, &[inside], [0.0; 2]);
+                s.block_ends();
+            }
+            s.peak()
+        };
+        // 400, and twice 1200 + 400; the most is at the last operation: the gradient of the output, and three of 1200.
+        let plain = pass(Recompute::None);
+        assert_eq!(plain.kept.to_bits(), 3600_f64.to_bits());
+        assert_eq!(
+            plain.most.to_bits(),
+            (3600.0 + 400.0 + 3600.0_f64).to_bits()
+        );
+        // Three outputs are left. On the way back through a block there are its inside and output again and a copy of its input: 2000.
+        let again = pass(Recompute::Blocks);
+        assert_eq!(again.kept.to_bits(), 1200_f64.to_bits());
+        assert_eq!(
+            again.most.to_bits(),
+            (1200.0 + 2000.0 + 400.0 + 3600.0_f64).to_bits()
+        );
     }
 
     #[test]

@@ -7,10 +7,11 @@ use super::architecture::{Domain, Published, depths, given, of_all, setting, wit
 use super::blocks::{check_heads, like};
 use super::edm::layers::{Convolution, ConvolutionConfig, Law, Map, Norm, Order, Start, attended};
 use super::edm::{check_noise, class_rows, positive, rate, sides};
-use super::{Architecture, Condition, Inputs, Mode, Network, is_zero};
+use super::recompute::{self, Given};
+use super::{Architecture, Condition, Inputs, Mode, Network, Recompute, is_zero};
 use crate::memory::layers::Images;
 use crate::memory::sketch::{Id, NETWORK, Sketch};
-use crate::nn::{avg_pool2x, concat_channels, conv2d, silu, step_features, upsample_nearest2x};
+use crate::nn::{avg_pool2x, conv2d, silu, step_features, upsample_nearest2x};
 use crate::params::{Builder, Init};
 use crate::{Error, Result};
 
@@ -319,11 +320,33 @@ pub struct Adm {
     time_embed: [Map; 2],
     label_emb: Option<Tensor>,
     conv: Convolution,
-    input_blocks: Vec<Vec<Part>>,
-    middle_block: Vec<Part>,
-    output_blocks: Vec<Vec<Part>>,
+    input_blocks: Vec<Stretches>,
+    middle_block: Stretches,
+    output_blocks: Vec<Stretches>,
     norm: Norm,
     out: Convolution,
+    recompute: Recompute,
+}
+
+/// Parts that run one after another, cut so that no stretch has more than one block: the embedding is then used once in each.
+type Stretches = Vec<Stretch>;
+
+/// Parts with the names by which their dropout is drawn.
+#[derive(Debug, Clone)]
+struct Stretch(Vec<(String, Part)>);
+
+/// The stretches of the parts of `name`.
+fn stretches(name: &str, parts: Vec<Part>) -> Stretches {
+    let mut stretches: Stretches = Vec::new();
+    for (j, part) in parts.into_iter().enumerate() {
+        let begins = matches!(part, Part::Block(_));
+        let part = (format!("{name}.{j}"), part);
+        match stretches.last_mut() {
+            Some(Stretch(parts)) if !begins => parts.push(part),
+            _ => stretches.push(Stretch(vec![part])),
+        }
+    }
+    stretches
 }
 
 #[expect(
@@ -359,12 +382,13 @@ impl Adm {
         let mut skips = vec![first];
         let mut input_blocks = Vec::new();
         for (i, stage) in down.into_iter().enumerate() {
-            let at = at.pp(format!("input_blocks.{}", i + 1));
-            input_blocks.push(parts(config, stage, 0, &mut width, &at)?);
+            let name = format!("input_blocks.{}", i + 1);
+            let parts = parts(config, stage, 0, &mut width, &at.pp(&name))?;
+            input_blocks.push(stretches(&name, parts));
             skips.push(width);
         }
         let middle = at.pp("middle_block");
-        let middle_block = vec![
+        let middle_parts = vec![
             Part::Block(Block::new(
                 config,
                 [width, width],
@@ -381,9 +405,10 @@ impl Adm {
         ];
         let mut output_blocks = Vec::new();
         for (i, stage) in up.into_iter().enumerate() {
-            let at = at.pp(format!("output_blocks.{i}"));
+            let name = format!("output_blocks.{i}");
             let more = skips.pop().unwrap_or(0);
-            output_blocks.push(parts(config, stage, more, &mut width, &at)?);
+            let parts = parts(config, stage, more, &mut width, &at.pp(&name))?;
+            output_blocks.push(stretches(&name, parts));
         }
         Ok(Self {
             time_embed: [
@@ -393,8 +418,9 @@ impl Adm {
             label_emb: label_emb.transpose()?,
             conv: conv([config.in_channels, first], ALL, "input_blocks.0.0")?,
             input_blocks,
-            middle_block,
+            middle_block: stretches("middle_block", middle_parts),
             output_blocks,
+            recompute: at.recompute(),
             norm: Norm::new(GROUPS, width, EPS, &at.pp("out.0"))?,
             out: conv([width, config.out_channels], ZERO, "out.2")?,
             config: config.clone(),
@@ -458,20 +484,18 @@ fn parts(
     Ok(parts)
 }
 
-fn through(
-    parts: &[Part],
-    mut h: Tensor,
-    emb: &Tensor,
-    mode: Mode<'_>,
-    name: &str,
-) -> Result<Tensor> {
-    for (j, part) in parts.iter().enumerate() {
-        h = match part {
-            Part::Block(block) => block.forward(&h, emb, mode, &format!("{name}.{j}"))?,
-            Part::Attention(attention) => attention.forward(&h)?,
-        };
+impl recompute::Block for Stretch {
+    fn forward(&self, x: [&Tensor; 2], emb: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
+        let mut h: Option<Tensor> = None;
+        for (name, part) in &self.0 {
+            let x = h.as_ref().map_or(x, |h| [h, h]);
+            h = Some(match part {
+                Part::Block(block) => block.forward(x, emb, mode, name)?,
+                Part::Attention(attention) => attention.forward(x)?,
+            });
+        }
+        Ok(h.unwrap_or_else(|| x[0].clone()))
     }
-    Ok(h)
 }
 
 impl Network for Adm {
@@ -486,18 +510,26 @@ impl Network for Adm {
             ));
         }
         let emb = self.embedding(x, at, mode)?;
+        let run = |stretches: &Stretches, given: Given<'_>| {
+            let mut h: Option<Tensor> = None;
+            for stretch in stretches {
+                let given = h.as_ref().map_or(given, Given::One);
+                h = Some(self.recompute.run(stretch, given, &emb, mode)?);
+            }
+            h.ok_or_else(|| Error::invalid("a stage of the network", "have a part", "none"))
+        };
         let mut h = self.conv.forward(x)?;
         let mut skips = vec![h.clone()];
-        for (i, parts) in self.input_blocks.iter().enumerate() {
-            h = through(parts, h, &emb, mode, &format!("input_blocks.{}", i + 1))?;
+        for stretches in &self.input_blocks {
+            h = run(stretches, Given::One(&h))?;
             skips.push(h.clone());
         }
-        h = through(&self.middle_block, h, &emb, mode, "middle_block")?;
-        for (i, parts) in self.output_blocks.iter().enumerate() {
-            if let Some(skip) = skips.pop() {
-                h = concat_channels(&h, &skip)?;
-            }
-            h = through(parts, h, &emb, mode, &format!("output_blocks.{i}"))?;
+        h = run(&self.middle_block, Given::One(&h))?;
+        for stretches in &self.output_blocks {
+            h = match skips.pop() {
+                Some(skip) => run(stretches, Given::Joined(&h, &skip))?,
+                None => run(stretches, Given::One(&h))?,
+            };
         }
         self.out.forward(&self.norm.forward_silu(&h)?)
     }
@@ -554,14 +586,17 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, emb: &Tensor, mode: Mode<'_>, name: &str) -> Result<Tensor> {
-        let h = self.resampled(self.norm0.forward_silu(x)?)?;
+    fn forward(&self, x: [&Tensor; 2], emb: &Tensor, mode: Mode<'_>, name: &str) -> Result<Tensor> {
+        // Layers of the residual give their gradient after the branch has; the residual itself, before.
+        let mapped = self.skip.is_some() || self.change != Change::None;
+        let [branch, residual] = if mapped { x } else { [x[1], x[0]] };
+        let h = self.resampled(self.norm0.forward_silu(branch)?)?;
         let h = self.conv0.forward(&h)?;
         let h = self
             .norm1
             .forward_modulated_silu(&h, &self.affine.forward(emb)?)?;
         let h = self.conv1.forward(&mode.dropout(&h, self.dropout, name)?)?;
-        let x = self.resampled(x.clone())?;
+        let x = self.resampled(residual.clone())?;
         let skip = match &self.skip {
             Some(skip) => skip.forward(&x)?,
             None => x,
@@ -601,8 +636,8 @@ impl Attention {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let n = self.norm.forward(x)?;
+    fn forward(&self, [x, branch]: [&Tensor; 2]) -> Result<Tensor> {
+        let n = self.norm.forward(branch)?;
         let y = attended(&n, (&self.qkv.0, &self.qkv.1), self.heads, self.order)?;
         let (weight, bias) = (like(&self.proj_out.0, x)?, like(&self.proj_out.1, x)?);
         Ok((x + conv2d(&y, &weight.unsqueeze(3)?, Some(&bias), 0)?)?)
@@ -652,12 +687,17 @@ fn sketch(s: &mut Sketch, config: &AdmConfig, x: Images, classes: f64) -> Images
         h = net.stage(h, stage, &format!("input_blocks.{}", i + 1));
         skips.push(h);
     }
+    net.s.block_begins();
     h = net.block(h, h.channels, Change::None, "middle_block.0");
     h = net.attention(h, "middle_block.1");
+    net.s.block_ends();
+    net.s.block_begins();
     h = net.block(h, h.channels, Change::None, "middle_block.2");
+    net.s.block_ends();
     for (i, stage) in up.into_iter().enumerate() {
         if let Some(skip) = skips.pop() {
             net.s.at(format!("{NETWORK}.output_blocks.{i}"));
+            net.s.block_begins();
             h = net.s.concatenated(h, skip);
         }
         h = net.stage(h, stage, &format!("output_blocks.{i}"));
@@ -691,6 +731,7 @@ impl Sizes<'_> {
     }
 
     fn stage(&mut self, mut h: Images, stage: Stage, name: &str) -> Images {
+        self.s.block_begins();
         let mut parts = 0;
         if let Some(outputs) = stage.outputs {
             h = self.block(h, outputs as f64, Change::None, &format!("{name}.0"));
@@ -701,8 +742,13 @@ impl Sizes<'_> {
             parts += 1;
         }
         if stage.change != Change::None {
+            if parts > 0 {
+                self.s.block_ends();
+                self.s.block_begins();
+            }
             h = self.block(h, h.channels, stage.change, &format!("{name}.{parts}"));
         }
+        self.s.block_ends();
         h
     }
 

@@ -7,7 +7,8 @@ use toml::Table;
 use super::architecture::{checked, configured, given, setting};
 use super::blocks::{Linear, check_condition, class_rows, like, no_classes, xavier_uniform};
 use super::dit_small::{chunks, modulated_norm, sketch_block, sketch_norm};
-use super::{Architecture, Condition, Domain, Inputs, Mode, Network};
+use super::recompute::{self, Given};
+use super::{Architecture, Condition, Domain, Inputs, Mode, Network, Recompute};
 use crate::memory::layers::Images;
 use crate::memory::sketch::{NETWORK, Sketch};
 use crate::nn::{self, gated_sum, gelu, linear, silu, step_features};
@@ -250,6 +251,7 @@ pub struct Dit {
     blocks: Vec<Block>,
     final_ada: Linear,
     final_linear: Linear,
+    recompute: Recompute,
 }
 
 #[derive(Debug, Clone)]
@@ -300,11 +302,13 @@ impl Dit {
             blocks: blocks.collect::<Result<_>>()?,
             final_ada: Linear::zero(dim, 2 * dim, &last.pp("adaLN_modulation.1"))?,
             final_linear: Linear::zero(dim, numbers, &last.pp("linear"))?,
+            recompute: at.recompute(),
             config: config.clone(),
         })
     }
 
-    /// The prediction, `[B, C or 2C, H, W]`; `watch` is shown what the layers make on the way.
+    /// The prediction, `[B, C or 2C, H, W]`; `watch` is shown what the layers make on the way, but for the inside of blocks that
+    /// are made again.
     ///
     /// # Errors
     /// Those of [`Network::forward`], and those of `watch`.
@@ -314,7 +318,13 @@ impl Dit {
         let mut h = tokens.broadcast_add(&like(&self.positions, x)?)?;
         let emb = silu(&self.condition(x, at, watch)?)?;
         for (i, block) in self.blocks.iter().enumerate() {
-            h = block.forward(&h, &emb, &mut |y| watch(&format!("blocks.{i}.attn"), y))?;
+            h = match self.recompute {
+                Recompute::None => {
+                    let mut attended = |y: &Tensor| watch(&format!("blocks.{i}.attn"), y);
+                    block.watched([&h, &h], &emb, &mut attended)?
+                }
+                again => again.run(block, Given::One(&h), &emb, Mode::Evaluate)?,
+            };
             watch(&format!("blocks.{i}"), &h)?;
         }
         let [shift, scale] = &chunks::<2>(&self.final_ada.forward(&emb)?)?;
@@ -403,21 +413,27 @@ impl Block {
     }
 
     /// `x: [B, T, D]`, `emb: [B, D]` → `[B, T, D]`; `attended` is shown what attention gives.
-    fn forward(
+    fn watched(
         &self,
-        x: &Tensor,
+        x: [&Tensor; 2],
         emb: &Tensor,
         attended: &mut dyn FnMut(&Tensor) -> Result<()>,
     ) -> Result<Tensor> {
         let modulation = chunks::<6>(&self.ada.forward(emb)?)?;
         let [shift1, scale1, gate1, shift2, scale2, gate2] = &modulation;
-        let qkv = self.qkv.forward(&modulated_norm(x, scale1, shift1)?)?;
+        let qkv = self.qkv.forward(&modulated_norm(x[1], scale1, shift1)?)?;
         let h = nn::self_attention(&qkv, self.heads, nn::Packing::Tokens)?;
         let h = self.proj.forward(&h)?;
         attended(&h)?;
-        let x = gated_sum(x, gate1, &h)?;
+        let x = gated_sum(x[0], gate1, &h)?;
         let h = gelu(&self.mlp[0].forward(&modulated_norm(&x, scale2, shift2)?)?)?;
         Ok(gated_sum(&x, gate2, &self.mlp[1].forward(&h)?)?)
+    }
+}
+
+impl recompute::Block for Block {
+    fn forward(&self, x: [&Tensor; 2], emb: &Tensor, _: Mode<'_>) -> Result<Tensor> {
+        self.watched(x, emb, &mut |_| Ok(()))
     }
 }
 

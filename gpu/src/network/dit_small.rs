@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::architecture::{checked, configured, given, setting};
 use super::blocks::{ConditionEmbedding, Linear, check_heads, like, sketch_condition};
-use super::{Architecture, Condition, Inputs, Mode, Network, is_zero};
+use super::recompute::{self, Given};
+use super::{Architecture, Condition, Inputs, Mode, Network, Recompute, is_zero};
 use crate::memory::layers::Images;
 use crate::memory::sketch::{Id, NETWORK, Sketch};
 use crate::nn::{self, from_f64, gated_sum, gelu, layer_norm};
@@ -137,6 +138,7 @@ pub struct DitSmall {
     blocks: Vec<Block>,
     final_ada: Linear,
     final_linear: Linear,
+    recompute: Recompute,
 }
 
 #[derive(Debug, Clone)]
@@ -168,6 +170,7 @@ impl DitSmall {
             blocks,
             final_ada: Linear::zero(dim, 2 * dim, &at.pp("final.ada"))?,
             final_linear: Linear::zero(dim, patch_len, &at.pp("final.linear"))?,
+            recompute: at.recompute(),
             config: config.clone(),
         })
     }
@@ -212,7 +215,7 @@ impl DitSmall {
 }
 
 impl Network for DitSmall {
-    fn forward(&self, x: &Tensor, at: &Condition<'_>, _: Mode<'_>) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, at: &Condition<'_>, mode: Mode<'_>) -> Result<Tensor> {
         let tokens = self.patchify(x)?;
         let emb = self.condition.forward(x, at)?;
         let mut h = self
@@ -220,7 +223,7 @@ impl Network for DitSmall {
             .forward(&tokens)?
             .broadcast_add(&like(&self.positions, x)?)?;
         for block in &self.blocks {
-            h = block.forward(&h, &emb)?;
+            h = self.recompute.run(block, Given::One(&h), &emb, mode)?;
         }
         let modulation = chunks::<2>(&self.final_ada.forward(&emb)?)?;
         let [shift, scale] = &modulation;
@@ -246,14 +249,16 @@ impl Block {
             heads: config.heads,
         })
     }
+}
 
+impl recompute::Block for Block {
     /// `x: [B, T, D]`, `emb: [B, D]` → `[B, T, D]`.
-    fn forward(&self, x: &Tensor, emb: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: [&Tensor; 2], emb: &Tensor, _: Mode<'_>) -> Result<Tensor> {
         let modulation = chunks::<6>(&self.ada.forward(emb)?)?;
         let [shift1, scale1, gate1, shift2, scale2, gate2] = &modulation;
-        let qkv = self.qkv.forward(&modulated_norm(x, scale1, shift1)?)?;
+        let qkv = self.qkv.forward(&modulated_norm(x[1], scale1, shift1)?)?;
         let h = nn::self_attention(&qkv, self.heads, nn::Packing::Tokens)?;
-        let x = gated_sum(x, gate1, &self.proj.forward(&h)?)?;
+        let x = gated_sum(x[0], gate1, &self.proj.forward(&h)?)?;
         let h = gelu(&self.mlp[0].forward(&modulated_norm(&x, scale2, shift2)?)?)?;
         Ok(gated_sum(&x, gate2, &self.mlp[1].forward(&h)?)?)
     }
@@ -344,6 +349,7 @@ pub(super) fn sketch_block(
     [ada, qkv, attention, proj, first, second]: [String; 6],
 ) -> Id {
     let rows = batch * tokens;
+    s.block_begins();
     s.at(ada);
     let modulation = s.linear(embedded, batch, dim, 6.0 * dim);
     let part = |s: &mut Sketch| s.part(modulation, batch * dim);
@@ -362,7 +368,9 @@ pub(super) fn sketch_block(
     let y = s.function(y);
     s.at(second);
     let y = s.linear(y, rows, hidden, dim);
-    sketch_gated_sum(s, [h, gate2, y], batch * dim)
+    let y = sketch_gated_sum(s, [h, gate2, y], batch * dim);
+    s.block_ends();
+    y
 }
 
 fn sketch_gated_sum(s: &mut Sketch, [x, gate, y]: [Id; 3], each: f64) -> Id {

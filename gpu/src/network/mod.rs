@@ -11,6 +11,7 @@ mod dit_small;
 pub mod edm;
 mod mode;
 mod precision;
+pub(crate) mod recompute;
 mod registry;
 mod sit;
 mod unet;
@@ -23,6 +24,7 @@ pub use dit::{Dit, DitConfig};
 pub use dit_small::{DitSmall, DitSmallConfig};
 pub use mode::Mode;
 pub use precision::{Compute, MixedPrecision};
+pub use recompute::Recompute;
 pub use registry::{ARCHITECTURES, architecture, build, config_of_json, published};
 pub use unet::{UNet, UNetConfig};
 

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::nn::from_f64;
+use crate::nn::masked;
 use crate::random::Streams;
 use crate::{Error, Result};
 
@@ -20,6 +20,24 @@ pub enum Mode<'a> {
     },
 }
 
+impl<'a> Mode<'a> {
+    /// Training with these streams at the draw of this number; evaluation without any.
+    pub fn of(drawn: Option<&'a (Streams, u64)>) -> Self {
+        drawn.map_or(Self::Evaluate, |(dropout, step)| Self::Train {
+            dropout,
+            step: *step,
+        })
+    }
+
+    /// What [`of`](Self::of) makes it from.
+    pub(crate) fn drawn(self) -> Option<(Streams, u64)> {
+        match self {
+            Self::Evaluate => None,
+            Self::Train { dropout, step } => Some((*dropout, step)),
+        }
+    }
+}
+
 impl Mode<'_> {
     /// Dropout: in training each element is kept with probability 1 − `rate` and divided by it, or set to 0; in evaluation `x` itself.
     ///
@@ -35,10 +53,8 @@ impl Mode<'_> {
         if rate <= 0.0 || matches!(self, Self::Evaluate) {
             return Ok(x.clone());
         }
-        let kept = self.kept(x.elem_count(), rate, layer)?.into_iter();
-        let kept = kept.map(|kept| if kept { (1.0 - rate).recip() } else { 0.0 });
-        let mask = from_f64(kept.collect(), x.shape(), x.device(), x.dtype())?;
-        Ok((x * mask)?)
+        let kept = self.kept(x.elem_count(), rate, layer)?;
+        masked(x, kept, (1.0 - rate).recip())
     }
 
     /// Which of `count` things are kept in training, each with probability 1 − `rate`; in evaluation all.

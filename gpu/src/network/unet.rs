@@ -7,10 +7,11 @@ use super::architecture::{checked, configured, given, setting};
 use super::blocks::{
     ConditionEmbedding, Conv, GroupNorm, Linear, PixelAttention, halves, sketch_condition,
 };
-use super::{Architecture, Condition, Inputs, Mode, Network, is_zero};
+use super::recompute::{Block, Given};
+use super::{Architecture, Condition, Inputs, Mode, Network, Recompute, is_zero};
 use crate::memory::layers::Images;
 use crate::memory::sketch::{Id, NETWORK, Sketch};
-use crate::nn::{avg_pool2x, concat_channels, upsample_nearest2x};
+use crate::nn::{avg_pool2x, upsample_nearest2x};
 use crate::params::Builder;
 use crate::{Error, Result};
 
@@ -135,11 +136,12 @@ pub struct UNet {
     condition: ConditionEmbedding,
     conv_in: Conv,
     down: Vec<Vec<Stage>>,
-    middle: (ResBlock, PixelAttention, ResBlock),
+    middle: [Stage; 2],
     /// Coarsest level first, as they run.
     up: Vec<UpLevel>,
     norm_out: GroupNorm,
     conv_out: Conv,
+    recompute: Recompute,
 }
 
 /// A residual block and the attention that may follow it.
@@ -193,12 +195,16 @@ impl UNet {
             up,
             norm_out: GroupNorm::new(config.groups, width, &at.pp("norm_out"))?,
             conv_out: Conv::zero(width, config.in_channels, &at.pp("conv_out"))?,
+            recompute: at.recompute(),
         })
     }
 }
 
 impl Network for UNet {
-    fn forward(&self, x: &Tensor, at: &Condition<'_>, _: Mode<'_>) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, at: &Condition<'_>, mode: Mode<'_>) -> Result<Tensor> {
+        let run = |stage: &Stage, given: Given<'_>, emb: &Tensor| {
+            self.recompute.run(stage, given, emb, mode)
+        };
         let emb = self.condition.forward(x, at)?;
         let mut h = self.conv_in.forward(x)?;
         let mut skips = Vec::new();
@@ -207,19 +213,19 @@ impl Network for UNet {
                 h = avg_pool2x(&h)?;
             }
             for stage in stages {
-                h = stage.forward(&h, &emb)?;
+                h = run(stage, Given::One(&h), &emb)?;
                 skips.push(h.clone());
             }
         }
-        h = self.middle.0.forward(&h, &emb)?;
-        h = self.middle.1.forward(&h)?;
-        h = self.middle.2.forward(&h, &emb)?;
+        for stage in &self.middle {
+            h = run(stage, Given::One(&h), &emb)?;
+        }
         for level in &self.up {
             for stage in &level.stages {
-                if let Some(skip) = skips.pop() {
-                    h = concat_channels(&h, &skip)?;
-                }
-                h = stage.forward(&h, &emb)?;
+                h = match skips.pop() {
+                    Some(skip) => run(stage, Given::Joined(&h, &skip), &emb)?,
+                    None => run(stage, Given::One(&h), &emb)?,
+                };
             }
             if let Some(conv) = &level.conv {
                 h = conv.forward(&upsample_nearest2x(&h)?)?;
@@ -270,11 +276,17 @@ impl Maker<'_> {
         Ok(stages)
     }
 
-    fn middle(&mut self) -> Result<(ResBlock, PixelAttention, ResBlock)> {
+    fn middle(&mut self) -> Result<[Stage; 2]> {
         let width = self.width;
-        let first = self.block(width, width, "mid.block.0")?;
-        let attention = self.attention("mid.attn")?;
-        Ok((first, attention, self.block(width, width, "mid.block.1")?))
+        let first = Stage {
+            block: self.block(width, width, "mid.block.0")?,
+            attention: Some(self.attention("mid.attn")?),
+        };
+        let second = Stage {
+            block: self.block(width, width, "mid.block.1")?,
+            attention: None,
+        };
+        Ok([first, second])
     }
 
     fn up(&mut self, i: usize) -> Result<UpLevel> {
@@ -296,8 +308,8 @@ impl Maker<'_> {
     }
 }
 
-impl Stage {
-    fn forward(&self, x: &Tensor, emb: &Tensor) -> Result<Tensor> {
+impl Block for Stage {
+    fn forward(&self, x: [&Tensor; 2], emb: &Tensor, _: Mode<'_>) -> Result<Tensor> {
         let h = self.block.forward(x, emb)?;
         match &self.attention {
             Some(attention) => attention.forward(&h),
@@ -337,17 +349,22 @@ impl ResBlock {
         })
     }
 
-    fn forward(&self, x: &Tensor, emb: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: [&Tensor; 2], emb: &Tensor) -> Result<Tensor> {
+        // A convolution of the residual gives its gradient after the branch has; the residual itself, before.
+        let [branch, residual] = match &self.skip {
+            Some(_) => x,
+            None => [x[1], x[0]],
+        };
         let modulation = self.emb.forward(emb)?;
         let scale = modulation.narrow(1, 0, self.outputs)?;
         let shift = modulation.narrow(1, self.outputs, self.outputs)?;
-        let h = self.conv1.forward(&self.norm1.forward_silu(x)?)?;
+        let h = self.conv1.forward(&self.norm1.forward_silu(branch)?)?;
         let h = self
             .conv2
             .forward(&self.norm2.forward_modulated_silu(&h, &scale, &shift)?)?;
         let skip = match &self.skip {
-            Some(conv) => conv.forward(x)?,
-            None => x.clone(),
+            Some(conv) => conv.forward(residual)?,
+            None => residual.clone(),
         };
         Ok((skip + h)?)
     }
@@ -378,13 +395,18 @@ fn sketch(s: &mut Sketch, config: &UNetConfig, x: Images, classes: f64) -> Image
             skips.push(h);
         }
     }
+    net.s.block_begins();
     h = net.block(h, last, "mid.block.0");
     h = net.attention(h, "mid.attn");
+    net.s.block_ends();
+    net.s.block_begins();
     h = net.block(h, last, "mid.block.1");
+    net.s.block_ends();
     for (i, &width) in widths.iter().enumerate().rev() {
         for j in 0..config.blocks {
             if let Some(skip) = skips.pop() {
                 net.s.at(format!("{NETWORK}.up.{i}.block.{j}"));
+                net.s.block_begins();
                 h = net.s.concatenated(h, skip);
             }
             h = net.stage(h, width, "up", i, j);
@@ -414,10 +436,12 @@ impl Sizes<'_> {
     }
 
     fn stage(&mut self, x: Images, width: f64, way: &str, i: usize, j: usize) -> Images {
-        let h = self.block(x, width, &format!("{way}.{i}.block.{j}"));
+        self.s.block_begins();
+        let mut h = self.block(x, width, &format!("{way}.{i}.block.{j}"));
         if self.config.attention.contains(&i) {
-            return self.attention(h, &format!("{way}.{i}.attn.{j}"));
+            h = self.attention(h, &format!("{way}.{i}.attn.{j}"));
         }
+        self.s.block_ends();
         h
     }
 

@@ -31,8 +31,10 @@ mod group_norm;
 mod layer_norm;
 mod linear;
 mod loss;
+mod masked;
 mod path;
 mod resample;
+mod scaled_sum;
 pub(crate) mod shape;
 mod softmax;
 
@@ -53,9 +55,11 @@ pub use group_norm::{group_norm, group_norm_eps, group_norm_silu, group_norm_sil
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use loss::cross_entropy;
+pub(crate) use masked::masked;
 pub(crate) use path::note;
 pub use path::{Path, traced};
 pub use resample::{avg_pool2x, concat_channels, global_avg_pool, upsample_nearest2x};
+pub(crate) use scaled_sum::scaled_sum;
 pub use shape::attention::Packing;
 pub use shape::group_norm::GROUP_NORM_EPS;
 pub use shape::layer_norm::LAYER_NORM_EPS;

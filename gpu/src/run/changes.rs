@@ -16,6 +16,7 @@ pub(crate) fn with_free_keys_of(config: &Config, other: &Config) -> Config {
     train.log_every = own.log_every;
     train.tensorboard = own.tensorboard;
     train.check_memory = own.check_memory;
+    train.recompute = own.recompute;
     same
 }
 
@@ -153,6 +154,7 @@ mod tests {
             "train.log_every=3",
             "train.tensorboard=false",
             "train.check_memory=false",
+            "train.recompute=blocks",
             "shadow.every=0",
             "shadow.on_failure=warn",
             "sample.every=5",

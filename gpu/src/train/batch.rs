@@ -34,13 +34,7 @@ impl Batch {
 
     /// How the denoiser is asked on this batch.
     pub fn mode(&self) -> Mode<'_> {
-        match &self.dropout {
-            Some((dropout, step)) => Mode::Train {
-                dropout,
-                step: *step,
-            },
-            None => Mode::Evaluate,
-        }
+        Mode::of(self.dropout.as_ref())
     }
 
     /// Samples, B.

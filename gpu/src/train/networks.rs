@@ -5,7 +5,7 @@ use crate::config::{Config, ModelConfig};
 use crate::data::ImageKind;
 use crate::features::{Encoder, EncoderConfig};
 use crate::network::blocks::halves;
-use crate::network::{self, Compute, Domain, MixedPrecision, Network};
+use crate::network::{self, Domain, MixedPrecision, Network};
 use crate::params::{Builder, Params};
 use crate::{Error, Result};
 use candle_core::Device;
@@ -50,26 +50,19 @@ impl Networks {
     /// Networks on given parameters, which are created where they do not exist.
     pub fn on(theta: Params, phi: Params, config: &Config, images: ImageKind) -> Result<Self> {
         let features = config.encoder.network(images.channels, images.classes);
-        Self::of_networks(
-            theta,
-            phi,
-            &config.model,
-            &features,
-            images,
-            config.train.compute,
-        )
+        Self::of_networks(theta, phi, config, &features, images)
     }
 
     fn of_networks(
         theta: Params,
         phi: Params,
-        model: &ModelConfig,
+        config: &Config,
         features: &EncoderConfig,
         images: ImageKind,
-        compute: Compute,
     ) -> Result<Self> {
-        let player = |at| {
-            let inner = denoiser(model, images, at)?;
+        let (compute, recompute) = (config.train.compute, config.train.recompute);
+        let player = |at: Builder| {
+            let inner = denoiser(&config.model, images, at.recomputing(recompute))?;
             Ok::<_, Error>(Box::new(MixedPrecision { inner, compute }) as Box<dyn Network>)
         };
         halves("encoder.widths", features.widths.len(), images.size)?;

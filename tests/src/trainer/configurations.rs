@@ -124,6 +124,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("longer", &["0", "0", "0", "2", "-2"]),
     ("train.batch", &["4", "3", "5"]),
     ("train.micro_batches", &["1", "2", "3"]),
+    ("train.recompute", &["\"none\"", "\"blocks\""]),
     ("train.learning_rate", &["0.001", "0.01"]),
     ("train.warmup", &["0.05", "0.0", "0.4"]),
     ("train.decay", &["\"cosine\"", "\"linear\"", "\"none\""]),

@@ -4,10 +4,12 @@ use candle_core::Tensor;
 
 use super::super::Mode;
 use super::super::blocks::check_heads;
+use super::super::recompute::Block;
 use super::layers::{
     Convolution, ConvolutionConfig, Law, Map, Norm, Order, Resampling, Start, attended,
 };
 use crate::Result;
+use crate::nn::scaled_sum;
 use crate::params::Builder;
 
 /// Shape of a [`UNetBlock`].
@@ -164,7 +166,13 @@ impl UNetBlock {
     /// # Errors
     /// Shapes that do not fit.
     pub fn forward(&self, x: &Tensor, emb: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
-        let h = self.conv0.forward(&self.norm0.forward_silu(x)?)?;
+        self.of_uses([x, x], emb, mode)
+    }
+
+    /// Of an input that comes once for each use.
+    fn of_uses(&self, x: [&Tensor; 2], emb: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
+        let [residual, branch] = x;
+        let h = self.conv0.forward(&self.norm0.forward_silu(branch)?)?;
         let affine = self.affine.forward(emb)?;
         let h = if self.config.adaptive_scale {
             self.norm1.forward_modulated_silu(&h, &affine)?
@@ -176,24 +184,31 @@ impl UNetBlock {
             .conv1
             .forward(&mode.dropout(&h, self.config.dropout, &self.name)?)?;
         let residual = match &self.skip {
-            Some(skip) => skip.forward(x)?,
-            None => x.clone(),
+            Some(skip) => skip.forward(residual)?,
+            None => residual.clone(),
         };
-        let y = self.scaled((h + residual)?)?;
+        let y = self.scaled(&h, &residual)?;
         match &self.attention {
             Some(attention) => {
                 let a = attention.forward(&y, self.config.heads)?;
-                self.scaled((a + y)?)
+                self.scaled(&a, &y)
             }
             None => Ok(y),
         }
     }
 
-    fn scaled(&self, x: Tensor) -> Result<Tensor> {
+    /// The sum of a branch and its residual, times `skip_scale`.
+    fn scaled(&self, branch: &Tensor, residual: &Tensor) -> Result<Tensor> {
         if self.config.skip_scale.to_bits() == 1_f64.to_bits() {
-            return Ok(x);
+            return Ok((branch + residual)?);
         }
-        Ok((x * self.config.skip_scale)?)
+        Ok(scaled_sum(branch, residual, self.config.skip_scale)?)
+    }
+}
+
+impl Block for UNetBlock {
+    fn forward(&self, x: [&Tensor; 2], emb: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
+        self.of_uses(x, emb, mode)
     }
 }
 

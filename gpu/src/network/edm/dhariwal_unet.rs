@@ -4,11 +4,12 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::super::architecture::{Domain, Published, depths, given, of_all, within};
-use super::super::{Architecture, Condition, Mode, Network, is_zero};
+use super::super::recompute::Given;
+use super::super::{Architecture, Condition, Mode, Network, Recompute, is_zero};
 use super::block::{BlockConfig, Starts, UNetBlock};
 use super::layers::{Convolution, ConvolutionConfig, Law, Map, Norm, Resampling, Start};
 use super::song_unet::{INPUTS, smaller};
-use super::{Maker, augment_rows, check_noise, class_rows, positive, rate, sides, with_skips};
+use super::{Maker, Runner, augment_rows, check_noise, class_rows, positive, rate, sides};
 use crate::nn::{silu, step_features};
 use crate::params::Builder;
 use crate::{Error, Result};
@@ -218,6 +219,7 @@ pub struct DhariwalUNet {
     dec: Vec<Level>,
     out_norm: Norm,
     out_conv: Convolution,
+    recompute: Recompute,
 }
 
 /// What a level begins with, and its blocks.
@@ -275,6 +277,7 @@ impl DhariwalUNet {
             dec,
             out_norm: Norm::of_four(width, EPS, &at.pp("out_norm"))?,
             out_conv: Convolution::with(shape, ZERO, &at.pp("out_conv"))?,
+            recompute: at.recompute(),
             config: config.clone(),
         })
     }
@@ -347,19 +350,24 @@ impl Network for DhariwalUNet {
             ));
         }
         let emb = self.embedding(x, at, mode)?;
+        let runner = Runner {
+            recompute: self.recompute,
+            emb: &emb,
+            mode,
+        };
         let mut h = self.conv.forward(x)?;
         let mut skips = vec![h.clone()];
         for level in &self.enc {
             for block in level.enter.iter().chain(&level.blocks) {
-                h = block.forward(&h, &emb, mode)?;
+                h = runner.run(block, Given::One(&h))?;
                 skips.push(h.clone());
             }
         }
         for level in &self.dec {
             for block in &level.enter {
-                h = block.forward(&h, &emb, mode)?;
+                h = runner.run(block, Given::One(&h))?;
             }
-            h = with_skips(&level.blocks, h, &mut skips, &emb, mode)?;
+            h = runner.with_skips(&level.blocks, h, &mut skips)?;
         }
         self.out_conv.forward(&self.out_norm.forward_silu(&h)?)
     }

@@ -15,8 +15,9 @@ pub use song_unet::{Decoder, Embedding, Encoder, SongUNet, SongUNetConfig};
 
 use candle_core::Tensor;
 
-use super::{Condition, Mode};
-use crate::nn::{concat_channels, from_f64};
+use super::recompute::Given;
+use super::{Condition, Mode, Recompute};
+use crate::nn::from_f64;
 use crate::params::Builder;
 use crate::{Error, Result};
 use block::Starts;
@@ -218,19 +219,32 @@ impl Maker<'_> {
     }
 }
 
-/// Blocks of a level of the decoder, each of which takes what the encoder left last.
-fn with_skips(
-    blocks: &[UNetBlock],
-    mut h: Tensor,
-    skips: &mut Vec<Tensor>,
-    emb: &Tensor,
-    mode: Mode<'_>,
-) -> Result<Tensor> {
-    for block in blocks {
-        if let Some(skip) = skips.pop() {
-            h = concat_channels(&h, &skip)?;
-        }
-        h = block.forward(&h, emb, mode)?;
+/// How the blocks of a pass run.
+#[derive(Clone, Copy)]
+struct Runner<'a> {
+    recompute: Recompute,
+    emb: &'a Tensor,
+    mode: Mode<'a>,
+}
+
+impl Runner<'_> {
+    fn run(self, block: &UNetBlock, given: Given<'_>) -> Result<Tensor> {
+        self.recompute.run(block, given, self.emb, self.mode)
     }
-    Ok(h)
+
+    /// Blocks of a level of the decoder, each of which takes what the encoder left last.
+    fn with_skips(
+        self,
+        blocks: &[UNetBlock],
+        mut h: Tensor,
+        skips: &mut Vec<Tensor>,
+    ) -> Result<Tensor> {
+        for block in blocks {
+            h = match skips.pop() {
+                Some(skip) => self.run(block, Given::Joined(&h, &skip))?,
+                None => self.run(block, Given::One(&h))?,
+            };
+        }
+        Ok(h)
+    }
 }

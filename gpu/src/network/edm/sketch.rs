@@ -261,6 +261,7 @@ impl<'a> Sizes<'a> {
 
     fn with_skip(&mut self, h: Images, name: &str) -> Images {
         self.s.at(format!("{NETWORK}.{name}"));
+        self.s.block_begins();
         match self.skips.pop() {
             Some(skip) => self.s.concatenated(h, skip),
             None => h,
@@ -269,6 +270,13 @@ impl<'a> Sizes<'a> {
 
     /// A [`UNetBlock`](super::UNetBlock).
     fn block(&mut self, x: Images, outputs: f64, config: &BlockConfig, name: &str) -> Images {
+        self.s.block_begins();
+        let y = self.block_of(x, outputs, config, name);
+        self.s.block_ends();
+        y
+    }
+
+    fn block_of(&mut self, x: Images, outputs: f64, config: &BlockConfig, name: &str) -> Images {
         let at = |part: &str| format!("{NETWORK}.{name}.{part}");
         let resampled = |s: &mut Sketch, x: Images| match config.resampling {
             Resampling::None => x,
@@ -307,27 +315,26 @@ impl<'a> Sizes<'a> {
                 s.conv(x, outputs, 1.0)
             }
         };
-        let id = s.sum(h.id, residual.id);
         let y = Images {
-            id: self.scaled(id, config),
+            id: self.scaled(h.id, residual.id, config),
             ..h
         };
         if config.heads == 0 {
             return y;
         }
         let id = self.attention(y, real(config.heads), at);
-        let id = self.s.sum(id, y.id);
         Images {
-            id: self.scaled(id, config),
+            id: self.scaled(id, y.id, config),
             ..y
         }
     }
 
-    fn scaled(&mut self, x: Id, config: &BlockConfig) -> Id {
+    fn scaled(&mut self, branch: Id, residual: Id, config: &BlockConfig) -> Id {
         if config.skip_scale.to_bits() == 1_f64.to_bits() {
-            return x;
+            return self.s.sum(branch, residual);
         }
-        self.s.function(x)
+        let elements = self.s.elements(branch);
+        self.s.operation(elements, &[branch, residual], [0.0; 2])
     }
 
     fn attention(&mut self, x: Images, heads: f64, at: impl Fn(&str) -> String) -> Id {

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use super::super::architecture::{Domain, Published, depths, given, of_all, setting, within};
-use super::super::{Architecture, Condition, Inputs, Mode, Network, is_zero};
+use super::super::recompute::Given;
+use super::super::{Architecture, Condition, Inputs, Mode, Network, Recompute, is_zero};
 use super::block::{BlockConfig, Starts, UNetBlock};
 use super::layers::{Convolution, ConvolutionConfig, Law, Map, Norm, Resampling, Start};
-use super::{Maker, augment_rows, check_noise, class_rows, positive, rate, sides, with_skips};
+use super::{Maker, Runner, augment_rows, check_noise, class_rows, positive, rate, sides};
 use crate::nn::{fourier_features, positional_features, silu};
 use crate::params::{Builder, Init};
 use crate::{Error, Result};
@@ -385,6 +386,7 @@ pub struct SongUNet {
     enc: Vec<EncoderLevel>,
     /// The coarsest first, as they run.
     dec: Vec<DecoderLevel>,
+    recompute: Recompute,
 }
 
 #[derive(Debug, Clone)]
@@ -471,6 +473,7 @@ impl SongUNet {
             ],
             enc,
             dec,
+            recompute: at.recompute(),
             config: config.clone(),
         })
     }
@@ -593,22 +596,27 @@ impl Network for SongUNet {
             ));
         }
         let emb = self.embedding(x, at, mode)?;
+        let runner = Runner {
+            recompute: self.recompute,
+            emb: &emb,
+            mode,
+        };
         let (mut h, mut aux) = (x.clone(), x.clone());
         let mut skips = Vec::new();
         for level in &self.enc {
-            h = level.enter.forward(&h, &mut aux, &emb, mode)?;
+            h = level.enter.forward(&h, &mut aux, runner)?;
             skips.push(h.clone());
             for block in &level.blocks {
-                h = block.forward(&h, &emb, mode)?;
+                h = runner.run(block, Given::One(&h))?;
                 skips.push(h.clone());
             }
         }
         let mut image = None;
         for level in &self.dec {
             for block in &level.enter {
-                h = block.forward(&h, &emb, mode)?;
+                h = runner.run(block, Given::One(&h))?;
             }
-            h = with_skips(&level.blocks, h, &mut skips, &emb, mode)?;
+            h = runner.with_skips(&level.blocks, h, &mut skips)?;
             if let Some(to_image) = &level.image {
                 image = Some(to_image.forward(&h, image)?);
             }
@@ -620,18 +628,12 @@ impl Network for SongUNet {
 
 impl Enter {
     /// The level's first features from the last ones of the level before; `aux` is what the further branch carries.
-    fn forward(
-        &self,
-        h: &Tensor,
-        aux: &mut Tensor,
-        emb: &Tensor,
-        mode: Mode<'_>,
-    ) -> Result<Tensor> {
+    fn forward(&self, h: &Tensor, aux: &mut Tensor, runner: Runner<'_>) -> Result<Tensor> {
         let (block, branch) = match self {
             Self::Conv(conv) => return conv.forward(h),
             Self::Down(block, branch) => (block, branch),
         };
-        let h = block.forward(h, emb, mode)?;
+        let h = runner.run(block, Given::One(h))?;
         match branch {
             Branch::None => Ok(h),
             Branch::Skip(down, map) => {
