@@ -1062,6 +1062,46 @@ fn an_audit_in_the_midst_of_a_run_has_everything_before_it_on_the_disk() {
     );
 }
 
+/// Blocks of both players' passes are made again, with the same coins of dropout, in a run that begins so and goes on otherwise.
+#[test]
+fn a_run_whose_blocks_are_made_again_is_the_same_run() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| folder.path().join(name);
+    let config = |recompute: &str, parts: usize| {
+        let keys = [
+            format!("train.recompute={recompute}"),
+            format!("train.micro_batches={parts}"),
+            "model.kind=song-unet".to_owned(),
+            "model.song-unet.model_channels=8".to_owned(),
+            "model.song-unet.channel_mult=[1, 2]".to_owned(),
+            "model.song-unet.num_blocks=1".to_owned(),
+            "model.song-unet.attn_resolutions=[4]".to_owned(),
+            "model.song-unet.dropout=0.3".to_owned(),
+        ];
+        let keys = keys.iter().map(String::as_str);
+        tiny().with_sets(keys).expect("known keys")
+    };
+    for parts in [1, 2] {
+        let names = ["plain", "again", "other"].map(|name| format!("{name}-{parts}"));
+        let [plain, again, other] = names.map(|name| at(&name));
+        let tensors = |run: &Path| {
+            let mut files = newest(run);
+            // Where the digest of the configuration is.
+            files.remove("state");
+            files
+        };
+        run(&config("none", parts), &plain, false);
+        run(&config("blocks", parts), &again, false);
+        assert!(tensors(&plain) == tensors(&again), "{parts} parts");
+        let stop = AtomicBool::new(false);
+        let mut part = trainer(&config("blocks", parts), &other, false).expect("a run");
+        part.run(&mut StopAt(7, &stop), &stop).expect("no fault");
+        drop(part);
+        run(&config("none", parts), &other, true);
+        assert!(tensors(&plain) == tensors(&other), "{parts} parts");
+    }
+}
+
 /// A run in micro-batches is checked at every step, stops and goes on, and trains as the one in one piece, but for rounding.
 #[test]
 fn a_run_in_micro_batches_trains_as_one_in_one_piece() {
