@@ -2,7 +2,7 @@
 # usage: bench.sh [ARGUMENT…]
 # Ours and PyTorch side by side, in turns (benches/side_by_side). Installs PyTorch into .venv where it is missing; where
 # that fails, our side is timed alone. Arguments go to the bench: --threads N, --rounds N, --seconds S, --clock cpu,
-# --compile, FILTER… (the part of a line's name).
+# --compile, --memory, FILTER… (the part of a line's name).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
