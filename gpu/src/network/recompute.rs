@@ -436,21 +436,4 @@ mod tests {
         assert!(want != gradient(Recompute::Blocks, true)?);
         Ok(())
     }
-
-    #[test]
-    fn a_frozen_network_has_no_graph() -> Result<()> {
-        let params = Params::new(&Device::Cpu, DType::F32, 1);
-        let dimensions = ARCHITECTURES[0].small[0].parse().expect("TOML");
-        let images = Domain {
-            channels: 1,
-            size: SIDE,
-            classes: None,
-        };
-        let at = params.frozen().recomputing(Recompute::Blocks);
-        let net = build(ARCHITECTURES[0].name, &dimensions, images, at)?;
-        let x = normal("x", (1, 1, SIDE, SIDE), DType::F32)?;
-        let y = net.forward(&x, &Condition::new(&[0.5], None), Mode::Evaluate)?;
-        assert!(!y.track_op());
-        Ok(())
-    }
 }

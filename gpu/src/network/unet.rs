@@ -349,12 +349,7 @@ impl ResBlock {
         })
     }
 
-    fn forward(&self, x: [&Tensor; 2], emb: &Tensor) -> Result<Tensor> {
-        // A convolution of the residual gives its gradient after the branch has; the residual itself, before.
-        let [branch, residual] = match &self.skip {
-            Some(_) => x,
-            None => [x[1], x[0]],
-        };
+    fn forward(&self, [residual, branch]: [&Tensor; 2], emb: &Tensor) -> Result<Tensor> {
         let modulation = self.emb.forward(emb)?;
         let scale = modulation.narrow(1, 0, self.outputs)?;
         let shift = modulation.narrow(1, self.outputs, self.outputs)?;
