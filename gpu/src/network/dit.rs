@@ -323,7 +323,9 @@ impl Dit {
                     let mut attended = |y: &Tensor| watch(&format!("blocks.{i}.attn"), y);
                     block.watched([&h, &h], &emb, &mut attended)?
                 }
-                again => again.run(block, Given::One(&h), &emb, Mode::Evaluate)?,
+                again @ Recompute::Blocks => {
+                    again.run(block, Given::One(&h), &emb, Mode::Evaluate)?
+                }
             };
             watch(&format!("blocks.{i}"), &h)?;
         }
