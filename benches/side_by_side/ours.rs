@@ -51,6 +51,7 @@ fn batch(config: &Config, image: ImageKind, device: &Device) -> Outcome<Batch> {
                 .map(|i| u32::try_from(i % image.classes))
                 .collect::<Result<_, _>>()?,
         ),
+        augment: None,
         dropout: Some((Streams::new(config.seed), 0)),
     })
 }

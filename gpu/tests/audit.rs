@@ -112,6 +112,7 @@ fn judged(players: &Networks, phase: Phase) -> Result<()> {
         eps: noise("eps")?,
         t: vec![0.3, 0.5, 0.7, 0.9],
         labels: Some(vec![0, 1, 2, 3]),
+        augment: None,
         dropout: None,
     };
     gradients_reach(players, phase, &plan, &batch)

@@ -110,6 +110,18 @@ fn refusals_name_the_key_and_the_nearest_known_one() {
         ("structure.relation=cosin", vec!["cosin", "cosine"]),
         ("structure.distance=huber(-1)", vec!["-1"]),
         ("data.holdout=1.5", vec!["data.holdout", "1.5"]),
+        (
+            "data.augment=1.5",
+            vec!["data.augment", "be in [0, 1]", "1.5"],
+        ),
+        (
+            "data.augment=0.12",
+            vec![
+                "data.augment must be 0 for model.kind = unet",
+                "song-unet and dhariwal-unet can",
+                "0.12",
+            ],
+        ),
         ("phases.denoise=-1", vec!["phases.denoise", "-1"]),
         (
             "sample.sigma_max=0.001",

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | forward process | [`schedule`], [`forward`], [`parametrisation`], [`precondition`], [`sampler`], [`trajectory`] |
 //! | which noise meets which image | [`coupling`] |
+//! | what images are made of those of a data set | [`augment`] |
 //! | denoising objective | [`denoise`] |
 //! | structure | [`relation`], [`distance`], [`structure`], [`polarised`] |
 //! | the law of t, and the learning rate's | [`time`], [`rate`] |
@@ -18,6 +19,7 @@
 //!
 //! Only [`linalg`] sees LAPACK, to which it gives one thread.
 
+pub mod augment;
 pub mod bound;
 mod check;
 pub mod choice;

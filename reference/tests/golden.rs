@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use ndarray::{Array1, Array2, ArrayD, IxDyn};
+use sadm_reference::augment::SYM6;
 use sadm_reference::bound::{self, Precision, Tracked};
 use sadm_reference::denoise::{Weight, denoising_loss, discrete_elbo_weight, weight};
 use sadm_reference::distance::Distance;
@@ -354,6 +355,18 @@ fn noise_levels_match() {
         let bounds =
             both(|p| bound::sampler::sigmas(steps, rho, low, high, p).expect("valid levels"));
         case.keeps("sigmas", Array1::from(got).into_dyn(), &bounds, |b| b);
+    }
+}
+
+/// The taps are those of the definition, rounded once to single precision.
+#[test]
+fn the_filter_of_augmentation_matches() {
+    for case in suite!("sym6") {
+        let want = tensor(&case.output["h"]);
+        assert_eq!(want.len(), case.count("taps"));
+        #[expect(clippy::cast_possible_truncation, reason = "the rounding is meant")]
+        let want: Vec<u32> = want.iter().map(|h| (*h as f32).to_bits()).collect();
+        assert_eq!(SYM6.map(f32::to_bits).to_vec(), want);
     }
 }
 

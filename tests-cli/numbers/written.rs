@@ -115,6 +115,15 @@ impl Written {
             channels: size(&state["images"]["channels"]),
             size: size(&state["images"]["size"]),
             classes: Some(size(&state["images"]["classes"])),
+            augment: if config["data"]
+                .get("augment")
+                .and_then(toml::Value::as_float)
+                > Some(0.0)
+            {
+                9
+            } else {
+                0
+            },
         };
         let schedule: ScheduleKind = word("objective", "schedule").parse().expect("a schedule");
         let parametrisation = word("objective", "parametrisation");

@@ -3,6 +3,7 @@
 //! A few are in `fixtures/golden`; `$SADM_GOLDEN_DIR` names a folder with more, laid out alike: `NAME.weights.safetensors`, `NAME.io.safetensors` and
 //! `networks.json` in a folder for each family.
 
+mod augmentation;
 mod diffusion;
 mod dit;
 mod edm;

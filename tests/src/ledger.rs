@@ -100,6 +100,8 @@ pub struct Override {
 }
 
 const HOST: &str = "scalars are computed in f64 on the host and never rounded to the element type";
+const PREPARED: &str =
+    "images are augmented in f64 on the host, and rounded once where a tensor is made of them";
 const ACCUMULATED: &str = "features are widened to f64, exactly, before anything is added; every sum runs in f64 on the host";
 const FUSED: &str =
     "own kernels: f32 and f64 natively, narrower types in f32 with one rounding at the end";
@@ -133,6 +135,7 @@ pub const ENTRIES: &[Entry] = &[
     entry("edm-sigmas", Arithmetic::Host, HOST),
     entry("time", Arithmetic::Host, HOST),
     entry("learning-rate", Arithmetic::Host, HOST),
+    entry("augmentation", Arithmetic::Host, PREPARED),
     entry("forward", Arithmetic::Element, COMPOSED),
     entry("coupling", Arithmetic::Wide, REDUCED),
     entry("denoise", Arithmetic::Element, COMPOSED),
@@ -308,6 +311,12 @@ pub const COARSE: &[Coarse] = &[
     coarse("schedule.ddpm", "alpha", 32.0, PRODUCT),
     coarse("schedule.ddpm", "lambda_grad", 131_072.0, PRODUCT),
     coarse("schedule.ddpm", "lambda", 1024.0, PRODUCT),
+    coarse(
+        "augmentation",
+        "images",
+        256.0,
+        "four sums of products with a filter, and an interpolation between them at places that a product of six matrices names",
+    ),
     coarse(
         "feature-statistics",
         "covariance",

@@ -838,3 +838,75 @@ fn noise_used_twice() {
         right
     });
 }
+
+/// The augmentation check on a batch whose draws were changed first.
+fn another_augmentation(change: impl Fn(&mut [f64], &mut [f64], usize) + Send + Sync) {
+    caught("augmentation.edm", DType::F64, |check, case, place| {
+        let numbers = |name| case.get_numbers(name).map(<[f64]>::to_vec);
+        let (mut uniform, mut normal) = (numbers("uniform")?, numbers("normal")?);
+        let images = case.get("images")?.shape()[0];
+        change(&mut uniform, &mut normal, images);
+        let wrong = case
+            .clone()
+            .numbers("uniform", uniform)
+            .numbers("normal", normal);
+        let mut values = check.candle(case, place)?;
+        let images = check.candle(&wrong, place)?.remove("images");
+        values.insert("images".to_owned(), images.expect("images"));
+        Ok(values)
+    });
+}
+
+/// The labels are right in all of these.
+#[test]
+fn images_that_are_augmented_otherwise() {
+    // The transformation in place of its inverse: an angle, a scale and a shift of the other sign.
+    another_augmentation(|uniform, _, n| {
+        for u in &mut uniform[5 * n..6 * n] {
+            *u = (1.0 - *u).min(0.999);
+        }
+    });
+    another_augmentation(|_, normal, n| normal[..n].iter_mut().for_each(|z| *z = -*z));
+    another_augmentation(|_, normal, n| normal[2 * n..].iter_mut().for_each(|z| *z = -*z));
+    // x and y exchanged.
+    another_augmentation(|_, normal, n| {
+        let (x, y) = normal[2 * n..].split_at_mut(n);
+        x.swap_with_slice(y);
+    });
+    // The stretch along another axis.
+    another_augmentation(|uniform, _, n| uniform[9 * n..10 * n].fill(0.9));
+    // Each image by the draws of the next one.
+    another_augmentation(|_, normal, n| {
+        for each in normal.chunks_mut(n) {
+            each.rotate_left(1);
+        }
+    });
+}
+
+#[test]
+fn images_that_come_out_turned() {
+    caught_after("augmentation.kinds", DType::F64, |v| {
+        let images = v.get_mut("images").expect("images");
+        images.swap_axes(2, 3);
+    });
+}
+
+#[test]
+fn wrong_augmentation_labels() {
+    let caught_in_labels = |spoil: fn(&mut ArrayD<f64>)| {
+        caught_after("augmentation.edm", DType::F64, |v| {
+            spoil(v.get_mut("labels").expect("labels"));
+        });
+    };
+    // Two of them exchanged.
+    caught_in_labels(|labels| {
+        let first = labels.index_axis(Axis(1), 7).to_owned();
+        let second = labels.index_axis(Axis(1), 8).to_owned();
+        labels.index_axis_mut(Axis(1), 7).assign(&second);
+        labels.index_axis_mut(Axis(1), 8).assign(&first);
+    });
+    // A flip that the network is not told of.
+    caught_in_labels(|labels| labels.index_axis_mut(Axis(1), 0).fill(0.0));
+    // A cosine that is not 0 for no angle.
+    caught_in_labels(|labels| labels.index_axis_mut(Axis(1), 3).mapv_inplace(|x| x + 1.0));
+}

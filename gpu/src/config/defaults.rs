@@ -25,6 +25,7 @@ impl Default for DataConfig {
             unread: Unread::default(),
             holdout: 0.1,
             flip: false,
+            augment: 0.0,
             limit: 0,
             limit_by: LimitBy::Random,
         }

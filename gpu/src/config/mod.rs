@@ -7,6 +7,7 @@ mod presets;
 
 use crate::Error;
 use crate::coupling::CouplingConfig;
+use crate::data::augment::Pipe;
 use crate::data::{Depth, PixelRange, Rules, Unread};
 use crate::features::EncoderConfig;
 use crate::forward::schedule::Schedule;
@@ -73,6 +74,8 @@ pub struct DataConfig {
     pub unread: Unread,
     /// Mirror each training image, left for right, with probability 1/2.
     pub flip: bool,
+    /// Augment training images as EDM does, each transformation with this probability (0: none), and tell the network by nine labels.
+    pub augment: f64,
     /// Fraction of the images kept out of training, for the accuracy of Ψ.
     pub holdout: f64,
     /// Use only so many images (0: all).
@@ -93,6 +96,24 @@ pub enum LimitBy {
 }
 
 impl DataConfig {
+    /// The augmentation of training images; none where `augment` is 0.
+    ///
+    /// # Errors
+    /// A probability outside [0, 1], which no checked configuration has.
+    pub fn augmentation(&self) -> Result<Option<Pipe>, Error> {
+        let on = self.augment > 0.0;
+        on.then(|| Pipe::edm(self.augment)).transpose()
+    }
+
+    /// The number of augmentation labels that the network is told.
+    pub fn augment_labels(&self) -> usize {
+        if self.augment > 0.0 {
+            Pipe::EDM_LABELS
+        } else {
+            0
+        }
+    }
+
     /// How files of `images` are read.
     pub fn rules(&self) -> Rules {
         Rules {

@@ -51,11 +51,22 @@ impl ModelConfig {
         Ok((network, dimensions))
     }
 
-    /// The network as sizes; images as they are if it does not exist.
-    pub(crate) fn sketch(&self, s: &mut Sketch, x: Images, classes: usize) -> Images {
+    /// The network as sizes, of images, classes and augmentation labels; images as they are if it does not exist.
+    pub(crate) fn sketch(
+        &self,
+        s: &mut Sketch,
+        x: Images,
+        (classes, augment): (usize, usize),
+    ) -> Images {
         let network = self.network();
         network.map_or(x, |(network, dimensions)| {
-            (network.sketch)(dimensions, s, x, classes as f64)
+            let mut dimensions = dimensions.clone();
+            if network.inputs.augment.is_some() {
+                // At most nine.
+                let labels = i64::try_from(augment).unwrap_or_default();
+                dimensions.insert("augment_dim".to_owned(), labels.into());
+            }
+            (network.sketch)(&dimensions, s, x, classes as f64)
         })
     }
 

@@ -7,7 +7,7 @@ use super::{
 use crate::config::presets::preset_text;
 use crate::coupling::CouplingConfig;
 use crate::forward::schedule::Schedule;
-use crate::network::architecture;
+use crate::network::{ARCHITECTURES, Architecture, architecture};
 use crate::objective::parametrisation::Parametrisation;
 use crate::objective::variance::PredictedVariance;
 use crate::run::SampleRequest;
@@ -393,6 +393,7 @@ impl Config {
             self.data.dataset != DatasetKind::Images || !self.data.dir.is_empty(),
         )?;
         self.model.validate()?;
+        self.validate_augment()?;
         self.objective.validate()?;
         self.structure.validate()?;
         self.encoder.validate()?;
@@ -419,6 +420,27 @@ impl Config {
         let respaced = respacing.of(&self.objective(), request.options.kind);
         let refused = |e| format!("sample.respacing: {}", one_line(&e));
         respaced.map(|_| ()).map_err(refused)
+    }
+
+    fn validate_augment(&self) -> Result<(), String> {
+        let (key, p) = ("data.augment", self.data.augment);
+        check(key, "be in [0, 1]", p, (0.0..=1.0).contains(&p))?;
+        let is_told = |network: &&Architecture| network.inputs.augment.is_some();
+        let told: Vec<&str> = ARCHITECTURES
+            .iter()
+            .filter(is_told)
+            .map(|n| n.name)
+            .collect();
+        let kind = &self.model.kind;
+        check(
+            key,
+            &format!(
+                "be 0 for model.kind = {kind}, which cannot be told how images were augmented ({} can; data.flip mirrors images for any network)",
+                told.join(" and ")
+            ),
+            p,
+            p <= 0.0 || told.contains(&kind.as_str()),
+        )
     }
 
     fn validate_coupling(&self) -> Result<(), String> {

@@ -37,6 +37,16 @@ pub const PRESETS: &[Preset] = &[
         about: "DiT-S/2 on CIFAR-10 with the published objective, optimiser and sampler (needs the files, as cifar10)",
         text: include_str!("../presets/cifar10-dit.toml"),
     },
+    Preset {
+        name: "edm-cifar10",
+        about: "EDM's DDPM++ on CIFAR-10 as published, classes and augmentation told, without structure (needs the files, and a GPU)",
+        text: include_str!("../presets/edm-cifar10.toml"),
+    },
+    Preset {
+        name: "edm-ffhq",
+        about: "the same on FFHQ 64×64 (data.dir: a folder of PNG files or a .npz file)",
+        text: include_str!("../presets/edm-ffhq.toml"),
+    },
 ];
 
 pub(super) fn preset_text(name: &str) -> Option<&'static str> {

@@ -1,6 +1,7 @@
 //! Data sets: the embedded digits, MNIST, CIFAR-10, and the user's own images.
 
 mod arrays;
+pub mod augment;
 mod cifar10;
 mod classes;
 mod digits;
@@ -204,6 +205,18 @@ impl Dataset {
         flips: &[bool],
         device: &Device,
     ) -> Result<(Tensor, Vec<u32>)> {
+        let (pixels, labels) = self.mirrored(indices, flips)?;
+        let [c, h, w] = self.shape;
+        let images = to_device(pixels, (indices.len(), c, h, w), device)?;
+        Ok((images, labels))
+    }
+
+    /// The pixels of [`Dataset::mirrored_batch`].
+    pub(crate) fn mirrored(
+        &self,
+        indices: &[usize],
+        flips: &[bool],
+    ) -> Result<(Vec<f32>, Vec<u32>)> {
         if flips.len() != indices.len() {
             let must = format!("be {}, one for each image", indices.len());
             return Err(Error::invalid("number of flips", must, flips.len()));
@@ -214,8 +227,7 @@ impl Dataset {
         for (image, _) in images.zip(flips).filter(|(_, flip)| **flip) {
             image.chunks_exact_mut(w).for_each(<[f32]>::reverse);
         }
-        let images = to_device(chosen.images, (indices.len(), c, h, w), device)?;
-        Ok((images, chosen.labels))
+        Ok((chosen.images, chosen.labels))
     }
 
     /// The images with the given indices, each of which there must be.

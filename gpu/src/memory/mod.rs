@@ -241,7 +241,8 @@ impl Plan<'_> {
         let scaled = s.wide_operation(pixels, &[noised]);
         let input = s.narrowed(scaled);
         let x = self.images(input, batch);
-        let y = self.config.model.sketch(s, x, images.classes);
+        let labels = (images.classes, self.config.data.augment_labels());
+        let y = self.config.model.sketch(s, x, labels);
         s.at("");
         let output = s.widened(y.id);
         let skipped = s.wide_operation(pixels, &[noised]);
@@ -707,8 +708,7 @@ mod tests {
         ] {
             let config = config(sets);
             let params = Params::new(&Device::Cpu, DType::F32, 1);
-            let inner =
-                trained::denoiser(&config.model, IMAGES, params.builder()).expect("a network");
+            let inner = trained::denoiser(&config, IMAGES, params.builder()).expect("a network");
             let (x, noise, labels) = batch();
             let condition = Condition::new(&noise, Some(&labels));
             let y = config
@@ -721,7 +721,8 @@ mod tests {
             let x = s.input(plan.batch(3));
             let x = s.narrowed(x);
             let image = plan.images(x, 3);
-            let y_sketched = config.model.sketch(&mut s, image, 5);
+            let labels = (5, config.data.augment_labels());
+            let y_sketched = config.model.sketch(&mut s, image, labels);
             s.widened(y_sketched.id);
             assert_eq!(sketched(&s, NETWORK), sizes(&params), "{sets:?}");
             assert_eq!(

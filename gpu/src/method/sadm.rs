@@ -18,6 +18,9 @@ use crate::train::updater::{Place, Update, Updated, Updater};
 use crate::train::watch::Watch;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Whose streams the batches of Ψ as a classifier are drawn from.
+const ENCODER: &str = "encoder";
+
 /// A step about to be done, with everything that it may change.
 pub(crate) struct Step<'a> {
     pub(crate) config: &'a Config,
@@ -60,7 +63,11 @@ impl Step<'_> {
         };
         let drawn = match self.span.phase {
             Phase::Adversarial | Phase::Denoise | Phase::Guided if observed => {
-                self.data.drawn(self.config, player, number, batch)
+                self.data.drawn(self.config, player, number, batch)?
+            }
+            Phase::Encoder if observed => {
+                let drawn = (self.data).images_drawn(self.config, ENCODER, number, batch)?;
+                drawn.into_iter().collect()
             }
             _ => Vec::new(),
         };
@@ -98,7 +105,7 @@ impl Step<'_> {
     fn classify(&mut self) -> Result<Done> {
         let number = self.state.step - self.span.start;
         let size = self.config.encoder.batch;
-        let batch = (self.data).clean_batch(self.config, "encoder", number, size)?;
+        let batch = (self.data).clean_batch(self.config, ENCODER, number, size)?;
         let planned = self.layout.iter().find(|p| p.phase == self.span.phase);
         let planned = planned.unwrap_or(&self.span);
         let rate = self.rate(number, planned.end - planned.start);

@@ -17,6 +17,8 @@ pub struct Domain {
     pub size: usize,
     /// Number of classes; `None` for an unconditional network.
     pub classes: Option<usize>,
+    /// Number of augmentation labels; 0 where no image is augmented.
+    pub augment: usize,
 }
 
 /// Names of the tensors with which a network is asked, beside the image `x`.

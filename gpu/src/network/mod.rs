@@ -44,7 +44,34 @@ pub struct Condition<'a> {
     pub augment: Option<&'a Tensor>,
 }
 
+/// What is known of samples beside their noise level, with which a [`Condition`] is made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Told<'a> {
+    /// As [`Condition::labels`].
+    pub labels: Option<&'a [u32]>,
+    /// As [`Condition::augment`].
+    pub augment: Option<&'a Tensor>,
+}
+
+/// Classes of samples that were not augmented.
+impl<'a> From<Option<&'a [u32]>> for Told<'a> {
+    fn from(labels: Option<&'a [u32]>) -> Self {
+        Self {
+            labels,
+            augment: None,
+        }
+    }
+}
+
 impl<'a> Condition<'a> {
+    /// What is known of samples, at their noise levels.
+    pub fn of(noise: &'a [f64], told: Told<'a>) -> Self {
+        Self {
+            augment: told.augment,
+            ..Self::new(noise, told.labels)
+        }
+    }
+
     /// That of samples which were not augmented.
     pub fn new(noise: &'a [f64], labels: Option<&'a [u32]>) -> Self {
         Self {

@@ -338,6 +338,7 @@ mod tests {
             channels: 1,
             size: SIDE,
             classes: Some(4),
+            augment: 0,
         };
         let make = || {
             let at = params.builder().recomputing(recompute);

@@ -33,14 +33,19 @@ pub fn architecture(name: &str) -> Result<&'static Architecture> {
 /// The network `name` of these dimensions, which are those of its section in a configuration.
 ///
 /// # Errors
-/// [`Error::UnknownName`]; [`Error::Invalid`] for dimensions that cannot be built.
+/// [`Error::UnknownName`]; [`Error::Invalid`] for dimensions that cannot be built, and for augmentation labels of a network that knows none.
 pub fn build(
     name: &str,
     dimensions: &Table,
     domain: Domain,
     at: Builder,
 ) -> Result<Box<dyn Network>> {
-    let network = (architecture(name)?.build)(dimensions, domain, at);
+    let known = architecture(name)?;
+    if domain.augment > 0 && known.inputs.augment.is_none() {
+        let must = format!("be absent for {name}, which is told of none");
+        return Err(Error::invalid("augmentation labels", must, domain.augment));
+    }
+    let network = (known.build)(dimensions, domain, at);
     network.map_err(|e| e.naming(&format!("model.{name}.")))
 }
 

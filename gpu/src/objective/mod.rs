@@ -8,7 +8,7 @@ pub mod weight;
 
 use crate::Result;
 use crate::forward::schedule::Schedule;
-use crate::network::{Mode, Network};
+use crate::network::{Mode, Network, Told};
 use candle_core::Tensor;
 use denoising::Weight;
 use parametrisation::Parametrisation;
@@ -37,16 +37,16 @@ impl Objective {
     ///
     /// # Errors
     /// Those of [`Preconditioner::denoise`].
-    pub fn denoise(
+    pub fn denoise<'a>(
         &self,
         denoiser: &dyn Network,
         x_t: &Tensor,
         t: &[f64],
-        labels: Option<&[u32]>,
+        told: impl Into<Told<'a>>,
         mode: Mode<'_>,
     ) -> Result<Prediction> {
         let times = (self.schedule, t);
-        (self.preconditioner()).denoise(denoiser, x_t, times, labels, mode)
+        (self.preconditioner()).denoise(denoiser, x_t, times, told, mode)
     }
 
     /// What stands between x_t and the denoiser's network.

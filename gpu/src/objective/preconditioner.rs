@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::forward::scale_samples;
 use crate::forward::schedule::Schedule;
 use crate::forward::schedule::vp_linear::vp_time;
-use crate::network::{Condition, Mode, Network};
+use crate::network::{Condition, Mode, Network, Told};
 use crate::sampler::family::iddpm_steps;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
@@ -176,20 +176,20 @@ impl Preconditioner {
     ///
     /// # Formula
     /// ```text
-    /// x̂_i = skip_i x_t,i + out_i F(input_i x_t,i, noise_i, label_i)
+    /// x̂_i = skip_i x_t,i + out_i F(input_i x_t,i, noise_i, told_i)
     /// ```
     /// Of a network that also predicts variances F is the first half of the channels.
     /// # Shapes
-    /// `x_t: [B, C, H, W]`; `t`: B times or one for the whole batch; `labels`: B classes.
+    /// `x_t: [B, C, H, W]`; `t`: B times or one for the whole batch; `told`: B classes, B augmentations, or neither.
     /// # Errors
     /// A time at which a coefficient is not finite (σ_t = 0 or α_t = 0), another number of times, and
     /// whatever the network refuses.
-    pub fn denoise(
+    pub fn denoise<'a>(
         &self,
         network: &dyn Network,
         x_t: &Tensor,
         (schedule, t): (Schedule, &[f64]),
-        labels: Option<&[u32]>,
+        told: impl Into<Told<'a>>,
         mode: Mode<'_>,
     ) -> Result<Prediction> {
         let batch = x_t.dim(0)?;
@@ -205,7 +205,7 @@ impl Preconditioner {
 
         let input = scale_samples(x_t, &column(|c| c.input))?;
         let noise = column(|c| c.noise);
-        let condition = Condition::new(&noise, labels);
+        let condition = Condition::of(&noise, told.into());
         let output = network.forward(&input, &condition, mode)?;
         let (network_out, variances) = halves(output, x_t.dim(1)?)?;
         let skipped = scale_samples(x_t, &column(|c| c.skip))?;

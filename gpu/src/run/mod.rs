@@ -195,7 +195,7 @@ impl Run {
         let encoder = Encoder::new(&features, phi.frozen())?;
         phi.load(contents.of(checkpoint::ENCODER))?;
         let params = Params::new(device, dtype, config.seed);
-        let denoiser = networks::denoiser(&config.model, images, params.frozen())?;
+        let denoiser = networks::denoiser(&config, images, params.frozen())?;
         params.load(contents.of(checkpoint::AVERAGE))?;
         let law = HoldOut::of(Some(&state));
         let classes = match state.classes {

@@ -1,6 +1,6 @@
 //! One batch with everything random already drawn.
 
-use crate::network::Mode;
+use crate::network::{Mode, Told};
 use crate::random::Streams;
 use crate::{Error, Result};
 use candle_core::Tensor;
@@ -16,17 +16,20 @@ pub struct Batch {
     pub t: Vec<f64>,
     /// Class of every sample, the number of classes where the label was dropped.
     pub labels: Option<Vec<u32>>,
+    /// How every image was augmented, `[B, A]`; none where no image is.
+    pub augment: Option<Tensor>,
     /// The streams of dropout with the number of the draw; none where nothing is dropped.
     pub dropout: Option<(Streams, u64)>,
 }
 
 impl Batch {
-    /// Images with their classes and no noise: t = 0.
-    pub(crate) fn clean(x0: Tensor, labels: Vec<u32>) -> Result<Self> {
+    /// Images with their classes, however they were augmented, and no noise: t = 0.
+    pub(crate) fn clean(x0: Tensor, labels: Vec<u32>, augment: Option<Tensor>) -> Result<Self> {
         Ok(Self {
             eps: x0.zeros_like()?,
             t: vec![0.0; labels.len()],
             labels: Some(labels),
+            augment,
             dropout: None,
             x0,
         })
@@ -35,6 +38,14 @@ impl Batch {
     /// How the denoiser is asked on this batch.
     pub fn mode(&self) -> Mode<'_> {
         Mode::of(self.dropout.as_ref())
+    }
+
+    /// What the denoiser is told of each sample beside its noise level.
+    pub fn told(&self) -> Told<'_> {
+        Told {
+            labels: self.labels.as_deref(),
+            augment: self.augment.as_ref(),
+        }
     }
 
     /// Samples, B.
@@ -70,6 +81,7 @@ impl Batch {
                     eps: rows(&self.eps)?,
                     t: self.t[start..end].to_vec(),
                     labels: labels.map(|labels| labels[start..end].to_vec()),
+                    augment: self.augment.as_ref().map(rows).transpose()?,
                     // Coins of its own: rows of micro-batches are other rows.
                     dropout: (self.dropout)
                         .map(|(streams, number)| (streams, number * parts as u64 + i as u64)),
@@ -94,7 +106,7 @@ mod tests {
         let x0 = Tensor::zeros((4, 1, 2, 2), DType::F32, &Device::Cpu)?;
         Ok(Batch {
             dropout: Some((streams, number)),
-            ..Batch::clean(x0, vec![0; 4])?
+            ..Batch::clean(x0, vec![0; 4], None)?
         })
     }
 

@@ -4,10 +4,11 @@ use super::batch::Batch;
 use super::conditions::Conditions;
 use super::order::Order;
 use super::term::Record;
-use super::terms::{coupled, timed};
+use super::terms::{augmented, coupled, timed};
 use crate::config::{Config, DatasetKind, LimitBy, ObjectiveConfig, TimeLaw, TimeSharing};
 use crate::coupling::Pool;
 use crate::data::{Classes, Dataset, ImageKind};
+use crate::nn::from_f64;
 use crate::random::{Streams, standard_normals};
 use crate::run::checkpoint::State;
 use crate::sampler::family;
@@ -89,8 +90,23 @@ pub struct Data {
     streams: Streams,
     device: Device,
     orders: BTreeMap<&'static str, Order>,
-    /// The pool of each player with the number of the batch that was taken last.
-    pools: BTreeMap<&'static str, (usize, Pool)>,
+    /// The pool of each player, with the batch that was taken from it last.
+    pools: BTreeMap<&'static str, Taken>,
+}
+
+/// A pool, with the number of the batch that was taken last, and how its images were augmented.
+struct Taken {
+    number: usize,
+    pool: Pool,
+    augment: Option<Tensor>,
+}
+
+/// Images with their noise, their classes, and how they were augmented.
+struct Pairs {
+    x0: Tensor,
+    eps: Tensor,
+    labels: Vec<u32>,
+    augment: Option<Tensor>,
 }
 
 impl Data {
@@ -140,57 +156,94 @@ impl Data {
         }
         let batches = config.coupling.batches(size);
         let last = self.pools.remove(who);
-        let same = last.filter(|(last, _)| last / batches == number / batches);
-        let pool = match same {
-            Some((_, pool)) => pool,
-            None => self.pool(config, who, number / batches * batches, size)?,
+        let same = last.filter(|last| last.number / batches == number / batches);
+        let taken = match same {
+            Some(last) => Taken { number, ..last },
+            None => self.pool(config, who, (number, number / batches * batches), size)?,
         };
+        let pool = &taken.pool;
         let (x0, eps, labels) = pool.batch(number % batches, size)?;
-        self.pools.insert(who, (number, pool));
-        Ok(self.finished(config, who, number as u64, (x0, labels, eps), true))
+        let rows = |all: &Tensor| all.narrow(0, number % batches * size, size);
+        let pairs = Pairs {
+            x0,
+            eps,
+            labels,
+            augment: taken.augment.as_ref().map(rows).transpose()?,
+        };
+        self.pools.insert(who, taken);
+        Ok(self.finished(config, who, number as u64, pairs, true))
     }
 
-    /// The pairs of the batches from `first` on, assigned together.
+    /// The pairs of the batches from `first` on, assigned together, of which `number` is taken.
     fn pool(
         &mut self,
         config: &Config,
         who: &'static str,
-        first: usize,
+        (number, first): (usize, usize),
         size: usize,
-    ) -> Result<Pool> {
-        let (mut images, mut noise, mut classes) = (Vec::new(), Vec::new(), Vec::new());
+    ) -> Result<Taken> {
+        let (mut images, mut noise, mut told) = (Vec::new(), Vec::new(), Vec::new());
+        let mut classes = Vec::new();
         for number in first..first + config.coupling.batches(size) {
             let indices = self.order(who).batch(number, size);
-            let (x0, labels, eps) = self.pairs(config, &indices, who, number as u64)?;
-            images.push(x0);
-            noise.push(eps);
-            classes.extend(labels);
+            let pairs = self.pairs(config, &indices, who, number as u64)?;
+            images.push(pairs.x0);
+            noise.push(pairs.eps);
+            told.extend(pairs.augment);
+            classes.extend(pairs.labels);
         }
         let [x0, eps] = [images, noise].map(|parts| Tensor::cat(&parts, 0));
-        Pool::new(config.coupling.build().as_ref(), x0?, eps?, classes)
+        let augmented = !told.is_empty();
+        Ok(Taken {
+            number,
+            pool: Pool::new(config.coupling.build().as_ref(), x0?, eps?, classes)?,
+            augment: augmented.then(|| Tensor::cat(&told, 0)).transpose()?,
+        })
     }
 
-    /// How batch number `number`, which `who` took last, was drawn, for an observer: its times, and its noise if that was dealt out.
+    /// How batch number `number`, which `who` took last, was drawn, for an observer: its times, its images if they were augmented, and
+    /// its noise if that was dealt out.
     pub(crate) fn drawn(
         &self,
         config: &Config,
         who: &str,
         number: usize,
         batch: &Batch,
-    ) -> Vec<Record> {
+    ) -> Result<Vec<Record>> {
         let (o, size) = (&config.objective, batch.len());
         let draws = time_draws(o, self.streams, who, number as u64, size);
         let mut records = vec![timed(o, draws, batch)];
-        if let Some((number, pool)) = self.pools.get(who) {
+        records.extend(self.images_drawn(config, who, number, batch)?);
+        if let Some(Taken { number, pool, .. }) = self.pools.get(who) {
             let at = number % config.coupling.batches(size) * size;
             records.extend(coupled(pool, &config.coupling, at, batch));
         }
-        records
+        Ok(records)
+    }
+
+    /// How the images of batch number `number` of `who` were augmented, if they were, for an observer.
+    pub(crate) fn images_drawn(
+        &self,
+        config: &Config,
+        who: &str,
+        number: usize,
+        batch: &Batch,
+    ) -> Result<Option<Record>> {
+        let Some(pipe) = config.data.augmentation()? else {
+            return Ok(None);
+        };
+        let size = batch.len();
+        let mut order = Order::new(self.streams, format!("{who}-order"), self.train.len());
+        let indices = order.batch(number, size);
+        let flips = self.flips(config, who, number as u64, size);
+        let (before, _) = (self.train).mirrored_batch(&indices, &flips, &self.device)?;
+        let draws = pipe.draws(self.streams, who, number as u64, size);
+        Ok(Some(augmented(config.data.augment, before, draws, batch)))
     }
 
     /// The mean transport costs of the pool that `who` takes batches from, as drawn and as assigned.
     pub(crate) fn transport(&self, who: &str) -> impl Iterator<Item = (&'static str, f64)> {
-        let costs = self.pools.get(who).and_then(|(_, pool)| pool.transport);
+        let costs = self.pools.get(who).and_then(|taken| taken.pool.transport);
         costs.into_iter().flat_map(|(_, [before, after])| {
             [("transport_before", before), ("transport_after", after)]
         })
@@ -208,16 +261,20 @@ impl Data {
         size: usize,
     ) -> Result<Batch> {
         let indices = self.order(who).batch(number, size);
-        let flips = self.flips(config, who, number as u64, indices.len());
-        let (x0, labels) = (self.train).mirrored_batch(&indices, &flips, &self.device)?;
-        Batch::clean(x0.to_dtype(config.train.compute.kept())?, labels)
+        let (x0, labels, augment) = self.images(config, &indices, who, number as u64)?;
+        Batch::clean(x0, labels, augment)
     }
 
     /// A small batch on which gradients are audited.
     pub(crate) fn audit_batch(&self, config: &Config) -> Result<Batch> {
         let size = config.train.batch.clamp(2, 8);
         let indices: Vec<usize> = (0..size).map(|i| i % self.train.len()).collect();
-        self.draw(config, &indices, "audit", 0, false)
+        let mut config = config.clone();
+        if config.data.augment > 0.0 {
+            // So that no label is zero in all images.
+            config.data.augment = 1.0;
+        }
+        self.draw(&config, &indices, "audit", 0, false)
     }
 
     fn order(&mut self, who: &'static str) -> &mut Order {
@@ -247,17 +304,36 @@ impl Data {
         Ok(self.finished(config, who, number, pairs, drop_labels))
     }
 
-    /// Images, their classes and noise, from the streams of `who`.
-    fn pairs(
+    /// Images with their classes, mirrored and augmented from the streams of `who`, and what the network is told of that.
+    fn images(
         &self,
         config: &Config,
         indices: &[usize],
         who: &str,
         number: u64,
-    ) -> Result<(Tensor, Vec<u32>, Tensor)> {
+    ) -> Result<(Tensor, Vec<u32>, Option<Tensor>)> {
+        let kept = config.train.compute.kept();
         let flips = self.flips(config, who, number, indices.len());
-        let (x0, labels) = self.train.mirrored_batch(indices, &flips, &self.device)?;
-        let x0 = x0.to_dtype(config.train.compute.kept())?;
+        let Some(pipe) = config.data.augmentation()? else {
+            let (x0, labels) = self.train.mirrored_batch(indices, &flips, &self.device)?;
+            return Ok((x0.to_dtype(kept)?, labels, None));
+        };
+        let (pixels, labels) = self.train.mirrored(indices, &flips)?;
+        let pixels: Vec<f64> = pixels.into_iter().map(f64::from).collect();
+        let ([c, h, w], n) = (self.train.shape, indices.len());
+        let draws = pipe.draws(self.streams, who, number, n);
+        let out = pipe.apply(&pixels, [n, c, h, w], &draws)?;
+        let tensor = |values, shape: &[usize]| from_f64(values, shape, &self.device, kept);
+        Ok((
+            tensor(out.images, &[n, c, h, w])?,
+            labels,
+            Some(tensor(out.labels, &[n, pipe.label_dim()])?),
+        ))
+    }
+
+    /// Images, their classes and noise, from the streams of `who`.
+    fn pairs(&self, config: &Config, indices: &[usize], who: &str, number: u64) -> Result<Pairs> {
+        let (x0, labels, augment) = self.images(config, indices, who, number)?;
         let eps = self.streams.normal_tensor(
             &format!("{who}-noise"),
             number,
@@ -265,7 +341,12 @@ impl Data {
             &self.device,
             x0.dtype(),
         )?;
-        Ok((x0, labels, eps))
+        Ok(Pairs {
+            x0,
+            eps,
+            labels,
+            augment,
+        })
     }
 
     /// A batch of these pairs with its t, of which some labels are dropped.
@@ -274,9 +355,10 @@ impl Data {
         config: &Config,
         who: &str,
         number: u64,
-        (x0, mut labels, eps): (Tensor, Vec<u32>, Tensor),
+        pairs: Pairs,
         drop_labels: bool,
     ) -> Batch {
+        let mut labels = pairs.labels;
         if drop_labels {
             let coins = self
                 .streams
@@ -289,9 +371,10 @@ impl Data {
         }
         Batch {
             t: draw_times(config, self.streams, who, number, labels.len()),
-            x0,
-            eps,
+            x0: pairs.x0,
+            eps: pairs.eps,
             labels: Some(labels),
+            augment: pairs.augment,
             dropout: Some((self.streams.branch(&format!("{who}-dropout")), number)),
         }
     }

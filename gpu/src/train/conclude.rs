@@ -40,7 +40,7 @@ pub(super) fn draw_samples(
     let Some(average) = theta.average.as_ref().filter(|_| theta.updates() > 0) else {
         return Ok(());
     };
-    let denoiser = networks::denoiser(&config.model, data.images, average.params().frozen())?;
+    let denoiser = networks::denoiser(config, data.images, average.params().frozen())?;
     let request = SampleRequest {
         labels: data.conditions.in_order(config.sample.count),
         seed: config.seed,

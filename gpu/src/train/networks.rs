@@ -1,7 +1,7 @@
 //! The networks of a run, with the views of them that an update needs.
 
 use super::pass::{Moves, View};
-use crate::config::{Config, ModelConfig};
+use crate::config::Config;
 use crate::data::ImageKind;
 use crate::features::{Encoder, EncoderConfig};
 use crate::network::blocks::halves;
@@ -62,7 +62,7 @@ impl Networks {
     ) -> Result<Self> {
         let (compute, recompute) = (config.train.compute, config.train.recompute);
         let player = |at: Builder| {
-            let inner = denoiser(&config.model, images, at.recomputing(recompute))?;
+            let inner = denoiser(config, images, at.recomputing(recompute))?;
             Ok::<_, Error>(Box::new(MixedPrecision { inner, compute }) as Box<dyn Network>)
         };
         halves("encoder.widths", features.widths.len(), images.size)?;
@@ -109,16 +109,13 @@ impl Networks {
 }
 
 /// The configured denoiser on `builder`'s parameters.
-pub fn denoiser(
-    model: &ModelConfig,
-    images: ImageKind,
-    builder: Builder,
-) -> Result<Box<dyn Network>> {
-    let (network, dimensions) = model.network()?;
+pub fn denoiser(config: &Config, images: ImageKind, builder: Builder) -> Result<Box<dyn Network>> {
+    let (network, dimensions) = config.model.network()?;
     let domain = Domain {
         channels: images.channels,
         size: images.size,
         classes: Some(images.classes),
+        augment: config.data.augment_labels(),
     };
     network::build(network.name, dimensions, domain, builder)
 }

@@ -119,9 +119,8 @@ impl<'a> Pass<'a> {
             let alpha: Vec<f64> = batch.t.iter().map(|&t| schedule.alpha(t)).collect();
             let sigma: Vec<f64> = batch.t.iter().map(|&t| schedule.sigma(t)).collect();
             let x_t = diffuse(&batch.x0, &batch.eps, &alpha, &sigma)?;
-            let (denoiser, labels) = (self.view()?.denoiser, batch.labels.as_deref());
-            let answer =
-                (self.objective).denoise(denoiser, &x_t, &batch.t, labels, batch.mode())?;
+            let (denoiser, told) = (self.view()?.denoiser, batch.told());
+            let answer = (self.objective).denoise(denoiser, &x_t, &batch.t, told, batch.mode())?;
             Ok(Prediction { x_t, answer })
         })
     }

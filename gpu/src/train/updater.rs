@@ -408,6 +408,7 @@ mod tests {
             eps: normal("eps")?,
             t: (1..=B).map(|i| 0.1 * i as f64).collect(),
             labels: Some(vec![0, 1, 2, 0, 1, 2, 1]),
+            augment: None,
             dropout: None,
         })
     }

@@ -27,6 +27,7 @@ pub const SHARES: &[(&str, u32)] = &[
     ("noise of batches", 8),
     ("dropped labels", 9),
     ("flips", 8),
+    ("augmentation", 23),
     ("order", 6),
     ("a live run", 0),
     ("dropout", 6),

@@ -4,6 +4,7 @@
 //! fails where one is below its share of [`chance::FALSE_ALARM`], the probability that a run of all of them, with seeds of its
 //! own, raises a false alarm. `PROPTEST_RNG_SEED` repeats a run; without it every run has other seeds.
 
+mod augmentation;
 mod chance;
 mod coupling;
 mod data;

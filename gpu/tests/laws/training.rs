@@ -380,8 +380,24 @@ fn a_live_run_takes_each_batch_once() {
         "sample.every=0",
         "shadow.every=1",
     ];
-    for more in ["train.micro_batches=1", "train.micro_batches=3"] {
-        let own = config(seed, &small).with_set(more).expect("a key");
+    let augmented = [
+        "train.micro_batches=3",
+        "data.augment=0.5",
+        "model.kind=song-unet",
+        "model.song-unet.model_channels=4",
+        "model.song-unet.channel_mult=[1]",
+        "model.song-unet.channel_mult_emb=1",
+        "model.song-unet.num_blocks=1",
+        "model.song-unet.attn_resolutions=[]",
+    ];
+    for more in [
+        &["train.micro_batches=1"][..],
+        &["train.micro_batches=3"],
+        &augmented,
+    ] {
+        let own = config(seed, &small).with_sets(more.iter().copied());
+        let own = own.expect("known keys");
+        let more = more.join(" ");
         let witness = Witness::default();
         let folder = tempfile::tempdir().expect("a temporary folder");
         for stop in [10, 17, 100] {

@@ -4,6 +4,7 @@
 //! value a bound for the error of *any* computation of it in a given [`Precision`]. A cross-check then
 //! passes when `|computed − value| ≤ error`; nothing in it is tuned.
 
+pub mod augment;
 pub mod coupling;
 pub mod denoise;
 pub mod forward;

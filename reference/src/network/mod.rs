@@ -38,6 +38,8 @@ pub struct Domain {
     pub size: usize,
     /// Number of classes; `None` for an unconditional network.
     pub classes: Option<usize>,
+    /// Number of augmentation labels, 0 where no image is augmented. A network that knows none refuses those that it is given.
+    pub augment: usize,
 }
 
 /// A denoiser by name.

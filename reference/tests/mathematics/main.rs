@@ -3,6 +3,7 @@
 
 #![expect(clippy::float_cmp, reason = "where a value is exact, a test says so")]
 
+mod augment;
 mod bounds;
 mod coupling;
 mod denoise;

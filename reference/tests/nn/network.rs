@@ -550,6 +550,7 @@ fn networks_are_built_by_name() {
         channels: 1,
         size: 4,
         classes: Some(2),
+        augment: 0,
     };
     let dimensions: toml::Table = "channels = [2, 4]\nblocks = 1\nattention = [1]\nheads = 2\n\
          groups = 2\nemb_dim = 3\ntime_dim = 4"

@@ -1,5 +1,6 @@
 //! The quantities, one file for each part of the mathematics.
 
+pub(crate) mod augmentation;
 pub(crate) mod coupling;
 pub(crate) mod course;
 pub(crate) mod denoise;
@@ -29,6 +30,7 @@ use crate::{
 pub(crate) fn all() -> Vec<Box<dyn Check>> {
     let parts = [
         forward::checks(),
+        augmentation::checks(),
         coupling::checks(),
         course::checks(),
         denoise::checks(),

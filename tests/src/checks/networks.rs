@@ -74,6 +74,7 @@ impl Small {
             channels: 1,
             size: 4,
             classes: self.classes.then_some(3),
+            augment: 0,
         };
         build(self.name, &self.dimensions()?, domain).map_err(Error::reference)
     }
@@ -84,6 +85,7 @@ impl Small {
             channels: 1,
             size: 4,
             classes: self.classes.then_some(3),
+            augment: 0,
         };
         Ok(gpu::build(self.name, &self.dimensions()?, domain, at)?)
     }

@@ -747,6 +747,7 @@ fn gradients(
         eps: place.tensor(case.get(&at(i, "eps"))?)?,
         t: vec![case.get_number(&at(i, "t"))?; BATCH],
         labels: Some(labels(update)),
+        augment: None,
         dropout: None,
     };
     let view = View {

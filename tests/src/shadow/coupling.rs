@@ -230,6 +230,7 @@ mod tests {
             eps,
             t: vec![0.5; 4],
             labels: Some(labels),
+            augment: None,
             dropout: None,
         };
         let mut record = coupled(&pool, &config, 4, &batch).expect("it looks at a cost");

@@ -23,6 +23,7 @@ use crate::{
 };
 use seen::Seen;
 
+mod augmentation;
 mod classification;
 mod coupling;
 mod denoising;
@@ -46,11 +47,12 @@ trait Judge: Sync {
 }
 
 /// The judges, one for each term that is observed.
-const JUDGES: [&dyn Judge; 5] = [
+const JUDGES: [&dyn Judge; 6] = [
     &classification::Classification,
     &denoising::Denoising,
     &structure::Structure,
     &time::Times,
+    &augmentation::Augmentation,
     &coupling::Coupling,
 ];
 
@@ -59,6 +61,8 @@ const JUDGES: [&dyn Judge; 5] = [
 struct Memory {
     /// The pool of each player that was judged last, and found right.
     pools: BTreeMap<String, coupling::Pool>,
+    /// Images that were augmented again so far.
+    augmented: usize,
 }
 
 /// A check of the registry, its case, and a tensor that was where the step was computed.
@@ -87,6 +91,7 @@ pub struct ShadowOptions {
 /// | part | quantities |
 /// |---|---|
 /// | time | t of each sample from its draws by the configured law, and its range |
+/// | augmentation | nine labels of each image from its draws; the images, of a few at each look, then the next ones |
 /// | classification | cross-entropy of Ψ as a classifier, its gradient in the logits |
 /// | denoising | w, skip, out, input, noise, x_t, x̂, L, ∂L/∂x̂ |
 /// | structure | η, S, f ∂S/∂Ψ, f ∂S/∂Ψ̂ (f: the loss's factor, −1 for the player that ascends) |
@@ -407,6 +412,7 @@ mod tests {
                     eps: image(6),
                     t: vec![0.31; BATCH],
                     labels: None,
+                    augment: None,
                     dropout: None,
                 },
                 theta,

@@ -11,7 +11,11 @@ const KEYS: &[(&str, &[&str])] = &[
     ("data.limit_by", &["\"random\"", "\"first\""]),
     ("data.holdout", &["0.1", "0.0", "0.4"]),
     ("data.flip", &["false", "true"]),
-    ("model", &[UNET, DEEP_UNET, TRANSFORMER, GROUPED_UNET]),
+    ("data.augment", &["0.0", "0.5"]),
+    (
+        "model",
+        &[UNET, DEEP_UNET, TRANSFORMER, GROUPED_UNET, SONG_UNET],
+    ),
     (
         "objective.schedule",
         &[
@@ -158,6 +162,8 @@ const DEEP_UNET: &str = "kind = \"unet\"\n[model.unet]\nchannels = [4, 6]\nblock
 const GROUPED_UNET: &str = "kind = \"unet\"\n[model.unet]\nchannels = [3, 4]\nblocks = 2\nattention = [0]\nheads = 1\ngroups = 1\nemb_dim = 5\ntime_dim = 2\n";
 const TRANSFORMER: &str = "kind = \"dit-small\"\n[model.dit-small]\npatch = 4\ndim = 8\ndepth = 1\nheads = 2\nmlp_ratio = 2\ntime_dim = 4\n";
 
+const SONG_UNET: &str = "kind = \"song-unet\"\n[model.song-unet]\nmodel_channels = 4\nchannel_mult = [2]\nchannel_mult_emb = 1\nnum_blocks = 1\nattn_resolutions = []\ndropout = 0.0\nlabel_dropout = 0.0\nembedding_type = \"positional\"\nchannel_mult_noise = 1\nencoder_type = \"standard\"\ndecoder_type = \"standard\"\nresample_filter = [1.0, 1.0]\n";
+
 /// Texts of configurations that both sides take.
 pub(super) fn configurations() -> BoxedStrategy<String> {
     let choices: Vec<BoxedStrategy<usize>> = KEYS
@@ -215,6 +221,10 @@ fn text(seed: u32, choices: &[usize]) -> String {
         }
     };
     set("train.compute", "f64".into());
+    // The others cannot be told how images were augmented.
+    if of("model") != SONG_UNET {
+        set("data.augment", 0.0.into());
+    }
     set("sample.count", 1.into());
     set("sample.steps", 1.into());
     // A pool is a number of batches.

@@ -1,9 +1,11 @@
-//! What is drawn for a batch: its images, mirrored or not, its noise, labels and times, each from its own stream.
+//! What is drawn for a batch: its images, mirrored and augmented or not, its noise, labels and times, each from its own stream.
 
 use std::collections::BTreeMap;
 
 use ndarray::{ArrayD, Axis, concatenate};
 use sadm_reference::{
+    augment::Pipe,
+    bound::{self, Precision, Tracked},
     coupling,
     sampler::family::{IDDPM_C, iddpm_levels},
     schedule::Schedule,
@@ -17,11 +19,37 @@ use super::{
 };
 use crate::error::{Error, Result};
 
+/// How the images of a batch were augmented.
+#[derive(Debug, Clone)]
+pub(super) struct Augmented {
+    /// The images before.
+    pub(super) before: ArrayD<f64>,
+    /// The random numbers that decided.
+    pub(super) uniform: Vec<f64>,
+    pub(super) normal: Vec<f64>,
+    /// The images after.
+    pub(super) x0: ArrayD<f64>,
+    /// What the network is told.
+    pub(super) labels: ArrayD<f64>,
+    /// Whether rounding decides how far they are continued beyond their borders, and pixels hang on that.
+    pub(super) hangs: bool,
+}
+
+/// Images without noise.
+#[derive(Debug, Clone)]
+pub(super) struct Clean {
+    pub(super) x0: ArrayD<f64>,
+    pub(super) labels: Vec<u32>,
+    pub(super) augmented: Option<Augmented>,
+}
+
 /// A batch.
 #[derive(Debug, Clone)]
 pub(super) struct Batch {
     /// Images `[B, C, H, W]`.
     pub(super) x0: ArrayD<f64>,
+    /// How they were augmented.
+    pub(super) augmented: Option<Augmented>,
     /// Their noise.
     pub(super) eps: ArrayD<f64>,
     /// Their classes, the number of classes where the label is dropped.
@@ -92,7 +120,8 @@ impl Draws {
         player: &str,
         number: usize,
         size: usize,
-    ) -> (ArrayD<f64>, Vec<u32>) {
+        a: &Arithmetic,
+    ) -> Result<Clean> {
         let numbers = self.numbers(player, number, size);
         let mirrored = if settings.data.flip {
             let coins = self
@@ -102,7 +131,58 @@ impl Draws {
         } else {
             vec![false; size]
         };
-        self.images.batch(&numbers, &mirrored)
+        let (before, labels) = self.images.batch(&numbers, &mirrored);
+        if settings.data.augment <= 0.0 {
+            return Ok(Clean {
+                x0: before,
+                labels,
+                augmented: None,
+            });
+        }
+        let augmented = self.augmented(settings.data.augment, player, number as u64, before, a)?;
+        Ok(Clean {
+            x0: augmented.x0.clone(),
+            labels,
+            augmented: Some(augmented),
+        })
+    }
+
+    /// Images as EDM augments them, with each number as far from the exact one as its own rounding may move it.
+    fn augmented(
+        &self,
+        p: f64,
+        player: &str,
+        number: u64,
+        before: ArrayD<f64>,
+        a: &Arithmetic,
+    ) -> Result<Augmented> {
+        let pipe = Pipe::edm(p).map_err(Error::reference)?;
+        let (count, size) = (before.shape()[0], [before.shape()[2], before.shape()[3]]);
+        let [of_u, of_z] = pipe.draws().map(|each| each * count);
+        let purpose = format!("{player}-augment");
+        let uniform = self.streams.uniform(&purpose, number, of_u);
+        let normal = (self.streams).normal(&format!("{purpose}-normal"), number, of_z);
+        let drawn = pipe.drawn(count, &uniform, &normal);
+        let drawn = drawn.map_err(Error::reference)?;
+        let precision = a.precision().unwrap_or(Precision::F64);
+        let images = bound::augment::augment_within_margins(&pipe, &before, &drawn, precision);
+        let images = images.map_err(Error::reference)?;
+        let labels = bound::augment::labels(&pipe, &drawn, size, precision);
+        let hangs = a.precision().is_none() && {
+            let all = bound::augment::augment(&pipe, &before, &drawn, precision);
+            let all = all.map_err(Error::reference)?.error;
+            let mut both = all.iter().zip(&images.error);
+            both.any(|(all, own)| *all > 4.0 * own)
+        };
+        let (x0, labels) = (moved(images, a), moved(labels, a));
+        Ok(Augmented {
+            before,
+            uniform,
+            normal,
+            x0,
+            labels,
+            hangs,
+        })
     }
 
     /// Images with the noise that is drawn beside them: f64 numbers rounded to f32.
@@ -111,8 +191,10 @@ impl Draws {
         settings: &Settings,
         player: &str,
         number: usize,
-    ) -> (ArrayD<f64>, ArrayD<f64>, Vec<u32>) {
-        let (x0, labels) = self.clean(settings, player, number, settings.train.batch);
+        a: &Arithmetic,
+    ) -> Result<(Clean, ArrayD<f64>)> {
+        let clean = self.clean(settings, player, number, settings.train.batch, a)?;
+        let x0 = &clean.x0;
         let noise = self
             .streams
             .normal(&format!("{player}-noise"), number as u64, x0.len());
@@ -120,7 +202,7 @@ impl Draws {
         let eps = ArrayD::from_shape_simple_fn(x0.raw_dim(), || {
             crate::generators::round_f32(noise.next().unwrap_or(f64::NAN))
         });
-        (x0, eps, labels)
+        Ok((clean, eps))
     }
 
     /// Batch `number` of a player.
@@ -132,12 +214,14 @@ impl Draws {
         a: &Arithmetic,
     ) -> Result<Batch> {
         let size = settings.train.batch;
-        let (x0, eps, mut labels, pool) = if settings.coupling.method == "independent" {
-            let (x0, eps, labels) = self.pairs(settings, player, number);
-            (x0, eps, labels, None)
+        let (clean, eps, pool) = if settings.coupling.method == "independent" {
+            let (clean, eps) = self.pairs(settings, player, number, a)?;
+            (clean, eps, None)
         } else {
-            self.dealt(settings, player, number, a)?
+            let (clean, eps, pool) = self.dealt(settings, player, number, a)?;
+            (clean, eps, Some(pool))
         };
+        let mut labels = clean.labels;
         let coins = self
             .streams
             .uniform(&format!("{player}-labels"), number as u64, size);
@@ -148,7 +232,8 @@ impl Draws {
         }
         let Times { t, draws, exact } = self.times(settings, player, number as u64, a);
         Ok(Batch {
-            x0,
+            x0: clean.x0,
+            augmented: clean.augmented,
             eps,
             labels,
             t,
@@ -165,16 +250,20 @@ impl Draws {
         player: &str,
         number: usize,
         a: &Arithmetic,
-    ) -> Result<(ArrayD<f64>, ArrayD<f64>, Vec<u32>, Option<Dealt>)> {
+    ) -> Result<(Clean, ArrayD<f64>, Dealt)> {
         let (c, size) = (&settings.coupling, settings.train.batch);
         let batches = if c.pool == 0 { 1 } else { c.pool / size };
         let first = number / batches * batches;
         let (mut images, mut noise, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+        let mut augmented = None;
         for other in first..first + batches {
-            let (x0, eps, classes) = self.pairs(settings, player, other);
-            images.push(x0);
+            let (clean, eps) = self.pairs(settings, player, other, a)?;
+            images.push(clean.x0);
             noise.push(eps);
-            labels.extend(classes);
+            labels.extend(clean.labels);
+            if other == number {
+                augmented = clean.augmented;
+            }
         }
         let [images, noise] = [images, noise].map(|parts| {
             let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
@@ -198,17 +287,21 @@ impl Draws {
         let of_batch = |rows: &[usize], x: &ArrayD<f64>| x.select(Axis(0), rows);
         let places: Vec<usize> = (at..at + size).collect();
         let partners: Vec<usize> = places.iter().map(|&i| best.permutation[i]).collect();
+        let clean = Clean {
+            x0: of_batch(&places, &images),
+            labels: labels[at..at + size].to_vec(),
+            augmented,
+        };
         Ok((
-            of_batch(&places, &images),
+            clean,
             of_batch(&partners, &noise),
-            labels[at..at + size].to_vec(),
-            Some(Dealt {
+            Dealt {
                 costs: [mean(drawn), mean(best.total)],
                 has_twins: has_twins(&images),
                 permutation: best.permutation,
                 labels,
                 at,
-            }),
+            },
         ))
     }
 
@@ -271,6 +364,13 @@ struct Times {
     t: Vec<f64>,
     draws: Vec<f64>,
     exact: bool,
+}
+
+/// Numbers, each moved within its own bound.
+fn moved(bound: Tracked, a: &Arithmetic) -> ArrayD<f64> {
+    let mut value = bound.value;
+    value.zip_mut_with(&bound.error, |x, error| *x = a.within(*x, *error));
+    value
 }
 
 /// Whether an image is there twice.

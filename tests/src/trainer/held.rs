@@ -132,8 +132,10 @@ pub fn hold(text: &str, folder: &Path) -> Result<Held> {
             break;
         }
         if programs[0].kinked {
-            comparison.held.undecided =
-                Some("an image twice among those that are compared".to_owned());
+            comparison.held.undecided = Some(
+                "an image twice among those that are compared, or margins of augmentation"
+                    .to_owned(),
+            );
             break;
         }
         comparison.step(&programs[0], &steps);
@@ -274,14 +276,19 @@ impl Comparison<'_> {
             };
             want.push(("structure", factor));
         }
+        let augmented = update.augmented.iter().map(|_| ("augmentation", 1.0));
+        if update.batch.is_none() {
+            want.extend(augmented.clone());
+        }
         if let Some(batch) = &update.batch {
             want.push(("time", 1.0));
+            want.extend(augmented);
             want.extend(batch.pool.as_ref().map(|_| ("coupling", 1.0)));
         }
         let terms: Vec<_> = seen.terms.iter().map(|t| (t.name, t.factor)).collect();
         held.equal(at, "the terms and their factors", &terms, &want);
         for term in &seen.terms {
-            term_shown(held, at, update, term, allowed);
+            term_shown(held, at, (update, self.settings), term, allowed);
         }
     }
 
@@ -539,7 +546,7 @@ impl Comparison<'_> {
 fn term_shown(
     held: &mut Held,
     at: &str,
-    update: &Update,
+    (update, settings): (&Update, &Settings),
     term: &Term,
     allowed: &BTreeMap<String, f64>,
 ) {
@@ -566,6 +573,13 @@ fn term_shown(
             }
             ("labels", Some(batch), _) => held.same(at, name, &got, &numbers(&batch.labels)),
             ("labels", None, _) => held.same(at, name, &got, &numbers(&update.classes)),
+            ("uniform" | "normal", ..) if term.name == "augmentation" => {
+                let drawn = update.augmented.as_ref().map(|a| match *name {
+                    "uniform" => array(&a.uniform),
+                    _ => array(&a.normal),
+                });
+                held.same(at, name, &got, &drawn.unwrap_or_default());
+            }
             ("draws", Some(batch), _) => held.same(at, name, &got, &array(&batch.draws)),
             ("t", Some(batch), _) if batch.exact_t => held.same(at, name, &got, &array(&batch.t)),
             _ => near(held, name, &got),
@@ -573,14 +587,21 @@ fn term_shown(
     }
     for (name, got) in &term.tensors {
         match (name.as_str(), term.name, batch) {
+            // The pool before anything was dealt out: its batches are held where they come.
+            ("x0" | "eps", "coupling", _) => {}
+            // What is augmented is computed, not only drawn.
+            ("x0" | "batch x0", ..) if update.augmented.is_some() => near(held, "x0", got),
+            ("before", "augmentation", _) => {
+                let before = update.augmented.as_ref().map(|a| a.before.clone());
+                held.same(at, name, got, &before.unwrap_or_default());
+            }
+            ("labels", "augmentation", _) => near(held, "augmentation", got),
             ("x0", "denoising" | "time", Some(batch)) | ("batch x0", _, Some(batch)) => {
                 held.same(at, name, got, &batch.x0);
             }
             ("eps", "denoising", Some(batch)) | ("batch eps", _, Some(batch)) => {
                 held.same(at, name, got, &batch.eps);
             }
-            // The pool before anything was dealt out: its batches are held where they come.
-            ("x0" | "eps", "coupling", _) => {}
             _ => near(held, name, got),
         }
     }
@@ -596,8 +617,12 @@ fn term_shown(
             let place = term.settings["at"];
             held.equal(at, "the batch's place in its pool", place, pool.at as f64);
         }
-        // It has no value.
+        // They have no value.
         ("time", _) => {}
+        ("augmentation", _) => {
+            let p = settings.data.augment;
+            held.equal(at, "the probability of augmentation", term.settings["p"], p);
+        }
         ("structure", _) => near(held, "structure", &scalar(term.loss)),
         _ => near(held, "loss", &scalar(term.loss)),
     }

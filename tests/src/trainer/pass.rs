@@ -14,7 +14,12 @@ use sadm_reference::{
     structure::{self, Eta, structural_loss},
 };
 
-use super::{Values, arithmetic::Arithmetic, draws::Batch, settings::Settings};
+use super::{
+    Values,
+    arithmetic::Arithmetic,
+    draws::{Augmented, Batch, Clean},
+    settings::Settings,
+};
 use crate::{
     check::scalar,
     error::{Error, Result},
@@ -143,12 +148,16 @@ impl<'a> Pass<'a> {
         let noise: Vec<f64> = coefficients.iter().map(|c| c.noise).collect();
         let mut graph = a.graph(theta);
         let input = graph.input(a.array(scaled(&x_t, &coefficients, |c| c.input)));
-        let condition = Condition::new(&noise, Some(&batch.labels));
+        let condition = Condition {
+            augment: batch.augmented.as_ref().map(|augmented| &augmented.labels),
+            ..Condition::new(&noise, Some(&batch.labels))
+        };
         let output = (self.networks.denoiser).build(&mut graph, input, condition);
         let output = output.map_err(Error::reference)?;
         let skipped = scaled(&x_t, &coefficients, |c| c.skip);
         let x_hat = skipped + scaled(graph.value(output), &coefficients, |c| c.out);
         let x_hat = a.array(x_hat);
+        values.extend(images_of(batch.augmented.as_ref()));
         let of = |part: fn(&Coefficients) -> f64| vector(coefficients.iter().map(part));
         let named = [
             ("t", vector(batch.t.iter().copied())),
@@ -364,15 +373,10 @@ impl<'a> Pass<'a> {
     }
 
     /// Of the cross-entropy of clean images in φ.
-    pub(super) fn of_classifier(
-        self,
-        phi: &'a Parameters,
-        images: &ArrayD<f64>,
-        labels: &[u32],
-    ) -> Result<Gradient> {
-        let answer = self.features(phi, images, Head::Logits)?;
+    pub(super) fn of_classifier(self, phi: &'a Parameters, clean: &Clean) -> Result<Gradient> {
+        let answer = self.features(phi, &clean.x0, Head::Logits)?;
         let logits = answer.graph.value(answer.output).clone();
-        let c = nn::cross_entropy(&logits, labels).map_err(Error::reference)?;
+        let c = nn::cross_entropy(&logits, &clean.labels).map_err(Error::reference)?;
         let into = self.a.array(c.grad_logits);
         let grads = answer.backward(&into)?;
         let named_values = [
@@ -380,9 +384,12 @@ impl<'a> Pass<'a> {
             ("logits", logits),
             ("grad logits", into),
         ];
-        let values = named_values.map(|(name, value)| (name.to_owned(), value));
+        let mut values: Values = named_values
+            .map(|(name, value)| (name.to_owned(), value))
+            .into();
+        values.extend(images_of(clean.augmented.as_ref()));
         Ok(Gradient {
-            values: values.into(),
+            values,
             of: named(&answer.graph, &grads),
         })
     }
@@ -408,6 +415,13 @@ impl<'a> Pass<'a> {
             hangs,
         })
     }
+}
+
+/// Augmented images and their labels among the numbers of a pass: others are drawn, and equal to the bit.
+fn images_of(augmented: Option<&Augmented>) -> impl Iterator<Item = (String, ArrayD<f64>)> {
+    let parts = augmented.map(|a| [("x0", a.x0.clone()), ("augmentation", a.labels.clone())]);
+    let parts = parts.into_iter().flatten();
+    parts.map(|(name, value)| (name.to_owned(), value))
 }
 
 /// The share of images that Ψ tells right, and whether it hangs on the rounding of a logit.

@@ -29,10 +29,14 @@ pub(super) struct Player {
 }
 
 impl Player {
-    /// With the first values of parameters of these shapes.
-    pub(super) fn new(seed: u64, shapes: BTreeMap<String, Vec<usize>>, adamw: AdamW) -> Self {
+    /// With the first values of parameters of these shapes, by the laws of this kind of network.
+    pub(super) fn new(
+        seed: u64,
+        (kind, shapes): (&str, BTreeMap<String, Vec<usize>>),
+        adamw: AdamW,
+    ) -> Self {
         let value = |(name, shape): (String, Vec<usize>)| {
-            let value = first_value(seed, &name, &shape);
+            let value = first_value(seed, kind, &name, &shape);
             (name, value)
         };
         Self {
@@ -89,7 +93,7 @@ impl Player {
 }
 
 /// The first value of a parameter.
-fn first_value(seed: u64, name: &str, shape: &[usize]) -> ArrayD<f64> {
+fn first_value(seed: u64, network: &str, name: &str, shape: &[usize]) -> ArrayD<f64> {
     let mut numbers = first_values(seed, name);
     let mut next = || numbers.next().unwrap_or(f64::NAN);
     let filled = |next: &mut dyn FnMut() -> f64| {
@@ -103,6 +107,17 @@ fn first_value(seed: u64, name: &str, shape: &[usize]) -> ArrayD<f64> {
     if is_gain {
         return ArrayD::ones(shape);
     }
+    if network == "song-unet" {
+        // Glorot's law.
+        let places: usize = shape.iter().skip(2).product();
+        let fans: usize = shape.iter().take(2).map(|channels| channels * places).sum();
+        let bound = if kind == "bias" {
+            0.0
+        } else {
+            factor_of_song(map) * (6.0 / fans as f64).sqrt()
+        };
+        return filled(&mut || bound * (2.0 * next() - 1.0));
+    }
     if kind == "bias" || begins_at_zero(map) {
         return ArrayD::zeros(shape);
     }
@@ -115,6 +130,18 @@ fn first_value(seed: u64, name: &str, shape: &[usize]) -> ArrayD<f64> {
     let inputs: usize = shape[1..].iter().product();
     let bound = (3.0 / inputs as f64).sqrt();
     filled(&mut || bound * (2.0 * next() - 1.0))
+}
+
+/// What a map of a `SongUNet` is multiplied by at first: the last ones of branches, and queries, keys and values, are smaller.
+fn factor_of_song(map: &str) -> f64 {
+    let ends = |ends: &[&str]| ends.iter().any(|end| map.ends_with(end));
+    if ends(&["conv1", "proj", "aux_conv"]) {
+        1e-5
+    } else if ends(&["qkv"]) {
+        0.2_f64.sqrt()
+    } else {
+        1.0
+    }
 }
 
 /// The maps that give 0 until they are trained, so that a block is at first the identity: the last convolution of each residual block and of the

@@ -10,7 +10,7 @@ use sadm_reference::{
 use super::{
     Values,
     arithmetic::Arithmetic,
-    draws::{Batch, Draws, has_twins},
+    draws::{Augmented, Batch, Draws, has_twins},
     images::{CHANNELS, CLASSES, SIDE},
     pass::{Accuracy, Gradient, Networks, Pass},
     phases::{Phase, Span, done, planned},
@@ -28,6 +28,8 @@ pub(super) struct Update {
     pub(super) player: &'static str,
     /// Its batch; none of the classifier's, whose images are clean.
     pub(super) batch: Option<Batch>,
+    /// How its images were augmented.
+    pub(super) augmented: Option<Augmented>,
     /// The classes of the classifier's images.
     pub(super) classes: Vec<u32>,
     /// The number of the update within its step and player, from 0.
@@ -66,7 +68,8 @@ pub(super) struct Program<'a> {
     /// Gains of φ and θ in the last rounds.
     pub(super) gains: Vec<[f64; 2]>,
     pub(super) balanced_at: Option<usize>,
-    /// Whether rounding alone decided something: an image twice in a batch of φ under a relation that has no slope there, or in a pool.
+    /// Whether rounding alone decided something: an image twice in a batch of φ under a relation that has no slope there, or in a pool; or how far
+    /// images are continued beyond their borders.
     pub(super) kinked: bool,
     /// How near a decision on the balance was to the other one, at the least: |Σ| against tolerance · Σ|·|.
     pub(super) narrowest: f64,
@@ -87,6 +90,7 @@ impl<'a> Program<'a> {
             channels: CHANNELS,
             size: SIDE,
             classes: Some(CLASSES),
+            augment: settings.augment_labels(),
         };
         let networks = Networks {
             denoiser: build(kind, dimensions, domain).map_err(Error::reference)?,
@@ -96,13 +100,13 @@ impl<'a> Program<'a> {
         let (t, e) = (&settings.train, &settings.encoder);
         let theta = Player::new(
             settings.seed,
-            shapes.map_err(Error::reference)?,
+            (kind, shapes.map_err(Error::reference)?),
             t.adamw(t.learning_rate, t.weight_decay),
         );
         let shapes = networks.encoder.parameter_shapes();
         let phi = Player::new(
             settings.seed ^ PHI,
-            shapes.map_err(Error::reference)?,
+            ("encoder", shapes.map_err(Error::reference)?),
             t.adamw(e.learning_rate, e.weight_decay),
         );
         Ok(Self {
@@ -185,15 +189,15 @@ impl<'a> Program<'a> {
     /// φ learns to classify, at the rate of its own phase.
     fn classify(&mut self, span: Span) -> Result<(Vec<Update>, Values)> {
         let (e, number) = (&self.settings.encoder, self.step - span.start);
-        let (images, labels) = self.draws.clean(self.settings, "encoder", number, e.batch);
-        let gradient = self
-            .pass()
-            .of_classifier(&self.phi.parameters, &images, &labels)?;
+        let clean = (self.draws).clean(self.settings, "encoder", number, e.batch, &self.a)?;
+        let gradient = self.pass().of_classifier(&self.phi.parameters, &clean)?;
         let planned = self.planned.iter().find(|p| p.phase == Phase::Encoder);
         let length = planned.map_or(0, |p| p.end - p.start);
         let rate = rate::factor(&self.settings.train, number, length, &self.a);
         let (mut update, logged) = self.moved("phi", None, 0, gradient, rate)?;
-        update.classes = labels;
+        update.classes = clean.labels;
+        self.kinked |= clean.augmented.as_ref().is_some_and(|a| a.hangs);
+        update.augmented = clean.augmented;
         Ok((vec![update], logged))
     }
 
@@ -329,8 +333,11 @@ impl<'a> Program<'a> {
                 logged.insert(entry.to_owned(), value.clone());
             }
         }
+        let augmented = batch.as_ref().and_then(|batch| batch.augmented.clone());
+        self.kinked |= augmented.as_ref().is_some_and(|a| a.hangs);
         let update = Update {
             player: name,
+            augmented,
             batch,
             classes: Vec::new(),
             inner,

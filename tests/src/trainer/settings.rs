@@ -51,6 +51,7 @@ fn named<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
 pub(super) struct Data {
     pub(super) dataset: String,
     pub(super) flip: bool,
+    pub(super) augment: f64,
     pub(super) holdout: f64,
     pub(super) limit: usize,
     pub(super) limit_by: String,
@@ -61,6 +62,7 @@ impl Default for Data {
         Self {
             dataset: "digits".to_owned(),
             flip: false,
+            augment: 0.0,
             holdout: 0.1,
             limit: 0,
             limit_by: "random".to_owned(),
@@ -406,6 +408,11 @@ impl Settings {
             }
         }
         Ok(settings)
+    }
+
+    /// How many labels tell the network of an augmentation.
+    pub(super) fn augment_labels(&self) -> usize {
+        if self.data.augment > 0.0 { 9 } else { 0 }
     }
 
     /// The name of the denoiser's network and its dimensions.

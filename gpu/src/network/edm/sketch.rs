@@ -54,7 +54,7 @@ pub(super) fn song_unet(
         let mapped = s.linear(rows, batch, classes, features);
         e = s.sum(mapped, e);
     }
-    let e = mapped(s, e, [batch, features, width]);
+    let e = mapped(s, e, [batch, real(config.augment_dim), features, width]);
     let embedded = s.function(e);
     let mut net = Sizes::new(s, embedded);
     let levels = levels(x.side, &config.channel_mult);
@@ -156,13 +156,10 @@ pub(super) fn dhariwal_unet(
     let (batch, unit, width) = (x.batch, real(config.model_channels), real(config.emb()));
     s.at(format!("{NETWORK}.map_noise"));
     let e = s.input(batch * unit);
-    let mut e = mapped(s, e, [batch, unit, width]);
+    let mut e = mapped(s, e, [batch, real(config.augment_dim), unit, width]);
     if classes > 0.0 {
         s.at(format!("{NETWORK}.map_label"));
-        let rows = s.input(batch * classes);
-        let weight = s.parameter("weight", classes * width);
-        let mapped = s.operation(batch * width, &[rows, weight], [0.0; 2]);
-        e = s.sum(e, mapped);
+        e = told(s, e, [batch, classes, width]);
     }
     let embedded = s.function(e);
     let mut net = Sizes::new(s, embedded);
@@ -236,8 +233,26 @@ fn whole(channels: f64) -> usize {
     channels as usize
 }
 
-/// `map_layer1(silu(map_layer0(e)))`.
-fn mapped(s: &mut Sketch, e: Id, [batch, features, width]: [f64; 3]) -> Id {
+/// `e` and a linear map of labels, without a bias.
+fn told(s: &mut Sketch, e: Id, [batch, labels, width]: [f64; 3]) -> Id {
+    let rows = s.input(batch * labels);
+    let weight = s.parameter("weight", labels * width);
+    let mapped = s.operation(batch * width, &[rows, weight], [0.0; 2]);
+    s.sum(e, mapped)
+}
+
+/// `e + map_augment(labels)`, if there are augmentation labels.
+fn augmented(s: &mut Sketch, e: Id, [batch, labels, width]: [f64; 3]) -> Id {
+    if labels <= 0.0 {
+        return e;
+    }
+    s.at(format!("{NETWORK}.map_augment"));
+    told(s, e, [batch, labels, width])
+}
+
+/// `map_layer1(silu(map_layer0(e + map_augment(labels))))`, the last where there are augmentation labels.
+fn mapped(s: &mut Sketch, e: Id, [batch, labels, features, width]: [f64; 4]) -> Id {
+    let e = augmented(s, e, [batch, labels, features]);
     s.at(format!("{NETWORK}.map_layer0"));
     let e = s.linear(e, batch, features, width);
     let e = s.function(e);

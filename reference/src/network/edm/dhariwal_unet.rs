@@ -98,6 +98,7 @@ impl Published for DhariwalUNet {
             in_channels: domain.channels,
             out_channels: domain.channels,
             label_dim: domain.classes.unwrap_or(0),
+            augment_dim: domain.augment,
             ..self
         }
     }

@@ -158,6 +158,7 @@ impl Published for SongUNet {
             in_channels: domain.channels,
             out_channels: domain.channels,
             label_dim: domain.classes.unwrap_or(0),
+            augment_dim: domain.augment,
             ..self
         }
     }
