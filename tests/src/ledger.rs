@@ -140,6 +140,7 @@ pub const ENTRIES: &[Entry] = &[
     entry("coupling", Arithmetic::Wide, REDUCED),
     entry("denoise", Arithmetic::Element, COMPOSED),
     entry("denoising-loss", Arithmetic::Wide, REDUCED),
+    entry("variance-loss", Arithmetic::Wide, REDUCED),
     entry("affinity", Arithmetic::Wide, REDUCED),
     entry("structural-loss", Arithmetic::Wide, REDUCED),
     entry("sampler", Arithmetic::Element, COMPOSED),

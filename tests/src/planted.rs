@@ -1,7 +1,7 @@
 //! Planted bugs: wrong implementations that the checker must catch, each put in place of a right one that it
 //! passes. A checker that misses one of them proves nothing about the others.
 
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 use ndarray::{Array2, ArrayD, Axis};
 use proptest::strategy::BoxedStrategy;
 use sadm_reference::{
@@ -9,11 +9,16 @@ use sadm_reference::{
     coupling::{Cost, assign as transport, costs},
 };
 
+use sadm_gpu::gaussian::{self, GaussianObjective};
 use sadm_gpu::structure::{Relation, affinity};
 
 use crate::{
     Bounds, Case, Check, CheckReport, Computed, Exact, Outcome, Place, Result, VerifyOptions,
-    checks::{coupling, differentiated},
+    checks::{
+        coupling,
+        denoise::{gpu_process, steps_of, variances_by},
+        differentiated,
+    },
     ledger::Rule,
     registry::{registry, select},
     run,
@@ -237,6 +242,80 @@ fn a_laplacian_of_euclidean_lengths() {
             let lengths = affinity(&inputs[0], Relation::EUCLIDEAN)?;
             Ok((lengths * (-1.0 / bandwidth))?.exp()?)
         })
+    });
+}
+
+/// The bound's term moves ε̂ too: its value, and what it says to the variances, are right.
+#[test]
+fn variances_that_move_the_mean() {
+    let report = caught("variance-loss", DType::F32, |_, case, place| {
+        variances_by(case, place, |eps, v, (x0, x_t), t| {
+            let output = Tensor::cat(&[eps, v], 1)?;
+            // The objective of the bound alone is T times the term of each sample, which holds nothing; its x_t is made of the noise.
+            let process = gpu_process()?;
+            let bars = process.alphas_bar();
+            let of = |number: &dyn Fn(usize) -> f64| -> Result<Tensor> {
+                let numbers: Vec<f64> = t.iter().map(|&t| number(t)).collect();
+                let numbers = Tensor::from_vec(numbers, (t.len(), 1, 1, 1), x0.device())?;
+                Ok(numbers.to_dtype(x0.dtype())?)
+            };
+            let clean = x0.broadcast_mul(&of(&|t| bars[t].sqrt())?)?;
+            let noise = (x_t - clean)?.broadcast_div(&of(&|t| (1.0 - bars[t]).sqrt())?)?;
+            let alone = GaussianObjective::Bound;
+            let terms = gaussian::training_losses(&process, alone, &output, (x0, &noise), t)?;
+            let each = x0.elem_count() as f64 / t.len() as f64;
+            Ok((terms.loss.mean_all()? * (each / process.count() as f64))?)
+        })
+    });
+    assert!(report.place.contains("grad_eps"), "{}", report.place);
+}
+
+/// The factor T/1000 of a process with another number of steps, T in place of 1, and a mean over the pixels.
+#[test]
+fn variances_with_another_weight() {
+    for dtype in [DType::F32, DType::BF16] {
+        for factor in [0.25, 1000.0] {
+            caught_after("variance-loss", dtype, |v| {
+                times(v, "y", factor);
+                times(v, "grad_v", factor);
+            });
+        }
+    }
+    caught("variance-loss", DType::F32, |check, case, place| {
+        let x0 = case.get("x0")?;
+        let each = (x0.len() / x0.shape()[0]) as f64;
+        let mut values = check.candle(case, place)?;
+        times(&mut values, "y", 1.0 / each);
+        times(&mut values, "grad_v", 1.0 / each);
+        Ok(values)
+    });
+}
+
+/// At the first step: the divergence in place of the likelihood, and bins of pixels at ±1 that end there.
+#[test]
+fn a_first_step_without_its_bins() {
+    caught("variance-loss", DType::F32, |_, case, place| {
+        variances_by(case, place, |eps, v, images, t| {
+            let second: Vec<usize> = t.iter().map(|&t| t.max(1)).collect();
+            Ok(gaussian::variance_loss(
+                &gpu_process()?,
+                (eps, v),
+                images,
+                &second,
+            )?)
+        })
+    });
+    caught("variance-loss", DType::F32, |check, case, place| {
+        let mut closed = case.clone();
+        let steps = steps_of(case)?;
+        let mut x0 = case.get("x0")?.clone();
+        for (mut image, step) in x0.outer_iter_mut().zip(steps) {
+            if step == 0 {
+                image.mapv_inplace(|x| x.clamp(-0.998, 0.998));
+            }
+        }
+        closed.tensors.insert("x0".to_owned(), x0);
+        check.candle(&closed, place)
     });
 }
 

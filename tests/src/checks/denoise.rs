@@ -1,11 +1,17 @@
 //! The denoising objective and the samplers.
 
+use candle_core::Tensor;
 use ndarray::ArrayD;
 use proptest::prelude::*;
-use sadm_gpu::{objective::denoising as gpu_denoise, sampler as gpu_sampler};
+use sadm_gpu::{
+    gaussian::{self as gpu_gaussian, Betas, GaussianDiffusion},
+    objective::denoising as gpu_denoise,
+    sampler as gpu_sampler,
+};
 use sadm_reference::{
     bound::{self, Precision, Tracked},
     denoise::{self, Weight},
+    gaussian::{self, Diffusion, Variance, linear_betas},
     sampler,
     schedule::{Edm, ScheduleKind},
 };
@@ -13,10 +19,10 @@ use sadm_reference::{
 use super::{differentiated, exact, forward, list};
 use crate::{
     case::Case,
-    check::{Check, Quantity, bounds, scalar, values},
+    check::{Check, Computed, Quantity, bounds, scalar, values},
     engine::Place,
     error::{Error, Result},
-    generators::{positive, tensor},
+    generators::{moderate, positive, tensor, tensor_of},
 };
 
 pub(super) fn checks() -> Vec<Box<dyn Check>> {
@@ -24,6 +30,7 @@ pub(super) fn checks() -> Vec<Box<dyn Check>> {
     weights
         .chain([
             denoising_loss(),
+            variance_loss(),
             edm_sigmas(),
             euler(),
             heun(),
@@ -142,6 +149,125 @@ fn denoising_loss() -> Box<dyn Check> {
         })
     })
     .boxed()
+}
+
+/// The nearest number of f32.
+#[expect(clippy::cast_possible_truncation, reason = "the rounding is meant")]
+fn in_f32(x: f64) -> f64 {
+    f64::from(x as f32)
+}
+
+/// Steps of the process whose variances are learnt.
+const STEPS: usize = 1000;
+
+/// The process on the reference's side.
+fn process() -> Result<Diffusion> {
+    let all: Vec<usize> = (0..STEPS).collect();
+    let process = Diffusion::new(&linear_betas(STEPS), &all, Variance::LearnedRange);
+    process.map_err(Error::reference)
+}
+
+/// The process on candle's side.
+pub(crate) fn gpu_process() -> Result<GaussianDiffusion> {
+    let learnt = gpu_gaussian::Variance::LearnedRange;
+    Ok(GaussianDiffusion::new(Betas::Linear, STEPS, "", learnt)?)
+}
+
+/// The steps of a case.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "whole numbers below 1000"
+)]
+pub(crate) fn steps_of(case: &Case) -> Result<Vec<usize>> {
+    let steps = case.get_numbers("step")?.iter();
+    Ok(steps.map(|step| *step as usize).collect())
+}
+
+/// What a case of [`variance_loss`] holds, in its order: ε̂, v, x_0, x_t.
+pub(crate) const OF_VARIANCES: [&str; 4] = ["eps", "v", "x0", "x_t"];
+
+fn variance_loss() -> Box<dyn Check> {
+    Quantity::new(
+        "variance-loss",
+        "mean over the batch of Σ KL(q(x_{t−1} | x_t, x_0) ‖ N(μ, σ²))/ln 2, at t = 0 −log₂ of the probability of an 8-bit image; in v, and not in ε̂, \
+         of which μ is made",
+        "[eq:learned-variance-loss]; Nichol and Dhariwal 2021 (arXiv:2102.09672), Eq. 15-16",
+    )
+    .draws(|| {
+        (1..=4_usize, 1..=2_usize, 1..=3_usize, 1..=3_usize)
+            .prop_flat_map(|(b, c, h, w)| {
+                let shape = [b, c, h, w];
+                let step = prop_oneof![Just(0), 1..STEPS];
+                let part = || tensor_of(&shape, moderate());
+                (
+                    (part(), part(), part(), part()),
+                    prop::collection::vec(step, b),
+                )
+            })
+            .prop_map(|((x0, noise, off, v), step)| {
+                // Pixels in [−1, 1], many at its ends; ε̂ beside the noise; v a little beyond its range.
+                let x0 = x0.mapv(|x| x.clamp(-1.0, 1.0));
+                let eps = (&noise + &off.mapv(|x| x / 4.0)).mapv(in_f32);
+                let v = v.mapv(|v| v.clamp(-1.25, 1.25));
+                let x_t = process().ok().and_then(|d| d.noised(&x0, &step, &noise).ok());
+                let x_t = x_t.unwrap_or(noise).mapv(in_f32);
+                Case::new()
+                    .tensor("eps", eps)
+                    .tensor("v", v)
+                    .tensor("x0", x0)
+                    .tensor("x_t", x_t)
+                    .numbers("step", step.into_iter().map(|k| k as f64).collect())
+            })
+            .boxed()
+    })
+    .reference(|case| {
+        let [eps, v, x0, x_t] = OF_VARIANCES.map(|name| case.get(name));
+        let (eps, v, x0, x_t) = (eps?, v?, x0?, x_t?);
+        let loss = gaussian::variance_loss(&process()?, (eps, v), (x0, x_t), &steps_of(case)?);
+        let loss = loss.map_err(Error::reference)?;
+        Ok(values([
+            ("y", scalar(loss.loss)),
+            ("grad_v", loss.grad),
+            ("grad_eps", ArrayD::zeros(eps.raw_dim())),
+        ]))
+    })
+    .bound(|case, rule| {
+        let [eps, v, x0, x_t] = OF_VARIANCES.map(|name| case.get(name));
+        let (eps, v, x0, x_t) = (eps?, v?, x0?, x_t?);
+        let (d, t, p) = (process()?, steps_of(case)?, rule.compute);
+        let bound = bound::gaussian::variance_loss(&d, (eps, v), (x0, x_t), &t, p);
+        let bound = bound.map_err(Error::reference)?;
+        Ok(bounds([
+            ("y", bound.loss),
+            ("grad_v", bound.grad),
+            ("grad_eps", Tracked::exact(ArrayD::zeros(eps.raw_dim()))),
+        ]))
+    })
+    .candle(|case, place| {
+        variances_by(case, place, |eps, v, images, t| {
+            Ok(gpu_gaussian::variance_loss(&gpu_process()?, (eps, v), images, t)?)
+        })
+    })
+    .boxed()
+}
+
+/// A loss of variances and its gradients, by candle; ε̂, through which none may go, has a part in nothing else, and zeros where there is none.
+pub(crate) fn variances_by(
+    case: &Case,
+    place: &Place,
+    loss: impl Fn(&Tensor, &Tensor, (&Tensor, &Tensor), &[usize]) -> Result<Tensor>,
+) -> Result<Computed> {
+    let [x0, x_t] = ["x0", "x_t"].map(|name| place.tensor(case.get(name)?));
+    let (x0, x_t) = (x0?, x_t?);
+    let t = steps_of(case)?;
+    differentiated(case, place, &["v", "eps"], |inputs| {
+        let [v, eps] = [&inputs[0], &inputs[1]];
+        // So that a gradient of 0 arrives where none is made.
+        let nothing = (eps.zeros_like()? * eps)?.sum_all()?;
+        let loss = loss(eps, v, (&x0, &x_t), &t)?;
+        Ok((&loss + nothing.to_dtype(loss.dtype())?)?)
+    })
 }
 
 fn edm_sigmas() -> Box<dyn Check> {

@@ -139,6 +139,7 @@ impl Judge for Denoising {
             // With a term of variances the loss is no quantity of the registry.
             LOSS if seen.record.tensors.contains_key("variances") => None,
             LOSS | "grad x_hat" => Some(denoising_loss(seen)),
+            "grad variances" => Some(variance_loss(seen)),
             _ => None,
         }
     }
@@ -157,18 +158,29 @@ fn variances(
     let all: Vec<usize> = (0..1000).collect();
     let process = Diffusion::new(&linear_betas(all.len()), &all, Variance::LearnedRange);
     let process = process.map_err(Error::reference)?;
-    // k = 999 t.
-    let step = |t: &f64| {
-        all.iter()
-            .copied()
-            .find(|&k| (999.0 * t - k as f64).abs() <= 0.5)
-    };
-    let steps: Vec<usize> = seen.samples("t")?.iter().filter_map(step).collect();
+    let steps = steps(seen)?;
     let bound = |p| {
         let bound = bound::gaussian::variance_loss(&process, (network, &v), (x0, x_t), &steps, p);
         bound.map_err(Error::reference)
     };
     Ok(Some([bound(p.wide)?, bound(Precision::F64)?]))
+}
+
+/// k = 999 t of each sample.
+fn steps(seen: Seen<'_>) -> Result<Vec<usize>> {
+    let step = |t: &f64| (0..1000).find(|&k| (999.0 * t - k as f64).abs() <= 0.5);
+    Ok(seen.samples("t")?.iter().filter_map(step).collect())
+}
+
+fn variance_loss(seen: Seen<'_>) -> Result<Replay<'_>> {
+    let steps = steps(seen)?.into_iter().map(|k| k as f64);
+    let case = Case::new()
+        .tensor("eps", seen.array("network")?)
+        .tensor("v", seen.array("variances")?)
+        .tensor("x0", seen.array("x0")?)
+        .tensor("x_t", seen.array("x_t")?)
+        .numbers("step", steps.collect());
+    at("variance-loss".to_owned(), case, seen, "variances")
 }
 
 fn at<'a>(check: String, case: Case, seen: Seen<'a>, tensor: &str) -> Result<Replay<'a>> {
