@@ -260,6 +260,8 @@ const STEEP: &str =
 const PRODUCT: &str = "a thousand levels, each a product or a sum over all before it; their differences are charged with all of it";
 const PAIRS: &str = "sums over all pairs of a batch, of differences of affinities that nearly cancel; two or three ways to compute them";
 const UNIT_ROWS: &str = "rows are normalised first, and the gradient goes back through that; two forms of the loss, by pairs and by features";
+const VARIANCES: &str = "in f64 the range of the variances is a difference of logarithms of β and 1 − ᾱ, which are themselves differences of numbers near 1; \
+in f32, to which these tables are rounded once, it is some hundred units";
 const MEASURED: &str = "no a-priori bound: sixteen times a measured spread of a whole network";
 
 /// Of 32 channels in 32 groups each is normalised alone, and a shift of it is taken away again.
@@ -337,6 +339,8 @@ pub const COARSE: &[Coarse] = &[
         "the positions of source pixels are charged with the type that the published programs compute them in, f32",
     ),
     coarse("likelihood.flow", "change", 32.0, BACKWARD),
+    coarse("variance-loss", "y", 1_048_576.0, VARIANCES),
+    coarse("variance-loss", "grad_v", 8_388_608.0, VARIANCES),
     coarse(
         "network.adm",
         "grad of input_blocks.1.0.in_layers.2.bias",
