@@ -590,7 +590,7 @@ fn weights_that_do_not_fit_are_refused_with_what_differs() {
     );
     says(
         &refused(&["--class-table=some"]),
-        &["fresh, mean or the numbers"],
+        &["fresh, mean, all or the numbers"],
     );
     says(
         &refused(&["--class-table=0,1"]),
