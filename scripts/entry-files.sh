@@ -12,7 +12,7 @@ want=$(for side in reference gpu; do
 done | sort)
 # The name as text, its constant, its module.
 pattern="\"$name\"|\\b${module^^}\\b|\\b$module::|\\bmod $module;"
-got=$(grep -rlE "$pattern" --include='*.rs' reference/src gpu/src theory/src src | sort)
+got=$(grep -rlE "$pattern" --include='*.rs' reference/src gpu/src theory/src oracle/src src | sort)
 if [ "$got" != "$want" ]; then
     echo "$name should stand in the files on the left, and stands in those on the right:" >&2
     diff --side-by-side <(echo "$want") <(echo "$got") >&2

@@ -1,7 +1,6 @@
 //! Named f64 tensors in safetensors files: f32 or f64 in, f64 out.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -11,10 +10,10 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView, View};
 use serde_json::Value;
 
 use crate::files;
-use crate::names::{nearest, quoted};
+use crate::names::quoted;
+use sadm_oracle::tensors::{refuse_non_finite, unknown};
 
-/// Tensors by name.
-pub type Tensors = BTreeMap<String, ArrayD<f64>>;
+pub use sadm_oracle::tensors::{LABELS, Tensors, first_non_finite};
 
 /// The tensors `names` of a safetensors file, each f32 (widened, exactly) or f64. Other tensors of it are left alone.
 ///
@@ -105,15 +104,6 @@ fn flatten(value: &Value, shape: &[usize], elements: &mut Vec<f64>) -> Result<()
     }
 }
 
-/// "unknown tensor …", with the nearest known one.
-fn unknown(other: &str, required: &[&str], optional: &[&str]) -> anyhow::Error {
-    let known = [required, optional].concat();
-    let hint = nearest(other, known.iter().copied())
-        .map(|name| format!("did you mean `{name}`? "))
-        .unwrap_or_default();
-    anyhow!("unknown tensor `{other}`; {hint}known: {}", quoted(&known))
-}
-
 /// What `f` makes of a file; errors name it.
 fn opened<T>(path: &Path, f: impl FnOnce(&SafeTensors<'_>) -> Result<T>) -> Result<T> {
     let bytes = files::read(path)?;
@@ -152,9 +142,6 @@ fn missing(file: &SafeTensors<'_>, name: &str) -> anyhow::Error {
         )
     }
 }
-
-/// The tensor whose elements may be whole numbers, as other programs write classes.
-pub const LABELS: &str = "labels";
 
 /// Reads little-endian elements; f32 → f64 is exact.
 fn to_f64(name: &str, view: &TensorView<'_>) -> Result<ArrayD<f64>> {
@@ -201,25 +188,6 @@ pub fn singles(name: &str, view: &TensorView<'_>) -> Result<ArrayD<f32>> {
 fn floats(view: &TensorView<'_>) -> impl Iterator<Item = f32> {
     let elements = view.data().as_chunks::<4>().0.iter();
     elements.map(|b| f32::from_le_bytes(*b))
-}
-
-/// Names the first element that is not a number.
-fn refuse_non_finite<A: Copy + Into<f64>>(name: &str, tensor: &ArrayD<A>) -> Result<()> {
-    match first_non_finite(tensor) {
-        Some((index, value)) => {
-            bail!("tensor `{name}` must hold finite numbers, got {value} at {index}")
-        }
-        None => Ok(()),
-    }
-}
-
-/// Index, as `[i, j]`, and value of the first element that is infinite or NaN.
-pub fn first_non_finite<A: Copy + Into<f64>>(tensor: &ArrayD<A>) -> Option<(String, f64)> {
-    tensor
-        .indexed_iter()
-        .map(|(index, value)| (index, (*value).into()))
-        .find(|(_, value)| !value.is_finite())
-        .map(|(index, value)| (format!("{:?}", ndarray::Dimension::slice(&index)), value))
 }
 
 /// Writes tensors as f64, whole or not at all.

@@ -32,11 +32,12 @@ ROOT = Path(__file__).resolve().parents[2]
 # What connects the formulas, and what checks them.
 PATHS = [
     "gpu/src/train/*", "gpu/src/run/*", "gpu/src/sampler/*", "gpu/src/evaluation/*", "gpu/src/data/*",
-    "gpu/src/optim/*", "gpu/src/coupling/*", "gpu/src/method/*", "src/commands/*", "tests/src/*",
+    "gpu/src/optim/*", "gpu/src/coupling/*", "gpu/src/method/*", "src/commands/*", "oracle/src/*", "tests/src/*",
     "reference/src/bound/*", "reference/src/metrics/*",
 ]
 # The root modules of each crate: `on` must be in the crate of the mutant.
 CRATES = {"gpu/": ["gpu/src/lib.rs"], "reference/": ["reference/src/lib.rs"], "theory/": ["theory/src/lib.rs"],
+          "oracle/": ["oracle/src/lib.rs"],
           "tests/": ["tests/src/lib.rs"], "src/": ["src/main.rs", "src/lib.rs"]}
 GUARD = """
 #[allow(warnings, clippy::all, clippy::pedantic, missing_docs)]

@@ -4,9 +4,9 @@ use anyhow::{Context, Result, bail};
 use ndarray::{Array1, Array2};
 use sadm_reference::coupling::{Cost, assign, costs};
 
-use super::options::{Kind, OptionSpec, Options};
-use super::quantity::{Outputs, Quantity, port};
-use super::schedule::column;
+use crate::options::{Kind, OptionSpec, Options};
+use crate::quantity::{Outputs, Quantity, port};
+use crate::schedule::column;
 use crate::tensors::{LABELS, Tensors};
 
 /// The assignment of least total cost.

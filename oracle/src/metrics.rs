@@ -6,9 +6,9 @@ use anyhow::Result;
 use ndarray::Array1;
 use sadm_reference::metrics::{Ball, frechet, inception_score, kid, prdc};
 
-use super::options::{Kind, OptionSpec, Options};
-use super::quantity::{Outputs, Quantity, port};
-use super::structure::matrix;
+use crate::options::{Kind, OptionSpec, Options};
+use crate::quantity::{Outputs, Quantity, port};
+use crate::structure::matrix;
 use crate::tensors::Tensors;
 
 /// The squared Fréchet distance and its two terms.

@@ -3,9 +3,9 @@
 use anyhow::Result;
 use sadm_reference::forward::{diffuse_batch, posterior, transition};
 
-use super::options::Options;
-use super::quantity::{Outputs, Quantity, port};
-use super::schedule::{SCHEDULE, column, columns, schedule};
+use crate::options::Options;
+use crate::quantity::{Outputs, Quantity, port};
+use crate::schedule::{SCHEDULE, column, columns, schedule};
 use crate::tensors::Tensors;
 
 /// x_t = α_t x_0 + σ_t ε with the schedule's coefficients.

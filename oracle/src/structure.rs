@@ -11,8 +11,8 @@ use sadm_reference::polarised::{Form, polarised_loss};
 use sadm_reference::relation::{Relation, Rows, affinity};
 use sadm_reference::structure::{StructureError, StructureOptions, structural_loss};
 
-use super::options::{Kind, OptionSpec, Options};
-use super::quantity::{Outputs, Quantity, port};
+use crate::options::{Kind, OptionSpec, Options};
+use crate::quantity::{Outputs, Quantity, port};
 use crate::tensors::Tensors;
 
 /// The relations of the reference.

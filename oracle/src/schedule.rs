@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use ndarray::{Array1, ArrayD, Ix1};
 use sadm_reference::schedule::{Schedule, ScheduleKind};
 
-use super::options::{Kind, OptionSpec, Options};
+use crate::options::{Kind, OptionSpec, Options};
 
 /// The schedules of the reference.
 pub const SCHEDULE: OptionSpec =

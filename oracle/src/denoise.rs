@@ -4,11 +4,11 @@ use anyhow::Result;
 use ndarray::Array1;
 use sadm_reference::denoise::{Weight, denoising_loss, weight};
 
-use super::edm::SIGMA_DATA;
-use super::options::{Kind, OptionSpec, Options};
-use super::quantity::{Outputs, Quantity, port};
-use super::schedule::{SCHEDULE, column, columns, schedule};
-use super::structure::chosen;
+use crate::edm::SIGMA_DATA;
+use crate::options::{Kind, OptionSpec, Options};
+use crate::quantity::{Outputs, Quantity, port};
+use crate::schedule::{SCHEDULE, column, columns, schedule};
+use crate::structure::chosen;
 use crate::tensors::Tensors;
 
 /// The denoising loss with its gradient and its weights.

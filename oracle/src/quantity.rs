@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail};
 use ndarray::ArrayD;
 
-use super::options::{OptionSpec, Options};
-use crate::tensors::Tensors;
+use crate::options::{OptionSpec, Options};
+use crate::tensors::{Tensors, check, first_non_finite};
 
 /// A named tensor of a quantity and its shape in symbols, such as `[B, d]` or `[N, …]`.
 #[derive(Debug, Clone, Copy)]
@@ -49,16 +49,126 @@ pub type Bounds = fn(&Tensors, &Options) -> Result<BTreeMap<&'static str, f64>>;
 /// Computed tensors in the order of [`Quantity::outputs`].
 pub type Outputs = Vec<ArrayD<f64>>;
 
+/// A computed quantity.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Which.
+    pub quantity: &'static Quantity,
+    /// The options that it was computed with.
+    pub options: Options,
+    /// Its tensors, in the order of [`Quantity::outputs`].
+    pub outputs: Outputs,
+    /// How far its scalars may be from their exact values, where that is computed.
+    pub bounds: BTreeMap<&'static str, f64>,
+}
+
+impl Answer {
+    /// Each tensor beside its name.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, &ArrayD<f64>)> {
+        let names = self.quantity.outputs.iter().map(|port| port.name);
+        names.zip(&self.outputs)
+    }
+
+    /// A tensor by name.
+    pub fn output(&self, name: &str) -> Option<&ArrayD<f64>> {
+        self.named()
+            .find(|(known, _)| *known == name)
+            .map(|(_, tensor)| tensor)
+    }
+
+    /// The outputs declared as one number.
+    pub fn scalars(&self) -> BTreeMap<&'static str, f64> {
+        let ports = self.quantity.outputs.iter().zip(&self.outputs);
+        ports
+            .filter(|(port, _)| port.is_scalar())
+            .filter_map(|(port, x)| Some((port.name, *x.first()?)))
+            .collect()
+    }
+}
+
+impl Port {
+    /// Whether it is declared as one number.
+    pub fn is_scalar(&self) -> bool {
+        self.shape == ["1"]
+    }
+}
+
+impl Quantity {
+    /// Computes the quantity of checked inputs.
+    ///
+    /// # Errors
+    /// A tensor that is missing, unknown, not finite or of another shape, an input outside the quantity's domain, and an output that f64
+    /// cannot hold.
+    pub fn answer(&'static self, inputs: &Tensors, options: Options) -> Result<Answer> {
+        let names =
+            |ports: &'static [Port]| -> Vec<&str> { ports.iter().map(|p| p.name).collect() };
+        check(inputs, &names(self.inputs), &names(self.optional))?;
+        check_shapes(self.inputs.iter().chain(self.optional), inputs)?;
+        let outputs = (self.compute)(inputs, &options)?;
+        let bounds = match self.bounds {
+            Some(bounds) => bounds(inputs, &options)?,
+            None => BTreeMap::new(),
+        };
+        let answer = Answer {
+            quantity: self,
+            options,
+            outputs,
+            bounds,
+        };
+        refuse_overflow(&answer, inputs)?;
+        Ok(answer)
+    }
+}
+
+/// An output that is infinite or NaN is refused by name, except λ, whose limit ±∞ is a value.
+fn refuse_overflow(answer: &Answer, inputs: &Tensors) -> Result<()> {
+    for (name, tensor) in answer.named() {
+        match first_non_finite(tensor) {
+            Some((_, value)) if name == "lambda" && !value.is_nan() => {}
+            Some((index, value)) => {
+                bail!(
+                    "`{name}` is {value} at {index}: the inputs are too large or too small for f64{}",
+                    extremes(inputs)
+                )
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// `; they reach from 1e-200 at `t` [0] to …`: the elements that most probably are to blame.
+fn extremes(inputs: &Tensors) -> String {
+    let elements = || {
+        inputs.iter().flat_map(|(name, x)| {
+            x.indexed_iter()
+                .filter(|(_, value)| **value != 0.0)
+                .map(move |(index, value)| (value.abs(), *value, name, index))
+        })
+    };
+    let least = elements().min_by(|a, b| a.0.total_cmp(&b.0));
+    let most = elements().max_by(|a, b| a.0.total_cmp(&b.0));
+    let (Some(least), Some(most)) = (least, most) else {
+        return String::new();
+    };
+    let place = |(_, value, name, index): (f64, f64, &String, ndarray::IxDyn)| {
+        let index = ndarray::Dimension::slice(&index).to_vec();
+        format!("{value:e} (`{name}` {index:?})")
+    };
+    format!(
+        "; the one nearest to zero is {}, the largest {}",
+        place(least),
+        place(most)
+    )
+}
+
 /// Holds the shapes of the inputs to the declared ones.
 ///
 /// A symbol takes the size where it first stands and must keep it. Tensors that are not there are left out.
 ///
 /// # Errors
 /// The first tensor with a wrong number of axes, an empty axis or a size that disagrees.
-pub fn check_shapes<'a>(
-    ports: impl IntoIterator<Item = &'a Port>,
-    tensors: &Tensors,
-) -> Result<()> {
+fn check_shapes<'a>(ports: impl IntoIterator<Item = &'a Port>, tensors: &Tensors) -> Result<()> {
     let mut sizes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for port in ports {
         let Some(tensor) = tensors.get(port.name) else {

@@ -6,10 +6,10 @@ use sadm_reference::relation::{Relation, RelationError, affinity};
 use sadm_theory::laws::relation_oracle::{Finite, Pairs};
 use sadm_theory::laws::{FiniteLaw, Observation, tight_weight};
 
-use super::options::{Kind, OptionSpec, Options};
-use super::quantity::{Outputs, Port, Quantity, port};
-use super::schedule::{SCHEDULE, column, columns, schedule};
-use super::structure::{BANDWIDTH, RELATION, matrix, relation};
+use crate::options::{Kind, OptionSpec, Options};
+use crate::quantity::{Outputs, Port, Quantity, port};
+use crate::schedule::{SCHEDULE, column, columns, schedule};
+use crate::structure::{BANDWIDTH, RELATION, matrix, relation};
 use crate::tensors::Tensors;
 
 const PRIOR: Port = port("prior", &["K"]);

@@ -2,9 +2,9 @@
 
 use anyhow::{Result, anyhow};
 
-use super::quantity::Quantity;
-use super::{coupling, denoise, edm, forward, joint, metrics, structure};
 use crate::names::unknown;
+use crate::quantity::Quantity;
+use crate::{coupling, denoise, edm, forward, joint, metrics, structure};
 
 /// Every quantity, in the order of the table.
 pub const QUANTITIES: [&Quantity; 14] = [

@@ -5,9 +5,9 @@ use ndarray::Array1;
 use sadm_reference::precondition::{Sigma, c_in, c_noise, c_out, c_skip, loss_weight};
 use sadm_reference::sampler::edm_sigmas;
 
-use super::options::{Kind, OptionSpec, Options};
-use super::quantity::{Outputs, Quantity, port};
-use super::schedule::{column, columns};
+use crate::options::{Kind, OptionSpec, Options};
+use crate::quantity::{Outputs, Quantity, port};
+use crate::schedule::{column, columns};
 use crate::tensors::Tensors;
 
 /// Standard deviation of the data.

@@ -6,26 +6,12 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use ndarray::ArrayViewD;
+use sadm_oracle::{Answer, Options, Port, QUANTITIES, Quantity, find, symbols};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::files;
 use crate::tensors::{self, Tensors};
-use options::Options;
-use quantity::{Outputs, Port, Quantity, symbols};
-use registry::QUANTITIES;
-
-mod coupling;
-mod denoise;
-mod edm;
-mod forward;
-mod joint;
-mod metrics;
-mod options;
-mod quantity;
-mod registry;
-mod schedule;
-mod structure;
 
 const EXAMPLE: &str = "\
 Examples:
@@ -62,11 +48,11 @@ pub struct Args {
 
 /// Printed answer, field by field.
 #[derive(Serialize)]
-struct Answer<'a> {
+struct Printed<'a> {
     quantity: &'static str,
     scalars: BTreeMap<&'static str, f64>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    bounds: BTreeMap<&'static str, f64>,
+    bounds: &'a BTreeMap<&'static str, f64>,
     parameters: &'a Options,
     inputs: BTreeMap<&'a str, &'a [usize]>,
     shapes: BTreeMap<&'static str, &'a [usize]>,
@@ -81,41 +67,36 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         files::print(&table())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let quantity = registry::find(&args.quantity)?;
+    let quantity = find(&args.quantity)?;
     let options = Options::resolve(quantity.options, &args.settings)?;
     let inputs = read_inputs(quantity, args)?;
-    let outputs = (quantity.compute)(&inputs, &options)?;
-    refuse_overflow(quantity, &inputs, &outputs)?;
-    let bounds = match quantity.bounds {
-        Some(bounds) => bounds(&inputs, &options)?,
-        None => BTreeMap::new(),
-    };
+    let answer = quantity.answer(&inputs, options)?;
     if let Some(path) = &args.output {
-        tensors::write(path, named(quantity.outputs, &outputs))?;
+        tensors::write(path, answer.named())?;
     }
-    let answer = Answer {
+    let printed = Printed {
         quantity: quantity.name,
-        scalars: scalars(quantity, &outputs),
-        bounds,
-        parameters: &options,
+        scalars: answer.scalars(),
+        bounds: &answer.bounds,
+        parameters: &answer.options,
         inputs: inputs
             .iter()
             .map(|(name, x)| (name.as_str(), x.shape()))
             .collect(),
-        shapes: named(quantity.outputs, &outputs)
+        shapes: (answer.named())
             .map(|(name, x)| (name, x.shape()))
             .collect(),
         values: match args.output {
-            None => small(quantity, &outputs),
+            None => small(&answer),
             Some(_) => BTreeMap::new(),
         },
         output: args.output.as_ref().map(|path| path.display().to_string()),
     };
-    files::print(&format!("{}\n", serde_json::to_string(&answer)?))?;
+    files::print(&format!("{}\n", serde_json::to_string(&printed)?))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The checked input tensors; none for a quantity that has no input.
+/// The input tensors; none for a quantity that has no input.
 fn read_inputs(quantity: &Quantity, args: &Args) -> Result<Tensors> {
     let given = args.input.is_some() || !args.tensors.is_empty();
     if !given && quantity.inputs.is_empty() {
@@ -134,23 +115,20 @@ fn read_inputs(quantity: &Quantity, args: &Args) -> Result<Tensors> {
     }
     let names = |ports: &'static [Port]| -> Vec<&str> { ports.iter().map(|p| p.name).collect() };
     let (required, optional) = (names(quantity.inputs), names(quantity.optional));
-    let tensors = match &args.input {
-        Some(path) => tensors::read_exactly(path, &required, &optional)?,
-        None => tensors::parse_exactly(&args.tensors, &required, &optional)?,
-    };
-    let ports = quantity.inputs.iter().chain(quantity.optional);
-    quantity::check_shapes(ports, &tensors)?;
-    Ok(tensors)
+    match &args.input {
+        Some(path) => tensors::read_exactly(path, &required, &optional),
+        None => tensors::parse_exactly(&args.tensors, &required, &optional),
+    }
 }
 
 /// Tensors with at most this many elements are printed.
 const SMALL: usize = 64;
 
 /// The small outputs that are no scalars, as lists of lists; λ's limit ±∞, which JSON has no number for, is null.
-fn small(quantity: &Quantity, outputs: &Outputs) -> BTreeMap<&'static str, Value> {
-    let tensors = quantity.outputs.iter().zip(outputs);
-    tensors
-        .filter(|(port, x)| port.shape != ["1"] && x.len() <= SMALL)
+fn small(answer: &Answer) -> BTreeMap<&'static str, Value> {
+    let ports = answer.quantity.outputs.iter().zip(&answer.outputs);
+    ports
+        .filter(|(port, x)| !port.is_scalar() && x.len() <= SMALL)
         .map(|(port, x)| (port.name, nested(x.view())))
         .collect()
 }
@@ -161,67 +139,6 @@ fn nested(x: ArrayViewD<'_, f64>) -> Value {
         0 => x.first().map_or(Value::Null, |&value| Value::from(value)),
         _ => x.outer_iter().map(nested).collect(),
     }
-}
-
-/// Each output beside its name.
-fn named<'a>(
-    ports: &'static [Port],
-    outputs: &'a Outputs,
-) -> impl Iterator<Item = (&'static str, &'a ndarray::ArrayD<f64>)> {
-    ports.iter().map(|port| port.name).zip(outputs)
-}
-
-/// The outputs declared as one number.
-fn scalars(quantity: &Quantity, outputs: &Outputs) -> BTreeMap<&'static str, f64> {
-    quantity
-        .outputs
-        .iter()
-        .zip(outputs)
-        .filter(|(port, _)| port.shape == ["1"])
-        .filter_map(|(port, x)| Some((port.name, *x.first()?)))
-        .collect()
-}
-
-/// An output that is infinite or NaN is refused by name, except λ, whose limit ±∞ is a value.
-fn refuse_overflow(quantity: &Quantity, inputs: &Tensors, outputs: &Outputs) -> Result<()> {
-    for (name, tensor) in named(quantity.outputs, outputs) {
-        match tensors::first_non_finite(tensor) {
-            Some((_, value)) if name == "lambda" && !value.is_nan() => {}
-            Some((index, value)) => {
-                bail!(
-                    "`{name}` is {value} at {index}: the inputs are too large or too small for f64{}",
-                    extremes(inputs)
-                )
-            }
-            None => {}
-        }
-    }
-    Ok(())
-}
-
-/// `; they reach from 1e-200 at `t` [0] to …`: the elements that most probably are to blame.
-fn extremes(inputs: &Tensors) -> String {
-    let elements = || {
-        inputs.iter().flat_map(|(name, x)| {
-            x.indexed_iter()
-                .filter(|(_, value)| **value != 0.0)
-                .map(move |(index, value)| (value.abs(), *value, name, index))
-        })
-    };
-    let least = elements().min_by(|a, b| a.0.total_cmp(&b.0));
-    let most = elements().max_by(|a, b| a.0.total_cmp(&b.0));
-    let (Some(least), Some(most)) = (least, most) else {
-        return String::new();
-    };
-    let place = |(_, value, name, index): (f64, f64, &String, ndarray::IxDyn)| {
-        let index = ndarray::Dimension::slice(&index).to_vec();
-        format!("{value:e} (`{name}` {index:?})")
-    };
-    format!(
-        "; the one nearest to zero is {}, the largest {}",
-        place(least),
-        place(most)
-    )
 }
 
 /// The table of `sadm oracle list`.
