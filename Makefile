@@ -13,7 +13,7 @@ CUDA_PREFIX ?= $(CURDIR)/target-cuda/toolkit
 # Where cargo builds.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup train test verify bench bench-growth mutants mutants-theory mutants-by-hand mutants-sample book book-check report-check \
+.PHONY: help setup train test verify python wheel bench bench-growth mutants mutants-theory mutants-by-hand mutants-sample book book-check report-check \
     cuda cuda-bundle cuda-pretend cuda-check
 
 help: ## this list
@@ -38,6 +38,12 @@ bench: setup ## ours and PyTorch side by side: steps, layers, losses (BENCH='--t
 
 bench-growth: setup ## a step's time and memory against |B|, image size, depth and d
 	cargo bench --bench growth -- $(BENCH)
+
+python: setup ## the package for Python and its tests (needs NumPy; PyTorch and JAX where they are)
+	@PYTHON=$(PYTHON) scripts/python.sh
+
+wheel: setup ## a wheel of the package for Python in target/wheels (asks pip for maturin)
+	@PYTHON=$(PYTHON) scripts/wheel.sh
 
 mutants: setup ## mutation tests of the reference's formulas (needs cargo-mutants)
 	NEXTEST_PROFILE=mutants cargo mutants --package sadm-reference  # reads .cargo/mutants.toml

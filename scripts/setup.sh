@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the build needs and this machine lacks: a C compiler, make, pkg-config, OpenBLAS.
+# Installs what the build needs and this machine lacks: a C compiler, make, pkg-config, OpenBLAS, NumPy.
 # Asks apt only for what is missing and says nothing where nothing is.
 set -euo pipefail
 
@@ -9,6 +9,8 @@ command -v make >/dev/null || missing+=(make)
 command -v pkg-config >/dev/null || missing+=(pkg-config)
 # Without pkg-config nothing is known about the library; asking apt for one that is there does no harm.
 pkg-config --exists openblas 2>/dev/null || missing+=(libopenblas-dev)
+# The package for Python is tested with it.
+{ python3 -c 'import numpy' || /usr/bin/python3 -c 'import numpy'; } 2>/dev/null || missing+=(python3 python3-numpy)
 
 if ((${#missing[@]})); then
     install="apt-get install -y --no-install-recommends ${missing[*]}"

@@ -13,7 +13,7 @@ cargo fmt --all --check
 
 step scripts
 for script in scripts/*.sh; do bash -n "$script"; done
-python3 -c 'import sys; [compile(open(path).read(), path, "exec") for path in sys.argv[1:]]' scripts/*.py benches/*.py fixtures/*.py
+python3 -c 'import sys; [compile(open(path).read(), path, "exec") for path in sys.argv[1:]]' scripts/*.py benches/*.py fixtures/*.py python/*.py python/*/*.py
 
 step "what one more entry of a registry touches"
 scripts/entry-files.sh structure/relation laplacian
@@ -33,3 +33,6 @@ if cargo nextest --version >/dev/null 2>&1; then
 else
     cargo test --workspace --lib --bins --tests
 fi
+
+step "package for Python"
+scripts/python.sh

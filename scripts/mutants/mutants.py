@@ -16,6 +16,7 @@ Needs cargo-nextest; `sample` needs cargo-mutants and the Python packages tree-s
 import argparse
 import collections
 import fnmatch
+import hashlib
 import json
 import os
 import random
@@ -354,6 +355,38 @@ def judge(folder: Path, work: Path, mutant: Mutant, seconds: dict[str, float]) -
     return {"name": mutant.name, "killed": False, "reached": len(tests), "seconds": round(time.time() - began, 1)}
 
 
+def coverage(folder: Path, work: Path, name: str, viable: list[Mutant]) -> tuple[dict[str, float], dict[int, set[str]]]:
+    """Seconds of each test that passes without a mutant, and the tests that reach each mutant; kept until a source changes."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*.rs") if "target" not in p.relative_to(folder).parts):
+        digest.update(path.read_bytes())
+    kept = work / name / "coverage.json"
+    if kept.is_file():
+        found = json.loads(kept.read_text())
+        if found["sources"] == digest.hexdigest():
+            return found["seconds"], {int(k): set(tests) for k, tests in found["reached"].items()}
+    hits = work / name / "hits"
+    shutil.rmtree(hits, ignore_errors=True)
+    hits.mkdir(parents=True)
+    began = time.time()
+    first = nextest(folder, work, ["--no-fail-fast"], {"SADM_MUTANT_HITS": str(hits)})
+    passed = outcomes(first.stdout + first.stderr)
+    broken = [t for t, (how, _) in passed.items() if how not in ("PASS", "LEAK")]
+    if broken:
+        print(f"fail without any mutant, and judge nothing: {', '.join(broken)}")
+    seconds = {t: s for t, (how, s) in passed.items() if t not in broken}
+    reached = {m.number: set() for m in viable}
+    for file in hits.iterdir():
+        for line in file.read_text().splitlines():
+            number, test = line.split("\t")
+            if test in seconds and int(number) in reached:
+                reached[int(number)].add(test)
+    print(f"{len(seconds)} tests in {time.time() - began:.0f} s", flush=True)
+    found = {"sources": digest.hexdigest(), "seconds": seconds, "reached": {k: sorted(tests) for k, tests in reached.items()}}
+    kept.write_text(json.dumps(found))
+    return seconds, reached
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["by-hand", "sample"])
@@ -362,6 +395,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="only mutants whose name holds this text")
     parser.add_argument("--list", action="store_true", help="print the mutants and stop")
     parser.add_argument("--limit", type=float, default=float("inf"), help="stop after this many minutes of judging")
+    parser.add_argument("--most", type=float, default=float("inf"), help="leave out tests that take longer than so many seconds")
     given = parser.parse_args()
 
     mutants = by_hand() if given.what == "by-hand" else sample(given.count, given.seed)
@@ -393,23 +427,7 @@ def main() -> int:
     }.items():
         (work / what).write_text(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout)
 
-    hits = work / name / "hits"
-    shutil.rmtree(hits, ignore_errors=True)
-    hits.mkdir(parents=True)
-    began = time.time()
-    first = nextest(folder, work, ["--no-fail-fast"], {"SADM_MUTANT_HITS": str(hits)})
-    passed = outcomes(first.stdout + first.stderr)
-    broken = [t for t, (how, _) in passed.items() if how not in ("PASS", "LEAK")]
-    if broken:
-        print(f"fail without any mutant, and judge nothing: {', '.join(broken)}")
-    seconds = {t: s for t, (how, s) in passed.items() if t not in broken}
-    reached = collections.defaultdict(set)
-    for file in hits.iterdir():
-        for line in file.read_text().splitlines():
-            number, test = line.split("\t")
-            if test in seconds:
-                reached[int(number)].add(test)
-    print(f"{len(seconds)} tests in {time.time() - began:.0f} s", flush=True)
+    seconds, reached = coverage(folder, work, name, viable)
 
     done = {}
     if results.is_file():
@@ -421,7 +439,7 @@ def main() -> int:
         if time.time() - began > given.limit * 60:
             print("the time is over; the same command goes on here")
             break
-        mutant.reached = sorted(reached[mutant.number])
+        mutant.reached = sorted(t for t in reached[mutant.number] if seconds[t] <= given.most)
         result = judge(folder, work, mutant, seconds)
         done[mutant.name] = result
         with results.open("a") as file:

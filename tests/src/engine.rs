@@ -158,7 +158,7 @@ fn refused_by_cuda(name: &str, why: &str) -> Error {
     }
 }
 
-fn parse_dtype(name: &str) -> Result<DType> {
+pub(crate) fn parse_dtype(name: &str) -> Result<DType> {
     match name {
         "f64" => Ok(DType::F64),
         "f32" | "tf32" => Ok(DType::F32),
@@ -346,34 +346,62 @@ pub(crate) fn sides(
     rule: &Rule,
 ) -> Result<Vec<Sides>> {
     let case = case.map_tensors(|x| place.round(x));
-    let (want, own, bound) = alone(|| {
-        let want = check.reference(&case)?;
+    let one = reference_side(check, &case, rule)?;
+    let (got, ran) = traced(|| without_panic(|| check.candle(&case, place)));
+    let got = got?;
+    the_path_ran(check, place, &ran)?;
+    same_names(&got, &one.want, &one.bound)?;
+    let each = one.want.keys().map(|name| {
+        let consistent = compare(
+            name,
+            &one.own[name].value,
+            &one.want[name],
+            &(&one.own[name].error * 2.0),
+        );
+        Sides {
+            inconsistent: (!consistent.holds()).then_some(consistent),
+            ..both(name, &got, &one.want, one.allowed(name, rule))
+        }
+    });
+    Ok(each.collect())
+}
+
+/// What the reference says of a case.
+pub(crate) struct ReferenceSide {
+    /// Its numbers.
+    pub(crate) want: Exact,
+    /// Its own rounding.
+    own: Bounds,
+    /// The bound in the rule's precision.
+    bound: Bounds,
+}
+
+impl ReferenceSide {
+    /// How far a number computed elsewhere may be from the reference's; see [`judge`].
+    pub(crate) fn allowed(&self, name: &str, rule: &Rule) -> ArrayD<f64> {
+        let tracked = match rule.store {
+            Some(store) => self.bound[name].stored_as(store),
+            None => self.bound[name].clone(),
+        };
+        // Below the smallest normal number no relative accuracy is left, whatever the formula.
+        tracked.error + &self.own[name].error + rule.compute.tiny
+    }
+}
+
+/// The reference's side of a case, whose tensors are numbers of the element type.
+pub(crate) fn reference_side(check: &dyn Check, case: &Case, rule: &Rule) -> Result<ReferenceSide> {
+    alone(|| {
         let host = Rule {
             compute: Precision::F64,
             store: None,
             ..*rule
         };
-        Ok((want, check.bound(&case, &host)?, check.bound(&case, rule)?))
-    })?;
-    let (got, ran) = traced(|| without_panic(|| check.candle(&case, place)));
-    let got = got?;
-    the_path_ran(check, place, &ran)?;
-    same_names(&got, &want, &bound)?;
-    let each = want.keys().map(|name| {
-        let mut tracked = bound[name].clone();
-        if let Some(store) = rule.store {
-            tracked = tracked.stored_as(store);
-        }
-        let own = &own[name];
-        let consistent = compare(name, &own.value, &want[name], &(&own.error * 2.0));
-        // Below the smallest normal number no relative accuracy is left, whatever the formula.
-        let allowed = tracked.error + &own.error + rule.compute.tiny;
-        Sides {
-            inconsistent: (!consistent.holds()).then_some(consistent),
-            ..both(name, &got, &want, allowed)
-        }
-    });
-    Ok(each.collect())
+        Ok(ReferenceSide {
+            want: check.reference(case)?,
+            own: check.bound(case, &host)?,
+            bound: check.bound(case, rule)?,
+        })
+    })
 }
 
 /// A quantity of the training system beside the reference's: the types of the sides keep one from being taken for the other.

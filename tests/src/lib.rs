@@ -23,6 +23,7 @@
 //! | [`mod@pair`] | the registries of both systems beside each other |
 //! | [`engine`], [`report`], [`mod@replay`] | running, reporting, running again |
 //! | [`shadow`] | the observer of a training run |
+//! | [`foreign`] | numbers that another program computed |
 //! | [`trainer`] | whole small runs, made a second time |
 //! | [`mod@convergence`] | orders of the samplers, measured |
 //! | `planted`, `sharpness`, `properties`, `candle_traps`, `regressions` | tests: that wrong code is caught, how small an error is, that laws hold |
@@ -34,6 +35,7 @@ pub mod compare;
 pub mod convergence;
 pub mod engine;
 pub mod error;
+pub mod foreign;
 pub mod generators;
 pub mod ledger;
 pub mod pair;

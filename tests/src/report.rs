@@ -204,3 +204,38 @@ pub(crate) mod ratio {
         Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_says_little_where_most_of_its_bounds_say_nothing() {
+        let report = |cases, vacuous| CheckReport {
+            name: String::new(),
+            about: String::new(),
+            cases,
+            elements: cases,
+            worst: 0.5,
+            place: String::new(),
+            vacuous,
+            judged_by: String::new(),
+            seconds: 0.0,
+            outcome: Outcome::Passed,
+        };
+        for (cases, vacuous, little) in [
+            (FEW, 4, false),
+            (FEW, 5, true),
+            (100, 50, false),
+            (100, 51, true),
+            // Of few cases all may.
+            (FEW - 1, FEW - 1, false),
+        ] {
+            assert_eq!(
+                report(cases, vacuous).says_little(),
+                little,
+                "{vacuous} of {cases}"
+            );
+        }
+    }
+}

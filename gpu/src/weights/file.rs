@@ -51,15 +51,15 @@ fn by_content(bytes: &[u8]) -> (Kind, Outcome<Named>) {
             called("torch.save, zipped", archive::read(bytes)),
         );
     }
+    if safe::is_one(bytes) {
+        return (Kind::Safetensors, called("safetensors", safe::read(bytes)));
+    }
     if let [0x80, protocol @ 2..=5, ..] = bytes {
         let format = "torch.save, before PyTorch 1.6";
         return (Kind::PyTorch, called(format, pickled(bytes, *protocol)));
     }
     if let Some(what) = other(bytes) {
         return (Kind::Unknown, unread(what));
-    }
-    if safe::is_one(bytes) {
-        return (Kind::Safetensors, called("safetensors", safe::read(bytes)));
     }
     let problem = if bytes.is_empty() {
         "it is empty".to_owned()
@@ -131,4 +131,28 @@ fn other(bytes: &[u8]) -> Option<String> {
         _ => return None,
     };
     Some(what.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of safetensors whose header is as long as this.
+    fn with_header(length: usize) -> Vec<u8> {
+        let header = r#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+        let header = format!("{header:length$}");
+        let mut bytes = (length as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.extend(1.5_f32.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_header_as_long_as_a_pickle_begins_is_no_pickle() {
+        for length in [0x78, 0x0280, 0x0380, 0x0480, 0x0580] {
+            let found = read(&with_header(length), "safetensors").expect("it is whole");
+            assert_eq!(found.format, "safetensors", "{length:#x}");
+            assert!(found.tensors.contains_key("x"), "{length:#x}");
+        }
+    }
 }

@@ -14,9 +14,11 @@ use super::view::View;
 /// Bytes before the header: its length.
 const BEFORE: usize = 8;
 
-/// Whether a file begins as this format does.
+/// Whether a file begins as this format does: with the length of a header below 4 GiB, and the header's brace.
+///
+/// Where the length ends in 0x80 and 2 to 5 it begins as a pickle does too; no pickle has four zeros and a brace there.
 pub(super) fn is_one(bytes: &[u8]) -> bool {
-    bytes.get(BEFORE) == Some(&b'{')
+    bytes.get(BEFORE / 2..=BEFORE) == Some(b"\0\0\0\0{")
 }
 
 /// The tensors of a file.

@@ -35,7 +35,7 @@ pub struct Held {
     pub failure: Option<String>,
     /// Why nothing can be said: a decision hangs on rounding.
     pub undecided: Option<String>,
-    /// Why the audit of gradients let the real run not begin, or not go on; nothing is compared then.
+    /// Why the run cannot be made: both sides refuse it, or the audit of gradients does. Nothing is compared then.
     pub refused: Option<String>,
 }
 
@@ -92,14 +92,17 @@ impl Held {
 /// A configuration that one of them refuses, and files that cannot be read. A wrong number is no error, but the result's failure.
 pub fn hold(text: &str, folder: &Path) -> Result<Held> {
     let settings = Settings::read(text)?;
-    let real = match run(text, folder)? {
-        Ok(real) => real,
-        Err(refused) => {
-            return Ok(Held {
-                refused: Some(refused),
-                ..Held::default()
-            });
-        }
+    let refused = |why: String| {
+        Ok(Held {
+            refused: Some(why),
+            ..Held::default()
+        })
+    };
+    let real = match run(text, folder) {
+        Ok(Ok(real)) => real,
+        Ok(Err(audited)) => return refused(audited),
+        Err(error) if cannot_be_made(&settings) => return refused(error.to_string()),
+        Err(error) => return Err(error),
     };
     let mut programs = vec![Program::new(&settings, Arithmetic::exact())?];
     for sample in 1..=SAMPLES {
@@ -161,6 +164,18 @@ pub fn hold(text: &str, folder: &Path) -> Result<Held> {
         settings.network()?,
     );
     Ok(held)
+}
+
+/// Whether the second program refuses the run too, such as for features that are all 0 under the cosine relation.
+fn cannot_be_made(settings: &Settings) -> bool {
+    let made = || -> Result<()> {
+        let mut program = Program::new(settings, Arithmetic::exact())?;
+        while !program.finished() {
+            program.step()?;
+        }
+        Ok(())
+    };
+    made().is_err()
 }
 
 /// A decision nearer than this to the other one is not held against anybody.

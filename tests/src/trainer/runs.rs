@@ -26,7 +26,8 @@ pub struct RunReport {
     pub runs: u32,
     /// Runs about which nothing can be said, since a decision in them hangs on rounding.
     pub undecided: u32,
-    /// Runs that the real trainer's audit refused: in them a gradient is 0, which the second program would follow.
+    /// Runs that cannot be made: both sides refuse them, or the real trainer's audit finds a gradient of 0, which the second program
+    /// would follow.
     pub refused: u32,
     /// Steps of all runs.
     pub steps: usize,
@@ -89,7 +90,7 @@ impl fmt::Display for RunReport {
         if self.refused > 0 {
             write!(
                 f,
-                "; {} runs were refused by the audit of gradients",
+                "; {} runs cannot be made (a gradient or features of 0)",
                 self.refused
             )?;
         }

@@ -1,0 +1,53 @@
+"""The structural loss as an operation of PyTorch's autograd, computed by the reference in float64 on the CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from . import structure
+from .structure import Diagonal, Distance, Relation
+
+
+class _StructuralLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, psi: torch.Tensor, psi_hat: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
+        found = structure.structural_loss(psi, psi_hat, **options)
+        like = {"dtype": psi.dtype, "device": psi.device}
+        ctx.save_for_backward(torch.as_tensor(found.grad_real, **like), torch.as_tensor(found.grad_generated, **like))
+        return torch.as_tensor(found.loss, **like)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[misc]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        real, generated = ctx.saved_tensors
+        return gradient * real, gradient * generated, None
+
+
+def structural_loss(
+    psi: torch.Tensor,
+    psi_hat: torch.Tensor,
+    *,
+    relation: Relation = "cosine",
+    distance: Distance = "squared",
+    eta: float = 1.0,
+    diagonal: Diagonal = "include",
+    bandwidth: float | None = None,
+    delta: float | None = None,
+) -> torch.Tensor:
+    """S of two batches of features [B, d] on the CPU, to be differentiated once; see `sadm.structural_loss`.
+
+    The loss and its gradients are exact to float64's rounding and rounded once to the dtype of `psi`.
+    """
+    options = {
+        "relation": relation,
+        "distance": distance,
+        "eta": eta,
+        "diagonal": diagonal,
+        "bandwidth": bandwidth,
+        "delta": delta,
+    }
+    loss: torch.Tensor = _StructuralLoss.apply(psi, psi_hat, options)
+    return loss
