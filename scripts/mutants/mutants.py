@@ -128,7 +128,8 @@ def by_hand() -> list[Mutant]:
     """The mistakes of by-hand.toml. Where `new` says `ON` it holds its own condition."""
     found, faults = [], []
     for entry in tomllib.loads((Path(__file__).parent / "by-hand.toml").read_text())["mutant"]:
-        source = (ROOT / entry["file"]).read_text()
+        file = ROOT / entry["file"]
+        source = file.read_text() if file.is_file() else ""
         places = [m.start() for m in re.finditer(re.escape(entry["old"]), source)]
         if len(places) != 1:
             faults.append(f"{entry['name']}: `{entry['old']}` is {len(places)} times in {entry['file']}, must be once")
