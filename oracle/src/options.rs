@@ -35,7 +35,7 @@ pub struct OptionSpec {
 
 impl OptionSpec {
     /// An option that always has an effect.
-    pub const fn new(name: &'static str, kind: Kind, default: &'static str) -> Self {
+    pub(crate) const fn new(name: &'static str, kind: Kind, default: &'static str) -> Self {
         Self {
             name,
             kind,
@@ -45,7 +45,11 @@ impl OptionSpec {
     }
 
     /// The same option where it has an effect only with `key=` one of the words.
-    pub const fn only_with(self, key: &'static str, words: fn() -> Vec<&'static str>) -> Self {
+    pub(crate) const fn only_with(
+        self,
+        key: &'static str,
+        words: fn() -> Vec<&'static str>,
+    ) -> Self {
         Self {
             only_with: Some((key, words)),
             ..self
@@ -121,7 +125,7 @@ impl Options {
     ///
     /// # Panics
     /// If the quantity did not declare it so, as for the other getters.
-    pub fn word(&self, name: &str) -> &'static str {
+    pub(crate) fn word(&self, name: &str) -> &'static str {
         match self.0.get(name) {
             Some(Value::Word(word)) => word,
             other => panic!("option {name} is not declared as a choice but as {other:?}"),
@@ -129,7 +133,7 @@ impl Options {
     }
 
     /// The value of a real option.
-    pub fn number(&self, name: &str) -> f64 {
+    pub(crate) fn number(&self, name: &str) -> f64 {
         match self.0.get(name) {
             Some(Value::Number(number)) => *number,
             other => panic!("option {name} is not declared as a number but as {other:?}"),
@@ -137,7 +141,7 @@ impl Options {
     }
 
     /// The value of a whole-number option.
-    pub fn count(&self, name: &str) -> usize {
+    pub(crate) fn count(&self, name: &str) -> usize {
         match self.0.get(name) {
             Some(Value::Count(count)) => *count,
             other => panic!("option {name} is not declared as a count but as {other:?}"),

@@ -255,8 +255,8 @@ fn load_tensors(
     clippy::too_many_arguments,
     reason = "keywords of a function of Python's"
 )]
-fn sample<'py>(
-    py: Python<'py>,
+fn sample(
+    py: Python<'_>,
     run: PathBuf,
     count: usize,
     class: Option<u32>,
@@ -264,7 +264,7 @@ fn sample<'py>(
     sampler: Option<String>,
     steps: Option<usize>,
     seed: Option<u64>,
-) -> PyResult<(Bound<'py, PyArrayDyn<f64>>, Vec<Option<u32>>)> {
+) -> PyResult<(Bound<'_, PyArrayDyn<f64>>, Vec<Option<u32>>)> {
     let drawn = py.detach(|| -> sadm_crosscheck::Result<_> {
         let run = Run::open(&run, &Device::Cpu)?;
         let mut request = SampleRequest::from_config(run.config());
@@ -280,7 +280,7 @@ fn sample<'py>(
         }
         // Ctrl-C is asked for before every call of the network.
         let images = run.sample_along(&request, &mut |_| {
-            Python::attach(|py| py.check_signals())
+            Python::attach(|py: Python<'_>| Python::check_signals(py))
                 .map_err(|_| Error::invalid("the samples", "be drawn to the end", "an interrupt"))
         })?;
         Ok((Place::array(&images)?, request.labels))
