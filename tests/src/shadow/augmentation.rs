@@ -80,3 +80,122 @@ fn case(seen: Seen<'_>) -> Result<Replay<'_>> {
         tensor: seen.tensor("x0")?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+    use ndarray::ArrayD;
+    use sadm_gpu::{
+        config::Config,
+        data::augment::Pipe,
+        random::Streams,
+        train::{
+            batch::Batch,
+            observer::{Observation, Observer, Verdict},
+            term::Record,
+            terms::augmented,
+        },
+    };
+
+    use crate::{engine::Place, generators::seeded_normal, shadow::Shadow};
+
+    const SHAPE: [usize; 4] = [4, 1, 6, 6];
+
+    /// A live batch of four augmented images, after `spoil`.
+    fn judged(spoil: impl Fn(&mut Record)) -> Verdict {
+        let place = Place::cpu(DType::F32);
+        let tensor = |shape: &[usize], values: Vec<f64>| {
+            let array = ArrayD::from_shape_vec(shape, values).expect("as many");
+            place.tensor(&array).expect("a tensor")
+        };
+        let pipe = Pipe::edm(0.7).expect("a probability");
+        let draws = pipe.draws(Streams::new(3), "theta", 5, SHAPE[0]);
+        let before = seeded_normal(1, &SHAPE);
+        let pixels: Vec<f64> = before.iter().copied().collect();
+        let out = pipe.apply(&pixels, SHAPE, &draws).expect("images");
+        let x0 = tensor(&SHAPE, out.images);
+        let batch = Batch {
+            eps: x0.zeros_like().expect("zeros"),
+            x0,
+            t: vec![0.5; SHAPE[0]],
+            labels: None,
+            augment: Some(tensor(&[SHAPE[0], 9], out.labels)),
+            dropout: None,
+        };
+        let mut record = augmented(0.7, tensor(&SHAPE, pixels), draws, &batch);
+        spoil(&mut record);
+        let sets = ["model.kind=song-unet", "data.augment=0.7"];
+        let observation = Observation {
+            step: 7,
+            phase: "denoise",
+            player: "theta",
+            config: &Config::default().with_sets(sets).expect("known keys"),
+            terms: &[record],
+        };
+        let seen = Shadow::default().observe(&observation);
+        seen.expect("a shadow always answers")
+    }
+
+    fn replaced(record: &mut Record, name: &'static str, scale: f64, shift: f64) {
+        let other = record.tensors[name].affine(scale, shift).expect("a tensor");
+        record.tensors.insert(name, other);
+    }
+
+    type Fault = (&'static str, fn(&mut Record));
+
+    const FAULTS: [Fault; 6] = [
+        ("augmentation probability", |r| {
+            r.settings.insert("p", 0.8);
+        }),
+        ("augmentation labels", |r| {
+            replaced(r, "labels", 1.0001, 0.0);
+        }),
+        ("augmentation labels", |r| {
+            // Each image's labels with the next one's.
+            let labels = r.tensors["labels"].roll(1, 0).expect("rows");
+            r.tensors.insert("labels", labels);
+        }),
+        ("augmented images", |r| replaced(r, "x0", 1.00001, 0.0)),
+        ("augmented images", |r| {
+            r.tensors.insert("x0", r.tensors["before"].clone());
+        }),
+        ("augmented images", |r| {
+            // The shifts of the next image.
+            let normal = r.samples.get_mut("normal").expect("numbers");
+            normal[12..].rotate_left(1);
+        }),
+    ];
+
+    #[test]
+    fn a_right_batch_passes_and_a_wrong_one_fails_by_name() {
+        let right = judged(|_| {});
+        assert!(right.failure.is_none() && right.ratio <= 1.0, "{right:?}");
+        assert_eq!(right.ratios.len(), 3, "{right:?}");
+        for (name, fault) in FAULTS {
+            let verdict = judged(fault);
+            let ratio = verdict.ratios.iter().find(|(n, _)| n == name);
+            let ratio = ratio.map(|(_, ratio)| *ratio);
+            assert!(ratio > Some(1.0), "a wrong {name} passes: {verdict:?}");
+            assert!(verdict.failure.is_some(), "{name}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn another_number_of_draws_and_missing_labels_are_failures() {
+        let few = judged(|r| {
+            r.samples.insert("uniform", vec![0.5; 3]);
+        });
+        assert!(
+            few.failure
+                .is_some_and(|f| f.contains("uniform numbers must be 44"))
+        );
+        let untold = judged(|r| {
+            r.tensors.remove("labels");
+        });
+        assert!(
+            untold
+                .failure
+                .is_some_and(|f| f.contains("no tensor `labels`"))
+        );
+    }
+}

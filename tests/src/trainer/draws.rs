@@ -347,7 +347,16 @@ impl Draws {
                     let ends = (1..1000_u16).map(|j| f64::from(j) / 1000.0);
                     a.one(levels[ends.take_while(|end| end <= u).count()])
                 });
-                let t = times_of(o, ratios, a);
+                let mut t = times_of(o, ratios, a);
+                // A level is what a thousand steps lead to: it errs by more than its own rounding.
+                if let Some(precision) = a.precision() {
+                    let schedule = o.schedule.schedule();
+                    let law = sadm_reference::time::TimeLaw::IddpmStep;
+                    let bound = bound::time::times(&law, &draws, schedule.as_ref(), precision);
+                    for (t, error) in t.iter_mut().zip(&bound.error) {
+                        *t = a.within(*t, *error);
+                    }
+                }
                 (draws, t, false)
             }
         };
