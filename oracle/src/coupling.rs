@@ -33,6 +33,7 @@ pub const ASSIGNMENT: Quantity = Quantity {
     ],
     compute: assignment,
     bounds: None,
+    note: None,
 };
 
 fn assignment(inputs: &Tensors, options: &Options) -> Result<Outputs> {

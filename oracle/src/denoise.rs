@@ -40,6 +40,7 @@ pub const DENOISING_LOSS: Quantity = Quantity {
     ],
     compute: loss,
     bounds: None,
+    note: None,
 };
 
 fn loss(inputs: &Tensors, options: &Options) -> Result<Outputs> {

@@ -32,6 +32,7 @@ pub const EDM_PRECONDITION: Quantity = Quantity {
     ],
     compute: precondition,
     bounds: None,
+    note: None,
 };
 
 /// The noise levels of the EDM sampler.
@@ -51,6 +52,7 @@ pub const EDM_SIGMAS: Quantity = Quantity {
     outputs: &[port("sigmas", &["steps+1"])],
     compute: sigmas,
     bounds: None,
+    note: None,
 };
 
 fn precondition(inputs: &Tensors, options: &Options) -> Result<Outputs> {

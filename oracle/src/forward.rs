@@ -31,6 +31,7 @@ pub const FORWARD: Quantity = Quantity {
     ],
     compute: forward,
     bounds: None,
+    note: None,
 };
 
 /// The transition from s to t and the posterior of x_s.
@@ -52,6 +53,7 @@ pub const TRANSITION: Quantity = Quantity {
     ],
     compute: transitions,
     bounds: None,
+    note: None,
 };
 
 fn forward(inputs: &Tensors, options: &Options) -> Result<Outputs> {

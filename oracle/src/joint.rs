@@ -49,6 +49,7 @@ pub const FINITE_POSTERIOR: Quantity = Quantity {
     ],
     compute: finite_posterior,
     bounds: None,
+    note: None,
 };
 
 /// The terms of SADM Eq. 14 for noised pairs.
@@ -78,6 +79,7 @@ pub const JENSEN: Quantity = Quantity {
     ],
     compute: jensen,
     bounds: None,
+    note: None,
 };
 
 /// The score of a noised pair's relation, exactly and through the ideal denoiser.
@@ -98,6 +100,7 @@ pub const RELATION_SCORE: Quantity = Quantity {
     ],
     compute: relation_score,
     bounds: None,
+    note: None,
 };
 
 /// A finite law with the levels of its noised points.

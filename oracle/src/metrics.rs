@@ -1,7 +1,5 @@
 //! `frechet`, `kid`, `precision-recall` and `inception-score`: how good samples are, from their features.
 
-use std::io::{self, Write};
-
 use anyhow::Result;
 use ndarray::Array1;
 use sadm_reference::metrics::{Ball, frechet, inception_score, kid, prdc};
@@ -28,6 +26,7 @@ pub const FRECHET: Quantity = Quantity {
     ],
     compute: frechet_distance,
     bounds: None,
+    note: Some(too_few),
 };
 
 /// The kernel distance in one block.
@@ -42,6 +41,7 @@ pub const KID: Quantity = Quantity {
     outputs: &[port("kid", &["1"])],
     compute: kernel_distance,
     bounds: None,
+    note: None,
 };
 
 /// Precision, recall, density and coverage.
@@ -63,6 +63,7 @@ pub const PRECISION_RECALL: Quantity = Quantity {
     ],
     compute: precision_recall,
     bounds: None,
+    note: None,
 };
 
 /// Mean and deviation of the inception score over splits.
@@ -78,22 +79,24 @@ pub const INCEPTION_SCORE: Quantity = Quantity {
     outputs: &[port("mean", &["1"]), port("std", &["1"])],
     compute: score,
     bounds: None,
+    note: None,
 };
+
+/// The rank of a covariance is below the number of samples.
+fn too_few(inputs: &Tensors) -> Option<String> {
+    let [a, b] = ["a", "b"].map(|name| inputs[name].shape());
+    let features = a[1];
+    (a[0] <= features || b[0] <= features).then(|| {
+        format!(
+            "{} and {} samples do not suffice for covariances of full rank in {features} features: the distance is biased upwards",
+            a[0], b[0]
+        )
+    })
+}
 
 fn frechet_distance(inputs: &Tensors, _: &Options) -> Result<Outputs> {
     let (a, b) = (matrix(inputs, "a")?, matrix(inputs, "b")?);
     let answer = frechet(a.view(), b.view())?;
-    if answer.rank_deficient {
-        // Standard error may be closed; the answer stands without the note.
-        let _ = writeln!(
-            io::stderr(),
-            "note: {} and {} samples do not suffice for covariances of full rank in {} features: \
-             the distance is biased upwards",
-            a.nrows(),
-            b.nrows(),
-            a.ncols()
-        );
-    }
     Ok(scalars(&[
         answer.distance(),
         answer.mean_term,

@@ -116,11 +116,6 @@ impl Options {
         Ok(Self(values))
     }
 
-    /// Every option with its value.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, Value)> {
-        self.0.iter().map(|(name, value)| (*name, *value))
-    }
-
     /// The value of a word option.
     ///
     /// # Panics

@@ -41,6 +41,8 @@ pub struct Quantity {
     pub compute: fn(&Tensors, &Options) -> Result<Outputs>,
     /// How far scalars of the output may be from their exact values, by name; for a quantity that may cancel.
     pub bounds: Option<Bounds>,
+    /// What a reader of the answer should know of the inputs, if anything.
+    pub note: Option<fn(&Tensors) -> Option<String>>,
 }
 
 /// Running-error bounds of scalars by name.
@@ -60,6 +62,8 @@ pub struct Answer {
     pub outputs: Outputs,
     /// How far its scalars may be from their exact values, where that is computed.
     pub bounds: BTreeMap<&'static str, f64>,
+    /// What its reader should know of the inputs, if anything.
+    pub note: Option<String>,
 }
 
 impl Answer {
@@ -114,6 +118,7 @@ impl Quantity {
             options,
             outputs,
             bounds,
+            note: self.note.and_then(|note| note(inputs)),
         };
         refuse_overflow(&answer, inputs)?;
         Ok(answer)

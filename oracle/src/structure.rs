@@ -56,6 +56,7 @@ pub const STRUCTURAL_LOSS: Quantity = Quantity {
     ],
     compute: loss,
     bounds: Some(bounds),
+    note: None,
 };
 
 fn loss(inputs: &Tensors, options: &Options) -> Result<Outputs> {

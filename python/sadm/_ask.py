@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Mapping
 
 from . import _sadm
@@ -13,7 +14,9 @@ def ask(
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """The outputs of a quantity, and the bounds of its scalars where it has some."""
     said = {key: value if isinstance(value, str) else repr(_number(key, value)) for key, value in options.items() if value is not None}
-    outputs, bounds, _ = _sadm.oracle(name, arrays(tensors), said)
+    outputs, bounds, note = _sadm.oracle(name, arrays(tensors), said)
+    if note is not None:
+        warnings.warn(f"{name}: {note}", stacklevel=3)
     return outputs, bounds
 
 

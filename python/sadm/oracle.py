@@ -11,7 +11,7 @@ from typing import Literal
 from ._arrays import F64, ArrayLike
 from ._ask import ask
 
-__all__ = ["Assignment", "assignment", "DenoisingLoss", "denoising_loss", "EdmPrecondition", "edm_precondition", "EdmSigmas", "edm_sigmas", "FinitePosterior", "finite_posterior", "Forward", "forward", "Frechet", "frechet", "InceptionScore", "inception_score", "Jensen", "jensen", "Kid", "kid", "PrecisionRecall", "precision_recall", "RelationScore", "relation_score", "StructuralLoss", "structural_loss", "Transition", "transition"]
+__all__ = ["Assignment", "assignment", "DenoisingLoss", "denoising_loss", "EdmPrecondition", "edm_precondition", "EdmSigmas", "edm_sigmas", "FinitePosterior", "finite_posterior", "Forward", "forward", "Frechet", "frechet", "InceptionScore", "inception_score", "Jensen", "jensen", "Kid", "kid", "PrecisionRecall", "precision_recall", "RelationScore", "relation_score", "Transition", "transition"]
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,11 @@ class _StructuralLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, psi: torch.Tensor, psi_hat: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
         found = structure.structural_loss(psi, psi_hat, **options)
-        like = {"dtype": psi.dtype, "device": psi.device}
-        ctx.save_for_backward(torch.as_tensor(found.grad_real, **like), torch.as_tensor(found.grad_generated, **like))
-        return torch.as_tensor(found.loss, **like)
+        ctx.save_for_backward(psi.new_tensor(found.grad_real), psi.new_tensor(found.grad_generated))
+        return psi.new_tensor(found.loss)
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]
+    @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
         real, generated = ctx.saved_tensors
         return gradient * real, gradient * generated, None

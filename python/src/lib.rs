@@ -17,7 +17,7 @@ use sadm_crosscheck::{Case, Place, foreign, registry};
 use sadm_gpu::Error;
 use sadm_gpu::run::{Run, SampleRequest};
 use sadm_gpu::weights::Weights;
-use sadm_oracle::{Kind, Options, Port, QUANTITIES, Tensors, Value, find};
+use sadm_oracle::{Kind, Options, Port, QUANTITIES, Tensors, find};
 
 /// Arrays of a call, by name.
 type Arrays<'py> = BTreeMap<String, PyReadonlyArrayDyn<'py, f64>>;
@@ -95,14 +95,14 @@ fn quantities(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
     described.collect()
 }
 
-/// A quantity of the oracle: its tensors, the bounds of its scalars where there are some, and its options as they were taken.
+/// A quantity of the oracle: its tensors, the bounds of its scalars where there are some, and what is to be known of the inputs.
 #[pyfunction]
 fn oracle<'py>(
     py: Python<'py>,
     name: &str,
     tensors: Arrays<'py>,
     options: BTreeMap<String, String>,
-) -> PyResult<(Bound<'py, PyDict>, Bound<'py, PyDict>, Bound<'py, PyDict>)> {
+) -> PyResult<(Bound<'py, PyDict>, Bound<'py, PyDict>, Option<String>)> {
     let quantity = find(name).map_err(refused)?;
     let settings: Vec<String> = options
         .iter()
@@ -113,14 +113,7 @@ fn oracle<'py>(
     let answer = py
         .detach(|| quantity.answer(&inputs, options))
         .map_err(refused)?;
-    let (outputs, bounds, taken) = (PyDict::new(py), PyDict::new(py), PyDict::new(py));
-    for (option, value) in answer.options.iter() {
-        match value {
-            Value::Word(word) => taken.set_item(option, word)?,
-            Value::Number(number) => taken.set_item(option, number)?,
-            Value::Count(count) => taken.set_item(option, count)?,
-        }
-    }
+    let (outputs, bounds) = (PyDict::new(py), PyDict::new(py));
     for (name, bound) in &answer.bounds {
         bounds.set_item(name, bound)?;
     }
@@ -130,7 +123,7 @@ fn oracle<'py>(
             None => outputs.set_item(port.name, tensor.into_pyarray(py))?,
         }
     }
-    Ok((outputs, bounds, taken))
+    Ok((outputs, bounds, answer.note))
 }
 
 /// The checks of the registry: name, what is computed, source.

@@ -60,6 +60,8 @@ class Quantities(unittest.TestCase):
         levels = sadm.edm_sigmas(steps=3, sigma_min=0.5, sigma_max=2.0, rho=1.0)
         np.testing.assert_allclose(levels.sigmas, [2.0, 1.25, 0.5, 0.0], rtol=1e-14)
         self.assertIsInstance(sadm.frechet(rows(1, 30, 3), rows(2, 30, 3)).frechet, float)
+        with self.assertWarnsRegex(UserWarning, "3 and 30 samples do not suffice"):
+            sadm.frechet(rows(1, 3, 3), rows(2, 30, 3))
 
 
 class Inputs(unittest.TestCase):

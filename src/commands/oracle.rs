@@ -1,6 +1,7 @@
 //! `sadm oracle`: quantities of the exact f64 reference, for implementations in any language.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -71,6 +72,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let options = Options::resolve(quantity.options, &args.settings)?;
     let inputs = read_inputs(quantity, args)?;
     let answer = quantity.answer(&inputs, options)?;
+    if let Some(note) = &answer.note {
+        // Standard error may be closed; the answer stands without the note.
+        let _ = writeln!(io::stderr(), "note: {note}");
+    }
     if let Some(path) = &args.output {
         tensors::write(path, answer.named())?;
     }
