@@ -511,9 +511,11 @@ impl Network for Adm {
         }
         let emb = self.embedding(x, at, mode)?;
         let run = |stretches: &Stretches, given: Given<'_>| {
-            let mut h: Option<Tensor> = None;
+            let (mut h, mut given): (Option<Tensor>, _) = (None, Some(given));
             for stretch in stretches {
-                let given = h.as_ref().map_or(given, Given::One);
+                let Some(given) = h.as_ref().map(Given::One).or_else(|| given.take()) else {
+                    break;
+                };
                 h = Some(self.recompute.run(stretch, given, &emb, mode)?);
             }
             h.ok_or_else(|| Error::invalid("a stage of the network", "have a part", "none"))
@@ -527,7 +529,7 @@ impl Network for Adm {
         h = run(&self.middle_block, Given::One(&h))?;
         for stretches in &self.output_blocks {
             h = match skips.pop() {
-                Some(skip) => run(stretches, Given::Joined(&h, &skip))?,
+                Some(skip) => run(stretches, Given::Joined(h, skip))?,
                 None => run(stretches, Given::One(&h))?,
             };
         }

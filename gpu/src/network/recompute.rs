@@ -37,12 +37,12 @@ pub(crate) trait Block: Clone + Send + Sync + 'static {
 }
 
 /// The input of a block.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Given<'a> {
     /// One tensor.
     One(&'a Tensor),
-    /// Two, whose channels are joined.
-    Joined(&'a Tensor, &'a Tensor),
+    /// Two, whose channels are joined; given away, so that nobody holds them beside what they are joined to.
+    Joined(Tensor, Tensor),
 }
 
 impl Recompute {
@@ -54,13 +54,20 @@ impl Recompute {
         emb: &Tensor,
         mode: Mode<'_>,
     ) -> Result<Tensor> {
-        let ([a, b], joined) = match given {
-            Given::One(x) => ([x, x], false),
+        if self == Self::None {
+            return match given {
+                Given::One(x) => block.forward([x, x], emb, mode),
+                Given::Joined(a, b) => {
+                    let x = concat_channels(&a, &b)?;
+                    drop((a, b));
+                    block.forward([&x, &x], emb, mode)
+                }
+            };
+        }
+        let ([a, b], joined) = match &given {
+            Given::One(x) => ([*x, *x], false),
             Given::Joined(a, b) => ([a, b], true),
         };
-        if self == Self::None {
-            return through(block, [a, b], joined, emb, mode);
-        }
         let alone = emb.detach();
         let y = through(block, [&a.detach(), &b.detach()], joined, &alone, mode)?;
         let leaves = y.sorted_nodes().into_iter().filter(|x| x.is_variable());

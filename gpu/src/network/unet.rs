@@ -223,7 +223,7 @@ impl Network for UNet {
         for level in &self.up {
             for stage in &level.stages {
                 h = match skips.pop() {
-                    Some(skip) => run(stage, Given::Joined(&h, &skip), &emb)?,
+                    Some(skip) => run(stage, Given::Joined(h, skip), &emb)?,
                     None => run(stage, Given::One(&h), &emb)?,
                 };
             }

@@ -241,7 +241,7 @@ impl Runner<'_> {
     ) -> Result<Tensor> {
         for block in blocks {
             h = match skips.pop() {
-                Some(skip) => self.run(block, Given::Joined(&h, &skip))?,
+                Some(skip) => self.run(block, Given::Joined(h, skip))?,
                 None => self.run(block, Given::One(&h))?,
             };
         }
