@@ -604,9 +604,11 @@ mod tests {
             "train.batch=4",
             "objective.label_dropout=0.5",
         ];
-        let plain = Config::default().with_sets(keys).expect("known keys");
+        let mut plain = Config::default().with_sets(keys).expect("known keys");
         let more = ["coupling.method=optimal", "coupling.pool=12"];
-        let coupled = plain.clone().with_sets(more).expect("known keys");
+        let mut coupled = plain.clone().with_sets(more).expect("known keys");
+        // No network is built here that could not be told of it.
+        (plain.data.augment, coupled.data.augment) = (0.5, 0.5);
         let open = |config: &Config| Data::open(config, HoldOut::ByClass, &Device::Cpu);
         let (mut one, mut other) = (open(&plain)?, open(&coupled)?);
         let rows = |x: &Tensor| -> Result<Vec<Vec<u32>>> {
@@ -627,6 +629,10 @@ mod tests {
                     (&got.t, &got.labels),
                     "{who} {number}"
                 );
+                let [told, same] = [&want, &got].map(|batch| batch.augment.as_ref().map(rows));
+                let told = told.transpose()?;
+                assert!(told.is_some(), "labels of augmentation");
+                assert_eq!(told, same.transpose()?, "augmentation of {who} {number}");
                 moved |= rows(&want.eps)? != rows(&got.eps)?;
                 drawn.extend(rows(&want.eps)?);
                 dealt.extend(rows(&got.eps)?);
