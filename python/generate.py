@@ -87,7 +87,7 @@ def function(quantity: _sadm.Quantity) -> str:
     lines += ["        TypeError: what is no array of real numbers on the CPU.", '    """']
     tensors = ", ".join(f'"{port}": {python(port)}' for port, _ in quantity["inputs"] + quantity["optional"])
     options = ", ".join(f'"{o["name"]}": {o["name"]}' for o in quantity["options"])
-    lines.append(f'    found, _ = ask("{quantity["name"]}", {{{tensors}}}, {{{options}}})')
+    lines.append(f'    found = ask("{quantity["name"]}", {{{tensors}}}, {{{options}}})')
     lines.append(f"    return {result}(" + ", ".join(f'found["{port}"]' for port, _ in quantity["outputs"]) + ")")
     return "\n".join(lines) + "\n"
 

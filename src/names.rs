@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-pub use sadm_oracle::names::{nearest, quoted, unknown};
+pub use sadm_oracle::naming::{nearest, quoted, unknown};
 
 /// A path as a shell reads it back, for commands that a message suggests.
 pub fn typed(path: &Path) -> String {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::files;
 use crate::names::quoted;
-use sadm_oracle::tensors::{refuse_non_finite, unknown};
+use sadm_oracle::tensors::{check, refuse_non_finite, unknown};
 
 pub use sadm_oracle::tensors::{LABELS, Tensors, first_non_finite};
 
@@ -64,10 +64,8 @@ pub fn parse_exactly(given: &[String], required: &[&str], optional: &[&str]) -> 
             bail!("tensor `{name}` is given twice");
         }
     }
-    match required.iter().find(|name| !tensors.contains_key(**name)) {
-        None => Ok(tensors),
-        Some(name) => bail!("there is no tensor `{name}`; needed: {}", quoted(required)),
-    }
+    check(&tensors, required, optional)?;
+    Ok(tensors)
 }
 
 /// A tensor from a list of lists, as JSON writes it.

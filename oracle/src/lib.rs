@@ -22,7 +22,7 @@ mod edm;
 mod forward;
 mod joint;
 mod metrics;
-pub mod names;
+pub mod naming;
 mod options;
 mod quantity;
 mod registry;
@@ -31,6 +31,6 @@ mod structure;
 pub mod tensors;
 
 pub use options::{Kind, OptionSpec, Options, Value};
-pub use quantity::{Answer, Bounds, Outputs, Port, Quantity, symbols};
+pub use quantity::{Answer, Bounds, Outputs, Port, Quantity, names, symbols};
 pub use registry::{QUANTITIES, find};
 pub use tensors::Tensors;

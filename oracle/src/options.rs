@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Serialize;
 
-use crate::names::{nearest, quoted, unknown};
+use crate::naming::{nearest, quoted, unknown};
 
 /// Values of an option.
 #[derive(Debug, Clone, Copy)]

@@ -69,8 +69,7 @@ pub struct Answer {
 impl Answer {
     /// Each tensor beside its name.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, &ArrayD<f64>)> {
-        let names = self.quantity.outputs.iter().map(|port| port.name);
-        names.zip(&self.outputs)
+        names(self.quantity.outputs).into_iter().zip(&self.outputs)
     }
 
     /// A tensor by name.
@@ -104,8 +103,6 @@ impl Quantity {
     /// A tensor that is missing, unknown, not finite or of another shape, an input outside the quantity's domain, and an output that f64
     /// cannot hold.
     pub fn answer(&'static self, inputs: &Tensors, options: Options) -> Result<Answer> {
-        let names =
-            |ports: &'static [Port]| -> Vec<&str> { ports.iter().map(|p| p.name).collect() };
         check(inputs, &names(self.inputs), &names(self.optional))?;
         check_shapes(self.inputs.iter().chain(self.optional), inputs)?;
         let outputs = (self.compute)(inputs, &options)?;
@@ -216,6 +213,11 @@ fn bind(
         .iter()
         .zip(parts)
         .all(|(symbol, part)| sizes.entry(symbol).or_insert_with(|| part.to_vec()) == part)
+}
+
+/// The names of tensors.
+pub fn names(ports: &[Port]) -> Vec<&'static str> {
+    ports.iter().map(|port| port.name).collect()
 }
 
 /// `[B, d]`.

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, anyhow};
 
-use crate::names::unknown;
+use crate::naming::unknown;
 use crate::quantity::Quantity;
 use crate::{coupling, denoise, edm, forward, joint, metrics, structure};
 

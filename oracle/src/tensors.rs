@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, anyhow, bail};
 use ndarray::ArrayD;
 
-use crate::names::{nearest, quoted};
+use crate::naming::{nearest, quoted};
 
 /// Tensors by name.
 pub type Tensors = BTreeMap<String, ArrayD<f64>>;

@@ -9,15 +9,13 @@ from . import _sadm
 from ._arrays import ArrayLike, arrays
 
 
-def ask(
-    name: str, tensors: Mapping[str, ArrayLike], options: Mapping[str, str | float | int | None]
-) -> tuple[dict[str, Any], dict[str, float]]:
-    """The outputs of a quantity, and the bounds of its scalars where it has some."""
+def ask(name: str, tensors: Mapping[str, ArrayLike], options: Mapping[str, str | float | int | None]) -> dict[str, Any]:
+    """The outputs of a quantity; what is None is not given."""
     said = {key: value if isinstance(value, str) else repr(_number(key, value)) for key, value in options.items() if value is not None}
-    outputs, bounds, note = _sadm.oracle(name, arrays(tensors), said)
+    outputs, note = _sadm.oracle(name, arrays(tensors), said)
     if note is not None:
         warnings.warn(f"{name}: {note}", stacklevel=3)
-    return outputs, bounds
+    return outputs
 
 
 def _number(key: str, value: float | int) -> float | int:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from . import structure
-from .structure import Diagonal, Distance, Relation
+from .structure import Options
 
-Options = tuple[tuple[str, Any], ...]
+#: Options as JAX can tell one call from another.
+Pairs = tuple[tuple[str, Any], ...]
 
 
-def _computed(options: Options, psi: Any, psi_hat: Any) -> tuple[Any, Any, Any]:
+def _computed(options: Pairs, psi: Any, psi_hat: Any) -> tuple[Any, Any, Any]:
     def reference(real: Any, generated: Any) -> tuple[Any, Any, Any]:
         found = structure.structural_loss(np.asarray(real), np.asarray(generated), **dict(options))
         own = real.dtype
@@ -27,16 +28,16 @@ def _computed(options: Options, psi: Any, psi_hat: Any) -> tuple[Any, Any, Any]:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _structural_loss(options: Options, psi: Any, psi_hat: Any) -> Any:
+def _structural_loss(options: Pairs, psi: Any, psi_hat: Any) -> Any:
     return _computed(options, psi, psi_hat)[0]
 
 
-def _forward(options: Options, psi: Any, psi_hat: Any) -> tuple[Any, tuple[Any, Any]]:
+def _forward(options: Pairs, psi: Any, psi_hat: Any) -> tuple[Any, tuple[Any, Any]]:
     loss, real, generated = _computed(options, psi, psi_hat)
     return loss, (real, generated)
 
 
-def _backward(options: Options, saved: tuple[Any, Any], gradient: Any) -> tuple[Any, Any]:
+def _backward(options: Pairs, saved: tuple[Any, Any], gradient: Any) -> tuple[Any, Any]:
     real, generated = saved
     return gradient * real, gradient * generated
 
@@ -44,24 +45,6 @@ def _backward(options: Options, saved: tuple[Any, Any], gradient: Any) -> tuple[
 _structural_loss.defvjp(_forward, _backward)
 
 
-def structural_loss(
-    psi: Any,
-    psi_hat: Any,
-    *,
-    relation: Relation = "cosine",
-    distance: Distance = "squared",
-    eta: float = 1.0,
-    diagonal: Diagonal = "include",
-    bandwidth: float | None = None,
-    delta: float | None = None,
-) -> Any:
-    """S of two batches of features [B, d], to be differentiated once; see `sadm.structural_loss`. Works under `jit`."""
-    options = (
-        ("relation", relation),
-        ("distance", distance),
-        ("eta", eta),
-        ("diagonal", diagonal),
-        ("bandwidth", bandwidth),
-        ("delta", delta),
-    )
-    return _structural_loss(options, jnp.asarray(psi), jnp.asarray(psi_hat))
+def structural_loss(psi: Any, psi_hat: Any, **options: Unpack[Options]) -> Any:
+    """S of two batches of features [B, d], to be differentiated once; keywords as of `sadm.structural_loss`. Works under `jit`."""
+    return _structural_loss(tuple(options.items()), jnp.asarray(psi), jnp.asarray(psi_hat))

@@ -53,7 +53,7 @@ def assignment(
         ValueError: a shape, number or option that the quantity is not defined for.
         TypeError: what is no array of real numbers on the CPU.
     """
-    found, _ = ask("assignment", {"images": images, "noise": noise, "labels": labels}, {"cost": cost})
+    found = ask("assignment", {"images": images, "noise": noise, "labels": labels}, {"cost": cost})
     return Assignment(found["permutation"], found["total"], found["dual_images"], found["dual_noise"])
 
 
@@ -100,7 +100,7 @@ def denoising_loss(
         ValueError: a shape, number or option that the quantity is not defined for.
         TypeError: what is no array of real numbers on the CPU.
     """
-    found, _ = ask("denoising-loss", {"x0": x0, "prediction": prediction, "t": t}, {"schedule": schedule, "weight": weight, "gamma": gamma, "sigma_data": sigma_data})
+    found = ask("denoising-loss", {"x0": x0, "prediction": prediction, "t": t}, {"schedule": schedule, "weight": weight, "gamma": gamma, "sigma_data": sigma_data})
     return DenoisingLoss(found["loss"], found["grad_prediction"], found["weight"])
 
 
@@ -139,7 +139,7 @@ def edm_precondition(
         ValueError: a shape, number or option that the quantity is not defined for.
         TypeError: what is no array of real numbers on the CPU.
     """
-    found, _ = ask("edm-precondition", {"sigma": sigma}, {"sigma_data": sigma_data})
+    found = ask("edm-precondition", {"sigma": sigma}, {"sigma_data": sigma_data})
     return EdmPrecondition(found["c_skip"], found["c_out"], found["c_in"], found["c_noise"], found["loss_weight"])
 
 
@@ -173,7 +173,7 @@ def edm_sigmas(
         ValueError: a shape, number or option that the quantity is not defined for.
         TypeError: what is no array of real numbers on the CPU.
     """
-    found, _ = ask("edm-sigmas", {}, {"steps": steps, "rho": rho, "sigma_min": sigma_min, "sigma_max": sigma_max})
+    found = ask("edm-sigmas", {}, {"steps": steps, "rho": rho, "sigma_min": sigma_min, "sigma_max": sigma_max})
     return EdmSigmas(found["sigmas"])
 
 
@@ -218,7 +218,7 @@ def finite_posterior(
         ValueError: a shape, number or option that the quantity is not defined for.
         TypeError: what is no array of real numbers on the CPU.
     """
-    found, _ = ask("finite-posterior", {"atoms": atoms, "xt": xt, "t": t, "prior": prior}, {"schedule": schedule})
+    found = ask("finite-posterior", {"atoms": atoms, "xt": xt, "t": t, "prior": prior}, {"schedule": schedule})
     return FinitePosterior(found["weights"], found["mean"], found["covariance"], found["score"], found["log_density"])
 
 
@@ -260,7 +260,7 @@ def forward(
         ValueError: a shape, number or option that the quantity is not defined for.
         TypeError: what is no array of real numbers on the CPU.
     """
-    found, _ = ask("forward", {"x0": x0, "noise": noise, "t": t}, {"schedule": schedule})
+    found = ask("forward", {"x0": x0, "noise": noise, "t": t}, {"schedule": schedule})
     return Forward(found["xt"], found["alpha"], found["sigma"], found["lambda"])
 
 
@@ -294,7 +294,7 @@ def frechet(
         ValueError: a shape, number or option that the quantity is not defined for.
         TypeError: what is no array of real numbers on the CPU.
     """
-    found, _ = ask("frechet", {"a": a, "b": b}, {})
+    found = ask("frechet", {"a": a, "b": b}, {})
     return Frechet(found["frechet"], found["mean_term"], found["trace_term"])
 
 
@@ -327,7 +327,7 @@ def inception_score(
         ValueError: a shape, number or option that the quantity is not defined for.
         TypeError: what is no array of real numbers on the CPU.
     """
-    found, _ = ask("inception-score", {"probabilities": probabilities}, {"splits": splits})
+    found = ask("inception-score", {"probabilities": probabilities}, {"splits": splits})
     return InceptionScore(found["mean"], found["std"])
 
 
@@ -392,7 +392,7 @@ def jensen(
         ValueError: a shape, number or option that the quantity is not defined for.
         TypeError: what is no array of real numbers on the CPU.
     """
-    found, _ = ask("jensen", {"atoms": atoms, "yi": yi, "yj": yj, "t": t, "r": r, "prior": prior, "x_hat_i": x_hat_i, "x_hat_j": x_hat_j}, {"schedule": schedule, "relation": relation, "bandwidth": bandwidth, "gamma": gamma})
+    found = ask("jensen", {"atoms": atoms, "yi": yi, "yj": yj, "t": t, "r": r, "prior": prior, "x_hat_i": x_hat_i, "x_hat_j": x_hat_j}, {"schedule": schedule, "relation": relation, "bandwidth": bandwidth, "gamma": gamma})
     return Jensen(found["q_r"], found["plug_in"], found["error2"], found["gap"], found["jensen"], found["bound"], found["w_gamma"])
 
 
@@ -421,7 +421,7 @@ def kid(
         ValueError: a shape, number or option that the quantity is not defined for.
         TypeError: what is no array of real numbers on the CPU.
     """
-    found, _ = ask("kid", {"a": a, "b": b}, {})
+    found = ask("kid", {"a": a, "b": b}, {})
     return Kid(found["kid"])
 
 
@@ -461,7 +461,7 @@ def precision_recall(
         ValueError: a shape, number or option that the quantity is not defined for.
         TypeError: what is no array of real numbers on the CPU.
     """
-    found, _ = ask("precision-recall", {"real": real, "generated": generated}, {"k": k})
+    found = ask("precision-recall", {"real": real, "generated": generated}, {"k": k})
     return PrecisionRecall(found["precision"], found["recall"], found["density"], found["coverage"])
 
 
@@ -514,7 +514,7 @@ def relation_score(
         ValueError: a shape, number or option that the quantity is not defined for.
         TypeError: what is no array of real numbers on the CPU.
     """
-    found, _ = ask("relation-score", {"atoms": atoms, "yi": yi, "yj": yj, "t": t, "r": r, "prior": prior}, {"schedule": schedule, "relation": relation, "bandwidth": bandwidth, "gamma": gamma})
+    found = ask("relation-score", {"atoms": atoms, "yi": yi, "yj": yj, "t": t, "r": r, "prior": prior}, {"schedule": schedule, "relation": relation, "bandwidth": bandwidth, "gamma": gamma})
     return RelationScore(found["grad_yi"], found["grad_yj"], found["plug_in_grad_yi"], found["plug_in_grad_yj"])
 
 
@@ -568,7 +568,7 @@ def structural_loss(
         ValueError: a shape, number or option that the quantity is not defined for.
         TypeError: what is no array of real numbers on the CPU.
     """
-    found, _ = ask("structural-loss", {"real": real, "generated": generated}, {"relation": relation, "bandwidth": bandwidth, "distance": distance, "delta": delta, "eta": eta, "diagonal": diagonal})
+    found = ask("structural-loss", {"real": real, "generated": generated}, {"relation": relation, "bandwidth": bandwidth, "distance": distance, "delta": delta, "eta": eta, "diagonal": diagonal})
     return StructuralLoss(found["loss"], found["grad_real"], found["grad_generated"], found["affinity_real"], found["affinity_generated"])
 
 
@@ -609,5 +609,5 @@ def transition(
         ValueError: a shape, number or option that the quantity is not defined for.
         TypeError: what is no array of real numbers on the CPU.
     """
-    found, _ = ask("transition", {"s": s, "t": t}, {"schedule": schedule})
+    found = ask("transition", {"s": s, "t": t}, {"schedule": schedule})
     return Transition(found["alpha_ts"], found["sigma2_ts"], found["posterior_coef_xt"], found["posterior_coef_x0"], found["posterior_var"])

@@ -31,25 +31,26 @@ class Run:
         names = {name: None for line in lines for name, value in line.items() if _is_number(value)}
         return {name: np.array([_number(line.get(name)) for line in lines]) for name in names}
 
+    def _checkpoints(self) -> dict[int, Path]:
+        folder = self.path / "checkpoints"
+        found = folder.iterdir() if folder.is_dir() else ()
+        return dict(sorted((int(one.name), one) for one in found if one.name.isdecimal()))
+
     @property
     def steps(self) -> list[int]:
         """The steps whose checkpoints are kept."""
-        folder = self.path / "checkpoints"
-        if not folder.is_dir():
-            return []
-        return sorted(int(found.name) for found in folder.iterdir() if found.name.isdecimal())
+        return list(self._checkpoints())
 
     def checkpoint(self, step: int | None = None) -> dict[str, dict[str, F64]]:
         """The tensors of a checkpoint, the newest unless `step` says which: by file, such as `theta.average`, and name."""
-        if not self.steps:
+        kept = self._checkpoints()
+        if not kept:
             raise ValueError(f"{self.path} holds no checkpoint yet")
-        if step is None:
-            step = self.steps[-1]
-        found = [name for name in (self.path / "checkpoints").iterdir() if name.name.isdecimal() and int(name.name) == step]
-        if not found:
-            raise ValueError(f"{self.path} holds no checkpoint of step {step}; those of steps: {', '.join(map(str, self.steps))}")
+        folder = kept.get(max(kept) if step is None else step)
+        if folder is None:
+            raise ValueError(f"{self.path} holds no checkpoint of step {step}; those of steps: {', '.join(map(str, kept))}")
         # A player that was never updated has moments of nothing.
-        files = (file for file in sorted(found[0].glob("*.safetensors")) if not _is_empty(file))
+        files = (file for file in sorted(folder.glob("*.safetensors")) if not _is_empty(file))
         return {file.stem: load_tensors(file) for file in files}
 
 

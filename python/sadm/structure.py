@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, Sequence
+from typing import Any, Literal, Sequence, TypedDict
 
 import numpy as np
 
@@ -13,6 +13,17 @@ from ._arrays import F64, ArrayLike, array, dtype_name
 Relation = Literal["cosine", "inner-product", "euclidean", "squared-euclidean", "rbf", "laplacian"]
 Distance = Literal["squared", "absolute", "huber"]
 Diagonal = Literal["include", "exclude"]
+
+
+class Options(TypedDict, total=False):
+    """The keywords of `structural_loss`, for those that hand them on."""
+
+    relation: Relation
+    distance: Distance
+    eta: float
+    diagonal: Diagonal
+    bandwidth: float | None
+    delta: float | None
 
 
 @dataclass(frozen=True)

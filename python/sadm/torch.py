@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch.autograd.function import once_differentiable
 
 from . import structure
-from .structure import Diagonal, Distance, Relation
+from .structure import Options
 
 
 class _StructuralLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, psi: torch.Tensor, psi_hat: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
+    def forward(ctx: Any, psi: torch.Tensor, psi_hat: torch.Tensor, options: Options) -> torch.Tensor:
         found = structure.structural_loss(psi, psi_hat, **options)
         ctx.save_for_backward(psi.new_tensor(found.grad_real), psi.new_tensor(found.grad_generated))
         return psi.new_tensor(found.loss)
@@ -25,28 +25,10 @@ class _StructuralLoss(torch.autograd.Function):
         return gradient * real, gradient * generated, None
 
 
-def structural_loss(
-    psi: torch.Tensor,
-    psi_hat: torch.Tensor,
-    *,
-    relation: Relation = "cosine",
-    distance: Distance = "squared",
-    eta: float = 1.0,
-    diagonal: Diagonal = "include",
-    bandwidth: float | None = None,
-    delta: float | None = None,
-) -> torch.Tensor:
-    """S of two batches of features [B, d] on the CPU, to be differentiated once; see `sadm.structural_loss`.
+def structural_loss(psi: torch.Tensor, psi_hat: torch.Tensor, **options: Unpack[Options]) -> torch.Tensor:
+    """S of two batches of features [B, d] on the CPU, to be differentiated once; keywords as of `sadm.structural_loss`.
 
     The loss and its gradients are exact to float64's rounding and rounded once to the dtype of `psi`.
     """
-    options = {
-        "relation": relation,
-        "distance": distance,
-        "eta": eta,
-        "diagonal": diagonal,
-        "bandwidth": bandwidth,
-        "delta": delta,
-    }
     loss: torch.Tensor = _StructuralLoss.apply(psi, psi_hat, options)
     return loss

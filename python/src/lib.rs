@@ -95,14 +95,14 @@ fn quantities(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
     described.collect()
 }
 
-/// A quantity of the oracle: its tensors, the bounds of its scalars where there are some, and what is to be known of the inputs.
+/// A quantity of the oracle: its tensors, and what is to be known of the inputs.
 #[pyfunction]
 fn oracle<'py>(
     py: Python<'py>,
     name: &str,
     tensors: Arrays<'py>,
     options: BTreeMap<String, String>,
-) -> PyResult<(Bound<'py, PyDict>, Bound<'py, PyDict>, Option<String>)> {
+) -> PyResult<(Bound<'py, PyDict>, Option<String>)> {
     let quantity = find(name).map_err(refused)?;
     let settings: Vec<String> = options
         .iter()
@@ -113,17 +113,14 @@ fn oracle<'py>(
     let answer = py
         .detach(|| quantity.answer(&inputs, options))
         .map_err(refused)?;
-    let (outputs, bounds) = (PyDict::new(py), PyDict::new(py));
-    for (name, bound) in &answer.bounds {
-        bounds.set_item(name, bound)?;
-    }
+    let outputs = PyDict::new(py);
     for (port, tensor) in quantity.outputs.iter().zip(answer.outputs) {
         match tensor.first().filter(|_| port.is_scalar()) {
             Some(number) => outputs.set_item(port.name, *number)?,
             None => outputs.set_item(port.name, tensor.into_pyarray(py))?,
         }
     }
-    Ok((outputs, bounds, answer.note))
+    Ok((outputs, answer.note))
 }
 
 /// The checks of the registry: name, what is computed, source.

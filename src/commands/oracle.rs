@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use ndarray::ArrayViewD;
-use sadm_oracle::{Answer, Options, Port, QUANTITIES, Quantity, find, symbols};
+use sadm_oracle::{Answer, Options, Port, QUANTITIES, Quantity, find, names, symbols};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -118,7 +118,6 @@ fn read_inputs(quantity: &Quantity, args: &Args) -> Result<Tensors> {
         let option = args.input.as_ref().map_or("--tensor", |_| "--input");
         bail!("{} takes no {option}, only --set options", quantity.name);
     }
-    let names = |ports: &'static [Port]| -> Vec<&str> { ports.iter().map(|p| p.name).collect() };
     let (required, optional) = (names(quantity.inputs), names(quantity.optional));
     match &args.input {
         Some(path) => tensors::read_exactly(path, &required, &optional),

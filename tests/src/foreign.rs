@@ -6,12 +6,11 @@ use ndarray::ArrayD;
 
 use crate::{
     case::Case,
-    check::Check,
     compare::{Comparison, compare},
     engine::{Place, parse_dtype, reference_side},
     error::{Error, Result},
     ledger::rule,
-    registry::registry,
+    registry::find,
     replay::Counterexample,
 };
 
@@ -92,18 +91,6 @@ pub fn counterexample(
         dtype: place(dtype)?.dtype.as_str().to_owned(),
         message: message.to_owned(),
         case,
-    })
-}
-
-/// The check of this whole name.
-fn find(name: &str) -> Result<Box<dyn Check>> {
-    let checks = crate::registry::select(registry(), name)?;
-    let names: Vec<&str> = checks.iter().map(|check| check.name()).take(3).collect();
-    let nearest = names.join(", ");
-    let found = checks.into_iter().find(|check| check.name() == name);
-    found.ok_or_else(|| Error::UnknownCheck {
-        name: name.to_owned(),
-        nearest,
     })
 }
 

@@ -38,6 +38,21 @@ pub fn select(checks: Vec<Box<dyn Check>>, name: &str) -> Result<Vec<Box<dyn Che
     }
 }
 
+/// The check of this whole name.
+///
+/// # Errors
+/// When there is none; the message has the three nearest names.
+pub(crate) fn find(name: &str) -> Result<Box<dyn Check>> {
+    let mut checks = registry();
+    match checks.iter().position(|check| check.name() == name) {
+        Some(at) => Ok(checks.swap_remove(at)),
+        None => Err(Error::UnknownCheck {
+            name: name.to_owned(),
+            nearest: nearest(&checks, name),
+        }),
+    }
+}
+
 fn nearest(checks: &[Box<dyn Check>], name: &str) -> String {
     let mut names: Vec<&str> = checks.iter().map(|check| check.name()).collect();
     let likeness = |other: &str| strsim::jaro_winkler(name, other);

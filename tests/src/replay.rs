@@ -8,7 +8,7 @@ use crate::{
     case::Case,
     engine::{Place, judge_once},
     error::{Error, Result},
-    registry::registry,
+    registry::find,
     report::CheckReport,
 };
 
@@ -70,12 +70,5 @@ pub fn replay(path: &Path, device: Option<&str>, dtype: Option<&str>) -> Result<
         device.unwrap_or(&found.device),
         dtype.unwrap_or(&found.dtype),
     )?;
-    let check = registry()
-        .into_iter()
-        .find(|check| check.name() == found.check)
-        .ok_or_else(|| Error::UnknownCheck {
-            name: found.check.clone(),
-            nearest: "none".to_owned(),
-        })?;
-    judge_once(check.as_ref(), &found.case, &place)
+    judge_once(find(&found.check)?.as_ref(), &found.case, &place)
 }

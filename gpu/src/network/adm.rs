@@ -511,14 +511,12 @@ impl Network for Adm {
         }
         let emb = self.embedding(x, at, mode)?;
         let run = |stretches: &Stretches, given: Given<'_>| {
-            let (mut h, mut given): (Option<Tensor>, _) = (None, Some(given));
-            for stretch in stretches {
-                let Some(given) = h.as_ref().map(Given::One).or_else(|| given.take()) else {
-                    break;
-                };
-                h = Some(self.recompute.run(stretch, given, &emb, mode)?);
-            }
-            h.ok_or_else(|| Error::invalid("a stage of the network", "have a part", "none"))
+            let (first, rest) = (stretches.split_first())
+                .ok_or_else(|| Error::invalid("a stage of the network", "have a part", "none"))?;
+            let h = self.recompute.run(first, given, &emb, mode)?;
+            rest.iter().try_fold(h, |h, stretch| {
+                self.recompute.run(stretch, Given::One(&h), &emb, mode)
+            })
         };
         let mut h = self.conv.forward(x)?;
         let mut skips = vec![h.clone()];
