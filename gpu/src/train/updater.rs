@@ -490,7 +490,7 @@ mod tests {
             let structure = Structure::of(&config, Phase::Adversarial);
             let objectives: [(&'static str, Vec<Summand<'_>>); 4] = [
                 (THETA, vec![(1.0, &Denoising), (30.0, &structure)]),
-                (THETA, vec![(1.0, &Denoising)]),
+                (THETA, vec![(3.0, &Denoising)]),
                 (PHI, vec![(-1.0, &structure)]),
                 (PHI, vec![(1.0, &Classification)]),
             ];
