@@ -20,7 +20,7 @@ pub use sadm_oracle::tensors::{LABELS, Tensors, first_non_finite};
 /// # Errors
 /// A missing or unreadable file, one that is cut short or is no safetensors file, a missing
 /// tensor, another dtype, an infinite or NaN element (with its index).
-pub fn read<'a>(path: &Path, names: impl IntoIterator<Item = &'a str>) -> Result<Tensors> {
+pub fn read<'a>(path: &Path, names: impl IntoIterator<Item = &'a str>) -> Result<Tensors<'static>> {
     opened(path, |file| chosen(file, names))
 }
 
@@ -29,7 +29,7 @@ pub fn read<'a>(path: &Path, names: impl IntoIterator<Item = &'a str>) -> Result
 ///
 /// # Errors
 /// As [`read`]; a tensor with another name, with the nearest known one.
-pub fn read_exactly(path: &Path, required: &[&str], optional: &[&str]) -> Result<Tensors> {
+pub fn read_exactly(path: &Path, required: &[&str], optional: &[&str]) -> Result<Tensors<'static>> {
     opened(path, |file| {
         let present = optional.iter().filter(|name| file.tensor(name).is_ok());
         let tensors = chosen(file, required.iter().chain(present).copied())?;
@@ -47,7 +47,11 @@ pub fn read_exactly(path: &Path, required: &[&str], optional: &[&str]) -> Result
 ///
 /// # Errors
 /// Text without `=`; what is no list of numbers, or one of unequal lists, or empty; a name given twice, missing or unknown.
-pub fn parse_exactly(given: &[String], required: &[&str], optional: &[&str]) -> Result<Tensors> {
+pub fn parse_exactly(
+    given: &[String],
+    required: &[&str],
+    optional: &[&str],
+) -> Result<Tensors<'static>> {
     let mut tensors = Tensors::new();
     for text in given {
         let (name, numbers) = text
@@ -60,7 +64,7 @@ pub fn parse_exactly(given: &[String], required: &[&str], optional: &[&str]) -> 
         let tensor = parsed(numbers).map_err(|reason| {
             anyhow!("tensor `{name}` must be a list of numbers, or of equally long lists of them: {reason}")
         })?;
-        if tensors.insert(name.to_owned(), tensor).is_some() {
+        if tensors.insert(name.to_owned(), tensor.into()).is_some() {
             bail!("tensor `{name}` is given twice");
         }
     }
@@ -115,14 +119,17 @@ fn opened<T>(path: &Path, f: impl FnOnce(&SafeTensors<'_>) -> Result<T>) -> Resu
 }
 
 /// These tensors of a file, all of which it must have.
-fn chosen<'a>(file: &SafeTensors<'_>, names: impl IntoIterator<Item = &'a str>) -> Result<Tensors> {
+fn chosen<'a>(
+    file: &SafeTensors<'_>,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Result<Tensors<'static>> {
     names
         .into_iter()
         .map(|name| {
             let view = file.tensor(name).map_err(|_| missing(file, name))?;
             let tensor = to_f64(name, &view)?;
             refuse_non_finite(name, &tensor)?;
-            Ok((name.to_owned(), tensor))
+            Ok((name.to_owned(), tensor.into()))
         })
         .collect()
 }

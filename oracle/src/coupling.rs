@@ -1,7 +1,7 @@
 //! `assignment`: which noise optimal transport gives to which image, with the potentials that prove it.
 
 use anyhow::{Context, Result, bail};
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, CowArray, Ix2};
 use sadm_reference::coupling::{Cost, assign, costs};
 
 use crate::options::{Kind, OptionSpec, Options};
@@ -36,7 +36,7 @@ pub const ASSIGNMENT: Quantity = Quantity {
     note: None,
 };
 
-fn assignment(inputs: &Tensors, options: &Options) -> Result<Outputs> {
+fn assignment(inputs: &Tensors<'_>, options: &Options) -> Result<Outputs> {
     let (images, noise) = (rows(inputs, "images")?, rows(inputs, "noise")?);
     let cost: Cost = options.word("cost").parse()?;
     let costs = costs(images.view(), noise.view(), cost)?;
@@ -61,13 +61,12 @@ fn assignment(inputs: &Tensors, options: &Options) -> Result<Outputs> {
 }
 
 /// A tensor `[N, …]` as a matrix `[N, d]`.
-fn rows(inputs: &Tensors, name: &str) -> Result<Array2<f64>> {
+fn rows<'a>(inputs: &'a Tensors<'_>, name: &str) -> Result<CowArray<'a, f64, Ix2>> {
     let x = &inputs[name];
     let count = x.shape()[0];
     let shape = (count, x.len() / count);
     let flat = x.to_shape(shape);
-    let flat = flat.with_context(|| format!("tensor `{name}` has no rows"))?;
-    Ok(flat.to_owned())
+    flat.with_context(|| format!("tensor `{name}` has no rows"))
 }
 
 /// A class as a number of classes.

@@ -43,7 +43,7 @@ pub const DENOISING_LOSS: Quantity = Quantity {
     note: None,
 };
 
-fn loss(inputs: &Tensors, options: &Options) -> Result<Outputs> {
+fn loss(inputs: &Tensors<'_>, options: &Options) -> Result<Outputs> {
     let schedule = schedule(options)?;
     let kind: Weight = chosen(options, "weight")?;
     let data = if kind == Weight::EDM {

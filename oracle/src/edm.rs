@@ -55,7 +55,7 @@ pub const EDM_SIGMAS: Quantity = Quantity {
     note: None,
 };
 
-fn precondition(inputs: &Tensors, options: &Options) -> Result<Outputs> {
+fn precondition(inputs: &Tensors<'_>, options: &Options) -> Result<Outputs> {
     let sigma_data = Sigma::new(options.number(SIGMA_DATA.name))?;
     let levels = column(&inputs["sigma"])?;
     columns(levels.len(), |i| {
@@ -70,7 +70,7 @@ fn precondition(inputs: &Tensors, options: &Options) -> Result<Outputs> {
     })
 }
 
-fn sigmas(_: &Tensors, options: &Options) -> Result<Outputs> {
+fn sigmas(_: &Tensors<'_>, options: &Options) -> Result<Outputs> {
     let sigmas = edm_sigmas(
         options.count("steps"),
         options.number("rho"),

@@ -56,7 +56,7 @@ pub const TRANSITION: Quantity = Quantity {
     note: None,
 };
 
-fn forward(inputs: &Tensors, options: &Options) -> Result<Outputs> {
+fn forward(inputs: &Tensors<'_>, options: &Options) -> Result<Outputs> {
     let schedule = schedule(options)?;
     let t = column(&inputs["t"])?;
     let levels = columns(t.len(), |i| {
@@ -72,7 +72,7 @@ fn forward(inputs: &Tensors, options: &Options) -> Result<Outputs> {
     Ok([vec![xt], levels].concat())
 }
 
-fn transitions(inputs: &Tensors, options: &Options) -> Result<Outputs> {
+fn transitions(inputs: &Tensors<'_>, options: &Options) -> Result<Outputs> {
     let schedule = schedule(options)?;
     let (s, t) = (column(&inputs["s"])?, column(&inputs["t"])?);
     columns(t.len(), |i| {

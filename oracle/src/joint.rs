@@ -1,7 +1,7 @@
 //! `finite-posterior`, `jensen` and `relation-score`: joint sample diffusion on a law with finitely many atoms.
 
 use anyhow::{Context, Result, anyhow, bail};
-use ndarray::{Array1, Array2, ArrayView1, Axis};
+use ndarray::{Array1, Array2, ArrayRef2, ArrayView1, Axis};
 use sadm_reference::relation::{Relation, RelationError, affinity};
 use sadm_theory::laws::relation_oracle::{Finite, Pairs};
 use sadm_theory::laws::{FiniteLaw, Observation, tight_weight};
@@ -111,8 +111,8 @@ struct Noised {
 }
 
 impl Noised {
-    fn of(inputs: &Tensors, options: &Options) -> Result<Self> {
-        let atoms = matrix(inputs, "atoms")?;
+    fn of(inputs: &Tensors<'_>, options: &Options) -> Result<Self> {
+        let atoms = matrix(inputs, "atoms")?.to_owned();
         let law = match inputs.get(PRIOR.name) {
             Some(prior) => FiniteLaw::new(atoms, column(prior)?.to_vec())?,
             None => FiniteLaw::uniform(atoms)?,
@@ -156,10 +156,10 @@ struct Observed {
 }
 
 impl Observed {
-    fn of(inputs: &Tensors, options: &Options) -> Result<Self> {
+    fn of(inputs: &Tensors<'_>, options: &Options) -> Result<Self> {
         Ok(Self {
-            yi: matrix(inputs, "yi")?,
-            yj: matrix(inputs, "yj")?,
+            yi: matrix(inputs, "yi")?.to_owned(),
+            yj: matrix(inputs, "yj")?.to_owned(),
             r: column(&inputs["r"])?.to_vec(),
             observation: Observation {
                 relation: relation(options)?,
@@ -180,7 +180,7 @@ impl Observed {
 }
 
 /// Refuses a point from which every atom is so far that no weight is known.
-fn check_near(noised: &Noised, name: &str, points: &Array2<f64>) -> Result<()> {
+fn check_near(noised: &Noised, name: &str, points: &ArrayRef2<f64>) -> Result<()> {
     let exponent = |point: ArrayView1<'_, f64>, atom: ArrayView1<'_, f64>, i: usize| -> f64 {
         let square = |(x, a): (&f64, &f64)| (x - noised.alpha[i] * a).powi(2);
         let distance2: f64 = point.iter().zip(atom).map(square).sum();
@@ -201,13 +201,13 @@ fn check_near(noised: &Noised, name: &str, points: &Array2<f64>) -> Result<()> {
 }
 
 /// Refuses atoms between which the relation has no value or overflows.
-fn check_atoms(kind: Relation, atoms: &Array2<f64>) -> Result<()> {
+fn check_atoms(kind: Relation, atoms: &ArrayRef2<f64>) -> Result<()> {
     affinity(kind, atoms).context("tensor `atoms`")?;
     check_lengths(kind, "row {row} of tensor `atoms`", atoms)
 }
 
 /// Under cosine, refuses rows whose squared length leaves the range of f64; `what` says which, {row} for its number.
-fn check_lengths(kind: Relation, what: &str, rows: &Array2<f64>) -> Result<()> {
+fn check_lengths(kind: Relation, what: &str, rows: &ArrayRef2<f64>) -> Result<()> {
     if kind != Relation::COSINE {
         return Ok(());
     }
@@ -228,7 +228,7 @@ fn check_lengths(kind: Relation, what: &str, rows: &Array2<f64>) -> Result<()> {
 }
 
 /// Refuses predictions `(x̂_i, x̂_j)` between which the relation has no value or overflows.
-fn check_predictions(kind: Relation, sides: [(&str, &Array2<f64>); 2]) -> Result<()> {
+fn check_predictions(kind: Relation, sides: [(&str, &ArrayRef2<f64>); 2]) -> Result<()> {
     for (what, x) in sides {
         check_lengths(kind, what, x)?;
     }
@@ -252,9 +252,9 @@ fn check_predictions(kind: Relation, sides: [(&str, &Array2<f64>); 2]) -> Result
     Ok(())
 }
 
-fn finite_posterior(inputs: &Tensors, options: &Options) -> Result<Outputs> {
+fn finite_posterior(inputs: &Tensors<'_>, options: &Options) -> Result<Outputs> {
     let noised = Noised::of(inputs, options)?;
-    let xt = matrix(inputs, "xt")?;
+    let xt = matrix(inputs, "xt")?.to_owned();
     check_near(&noised, "xt", &xt)?;
     let answer = noised.finite().posterior(&xt)?;
     Ok(vec![
@@ -267,14 +267,18 @@ fn finite_posterior(inputs: &Tensors, options: &Options) -> Result<Outputs> {
 }
 
 /// x̂_i and x̂_j, the tensors or the posterior means; refuses what the relation does not take.
-fn predictions(inputs: &Tensors, noised: &Noised, observed: &Observed) -> Result<[Array2<f64>; 2]> {
+fn predictions(
+    inputs: &Tensors<'_>,
+    noised: &Noised,
+    observed: &Observed,
+) -> Result<[Array2<f64>; 2]> {
     let kind = observed.observation.relation;
     check_atoms(kind, noised.law.atoms())?;
     let predicted = |name: &str, point: &str, y: &Array2<f64>| -> Result<(String, Array2<f64>)> {
         check_near(noised, point, y)?;
         if inputs.contains_key(name) {
             let what = format!("row {{row}} of tensor `{name}`");
-            Ok((what, matrix(inputs, name)?))
+            Ok((what, matrix(inputs, name)?.to_owned()))
         } else {
             let what = format!("the posterior mean of row {{row}} of tensor `{point}`");
             Ok((what, noised.finite().posterior(y)?.mean))
@@ -300,7 +304,7 @@ fn check_gamma(power: i32, options: &Options) -> Result<()> {
     }
 }
 
-fn jensen(inputs: &Tensors, options: &Options) -> Result<Outputs> {
+fn jensen(inputs: &Tensors<'_>, options: &Options) -> Result<Outputs> {
     check_gamma(4, options)?;
     let noised = Noised::of(inputs, options)?;
     let observed = Observed::of(inputs, options)?;
@@ -321,7 +325,7 @@ fn jensen(inputs: &Tensors, options: &Options) -> Result<Outputs> {
     .to_vec())
 }
 
-fn relation_score(inputs: &Tensors, options: &Options) -> Result<Outputs> {
+fn relation_score(inputs: &Tensors<'_>, options: &Options) -> Result<Outputs> {
     check_gamma(2, options)?;
     let noised = Noised::of(inputs, options)?;
     let observed = Observed::of(inputs, options)?;

@@ -9,7 +9,7 @@
 //! use sadm_oracle::{Options, Tensors, find};
 //!
 //! let forward = find("edm-precondition")?;
-//! let sigma = Tensors::from([("sigma".to_owned(), array![0.5].into_dyn())]);
+//! let sigma = Tensors::from([("sigma".to_owned(), array![0.5].into_dyn().into())]);
 //! let options = Options::resolve(forward.options, &["sigma_data=0.5".to_owned()])?;
 //! let answer = forward.answer(&sigma, options)?;
 //! assert_eq!(answer.output("c_skip"), Some(&array![0.5].into_dyn()));

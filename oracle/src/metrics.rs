@@ -83,7 +83,7 @@ pub const INCEPTION_SCORE: Quantity = Quantity {
 };
 
 /// The rank of a covariance is below the number of samples.
-fn too_few(inputs: &Tensors) -> Option<String> {
+fn too_few(inputs: &Tensors<'_>) -> Option<String> {
     let [a, b] = ["a", "b"].map(|name| inputs[name].shape());
     let features = a[1];
     (a[0] <= features || b[0] <= features).then(|| {
@@ -94,7 +94,7 @@ fn too_few(inputs: &Tensors) -> Option<String> {
     })
 }
 
-fn frechet_distance(inputs: &Tensors, _: &Options) -> Result<Outputs> {
+fn frechet_distance(inputs: &Tensors<'_>, _: &Options) -> Result<Outputs> {
     let (a, b) = (matrix(inputs, "a")?, matrix(inputs, "b")?);
     let answer = frechet(a.view(), b.view())?;
     Ok(scalars(&[
@@ -104,12 +104,12 @@ fn frechet_distance(inputs: &Tensors, _: &Options) -> Result<Outputs> {
     ]))
 }
 
-fn kernel_distance(inputs: &Tensors, _: &Options) -> Result<Outputs> {
+fn kernel_distance(inputs: &Tensors<'_>, _: &Options) -> Result<Outputs> {
     let (a, b) = (matrix(inputs, "a")?, matrix(inputs, "b")?);
     Ok(scalars(&[kid(a.view(), b.view())?]))
 }
 
-fn precision_recall(inputs: &Tensors, options: &Options) -> Result<Outputs> {
+fn precision_recall(inputs: &Tensors<'_>, options: &Options) -> Result<Outputs> {
     let (real, generated) = (matrix(inputs, "real")?, matrix(inputs, "generated")?);
     let k = options.count("k");
     let answer = prdc(real.view(), generated.view(), k, Ball::Closed)?;
@@ -121,7 +121,7 @@ fn precision_recall(inputs: &Tensors, options: &Options) -> Result<Outputs> {
     ]))
 }
 
-fn score(inputs: &Tensors, options: &Options) -> Result<Outputs> {
+fn score(inputs: &Tensors<'_>, options: &Options) -> Result<Outputs> {
     let p = matrix(inputs, "probabilities")?;
     let answer = inception_score(p.view(), options.count("splits"))?;
     Ok(scalars(&[answer.mean, answer.std]))

@@ -38,15 +38,15 @@ pub struct Quantity {
     /// What the output file will hold.
     pub outputs: &'static [Port],
     /// The computation, on inputs whose shapes fit.
-    pub compute: fn(&Tensors, &Options) -> Result<Outputs>,
+    pub compute: fn(&Tensors<'_>, &Options) -> Result<Outputs>,
     /// How far scalars of the output may be from their exact values, by name; for a quantity that may cancel.
     pub bounds: Option<Bounds>,
     /// What a reader of the answer should know of the inputs, if anything.
-    pub note: Option<fn(&Tensors) -> Option<String>>,
+    pub note: Option<fn(&Tensors<'_>) -> Option<String>>,
 }
 
 /// Running-error bounds of scalars by name.
-pub type Bounds = fn(&Tensors, &Options) -> Result<BTreeMap<&'static str, f64>>;
+pub type Bounds = fn(&Tensors<'_>, &Options) -> Result<BTreeMap<&'static str, f64>>;
 
 /// Computed tensors in the order of [`Quantity::outputs`].
 pub type Outputs = Vec<ArrayD<f64>>;
@@ -60,7 +60,7 @@ pub struct Answer {
     pub options: Options,
     /// Its tensors, in the order of [`Quantity::outputs`].
     pub outputs: Outputs,
-    /// How far its scalars may be from their exact values, where that is computed.
+    /// How far its scalars may be from their exact values, where that was asked for and is known.
     pub bounds: BTreeMap<&'static str, f64>,
     /// What its reader should know of the inputs, if anything.
     pub note: Option<String>,
@@ -102,28 +102,39 @@ impl Quantity {
     /// # Errors
     /// A tensor that is missing, unknown, not finite or of another shape, an input outside the quantity's domain, and an output that f64
     /// cannot hold.
-    pub fn answer(&'static self, inputs: &Tensors, options: Options) -> Result<Answer> {
+    pub fn answer(&'static self, inputs: &Tensors<'_>, options: Options) -> Result<Answer> {
         check(inputs, &names(self.inputs), &names(self.optional))?;
         check_shapes(self.inputs.iter().chain(self.optional), inputs)?;
-        let outputs = (self.compute)(inputs, &options)?;
-        let bounds = match self.bounds {
-            Some(bounds) => bounds(inputs, &options)?,
-            None => BTreeMap::new(),
-        };
         let answer = Answer {
             quantity: self,
+            outputs: (self.compute)(inputs, &options)?,
             options,
-            outputs,
-            bounds,
+            bounds: BTreeMap::new(),
             note: self.note.and_then(|note| note(inputs)),
         };
         refuse_overflow(&answer, inputs)?;
         Ok(answer)
     }
+
+    /// The same with [`Answer::bounds`], which take longer than the quantity.
+    ///
+    /// # Errors
+    /// As [`Quantity::answer`].
+    pub fn answer_with_bounds(
+        &'static self,
+        inputs: &Tensors<'_>,
+        options: Options,
+    ) -> Result<Answer> {
+        let mut answer = self.answer(inputs, options)?;
+        if let Some(bounds) = self.bounds {
+            answer.bounds = bounds(inputs, &answer.options)?;
+        }
+        Ok(answer)
+    }
 }
 
 /// An output that is infinite or NaN is refused by name, except λ, whose limit ±∞ is a value.
-fn refuse_overflow(answer: &Answer, inputs: &Tensors) -> Result<()> {
+fn refuse_overflow(answer: &Answer, inputs: &Tensors<'_>) -> Result<()> {
     for (name, tensor) in answer.named() {
         match first_non_finite(tensor) {
             Some((_, value)) if name == "lambda" && !value.is_nan() => {}
@@ -140,7 +151,7 @@ fn refuse_overflow(answer: &Answer, inputs: &Tensors) -> Result<()> {
 }
 
 /// `; they reach from 1e-200 at `t` [0] to …`: the elements that most probably are to blame.
-fn extremes(inputs: &Tensors) -> String {
+fn extremes(inputs: &Tensors<'_>) -> String {
     let elements = || {
         inputs.iter().flat_map(|(name, x)| {
             x.indexed_iter()
@@ -170,7 +181,10 @@ fn extremes(inputs: &Tensors) -> String {
 ///
 /// # Errors
 /// The first tensor with a wrong number of axes, an empty axis or a size that disagrees.
-fn check_shapes<'a>(ports: impl IntoIterator<Item = &'a Port>, tensors: &Tensors) -> Result<()> {
+fn check_shapes<'a>(
+    ports: impl IntoIterator<Item = &'a Port>,
+    tensors: &Tensors<'_>,
+) -> Result<()> {
     let mut sizes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for port in ports {
         let Some(tensor) = tensors.get(port.name) else {
@@ -247,10 +261,10 @@ fn known_sizes(pattern: &[&str], sizes: &BTreeMap<&str, Vec<usize>>) -> String {
 mod tests {
     use super::*;
 
-    fn with_shapes(shapes: &[(&str, &[usize])]) -> Tensors {
+    fn with_shapes(shapes: &[(&str, &[usize])]) -> Tensors<'static> {
         shapes
             .iter()
-            .map(|(name, shape)| ((*name).to_owned(), ArrayD::zeros(*shape)))
+            .map(|(name, shape)| ((*name).to_owned(), ArrayD::zeros(*shape).into()))
             .collect()
     }
 

@@ -1,7 +1,7 @@
 //! The `schedule` option and the times that go with it.
 
 use anyhow::{Context, Result};
-use ndarray::{Array1, ArrayD, Ix1};
+use ndarray::{Array1, ArrayD, ArrayRefD, Ix1};
 use sadm_reference::schedule::{Schedule, ScheduleKind};
 
 use crate::options::{Kind, OptionSpec, Options};
@@ -17,9 +17,9 @@ pub fn schedule(options: &Options) -> Result<Box<dyn Schedule>> {
 }
 
 /// A tensor of shape [N] as such.
-pub fn column(tensor: &ArrayD<f64>) -> Result<Array1<f64>> {
+pub fn column(tensor: &ArrayRefD<f64>) -> Result<Array1<f64>> {
     tensor
-        .clone()
+        .to_owned()
         .into_dimensionality::<Ix1>()
         .context("a tensor of one axis was expected")
 }

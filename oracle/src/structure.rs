@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow};
-use ndarray::{Array1, Array2, Ix2};
+use ndarray::{Array1, ArrayRef2, ArrayView2, Ix2};
 use sadm_reference::bound::{Precision, structure as bound};
 use sadm_reference::choice::{Choice, Slot};
 use sadm_reference::distance::Distance;
@@ -59,7 +59,7 @@ pub const STRUCTURAL_LOSS: Quantity = Quantity {
     note: None,
 };
 
-fn loss(inputs: &Tensors, options: &Options) -> Result<Outputs> {
+fn loss(inputs: &Tensors<'_>, options: &Options) -> Result<Outputs> {
     let real = matrix(inputs, "real")?;
     let generated = matrix(inputs, "generated")?;
     let (eta, structure) = ([options.number("eta")], choices(options)?);
@@ -96,8 +96,9 @@ fn loss(inputs: &Tensors, options: &Options) -> Result<Outputs> {
 }
 
 /// The rounding bound of [`loss`].
-fn bounds(inputs: &Tensors, options: &Options) -> Result<BTreeMap<&'static str, f64>> {
-    let (real, generated) = (matrix(inputs, "real")?, matrix(inputs, "generated")?);
+fn bounds(inputs: &Tensors<'_>, options: &Options) -> Result<BTreeMap<&'static str, f64>> {
+    let [real, generated] =
+        [matrix(inputs, "real")?, matrix(inputs, "generated")?].map(|x| x.to_owned());
     let (eta, structure, host) = ([options.number("eta")], choices(options)?, Precision::F64);
     let loss = if polarised(&structure) {
         bound::polarised_loss(&real, &generated, &eta, &structure, Form::Batch, host)?.loss
@@ -129,8 +130,8 @@ fn polarised(structure: &StructureOptions) -> bool {
 /// row shrinks, the one with the largest feature otherwise.
 fn explain(
     refused: StructureError,
-    real: &Array2<f64>,
-    generated: &Array2<f64>,
+    real: &ArrayRef2<f64>,
+    generated: &ArrayRef2<f64>,
     structure: &StructureOptions,
 ) -> anyhow::Error {
     if refused != StructureError::Overflow {
@@ -162,9 +163,9 @@ fn explain(
 }
 
 /// A tensor of two axes as such.
-pub fn matrix(inputs: &Tensors, name: &str) -> Result<Array2<f64>> {
+pub fn matrix<'a>(inputs: &'a Tensors<'_>, name: &str) -> Result<ArrayView2<'a, f64>> {
     inputs[name]
-        .clone()
+        .view()
         .into_dimensionality::<Ix2>()
         .with_context(|| format!("tensor `{name}` is no matrix"))
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow, bail};
-use ndarray::ArrayD;
+use ndarray::{ArrayRef, CowArray, Dimension, IxDyn};
 
 use crate::naming::{nearest, quoted};
 
-/// Tensors by name.
-pub type Tensors = BTreeMap<String, ArrayD<f64>>;
+/// Tensors by name, their own or somebody's who keeps them: nothing is copied to be asked about.
+pub type Tensors<'a> = BTreeMap<String, CowArray<'a, f64, IxDyn>>;
 
 /// The tensor whose elements may be whole numbers, as other programs write classes.
 pub const LABELS: &str = "labels";
@@ -17,7 +17,7 @@ pub const LABELS: &str = "labels";
 ///
 /// # Errors
 /// The first that is missing, unknown (with the nearest known name) or not finite (with the element's index).
-pub fn check(tensors: &Tensors, required: &[&str], optional: &[&str]) -> Result<()> {
+pub fn check(tensors: &Tensors<'_>, required: &[&str], optional: &[&str]) -> Result<()> {
     for name in tensors.keys() {
         if !required.contains(&name.as_str()) && !optional.contains(&name.as_str()) {
             return Err(unknown(name, required, optional));
@@ -44,7 +44,10 @@ pub fn unknown(other: &str, required: &[&str], optional: &[&str]) -> anyhow::Err
 ///
 /// # Errors
 /// That there is one.
-pub fn refuse_non_finite<A: Copy + Into<f64>>(name: &str, tensor: &ArrayD<A>) -> Result<()> {
+pub fn refuse_non_finite<A: Copy + Into<f64>, D: Dimension>(
+    name: &str,
+    tensor: &ArrayRef<A, D>,
+) -> Result<()> {
     match first_non_finite(tensor) {
         Some((index, value)) => {
             bail!("tensor `{name}` must hold finite numbers, got {value} at {index}")
@@ -54,10 +57,13 @@ pub fn refuse_non_finite<A: Copy + Into<f64>>(name: &str, tensor: &ArrayD<A>) ->
 }
 
 /// Index, as `[i, j]`, and value of the first element that is infinite or NaN.
-pub fn first_non_finite<A: Copy + Into<f64>>(tensor: &ArrayD<A>) -> Option<(String, f64)> {
+pub fn first_non_finite<A: Copy + Into<f64>, D: Dimension>(
+    tensor: &ArrayRef<A, D>,
+) -> Option<(String, f64)> {
+    let tensor = tensor.view().into_dyn();
     tensor
         .indexed_iter()
         .map(|(index, value)| (index, (*value).into()))
         .find(|(_, value)| !value.is_finite())
-        .map(|(index, value)| (format!("{:?}", ndarray::Dimension::slice(&index)), value))
+        .map(|(index, value)| (format!("{:?}", index.slice()), value))
 }

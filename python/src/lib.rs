@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use candle_core::Device;
-use ndarray::ArrayD;
+use ndarray::{ArrayD, ArrayViewD};
 use numpy::{IntoPyArray, PyArrayDyn, PyReadonlyArrayDyn};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -24,19 +24,20 @@ type Arrays<'py> = BTreeMap<String, PyReadonlyArrayDyn<'py, f64>>;
 /// A computed array beside another one of its shape.
 type Pair<'py> = (Bound<'py, PyArrayDyn<f64>>, Bound<'py, PyArrayDyn<f64>>);
 
-fn owned(arrays: &Arrays<'_>) -> Tensors {
+/// What Python holds, read where it lies.
+fn lent<'a>(arrays: &'a Arrays<'_>) -> Tensors<'a> {
     let each = arrays.iter();
-    each.map(|(name, array)| (name.clone(), copied(array)))
+    each.map(|(name, array)| (name.clone(), seen(array).into()))
         .collect()
 }
 
-/// A copy of an array. NumPy's strides of an empty one are such that ndarray refuses to own a copy, by a panic.
-fn copied(array: &PyReadonlyArrayDyn<'_, f64>) -> ArrayD<f64> {
+/// An array where it lies. NumPy's strides of an empty one are such that ndarray refuses to own a copy, by a panic: it gets its own.
+fn seen<'a>(array: &'a PyReadonlyArrayDyn<'_, f64>) -> ArrayViewD<'a, f64> {
     let view = array.as_array();
     if view.is_empty() {
-        return ArrayD::zeros(view.raw_dim());
+        return ArrayViewD::from_shape(view.raw_dim(), &[]).unwrap_or(view);
     }
-    view.to_owned()
+    view
 }
 
 /// An error with its causes, in the sentences that the command line prints.
@@ -109,7 +110,7 @@ fn oracle<'py>(
         .map(|(key, v)| format!("{key}={v}"))
         .collect();
     let options = Options::resolve(quantity.options, &settings).map_err(refused)?;
-    let inputs = owned(&tensors);
+    let inputs = lent(&tensors);
     let answer = py
         .detach(|| quantity.answer(&inputs, options))
         .map_err(refused)?;
@@ -140,7 +141,7 @@ fn case_of(entries: &Bound<'_, PyDict>) -> PyResult<Case> {
     for (key, value) in entries.iter() {
         let name: String = key.extract()?;
         case = if let Ok(array) = value.extract::<PyReadonlyArrayDyn<'_, f64>>() {
-            case.tensor(&name, copied(&array))
+            case.tensor(&name, seen(&array).to_owned())
         } else if let Ok(list) = value.cast::<PyList>() {
             if !list.is_empty() && list.iter().all(|item| item.is_instance_of::<PyInt>()) {
                 case.counts(&name, list.extract()?)
@@ -196,7 +197,11 @@ fn hold(
     dtype: &str,
     computed: Arrays<'_>,
 ) -> PyResult<Vec<(String, f64, String)>> {
-    let (case, computed) = (case_of(case)?, owned(&computed));
+    let case = case_of(case)?;
+    let each = computed.iter();
+    let computed: BTreeMap<String, ArrayD<f64>> = each
+        .map(|(name, array)| (name.clone(), seen(array).to_owned()))
+        .collect();
     let found = py
         .detach(|| foreign::hold(check, &case, dtype, &computed))
         .map_err(judged)?;
@@ -225,9 +230,9 @@ fn load_tensors(
     py: Python<'_>,
     path: PathBuf,
 ) -> PyResult<BTreeMap<String, Bound<'_, PyArrayDyn<f64>>>> {
-    let read = || -> sadm_crosscheck::Result<Tensors> {
+    let read = || -> sadm_crosscheck::Result<BTreeMap<String, ArrayD<f64>>> {
         let weights = Weights::open(&path)?;
-        let mut all = Tensors::new();
+        let mut all = BTreeMap::new();
         for name in weights.names() {
             let shape = weights.shape(name).unwrap_or_default();
             all.insert(name.to_owned(), Place::array(&weights.get(name, shape)?)?);

@@ -1,11 +1,9 @@
 //! Checks that several modules share.
 
-use ndarray::{ArrayBase, Data, Dimension};
+use ndarray::{ArrayRef, Dimension};
 
 /// Index of the first element, in row-major order, that is infinite or NaN.
-pub(crate) fn first_non_finite<S: Data<Elem = f64>, D: Dimension>(
-    x: &ArrayBase<S, D>,
-) -> Option<Vec<usize>> {
+pub(crate) fn first_non_finite<D: Dimension>(x: &ArrayRef<f64, D>) -> Option<Vec<usize>> {
     // Most are: without an index for each element.
     if let Some(all) = x.as_slice_memory_order()
         && all.iter().all(|v| v.is_finite())

@@ -71,7 +71,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let quantity = find(&args.quantity)?;
     let options = Options::resolve(quantity.options, &args.settings)?;
     let inputs = read_inputs(quantity, args)?;
-    let answer = quantity.answer(&inputs, options)?;
+    let answer = quantity.answer_with_bounds(&inputs, options)?;
     if let Some(note) = &answer.note {
         // Standard error may be closed; the answer stands without the note.
         let _ = writeln!(io::stderr(), "note: {note}");
@@ -102,7 +102,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// The input tensors; none for a quantity that has no input.
-fn read_inputs(quantity: &Quantity, args: &Args) -> Result<Tensors> {
+fn read_inputs(quantity: &Quantity, args: &Args) -> Result<Tensors<'static>> {
     let given = args.input.is_some() || !args.tensors.is_empty();
     if !given && quantity.inputs.is_empty() {
         return Ok(Tensors::new());

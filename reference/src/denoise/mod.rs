@@ -2,7 +2,7 @@
 
 pub mod weight;
 
-use ndarray::{ArrayD, Axis};
+use ndarray::{ArrayD, ArrayRefD, Axis};
 
 use crate::check::first_non_finite;
 use crate::schedule::{Schedule, ScheduleError};
@@ -117,8 +117,8 @@ pub struct DenoisingLoss {
 /// # Source
 /// SADM (arXiv:2402.17563), Eq. 3-4.
 pub fn denoising_loss(
-    x_hat: &ArrayD<f64>,
-    x0: &ArrayD<f64>,
+    x_hat: &ArrayRefD<f64>,
+    x0: &ArrayRefD<f64>,
     w: &[f64],
 ) -> Result<DenoisingLoss, DenoiseError> {
     check_inputs(x_hat, x0, w)?;
@@ -135,7 +135,11 @@ pub fn denoising_loss(
     })
 }
 
-fn check_inputs(x_hat: &ArrayD<f64>, x0: &ArrayD<f64>, w: &[f64]) -> Result<(), DenoiseError> {
+fn check_inputs(
+    x_hat: &ArrayRefD<f64>,
+    x0: &ArrayRefD<f64>,
+    w: &[f64],
+) -> Result<(), DenoiseError> {
     if x_hat.shape() != x0.shape() {
         return Err(DenoiseError::Shape {
             data: x0.shape().to_vec(),

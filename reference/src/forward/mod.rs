@@ -2,7 +2,7 @@
 
 pub mod schedule;
 
-use ndarray::{ArrayD, Axis, Zip};
+use ndarray::{ArrayD, ArrayRefD, Axis, Zip};
 
 use schedule::{Schedule, ScheduleError};
 
@@ -47,8 +47,8 @@ pub enum ForwardError {
 /// # Source
 /// SADM (arXiv:2402.17563), Eq. 1.
 pub fn diffuse(
-    x0: &ArrayD<f64>,
-    eps: &ArrayD<f64>,
+    x0: &ArrayRefD<f64>,
+    eps: &ArrayRefD<f64>,
     alpha: f64,
     sigma: f64,
 ) -> Result<ArrayD<f64>, ForwardError> {
@@ -66,8 +66,8 @@ pub fn diffuse(
 /// # Errors
 /// [`ForwardError::Shape`], [`ForwardError::Levels`], [`ForwardError::NoBatchAxis`].
 pub fn diffuse_batch(
-    x0: &ArrayD<f64>,
-    eps: &ArrayD<f64>,
+    x0: &ArrayRefD<f64>,
+    eps: &ArrayRefD<f64>,
     alpha: &[f64],
     sigma: &[f64],
 ) -> Result<ArrayD<f64>, ForwardError> {
@@ -82,7 +82,7 @@ pub fn diffuse_batch(
             });
         }
     }
-    let mut x_t = x0.clone();
+    let mut x_t = x0.to_owned();
     for (i, mut row) in x_t.axis_iter_mut(Axis(0)).enumerate() {
         row.zip_mut_with(&eps.index_axis(Axis(0), i), |x, &e| {
             *x = alpha[i] * *x + sigma[i] * e;
@@ -91,7 +91,7 @@ pub fn diffuse_batch(
     Ok(x_t)
 }
 
-fn check_shape(x0: &ArrayD<f64>, eps: &ArrayD<f64>) -> Result<(), ForwardError> {
+fn check_shape(x0: &ArrayRefD<f64>, eps: &ArrayRefD<f64>) -> Result<(), ForwardError> {
     if x0.shape() == eps.shape() {
         return Ok(());
     }

@@ -8,7 +8,7 @@ pub mod relation;
 use std::fmt;
 use std::str::FromStr;
 
-use ndarray::{Array2, Zip};
+use ndarray::{Array2, ArrayRef2, Zip};
 
 use crate::check::first_non_finite;
 use crate::choice::{UnknownName, parse};
@@ -198,8 +198,8 @@ pub struct StructuralLoss {
 /// # Source
 /// SADM (arXiv:2402.17563), Eq. 6-8; gradients by hand.
 pub fn structural_loss(
-    real: &Array2<f64>,
-    generated: &Array2<f64>,
+    real: &ArrayRef2<f64>,
+    generated: &ArrayRef2<f64>,
     eta: &[f64],
     opts: &StructureOptions,
 ) -> Result<StructuralLoss, StructureError> {
@@ -265,8 +265,8 @@ fn named(matrix: &'static str, source: RelationError) -> StructureError {
 /// M and M̂, of the same size; an error names the matrix.
 pub(crate) fn affinities(
     relation: Relation,
-    real: &Array2<f64>,
-    generated: &Array2<f64>,
+    real: &ArrayRef2<f64>,
+    generated: &ArrayRef2<f64>,
 ) -> Result<(Array2<f64>, Array2<f64>), StructureError> {
     let of = |matrix, psi| affinity(relation, psi).map_err(|source| named(matrix, source));
     let (m_real, m_generated) = (of("real", real)?, of("generated", generated)?);

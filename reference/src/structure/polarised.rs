@@ -19,7 +19,7 @@
 //! ```
 //! and with u in the place of û and ‖ψ̂‖ in that of ‖ψ‖ where ψ̂ is the longer, since ⟨p, s⟩ = ‖ψ‖² − ‖ψ̂‖².
 
-use ndarray::{Array1, Array2, Axis, Zip};
+use ndarray::{Array1, Array2, ArrayRef2, Axis, Zip};
 
 use super::distance::Distance;
 use super::relation::{Rows, through_normalisation, unit_rows};
@@ -75,8 +75,8 @@ pub struct PolarisedLoss {
 /// # Source
 /// Ours.
 pub fn polarised_loss(
-    real: &Array2<f64>,
-    generated: &Array2<f64>,
+    real: &ArrayRef2<f64>,
+    generated: &ArrayRef2<f64>,
     eta: &[f64],
     opts: &StructureOptions,
     form: Form,
@@ -112,8 +112,8 @@ pub fn polarised_loss(
 }
 
 fn check(
-    real: &Array2<f64>,
-    generated: &Array2<f64>,
+    real: &ArrayRef2<f64>,
+    generated: &ArrayRef2<f64>,
     opts: &StructureOptions,
 ) -> Result<(), StructureError> {
     if opts.relation.rows().is_none() || opts.distance != Distance::SQUARED {
@@ -144,17 +144,17 @@ struct Pair {
 }
 
 impl Pair {
-    fn plain(real: &Array2<f64>, generated: &Array2<f64>) -> Self {
+    fn plain(real: &ArrayRef2<f64>, generated: &ArrayRef2<f64>) -> Self {
         Self {
             difference: real - generated,
             sum: real + generated,
-            real: real.clone(),
-            generated: generated.clone(),
+            real: real.to_owned(),
+            generated: generated.to_owned(),
             norms: [None, None],
         }
     }
 
-    fn unit(real: &Array2<f64>, generated: &Array2<f64>) -> Self {
+    fn unit(real: &ArrayRef2<f64>, generated: &ArrayRef2<f64>) -> Self {
         let (u, norms) = unit_rows(real);
         let (u_hat, norms_hat) = unit_rows(generated);
         let mut difference = real - generated;
@@ -209,7 +209,7 @@ fn feature_form(pair: &Pair, a: &Array1<f64>, excluded: bool) -> ValueAndGrads {
     let ss = s.t().dot(&weighted_s);
     let ps = p.t().dot(&weighted_s);
     let loss = 0.5 * ((pp * ss).sum() + (&ps * &ps.t()).sum());
-    let grad = |psi: &Array2<f64>| {
+    let grad = |psi: &ArrayRef2<f64>| {
         weighted_p.dot(&weighted_s.t().dot(psi)) + weighted_s.dot(&weighted_p.t().dot(psi))
     };
     let (mut loss, mut grads) = (loss, [grad(&pair.real) * 2.0, grad(&pair.generated) * -2.0]);

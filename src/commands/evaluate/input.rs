@@ -272,7 +272,10 @@ fn safetensors(path: &Path) -> Result<(BTreeMap<String, Numbers>, bool)> {
         }
     }
     let read = tensors::read(path, wide)?;
-    arrays.extend(read.into_iter().map(|(name, x)| (name, Numbers::Reals(x))));
+    arrays.extend(
+        read.into_iter()
+            .map(|(name, x)| (name, Numbers::Reals(x.into_owned()))),
+    );
     Ok((arrays, samples))
 }
 

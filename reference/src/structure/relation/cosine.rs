@@ -1,6 +1,6 @@
 //! `cosine`: ψ_i·ψ_j/(‖ψ_i‖‖ψ_j‖).
 
-use ndarray::{Array1, Array2, ArrayD};
+use ndarray::{Array1, Array2, ArrayD, ArrayRef2};
 
 use super::{
     Kind, Relation, Rows, UnitRows, both_sides, pairwise, through_normalisation, unit_rows,
@@ -16,11 +16,11 @@ impl Relation {
 struct Cosine;
 
 impl Kind for Cosine {
-    fn affinity(&self, psi: &Array2<f64>, _: f64) -> Array2<f64> {
+    fn affinity(&self, psi: &ArrayRef2<f64>, _: f64) -> Array2<f64> {
         cosine(&unit_rows(psi).0)
     }
 
-    fn vjp(&self, psi: &Array2<f64>, _: &Array2<f64>, h: &Array2<f64>, _: f64) -> Array2<f64> {
+    fn vjp(&self, psi: &ArrayRef2<f64>, _: &Array2<f64>, h: &Array2<f64>, _: f64) -> Array2<f64> {
         cosine_vjp(psi, h)
     }
 
@@ -65,7 +65,7 @@ fn cosine(u: &Array2<f64>) -> Array2<f64> {
     m
 }
 
-fn cosine_vjp(psi: &Array2<f64>, h: &Array2<f64>) -> Array2<f64> {
+fn cosine_vjp(psi: &ArrayRef2<f64>, h: &Array2<f64>) -> Array2<f64> {
     let (u, norms) = unit_rows(psi);
     let mut h = h.clone();
     // The diagonal of M is constant.

@@ -1,6 +1,6 @@
 //! `euclidean`: ‖ψ_i − ψ_j‖, with the zero subgradient where two points coincide.
 
-use ndarray::{Array2, ArrayD, Zip};
+use ndarray::{Array2, ArrayD, ArrayRef2, Zip};
 
 use super::radial::{differences, pulled, radial_vjp, squared_distance, squared_distances};
 use super::{Kind, Relation, pairwise};
@@ -15,11 +15,11 @@ impl Relation {
 struct Euclidean;
 
 impl Kind for Euclidean {
-    fn affinity(&self, psi: &Array2<f64>, _: f64) -> Array2<f64> {
+    fn affinity(&self, psi: &ArrayRef2<f64>, _: f64) -> Array2<f64> {
         pairwise(psi, |a, b| squared_distance(a, b).sqrt())
     }
 
-    fn vjp(&self, psi: &Array2<f64>, m: &Array2<f64>, h: &Array2<f64>, _: f64) -> Array2<f64> {
+    fn vjp(&self, psi: &ArrayRef2<f64>, m: &Array2<f64>, h: &Array2<f64>, _: f64) -> Array2<f64> {
         let over = |&h: &f64, &m: &f64| if m == 0.0 { 0.0 } else { h / m };
         radial_vjp(psi, &Zip::from(h).and(m).map_collect(over))
     }

@@ -1,6 +1,6 @@
 //! `inner-product`: ψ_i·ψ_j.
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayRef2};
 
 use super::{Kind, Relation, Rows, both_sides, pairwise};
 use crate::bound::{Precision, Tracked};
@@ -14,11 +14,11 @@ impl Relation {
 struct InnerProduct;
 
 impl Kind for InnerProduct {
-    fn affinity(&self, psi: &Array2<f64>, _: f64) -> Array2<f64> {
+    fn affinity(&self, psi: &ArrayRef2<f64>, _: f64) -> Array2<f64> {
         pairwise(psi, |a, b| a.dot(&b))
     }
 
-    fn vjp(&self, psi: &Array2<f64>, _: &Array2<f64>, h: &Array2<f64>, _: f64) -> Array2<f64> {
+    fn vjp(&self, psi: &ArrayRef2<f64>, _: &Array2<f64>, h: &Array2<f64>, _: f64) -> Array2<f64> {
         h.dot(psi)
     }
 

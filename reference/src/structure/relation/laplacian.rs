@@ -1,6 +1,6 @@
 //! `laplacian`: exp(−‖ψ_i − ψ_j‖₁/b) with bandwidth b, and the zero subgradient in a component in which two points agree.
 
-use ndarray::{Array2, ArrayView1, Axis, Zip};
+use ndarray::{Array2, ArrayRef2, ArrayView1, Axis, Zip};
 
 use super::radial::{differences, pulled};
 use super::{Kind, Relation, pairwise};
@@ -19,13 +19,13 @@ impl Relation {
 struct Laplacian;
 
 impl Kind for Laplacian {
-    fn affinity(&self, psi: &Array2<f64>, bandwidth: f64) -> Array2<f64> {
+    fn affinity(&self, psi: &ArrayRef2<f64>, bandwidth: f64) -> Array2<f64> {
         pairwise(psi, |a, b| (-manhattan(a, b) / bandwidth).exp())
     }
 
     fn vjp(
         &self,
-        psi: &Array2<f64>,
+        psi: &ArrayRef2<f64>,
         m: &Array2<f64>,
         h: &Array2<f64>,
         bandwidth: f64,

@@ -9,7 +9,7 @@ mod rbf;
 mod squared_euclidean;
 mod unit;
 
-use ndarray::{Array2, ArrayView1};
+use ndarray::{Array2, ArrayRef2, ArrayView1};
 
 use crate::bound::{Precision, Tracked};
 use crate::check::first_non_finite;
@@ -85,10 +85,16 @@ pub type Relation = Choice<dyn Kind>;
 /// the parameter, within its range.
 pub trait Kind: Sync {
     /// `M_ij = R(ψ_i, ψ_j)`, `[B, B]`; overflows may be infinite or NaN.
-    fn affinity(&self, psi: &Array2<f64>, number: f64) -> Array2<f64>;
+    fn affinity(&self, psi: &ArrayRef2<f64>, number: f64) -> Array2<f64>;
 
     /// Gradient of ⟨g, M⟩ with respect to ψ from M and `h = g + gᵀ`.
-    fn vjp(&self, psi: &Array2<f64>, m: &Array2<f64>, h: &Array2<f64>, number: f64) -> Array2<f64>;
+    fn vjp(
+        &self,
+        psi: &ArrayRef2<f64>,
+        m: &Array2<f64>,
+        h: &Array2<f64>,
+        number: f64,
+    ) -> Array2<f64>;
 
     /// Bound for M in any computation with precision `p`.
     fn affinity_bound(&self, psi: &Tracked, number: f64, p: Precision) -> Tracked;
@@ -144,7 +150,7 @@ impl Slot for dyn Kind {
 ///
 /// # Source
 /// SADM (arXiv:2402.17563), Eq. 5.
-pub fn affinity(relation: Relation, psi: &Array2<f64>) -> Result<Array2<f64>, RelationError> {
+pub fn affinity(relation: Relation, psi: &ArrayRef2<f64>) -> Result<Array2<f64>, RelationError> {
     check(relation, psi)?;
     let m = relation.affinity(psi, relation.number());
     match first_non_finite(&m) {
@@ -175,7 +181,7 @@ pub fn affinity(relation: Relation, psi: &Array2<f64>) -> Result<Array2<f64>, Re
 /// [`RelationError`].
 pub fn affinity_vjp(
     relation: Relation,
-    psi: &Array2<f64>,
+    psi: &ArrayRef2<f64>,
     g: &Array2<f64>,
 ) -> Result<Array2<f64>, RelationError> {
     let m = affinity(relation, psi)?;
@@ -189,7 +195,7 @@ pub fn affinity_vjp(
 }
 
 /// Refuses empty features, features that are not finite, and what the relation itself cannot take.
-fn check(relation: Relation, psi: &Array2<f64>) -> Result<(), RelationError> {
+fn check(relation: Relation, psi: &ArrayRef2<f64>) -> Result<(), RelationError> {
     let (rows, columns) = psi.dim();
     if rows == 0 || columns == 0 {
         return Err(RelationError::Empty { rows, columns });
@@ -213,7 +219,10 @@ fn check(relation: Relation, psi: &Array2<f64>) -> Result<(), RelationError> {
 }
 
 /// A function of two rows at all pairs of them.
-fn pairwise(psi: &Array2<f64>, r: impl Fn(ArrayView1<f64>, ArrayView1<f64>) -> f64) -> Array2<f64> {
+fn pairwise(
+    psi: &ArrayRef2<f64>,
+    r: impl Fn(ArrayView1<f64>, ArrayView1<f64>) -> f64,
+) -> Array2<f64> {
     let b = psi.nrows();
     Array2::from_shape_fn((b, b), |(i, j)| r(psi.row(i), psi.row(j)))
 }

@@ -1,6 +1,6 @@
 //! Shared parts of the relations that depend on ψ_i − ψ_j.
 
-use ndarray::{Array2, ArrayView1, Axis, Zip};
+use ndarray::{Array2, ArrayRef2, ArrayView1, Axis, Zip};
 
 use crate::bound::{Precision, Tracked};
 
@@ -12,7 +12,7 @@ pub(super) fn squared_distance(a: ArrayView1<f64>, b: ArrayView1<f64>) -> f64 {
 }
 
 /// `Σ_j c_ij (ψ_i − ψ_j)` by rows.
-pub(super) fn radial_vjp(psi: &Array2<f64>, c: &Array2<f64>) -> Array2<f64> {
+pub(super) fn radial_vjp(psi: &ArrayRef2<f64>, c: &Array2<f64>) -> Array2<f64> {
     let mut grad = Array2::zeros(psi.dim());
     for (i, mut row) in grad.axis_iter_mut(Axis(0)).enumerate() {
         for (j, other) in psi.rows().into_iter().enumerate() {

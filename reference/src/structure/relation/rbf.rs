@@ -1,6 +1,6 @@
 //! `rbf`: exp(−‖ψ_i − ψ_j‖²/(2 b²)) with bandwidth b.
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayRef2};
 
 use super::radial::{differences, pulled, radial_vjp, squared_distance, squared_distances};
 use super::{Kind, Relation, pairwise};
@@ -15,12 +15,18 @@ impl Relation {
 struct Rbf;
 
 impl Kind for Rbf {
-    fn affinity(&self, psi: &Array2<f64>, number: f64) -> Array2<f64> {
+    fn affinity(&self, psi: &ArrayRef2<f64>, number: f64) -> Array2<f64> {
         let gaussian = |squared: f64| (-0.5 * squared / number.powi(2)).exp();
         pairwise(psi, |a, b| gaussian(squared_distance(a, b)))
     }
 
-    fn vjp(&self, psi: &Array2<f64>, m: &Array2<f64>, h: &Array2<f64>, number: f64) -> Array2<f64> {
+    fn vjp(
+        &self,
+        psi: &ArrayRef2<f64>,
+        m: &Array2<f64>,
+        h: &Array2<f64>,
+        number: f64,
+    ) -> Array2<f64> {
         radial_vjp(psi, &(h * m / -number.powi(2)))
     }
 

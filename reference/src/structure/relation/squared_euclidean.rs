@@ -1,6 +1,6 @@
 //! `squared-euclidean`: ‖ψ_i − ψ_j‖².
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayRef2};
 
 use super::radial::{differences, pulled, radial_vjp, squared_distance, squared_distances};
 use super::{Kind, Relation, pairwise};
@@ -16,11 +16,11 @@ impl Relation {
 struct SquaredEuclidean;
 
 impl Kind for SquaredEuclidean {
-    fn affinity(&self, psi: &Array2<f64>, _: f64) -> Array2<f64> {
+    fn affinity(&self, psi: &ArrayRef2<f64>, _: f64) -> Array2<f64> {
         pairwise(psi, squared_distance)
     }
 
-    fn vjp(&self, psi: &Array2<f64>, _: &Array2<f64>, h: &Array2<f64>, _: f64) -> Array2<f64> {
+    fn vjp(&self, psi: &ArrayRef2<f64>, _: &Array2<f64>, h: &Array2<f64>, _: f64) -> Array2<f64> {
         radial_vjp(psi, &(h * 2.0))
     }
 

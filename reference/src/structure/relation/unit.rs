@@ -1,13 +1,13 @@
 //! Rows of length 1, as values and with their rounding bound.
 
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, ArrayRef2};
 
 use crate::bound::{Precision, Tracked};
 
 /// Rows of length 1, and their lengths before. Each row is divided by its largest element first, so that no
 /// square over- or underflows.
-pub(crate) fn unit_rows(psi: &Array2<f64>) -> (Array2<f64>, Array1<f64>) {
-    let mut u = psi.clone();
+pub(crate) fn unit_rows(psi: &ArrayRef2<f64>) -> (Array2<f64>, Array1<f64>) {
+    let mut u = psi.to_owned();
     let mut norms = Array1::zeros(psi.nrows());
     for (mut row, norm) in u.rows_mut().into_iter().zip(&mut norms) {
         let largest = row.fold(0.0_f64, |m, x| m.max(x.abs()));
@@ -45,7 +45,7 @@ impl UnitRows {
         Self {
             // A quotient, or a product with the reciprocal: one rounding more.
             rows: psi.mul(&norm.recip(p), p),
-            psi: psi.clone(),
+            psi: psi.to_owned(),
             norm,
         }
     }
