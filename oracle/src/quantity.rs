@@ -116,7 +116,7 @@ impl Quantity {
         Ok(answer)
     }
 
-    /// The same with [`Answer::bounds`], which take longer than the quantity.
+    /// The same with [`Answer::bounds`], which take a running error analysis of the whole quantity.
     ///
     /// # Errors
     /// As [`Quantity::answer`].

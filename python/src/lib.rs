@@ -24,7 +24,7 @@ type Arrays<'py> = BTreeMap<String, PyReadonlyArrayDyn<'py, f64>>;
 /// A computed array beside another one of its shape.
 type Pair<'py> = (Bound<'py, PyArrayDyn<f64>>, Bound<'py, PyArrayDyn<f64>>);
 
-/// What Python holds, read where it lies.
+/// What Python holds, read where it lies: as in NumPy itself, no thread may write to it while the interpreter goes on.
 fn lent<'a>(arrays: &'a Arrays<'_>) -> Tensors<'a> {
     let each = arrays.iter();
     each.map(|(name, array)| (name.clone(), seen(array).into()))
