@@ -146,6 +146,59 @@ fn a_bad_value_is_named_with_its_domain() {
 }
 
 #[test]
+fn chains_and_controllers_that_are_none_are_refused() {
+    for (quantity, settings, part) in [
+        (
+            "schedule",
+            ["beta_end=1.5", "steps=4"],
+            "beta_end must be from 0 to 1, got 1.5",
+        ),
+        (
+            "schedule",
+            ["beta_schedule=lin", "steps=4"],
+            "did you mean `linear`?",
+        ),
+        (
+            "times",
+            ["law=priority-code", "steps=1"],
+            "at least 2 for this law of t, got 1",
+        ),
+        ("times", ["law=late", "steps=4"], "`priority`"),
+    ] {
+        let quantity = format!("diffusion-gan-{quantity}");
+        let [one, two] = settings;
+        let set = ["oracle", &quantity, "--set", one, "--set", two];
+        says(&error_of(sadm().args(set)), &[part]);
+    }
+    for (signs, settings, part) in [
+        (
+            0.5,
+            ["t_min=9", "t_max=8"],
+            "t_min must be from 1 to t_max, 8, got 9",
+        ),
+        (
+            1.5,
+            ["t_min=1", "t_max=8"],
+            "r_d must be from -1 to 1, got 1.5",
+        ),
+        (
+            0.5,
+            ["target=2", "t_max=80"],
+            "target must be from -1 to 1, got 2",
+        ),
+        (
+            0.5,
+            ["step=2", "t_max=80"],
+            "`step` has an effect only with update=constant",
+        ),
+    ] {
+        let signs = [("signs", array![signs].into_dyn())];
+        let message = Folder::new().oracle_error("diffusion-gan-controller", &signs, &settings);
+        says(&message, &[part]);
+    }
+}
+
+#[test]
 fn files_that_are_missing_cut_short_or_something_else_are_named() {
     let folder = Folder::new();
     let path = folder.path("in.safetensors");

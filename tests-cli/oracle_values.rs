@@ -164,6 +164,76 @@ fn weights_at_the_ends_of_time_are_limits_where_these_are_finite() {
     }
 }
 
+/// A chain of the jsd schedule in four steps, its law of t, and a controller whose T is 10 + round(90 p).
+#[test]
+fn diffusion_gans_chain_and_its_length() {
+    let folder = Folder::new();
+    let told = ["beta_schedule=jsd", "steps=4"];
+    let chain = folder.oracle("diffusion-gan-schedule", &[], &told);
+    let want = serde_json::json!({
+        "beta_schedule": "jsd", "beta_start": 1e-4, "beta_end": 0.02, "steps": 4,
+    });
+    assert_eq!(chain.json["parameters"], want);
+    close(
+        "beta",
+        &chain.tensors["beta"],
+        &[0.25, 1.0 / 3.0, 0.5, 1.0],
+        UNITS,
+        1.0,
+    );
+    let bars = [1.0, 0.75, 0.5, 0.25, 0.0];
+    close("alpha_bar", &chain.tensors["alpha_bar"], &bars, UNITS, 1.0);
+    for (law, want) in [
+        ("uniform", [0.25, 0.25, 0.25, 0.25]),
+        ("priority", [0.1, 0.2, 0.3, 0.4]),
+        ("priority-code", [0.0, 1.0 / 6.0, 1.0 / 3.0, 0.5]),
+    ] {
+        let set = format!("law={law}");
+        let times = folder.oracle("diffusion-gan-times", &[], &[&set, "steps=4"]);
+        close(law, &times.tensors["probability"], &want, UNITS, 1.0);
+    }
+    let signs = [("signs", array![0.75, 0.5, 0.25, 1.0].into_dyn())];
+    let told = [
+        "batch=50",
+        "interval=2",
+        "kimg=0.4",
+        "target=0.5",
+        "t_max=100",
+    ];
+    let trace = folder.oracle("diffusion-gan-controller", &signs, &told);
+    close(
+        "p",
+        &trace.tensors["p"],
+        &[0.25, 0.25, 0.0, 0.25],
+        UNITS,
+        1.0,
+    );
+    // 22.5 beyond 10, and halves go to the even number.
+    close(
+        "t",
+        &trace.tensors["t"],
+        &[32.0, 32.0, 10.0, 32.0],
+        UNITS,
+        1.0,
+    );
+    let told = ["update=constant", "step=30", "target=0.5", "t_max=100"];
+    let trace = folder.oracle("diffusion-gan-controller", &signs, &told);
+    close(
+        "t",
+        &trace.tensors["t"],
+        &[40.0, 40.0, 10.0, 40.0],
+        UNITS,
+        1.0,
+    );
+    close(
+        "p",
+        &trace.tensors["p"],
+        &[1.0 / 3.0, 1.0 / 3.0, 0.0, 1.0 / 3.0],
+        UNITS,
+        1.0,
+    );
+}
+
 #[test]
 fn edm_sigmas_by_default() {
     let answer = Folder::new().oracle("edm-sigmas", &[], &[]);

@@ -9,6 +9,7 @@ pub mod config;
 pub mod coupling;
 pub mod data;
 pub mod device;
+pub mod diffusion_gan;
 pub mod digest;
 pub mod ema;
 pub mod error;

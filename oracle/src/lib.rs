@@ -18,6 +18,7 @@
 
 mod coupling;
 mod denoise;
+mod diffusion_gan;
 mod edm;
 mod forward;
 mod joint;

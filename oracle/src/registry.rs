@@ -4,10 +4,10 @@ use anyhow::{Result, anyhow};
 
 use crate::naming::unknown;
 use crate::quantity::Quantity;
-use crate::{coupling, denoise, edm, forward, joint, metrics, structure};
+use crate::{coupling, denoise, diffusion_gan, edm, forward, joint, metrics, structure};
 
 /// Every quantity, in the order of the table.
-pub const QUANTITIES: [&Quantity; 14] = [
+pub const QUANTITIES: [&Quantity; 17] = [
     &structure::STRUCTURAL_LOSS,
     &forward::FORWARD,
     &forward::TRANSITION,
@@ -22,6 +22,9 @@ pub const QUANTITIES: [&Quantity; 14] = [
     &metrics::KID,
     &metrics::PRECISION_RECALL,
     &metrics::INCEPTION_SCORE,
+    &diffusion_gan::SCHEDULE,
+    &diffusion_gan::TIMES,
+    &diffusion_gan::CONTROLLER,
 ];
 
 /// The quantity called `name`.

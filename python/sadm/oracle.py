@@ -11,7 +11,7 @@ from typing import Literal
 from ._arrays import F64, ArrayLike
 from ._ask import ask
 
-__all__ = ["Assignment", "assignment", "DenoisingLoss", "denoising_loss", "EdmPrecondition", "edm_precondition", "EdmSigmas", "edm_sigmas", "FinitePosterior", "finite_posterior", "Forward", "forward", "Frechet", "frechet", "InceptionScore", "inception_score", "Jensen", "jensen", "Kid", "kid", "PrecisionRecall", "precision_recall", "RelationScore", "relation_score", "Transition", "transition"]
+__all__ = ["Assignment", "assignment", "DenoisingLoss", "denoising_loss", "DiffusionGanController", "diffusion_gan_controller", "DiffusionGanSchedule", "diffusion_gan_schedule", "DiffusionGanTimes", "diffusion_gan_times", "EdmPrecondition", "edm_precondition", "EdmSigmas", "edm_sigmas", "FinitePosterior", "finite_posterior", "Forward", "forward", "Frechet", "frechet", "InceptionScore", "inception_score", "Jensen", "jensen", "Kid", "kid", "PrecisionRecall", "precision_recall", "RelationScore", "relation_score", "Transition", "transition"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,122 @@ def denoising_loss(
     """
     found = ask("denoising-loss", {"x0": x0, "prediction": prediction, "t": t}, {"schedule": schedule, "weight": weight, "gamma": gamma, "sigma_data": sigma_data})
     return DenoisingLoss(found["loss"], found["grad_prediction"], found["weight"])
+
+
+@dataclass(frozen=True)
+class DiffusionGanController:
+    """What `diffusion_gan_controller` answers."""
+
+    p: F64
+    """[N]."""
+    t: F64
+    """[N]."""
+
+
+def diffusion_gan_controller(
+    signs: ArrayLike,
+    *,
+    update: Literal["published", "constant"] = "published",
+    batch: int = 64,
+    interval: int = 4,
+    kimg: float = 100,
+    target: float = 0.6,
+    t_min: int = 10,
+    t_max: int = 1000,
+    step: int | None = None,
+) -> DiffusionGanController:
+    """signs: r_d = the mean sign of the logits of diffused real images at each update; it begins at p = 0, T = t_min
+    published  p ← clip(p + sign(r_d−target)·batch·interval/(1000·kimg), 0, 1),  T = t_min + round(p(t_max−t_min)), halves to even
+    constant   T ← clip(T + sign(r_d−target)·step, t_min, t_max),  p = (T−t_min)/(t_max−t_min);  sign(0) = 0
+
+    Args:
+        signs: [N], finite.
+        update: published|constant.
+        batch: a whole number from 1 to 1000000.
+        interval: a whole number from 1 to 1000000.
+        kimg: a finite number > 0.
+        target: a finite number ≥ 0.
+        t_min: a whole number from 1 to 1000000.
+        t_max: a whole number from 1 to 1000000.
+        step: a whole number from 1 to 1000000; 4 unless given, and only with update=constant.
+
+    Returns:
+        `p` [N], `t` [N].
+
+    Raises:
+        ValueError: a shape, number or option that the quantity is not defined for.
+        TypeError: what is no array of real numbers on the CPU.
+    """
+    found = ask("diffusion-gan-controller", {"signs": signs}, {"update": update, "batch": batch, "interval": interval, "kimg": kimg, "target": target, "t_min": t_min, "t_max": t_max, "step": step})
+    return DiffusionGanController(found["p"], found["t"])
+
+
+@dataclass(frozen=True)
+class DiffusionGanSchedule:
+    """What `diffusion_gan_schedule` answers."""
+
+    beta: F64
+    """[T]."""
+    alpha_bar: F64
+    """[T+1]."""
+
+
+def diffusion_gan_schedule(
+    *,
+    beta_schedule: Literal["linear", "quad", "const", "cosine", "continuous-t", "jsd", "sigmoid"] = "linear",
+    beta_start: float = 0.0001,
+    beta_end: float = 0.02,
+    steps: int = 1000,
+) -> DiffusionGanSchedule:
+    """s = (t−1)/(T−1), T = steps:  linear β_start + s(β_end−β_start),  quad (√β_start + s(√β_end−√β_start))²,  const β_end,
+    sigmoid β_start + (β_end−β_start)/(1+e^(6−12s)),  jsd 1/(T−t+1),  continuous-t 1 − exp(−0.1/T − ½(5−0.1)(2t−1)/T²),
+    cosine min(1 − c(t/T)/c((t−1)/T), 0.999), c(u) = cos²((u+0.008)/1.008·π/2);  alpha_bar_t = Π_{i≤t} (1−β_i), alpha_bar_0 = 1
+
+    Args:
+        beta_schedule: linear|quad|const|cosine|continuous-t|jsd|sigmoid.
+        beta_start: a finite number ≥ 0.
+        beta_end: a finite number ≥ 0.
+        steps: a whole number from 1 to 1000000.
+
+    Returns:
+        `beta` [T], `alpha_bar` [T+1].
+
+    Raises:
+        ValueError: a shape, number or option that the quantity is not defined for.
+        TypeError: what is no array of real numbers on the CPU.
+    """
+    found = ask("diffusion-gan-schedule", {}, {"beta_schedule": beta_schedule, "beta_start": beta_start, "beta_end": beta_end, "steps": steps})
+    return DiffusionGanSchedule(found["beta"], found["alpha_bar"])
+
+
+@dataclass(frozen=True)
+class DiffusionGanTimes:
+    """What `diffusion_gan_times` answers."""
+
+    probability: F64
+    """[T]."""
+
+
+def diffusion_gan_times(
+    *,
+    law: Literal["uniform", "priority", "priority-code"] = "priority",
+    steps: int = 1000,
+) -> DiffusionGanTimes:
+    """p(t), t = 1, …, T = steps:  uniform 1/T,  priority 2t/(T(T+1)),  priority-code 2(t−1)/(T(T−1))
+
+    Args:
+        law: uniform|priority|priority-code.
+        steps: a whole number from 1 to 1000000.
+
+    Returns:
+        `probability` [T].
+
+    Raises:
+        ValueError: a shape, number or option that the quantity is not defined for.
+        TypeError: what is no array of real numbers on the CPU.
+    """
+    found = ask("diffusion-gan-times", {}, {"law": law, "steps": steps})
+    return DiffusionGanTimes(found["probability"])
 
 
 @dataclass(frozen=True)

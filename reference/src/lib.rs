@@ -9,6 +9,7 @@
 //! | which noise meets which image | [`coupling`] |
 //! | what images are made of those of a data set | [`augment`] |
 //! | denoising objective | [`denoise`] |
+//! | noise in front of a discriminator | [`diffusion_gan`] |
 //! | structure | [`relation`], [`distance`], [`structure`], [`polarised`] |
 //! | the law of t, and the learning rate's | [`time`], [`rate`] |
 //! | layers and networks | [`nn`], [`network`], [`optim`], [`ema`] |
@@ -25,6 +26,7 @@ mod check;
 pub mod choice;
 pub mod coupling;
 pub mod denoise;
+pub mod diffusion_gan;
 pub mod ema;
 pub mod forward;
 pub mod gaussian;

@@ -5,6 +5,7 @@
 
 mod augmentation;
 mod diffusion;
+mod diffusion_gan;
 mod dit;
 mod edm;
 mod preconditioned;

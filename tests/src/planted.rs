@@ -735,6 +735,40 @@ fn a_family_with_one_member() {
     });
 }
 
+/// A chain that is one longer, noise by its variance instead of its deviation, levels of another chain, and a generator that hears nothing.
+#[test]
+fn noise_before_a_discriminator_that_is_wrong() {
+    for dtype in [DType::F32, DType::F64] {
+        caught("diffusion-gan.diffuse", dtype, |check, case, place| {
+            let longer = |name: &str| Ok::<_, crate::Error>(case.get_count(name)? + 1);
+            let longer = case
+                .clone()
+                .count("t_min", longer("t_min")?)
+                .count("t_max", longer("t_max")?);
+            check.candle(&longer, place)
+        });
+        caught("diffusion-gan.diffuse", dtype, |check, case, place| {
+            let scale = case.get_number("scale")?;
+            check.candle(&case.clone().number("scale", scale * scale), place)
+        });
+        caught("diffusion-gan.diffuse", dtype, |check, case, place| {
+            let other = 1 - case.get_count("truncated")?;
+            check.candle(&case.clone().count("truncated", other), place)
+        });
+        caught_after("diffusion-gan.diffuse", dtype, |values| {
+            times(values, "grad_x", 0.0);
+        });
+    }
+    caught(
+        "diffusion-gan-controller.published",
+        DType::F64,
+        |check, case, place| {
+            let images = case.get_count("images")?;
+            check.candle(&case.clone().count("images", images + 1), place)
+        },
+    );
+}
+
 /// The divergence of z − x̂ taken for that of x̂: the sign of the trace.
 #[test]
 fn a_density_that_changes_the_wrong_way() {

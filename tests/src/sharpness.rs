@@ -209,6 +209,8 @@ fn an_error_of_16_units_is_caught_by_every_check() {
 const ALIKE: &[&str] = &[
     "coefficients",
     "coupling",
+    "diffusion-gan-levels.const",
+    "diffusion-gan-levels.jsd",
     "edm-sigmas",
     "eta.edm",
     "learning-rate.none",

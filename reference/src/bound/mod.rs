@@ -7,6 +7,7 @@
 pub mod augment;
 pub mod coupling;
 pub mod denoise;
+pub mod diffusion_gan;
 pub mod forward;
 pub mod gaussian;
 pub mod likelihood;

@@ -7,6 +7,7 @@ mod augment;
 mod bounds;
 mod coupling;
 mod denoise;
+mod diffusion_gan;
 mod family;
 mod forward;
 mod linalg;

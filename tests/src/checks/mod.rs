@@ -4,6 +4,7 @@ pub(crate) mod augmentation;
 pub(crate) mod coupling;
 pub(crate) mod course;
 pub(crate) mod denoise;
+mod diffusion_gan;
 mod family;
 pub(crate) mod forward;
 mod frozen;
@@ -41,6 +42,7 @@ pub(crate) fn all() -> Vec<Box<dyn Check>> {
         networks::checks(),
         step::checks(),
         statistics::checks(),
+        diffusion_gan::checks(),
         likelihood::checks(),
         frozen::checks(),
     ];
