@@ -9,6 +9,7 @@ use sadm_reference::{
     coupling::{Cost, assign as transport, costs},
 };
 
+use sadm_gpu::diffusion_gan::{Discriminator, Game, GanLoss, Judgement, Seen};
 use sadm_gpu::gaussian::{self, GaussianObjective};
 use sadm_gpu::structure::{Relation, affinity};
 
@@ -18,6 +19,7 @@ use crate::{
         coupling,
         denoise::{gpu_process, steps_of, variances_by},
         differentiated,
+        gan_step::{self, Judging, Noising},
     },
     ledger::Rule,
     registry::{registry, select},
@@ -767,6 +769,66 @@ fn noise_before_a_discriminator_that_is_wrong() {
             check.candle(&case.clone().count("images", images + 1), place)
         },
     );
+}
+
+/// In D's step: real and generated points exchanged, a D that is not told t, a penalty without its second derivative or of the slope behind the
+/// noise, generated points with their graph. In G's: a gradient that stops at the noise, a D that is told another t.
+#[test]
+fn games_that_are_played_wrongly() {
+    type Answer = sadm_gpu::Result<Judgement>;
+    let right = |game: &Game, d: &dyn Discriminator, seen: [Seen<'_>; 2], weights: &[f64]| {
+        game.discriminator(d, seen, 0, weights, || unreachable!("R1 asks for no noise"))
+    };
+    let wrong: [Judging<'_>; 5] = [
+        &|game, d, [real, fake], weights| right(game, d, [fake, real], weights),
+        &|game, d, [real, fake], weights| {
+            let unknown = vec![0; real.t.len()];
+            let seen = [real, fake].map(|seen| Seen {
+                t: &unknown,
+                ..seen
+            });
+            right(game, d, seen, weights)
+        },
+        &|game, d, seen, weights| -> Answer {
+            let judged = right(game, d, seen, weights)?;
+            Ok(Judgement {
+                total: judged.loss.clone(),
+                ..judged
+            })
+        },
+        &|game, d, seen, weights| right(game, d, seen, &vec![1.0; weights.len()]),
+        &|game, d, [real, fake], weights| -> Answer {
+            let judged = right(game, d, [real, fake], weights)?;
+            let kept = game
+                .loss
+                .discriminator(&d.logits(real.y, real.t)?, &d.logits(fake.y, fake.t)?)?;
+            Ok(Judgement {
+                total: (&judged.total - &judged.loss)?.add(&kept)?,
+                ..judged
+            })
+        },
+    ];
+    for judging in wrong {
+        caught(
+            "step.gan.discriminator.logistic",
+            DType::F32,
+            |_, case, place| gan_step::gpu_judge(GanLoss::Logistic, case, place, judging),
+        );
+    }
+    let wrong: [Noising<'_>; 2] = [
+        &|diffusion, x| diffusion.diffuse(&x.detach()),
+        &|diffusion, x| {
+            let (y, t) = diffusion.diffuse(x)?;
+            Ok((y, t.into_iter().map(|t| t + 1).collect()))
+        },
+    ];
+    for noising in wrong {
+        caught(
+            "step.gan.generator.logistic",
+            DType::F32,
+            |_, case, place| gan_step::gpu_generate(GanLoss::Logistic, case, place, noising),
+        );
+    }
 }
 
 /// The divergence of z − x̂ taken for that of x̂: the sign of the trace.

@@ -20,10 +20,14 @@
 
 mod betas;
 mod controller;
+mod game;
+mod loss;
 mod priority;
 
 pub use betas::{Betas, alpha_bars};
 pub use controller::{ControllerOptions, Update};
+pub use game::{Game, Judgement, Penalty, Seen};
+pub use loss::{Discriminator, GanLoss, r1, r1_approximate};
 pub use priority::Priority;
 
 use crate::error::{Error, Result};

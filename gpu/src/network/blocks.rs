@@ -62,6 +62,11 @@ impl Linear {
         )?)
     }
 
+    /// Without the offset.
+    pub(crate) fn forward_map(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(linear(x, &like(&self.weight, x)?, None)?)
+    }
+
     /// The map of each pixel's channels, `[B, C, H, W]` → `[B, D, H, W]`.
     pub(crate) fn forward_pixels(&self, x: &Tensor) -> Result<Tensor> {
         let (outputs, inputs) = self.weight.dims2()?;

@@ -56,6 +56,35 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
     }
 }
 
+/// Leaky ReLU: x above 0, 0.2 x elsewhere.
+///
+/// # Formula `[eq:leaky-relu]`
+/// ```text
+/// y = m x,   m = 1 where x > 0, else 0.2
+/// ```
+/// Composed of candle's operations: m is a constant to the gradient, as it should be.
+///
+/// # Shapes
+/// Any → the same.
+///
+/// # Source
+/// Maas, Hannun and Ng 2013.
+pub fn leaky_relu(x: &Tensor) -> Result<Tensor> {
+    leaky_relu_along(x, x)
+}
+
+/// The derivative of [`leaky_relu`] at x along v, m v, which depends on v alone where it has one.
+///
+/// # Shapes
+/// Equal → the same.
+pub fn leaky_relu_along(x: &Tensor, v: &Tensor) -> Result<Tensor> {
+    let above = x.detach().gt(0.0)?;
+    composed::widened(v, |v| {
+        let like = |slope: f64| Tensor::full(slope, v.shape(), v.device())?.to_dtype(v.dtype());
+        v * above.where_cond(&like(1.0)?, &like(0.2)?)?
+    })
+}
+
 /// silu(x).
 #[inline(always)]
 pub(super) fn silu_value<R: Real>(x: R) -> R {

@@ -17,7 +17,7 @@ use super::shape::linear::{self, bias_or_zeros};
 use super::shape::resample::even_sides;
 
 /// `f` in f32 for bf16 and f16, in the tensor's own type otherwise.
-fn widened(x: &Tensor, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+pub(super) fn widened(x: &Tensor, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
     match x.dtype() {
         DType::BF16 | DType::F16 => f(&x.to_dtype(DType::F32)?)?.to_dtype(x.dtype()),
         _ => f(x),

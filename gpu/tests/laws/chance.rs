@@ -38,6 +38,7 @@ pub const SHARES: &[(&str, u32)] = &[
     ("dequantisation", 3),
     ("probes", 4),
     ("starting noise", 5),
+    ("noise before a discriminator", 10),
     ("fresh noise", 28),
     ("initial parameters", 15),
 ];

@@ -8,6 +8,7 @@ mod augmentation;
 mod chance;
 mod coupling;
 mod data;
+mod diffusion_gan;
 mod evaluation;
 mod networks;
 mod sampler;

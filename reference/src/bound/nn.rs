@@ -20,9 +20,10 @@ mod frozen;
 mod linear;
 mod norm;
 mod resample;
+mod second_moment;
 mod winograd;
 
-pub use activation::{gelu, gelu_vjp, silu, silu_vjp};
+pub use activation::{gelu, gelu_vjp, leaky_relu, leaky_relu_vjp, silu, silu_vjp};
 pub use attention::{AttentionBound, attention, attention_vjp, softmax, softmax_vjp};
 pub use conv2d::{conv2d, conv2d_vjp};
 pub use cross_entropy::{CrossEntropyBound, cross_entropy};
@@ -37,4 +38,5 @@ pub use resample::{
     avg_pool2x, avg_pool2x_vjp, global_avg_pool, global_avg_pool_vjp, upsample_nearest2x,
     upsample_nearest2x_vjp,
 };
+pub use second_moment::{second_moment_norm, second_moment_norm_vjp};
 pub use winograd::{conv2d_winograd, conv2d_winograd_vjp};

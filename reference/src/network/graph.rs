@@ -358,6 +358,23 @@ impl<'a> Graph<'a> {
         self.arithmetic(y, &[x], |p, g| Ok(vec![nn::gelu_vjp(p[0], g)?]))
     }
 
+    /// [`nn::leaky_relu`].
+    pub fn leaky_relu(&mut self, x: Value) -> Value {
+        let y = nn::leaky_relu(self.value(x));
+        self.arithmetic(y, &[x], |p, g| Ok(vec![nn::leaky_relu_vjp(p[0], g)?]))
+    }
+
+    /// [`nn::second_moment_norm`].
+    ///
+    /// # Errors
+    /// [`NetworkError::Layer`] for a number without an axis.
+    pub fn second_moment_norm(&mut self, x: Value) -> Built {
+        let y = nn::second_moment_norm(self.value(x))?;
+        Ok(self.arithmetic(y, &[x], |p, g| {
+            Ok(vec![nn::second_moment_norm_vjp(p[0], g)?])
+        }))
+    }
+
     /// [`nn::attention`].
     ///
     /// # Errors

@@ -16,6 +16,7 @@ mod dit_small;
 pub mod edm;
 mod encoder;
 pub mod graph;
+mod mlp;
 mod sit;
 mod unet;
 
@@ -23,6 +24,7 @@ pub use adm::Adm;
 pub use dit::Dit;
 pub use dit_small::DitSmall;
 pub use encoder::{Encoder, Head};
+pub use mlp::{Judged, LevelEmbedding, MlpDiscriminator, MlpGenerator};
 pub use unet::UNet;
 
 use graph::{Graph, Rounding, Value};

@@ -54,6 +54,28 @@ pub fn gelu_vjp(x: &ArrayD<f64>, grad: &ArrayD<f64>) -> Result<ArrayD<f64>, NnEr
     }))
 }
 
+/// Slope of [`leaky_relu`] below 0: that of StyleGAN2 and of most discriminators.
+pub const LEAKY_SLOPE: f64 = 0.2;
+
+/// Leaky ReLU, `x` above 0 and `0.2 x` elsewhere. `[eq:leaky-relu]`
+///
+/// # Source
+/// Maas, Hannun and Ng 2013, §2.
+pub fn leaky_relu(x: &ArrayD<f64>) -> ArrayD<f64> {
+    x.mapv(|x| if x > 0.0 { x } else { LEAKY_SLOPE * x })
+}
+
+/// Gradient of `⟨grad, leaky_relu(x)⟩`: `g` above 0 and `0.2 g` elsewhere, at 0 too.
+///
+/// # Errors
+/// [`NnError::Shape`] if `grad` is not shaped like `x`.
+pub fn leaky_relu_vjp(x: &ArrayD<f64>, grad: &ArrayD<f64>) -> Result<ArrayD<f64>, NnError> {
+    require_shape("leaky_relu", "grad", grad, x.shape())?;
+    Ok(elementwise_vjp(x, grad, |x| {
+        if x > 0.0 { 1.0 } else { LEAKY_SLOPE }
+    }))
+}
+
 fn gelu_argument(x: f64) -> f64 {
     FRAC_2_PI.sqrt() * (x + GELU_CUBIC * x * x * x)
 }

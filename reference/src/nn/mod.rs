@@ -18,9 +18,10 @@ mod layer_norm;
 mod linear;
 mod normalise;
 mod resample;
+mod second_moment;
 
 pub(crate) use activation::GELU_CUBIC;
-pub use activation::{gelu, gelu_vjp, silu, silu_vjp};
+pub use activation::{LEAKY_SLOPE, gelu, gelu_vjp, leaky_relu, leaky_relu_vjp, silu, silu_vjp};
 pub use attention::{AttentionGrad, attention, attention_vjp, softmax, softmax_vjp};
 pub use conv2d::{Conv2dGrad, Conv2dOptions, conv2d, conv2d_vjp};
 pub use cross_entropy::{CrossEntropy, cross_entropy};
@@ -37,6 +38,7 @@ pub use resample::{
     avg_pool2x, avg_pool2x_vjp, global_avg_pool, global_avg_pool_vjp, upsample_nearest2x,
     upsample_nearest2x_vjp,
 };
+pub use second_moment::{SECOND_MOMENT_EPS, second_moment_norm, second_moment_norm_vjp};
 
 /// Why a layer refused its arguments.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

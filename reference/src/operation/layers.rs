@@ -137,6 +137,37 @@ pub(super) const LAYERS: &[Operation] = &[
         },
     },
     Operation {
+        name: "leaky-relu",
+        formula: "y = x above 0, 0.2 x elsewhere",
+        inputs: &["x"],
+        value: |given| {
+            let [x, g] = given.arrays(["x", "g"])?;
+            Ok(vec![nn::leaky_relu(x), nn::leaky_relu_vjp(x, g)?])
+        },
+        bound: |given, p| {
+            let [x, g] = given.exact(["x", "g"])?;
+            let grad = bound::leaky_relu_vjp(&x, &g, p)?;
+            Ok(vec![bound::leaky_relu(&x, p), grad])
+        },
+    },
+    Operation {
+        name: "second-moment-norm",
+        formula: "y = x/√(mean x² + 10⁻⁸) over the last axis",
+        inputs: &["x"],
+        value: |given| {
+            let [x, g] = given.arrays(["x", "g"])?;
+            Ok(vec![
+                nn::second_moment_norm(x)?,
+                nn::second_moment_norm_vjp(x, g)?,
+            ])
+        },
+        bound: |given, p| {
+            let [x, g] = given.exact(["x", "g"])?;
+            let grad = bound::second_moment_norm_vjp(&x, &g, p)?;
+            Ok(vec![bound::second_moment_norm(&x, p)?, grad])
+        },
+    },
+    Operation {
         name: "softmax",
         formula: "y = e^x/Σ e^x over the last axis",
         inputs: &["x"],

@@ -101,7 +101,14 @@ fn given(operation: &'static str) -> BoxedStrategy<Given> {
             })
             .boxed(),
         "layer-norm-affine" => rows().prop_flat_map(move |x| affine(&x, x[1])).boxed(),
-        "layer-norm" | "silu" | "gelu" | "softmax" => rows().prop_flat_map(like).boxed(),
+        "layer-norm" | "second-moment-norm" | "silu" | "gelu" | "softmax" => {
+            rows().prop_flat_map(like).boxed()
+        }
+        // No nearer to its kink than differences reach.
+        "leaky-relu" => rows()
+            .prop_flat_map(like)
+            .prop_map(|given| given.away_from_zero("x"))
+            .boxed(),
         "gated-sum" => (1usize..=3, 1usize..=4, 1usize..=5)
             .prop_flat_map(|(n, t, d)| {
                 let x = &[n, t, d];

@@ -235,15 +235,15 @@ fn options(case: &Case) -> Result<gpu::DiffusionOptions> {
 }
 
 /// What the reference noises: samples with a level each, as rows; ε; t; ᾱ_0, …, ᾱ_T.
-struct Laid {
-    rows: Vec<usize>,
-    eps: ArrayD<f64>,
-    t: Vec<usize>,
-    bars: Vec<f64>,
+pub(super) struct Laid {
+    pub(super) rows: Vec<usize>,
+    pub(super) eps: ArrayD<f64>,
+    pub(super) t: Vec<usize>,
+    pub(super) bars: Vec<f64>,
 }
 
-/// The plug-in's draws and their meaning, by the reference.
-fn laid(case: &Case) -> Result<Laid> {
+/// The plug-in's draws for the batch of this number and shape, and their meaning, by the reference.
+pub(super) fn laid(case: &Case, shape: &[usize], index: u64) -> Result<Laid> {
     let options = options(case)?;
     let (rule, _) = rules(case, true)?;
     let updates = case.get_count("updates")?;
@@ -258,10 +258,9 @@ fn laid(case: &Case) -> Result<Laid> {
     let streams = Streams::new(case.get_count("seed")? as u64);
     let draws = streams.uniform("diffusion-buffer", updates as u64, BUFFER.1);
     let buffer = pool(Priority::Priority, steps, &draws, BUFFER.0).map_err(Error::reference)?;
-    let shape = case.get("x")?.shape().to_vec();
     let axes = if options.per_channel { 2 } else { 1 };
     let count: usize = shape[..axes].iter().product();
-    let places = streams.uniform("diffusion-times", 0, count);
+    let places = streams.uniform("diffusion-times", index, count);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -270,7 +269,7 @@ fn laid(case: &Case) -> Result<Laid> {
     let t = places
         .iter()
         .map(|u| buffer[(u * BUFFER.0 as f64).floor() as usize]);
-    let eps = streams.normal("diffusion-noise", 0, shape.iter().product());
+    let eps = streams.normal("diffusion-noise", index, shape.iter().product());
     let rows = vec![count, shape[axes..].iter().product()];
     let eps = eps.into_iter().map(f64::from).collect();
     let eps = ArrayD::from_shape_vec(rows.clone(), eps).map_err(Error::reference)?;
@@ -283,13 +282,25 @@ fn laid(case: &Case) -> Result<Laid> {
 }
 
 /// The plug-in after so many updates at each of which every real image was taken to be real.
-fn grown(case: &Case, place: &Place) -> Result<gpu::Diffusion> {
+pub(super) fn grown(case: &Case, place: &Place) -> Result<gpu::Diffusion> {
     let mut diffusion = gpu::Diffusion::new(options(case)?, case.get_count("seed")? as u64)?;
     let sure = Tensor::ones(LOGITS, DType::F32, &place.device)?;
     for _ in 0..case.get_count("updates")? {
         diffusion.observe(&sure)?;
     }
     Ok(diffusion)
+}
+
+/// A plug-in with its switches, its updates and its seed; a level for each row.
+pub(super) fn plug_in_case() -> impl Strategy<Value = Case> {
+    let switches = (0..=1_usize, 0..=4_usize, 0..=128_u32, any::<u16>());
+    (rule(), switches).prop_map(|(rule, (truncated, updates, scale, seed))| {
+        rule.count("truncated", truncated)
+            .count("per_channel", 0)
+            .count("updates", updates)
+            .number("scale", f64::from(scale) / 64.0)
+            .count("seed", usize::from(seed))
+    })
 }
 
 fn plug_in() -> Box<dyn Check> {
@@ -300,37 +311,16 @@ fn plug_in() -> Box<dyn Check> {
     )
     .draws(|| {
         let shape = (1..=3_usize, 1..=3_usize, 1..=3_usize);
-        let switches = (
-            0..=1_usize,
-            0..=1_usize,
-            0..=4_usize,
-            0..=128_u32,
-            any::<u16>(),
-        );
-        (shape, rule(), switches)
-            .prop_flat_map(|((b, c, n), rule, switches)| {
-                (
-                    tensor(&[b, c, n]),
-                    tensor(&[b, c, n]),
-                    Just(rule),
-                    Just(switches),
-                )
+        (shape, plug_in_case(), 0..=1_usize)
+            .prop_flat_map(|((b, c, n), rule, per_channel)| {
+                let rule = rule.count("per_channel", per_channel);
+                (tensor(&[b, c, n]), tensor(&[b, c, n]), Just(rule))
             })
-            .prop_map(
-                |(x, g, rule, (truncated, per_channel, updates, scale, seed))| {
-                    rule.tensor("x", x)
-                        .tensor("g", g)
-                        .count("truncated", truncated)
-                        .count("per_channel", per_channel)
-                        .count("updates", updates)
-                        .number("scale", f64::from(scale) / 64.0)
-                        .count("seed", usize::from(seed))
-                },
-            )
+            .prop_map(|(x, g, rule)| rule.tensor("x", x).tensor("g", g))
             .boxed()
     })
     .reference(|case| {
-        let Laid { rows, eps, t, bars } = laid(case)?;
+        let Laid { rows, eps, t, bars } = laid(case, case.get("x")?.shape(), 0)?;
         let (x, g, scale) = (case.get("x")?, case.get("g")?, case.get_number("scale")?);
         let of = |x: &ArrayD<f64>| x.to_shape(rows.clone()).map(|x| x.to_owned());
         let flat = of(x).map_err(Error::reference)?;
@@ -345,7 +335,7 @@ fn plug_in() -> Box<dyn Check> {
         ]))
     })
     .bound(|case, rule| {
-        let Laid { rows, eps, t, bars } = laid(case)?;
+        let Laid { rows, eps, t, bars } = laid(case, case.get("x")?.shape(), 0)?;
         let (shape, p) = (case.get("x")?.shape(), rule.compute);
         let left = t.iter().map(|t| bars.get(*t).copied().unwrap_or(f64::NAN));
         // The chain's own error, of some T roundings on the host.

@@ -233,6 +233,20 @@ const LAYERS: &[Layer] = &[
         composed: Some(|_, t| composed::gelu(&t[0])),
     },
     Layer {
+        name: "leaky-relu",
+        draws: matrix_and_g,
+        cost: Cost::Cheap,
+        fused: |_, t| gpu::leaky_relu(&t[0]),
+        composed: None,
+    },
+    Layer {
+        name: "second-moment-norm",
+        draws: matrix_and_g,
+        cost: Cost::Cheap,
+        fused: |_, t| gpu::second_moment_norm(&t[0]),
+        composed: None,
+    },
+    Layer {
         name: "softmax",
         draws: matrix_and_g,
         cost: Cost::Cheap,

@@ -8,6 +8,7 @@ mod diffusion_gan;
 mod family;
 pub(crate) mod forward;
 mod frozen;
+pub(crate) mod gan_step;
 mod layers;
 mod likelihood;
 pub(crate) mod networks;
@@ -43,6 +44,7 @@ pub(crate) fn all() -> Vec<Box<dyn Check>> {
         step::checks(),
         statistics::checks(),
         diffusion_gan::checks(),
+        gan_step::checks(),
         likelihood::checks(),
         frozen::checks(),
     ];

@@ -60,7 +60,7 @@ const SIGMA_DATA: f64 = 0.5;
 /// Clamp of η = 1/t.
 const T_MIN: f64 = 0.05;
 /// Largest gradient norm: small enough to clip.
-const MAX_NORM: f64 = 0.5;
+pub(super) const MAX_NORM: f64 = 0.5;
 /// Steps the optimisers have behind them.
 const STEPS_BEFORE: u32 = 10;
 /// Images seen before, half-life and ramp of the average, batch size.
@@ -291,7 +291,7 @@ fn labels(update: Update) -> Vec<u32> {
     }
 }
 
-fn part(case: &Case, prefix: &str) -> Parameters {
+pub(super) fn part(case: &Case, prefix: &str) -> Parameters {
     let prefix = format!("{prefix} ");
     let named = |(key, value): (&String, &ArrayD<f64>)| {
         Some((key.strip_prefix(&prefix)?.to_owned(), value.clone()))
@@ -300,20 +300,20 @@ fn part(case: &Case, prefix: &str) -> Parameters {
 }
 
 /// Whether intermediate results are rounded.
-enum Arithmetic<'a> {
+pub(super) enum Arithmetic<'a> {
     Exact,
     Rounded(&'a dyn Fn(f64) -> f64),
 }
 
 impl Arithmetic<'_> {
-    fn round(&self, x: ArrayD<f64>) -> ArrayD<f64> {
+    pub(super) fn round(&self, x: ArrayD<f64>) -> ArrayD<f64> {
         match self {
             Self::Exact => x,
             Self::Rounded(f) => x.mapv(f),
         }
     }
 
-    fn round_one(&self, x: f64) -> f64 {
+    pub(super) fn round_one(&self, x: f64) -> f64 {
         match self {
             Self::Exact => x,
             Self::Rounded(f) => f(x),
@@ -351,13 +351,13 @@ fn matrix(x: ArrayD<f64>) -> Result<Array2<f64>> {
 }
 
 /// A player in the reference: parameters and moments by name.
-struct Player {
-    parameters: Parameters,
+pub(super) struct Player {
+    pub(super) parameters: Parameters,
     moments: BTreeMap<String, Moments>,
 }
 
 impl Player {
-    fn of(case: &Case, name: &str) -> Self {
+    pub(super) fn of(case: &Case, name: &str) -> Self {
         let mut v = part(case, &format!("v {name}"));
         let moments = part(case, &format!("m {name}")).into_iter();
         let moments = moments.map(|(name, m)| {
@@ -374,7 +374,7 @@ impl Player {
     }
 
     /// Clipping and AdamW, on the parameters that have a gradient.
-    fn step(
+    pub(super) fn step(
         &mut self,
         i: usize,
         grads: &Parameters,
@@ -397,7 +397,7 @@ impl Player {
         Ok(())
     }
 
-    fn report(&self, name: &str, values: &mut Exact) {
+    pub(super) fn report(&self, name: &str, values: &mut Exact) {
         for (parameter, value) in &self.parameters {
             values.insert(format!("{name} of {parameter}"), value.clone());
         }
@@ -599,15 +599,15 @@ fn classification(
 }
 
 /// A player in the training system.
-struct Fast {
+pub(super) struct Fast {
     name: &'static str,
-    params: Params,
-    optimiser: GpuAdamW,
+    pub(super) params: Params,
+    pub(super) optimiser: GpuAdamW,
 }
 
 impl Fast {
     /// With the moments of a case; `build` makes its parameters.
-    fn of(
+    pub(super) fn of(
         case: &Case,
         name: &'static str,
         place: &Place,
@@ -641,7 +641,7 @@ impl Fast {
         })
     }
 
-    fn report(&self, values: &mut Computed) -> Result<()> {
+    pub(super) fn report(&self, values: &mut Computed) -> Result<()> {
         let name = self.name;
         for (parameter, tensor) in self.params.tensors() {
             values.insert(format!("{name} of {parameter}"), Place::array(&tensor)?);

@@ -62,6 +62,34 @@ pub fn gelu_vjp(x: &Tracked, grad: &Tracked, p: Precision) -> Result<Tracked, Nn
     Ok(closed.either(&chained))
 }
 
+/// [`nn::leaky_relu`] in precision `p`: where an error leaves the sign open, x and 0.2 x are no further apart than x and its error say.
+pub fn leaky_relu(x: &Tracked, p: Precision) -> Tracked {
+    let above = x.value.mapv(|x| x > 0.0);
+    let open = ndarray::Zip::from(&x.value)
+        .and(&x.error)
+        .map_collect(|x, error| if x.abs() <= *error { *error } else { 0.0 });
+    Tracked::select(&above, x, &x.scale(nn::LEAKY_SLOPE, p)).widened(&open)
+}
+
+/// [`nn::leaky_relu_vjp`] in precision `p`, of an x whose sign is certain; else either slope.
+///
+/// # Errors
+/// Those of [`nn::leaky_relu_vjp`].
+pub fn leaky_relu_vjp(x: &Tracked, grad: &Tracked, p: Precision) -> Result<Tracked, NnError> {
+    nn::leaky_relu_vjp(&x.value, &grad.value)?;
+    let low = grad.scale(nn::LEAKY_SLOPE, p);
+    let above = x.value.mapv(|x| x > 0.0);
+    let chosen = Tracked::select(&above, grad, &low);
+    let open = ndarray::Zip::from(&x.value)
+        .and(&x.error)
+        .map_collect(|x, error| *error > 0.0 && x.abs() <= *error);
+    Ok(Tracked::select(
+        &open,
+        &grad.either(&low).recentred(chosen.value.clone()),
+        &chosen,
+    ))
+}
+
 /// `u = √(2/π) (x + a x³)`; `√(2/π) x (1 + a x²)` has as many roundings and no other cancellation.
 fn gelu_argument(x: &Tracked, p: Precision) -> Tracked {
     let cube = x.square(p).mul(x, p).scale(GELU_CUBIC, p);
