@@ -82,7 +82,6 @@ pub struct Run {
     dtype: DType,
     denoiser: Box<dyn Network>,
     encoder: Encoder,
-    encoder_accuracy: Option<f64>,
     data_sha256: String,
     law: HoldOut,
     conditions: Conditions,
@@ -220,14 +219,8 @@ impl Run {
             device: device.clone(),
             denoiser,
             encoder,
-            encoder_accuracy: state.encoder_accuracy,
             data_sha256: state.data_sha256,
         })
-    }
-
-    /// Accuracy of Ψ on held-out images; none if it was never trained.
-    pub fn encoder_accuracy(&self) -> Option<f64> {
-        self.encoder_accuracy
     }
 
     /// The run's configuration.
