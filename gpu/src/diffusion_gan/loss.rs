@@ -85,8 +85,8 @@ pub trait Discriminator {
 /// ```text
 /// v_i = ∇_y l_i, held fixed;   (1/N) Σ w_i (2 ⟨∇_y l_i, v_i⟩ − ‖v_i‖²)
 /// ```
-/// has the value of R1 and, because ∂‖∇l‖² = 2 ⟨∂∇l, ∇l⟩, its gradient. candle's gradients have no graph of their own, so that R1 written down as
-/// the square of one would have the gradient 0.
+/// has the value of R1 and, because ∂‖∇l‖² = 2 ⟨∂∇l, ∇l⟩, its gradient. candle cuts gradients off their graph, so that R1 written down as the square
+/// of one would have a wrong gradient.
 ///
 /// `weights`: ᾱ_t of each image for the slope in the image before the noise, as published; 1 for that in y.
 ///
@@ -143,7 +143,7 @@ pub fn r1_approximate(
     mean(&(difference / sigma)?.sqr()?)
 }
 
-/// ln(1 + eˣ), with the gradient 1/(1 + e^{−x}) everywhere: composed of relu and |x| it would be 0 at 0.
+/// ln(1 + eˣ), with the gradient 1/(1 + e^{−x}) everywhere: composed of relu and |x| it would be wrong at 0, where those have none.
 fn softplus(x: &Tensor) -> Result<Tensor> {
     let fixed = x.detach();
     let small = fixed.abs()?.neg()?.exp()?;
