@@ -348,6 +348,185 @@ fn the_published_transformer_trains_and_resumes() {
     assert!(moved, "the last layer starts at 0 and is trained");
 }
 
+/// The published autoencoders by their fingerprints, and all of their tensors.
+#[test]
+fn the_published_autoencoders_have_the_published_tensors() {
+    let told = printed(&["network", "shapes", "sd-vae"]);
+    for line in [
+        "tensors 248",
+        "numbers 83653863",
+        "fingerprint 53cdf22229225aac",
+        "decoder.up_blocks.2.resnets.0.conv_shortcut.weight\t256,512,1,1\t131072",
+        "quant_conv.weight\t8,8,1,1\t64",
+    ] {
+        assert!(told.lines().any(|own| own == line), "{line}");
+    }
+    let list = printed(&["network", "list"]);
+    says(
+        &list,
+        &[
+            "autoencoder-kl\tinputs x, z\tconfigurations sd-vae",
+            "autoencoder-tiny",
+        ],
+    );
+    let message = error_of(sadm().args(["network", "shapes", "autoencoder-tin"]));
+    says(&message, &["did you mean `autoencoder-tiny`"]);
+}
+
+/// A tensor that says where each number stands.
+fn wave(shape: &[usize], frequency: f64) -> ArrayD<f64> {
+    let numbers: usize = shape.iter().product();
+    let values = (0..numbers).map(|i| ((frequency * i as f64).sin() * 256.0).round() / 512.0);
+    ArrayD::from_shape_vec(shape.to_vec(), values.collect()).expect("as many")
+}
+
+/// A tiny autoencoder of random weights with its questions.
+fn tiny() -> Forward {
+    let folder = Folder::new();
+    let config = folder.path("config.json");
+    let text = r#"{"latent_channels": 2, "encoder_block_out_channels": [3, 3], "decoder_block_out_channels": [3, 3],
+        "num_encoder_blocks": [1, 1], "num_decoder_blocks": [1, 1], "use_midblock_gn": true, "_class_name": "AutoencoderTiny", "shift_factor": null}"#;
+    std::fs::write(&config, text).expect("a file");
+    let (weights, input) = (
+        folder.path("both.safetensors"),
+        folder.path("in.safetensors"),
+    );
+    let shown = printed(&[
+        "network",
+        "shapes",
+        "autoencoder-tiny",
+        "--config",
+        config.to_str().expect("UTF-8"),
+    ]);
+    let mut tensors = BTreeMap::new();
+    for (i, line) in shown.lines().filter(|line| line.contains('\t')).enumerate() {
+        let mut parts = line.split('\t');
+        let name = parts.next().expect("a name").to_owned();
+        let sides = parts.next().expect("sides").split(',');
+        let shape: Vec<usize> = sides.map(|side| side.parse().expect("a side")).collect();
+        tensors.insert(name, wave(&shape, 1.3 + 0.1 * i as f64));
+    }
+    write(&weights, &tensors);
+    let asked = [
+        ("x", wave(&[2, 3, 4, 4], 0.7)),
+        ("z", wave(&[2, 2, 2, 2], 0.9)),
+        ("probe.moments", wave(&[2, 2, 2, 2], 1.1)),
+        ("probe.decoded", wave(&[2, 3, 4, 4], 1.7)),
+    ];
+    write_f64(&input, &asked);
+    Forward {
+        architecture: "autoencoder-tiny",
+        config,
+        weights,
+        input,
+        folder,
+    }
+}
+
+#[test]
+fn an_autoencoder_answers_by_both_engines_and_by_halves() {
+    let asked = tiny();
+    let both = asked.answer(&["--gradients"]);
+    for name in [
+        "moments",
+        "mean",
+        "std",
+        "decoded",
+        "grad.moments.x",
+        "grad.decoded.z",
+    ] {
+        assert!(both.contains_key(name), "{name}");
+    }
+    assert!(both["std"].iter().all(|std| std.abs() <= 0.0));
+    assert_eq!(both["moments"], both["mean"]);
+    let exact = asked.answer(&["--gradients", "--engine=reference"]);
+    assert!(exact.keys().eq(both.keys()));
+    for (name, want) in exact.iter().filter(|(name, _)| *name != "std") {
+        assert!(apart(&both[name], want) < 1e-11, "{name}");
+    }
+    // Each half in a file of its own, by the numbers of TAESD's program.
+    let whole = read(&asked.weights);
+    let halves = [("encoder.layers.", 0), ("decoder.layers.", 1)];
+    let files = halves.map(|(before, more)| {
+        let numbered = |(name, x): (&String, &ArrayD<f64>)| {
+            let (number, rest) = name.strip_prefix(before)?.split_once('.')?;
+            let number: usize = number.parse().expect("a number");
+            Some((format!("{}.{rest}", number + more), x.clone()))
+        };
+        let path = asked.folder.path(&format!("{before}safetensors"));
+        write(&path, &whole.iter().filter_map(numbered).collect());
+        path
+    });
+    let with = |files: &[&PathBuf]| {
+        let mut command = sadm();
+        command.args(["network", "forward", "--architecture", "autoencoder-tiny"]);
+        command
+            .arg("--config")
+            .arg(&asked.config)
+            .arg("--gradients");
+        for file in files {
+            command.arg("--weights").arg(file);
+        }
+        command.arg("--input").arg(&asked.input);
+        command
+            .arg("--output")
+            .arg(asked.output())
+            .assert()
+            .success();
+        read_f64(&asked.output())
+    };
+    assert_eq!(with(&[&files[1], &files[0]]), both);
+    let decoder = with(&[&files[1]]);
+    assert_eq!(decoder["decoded"], both["decoded"]);
+    assert!(!decoder.contains_key("moments"));
+}
+
+#[test]
+fn an_autoencoder_refuses_what_is_not_its() {
+    let mut asked = tiny();
+    let mut tensors = read(&asked.weights);
+    let removed = tensors.remove("decoder.layers.0.bias").expect("its tensor");
+    asked.weights = asked.folder.path("less.safetensors");
+    write(&asked.weights, &tensors);
+    says(
+        &asked.refused(&[]),
+        &["there must be a tensor `decoder.layers.0.bias` of shape [3]"],
+    );
+    tensors.insert("decoder.layers.0.bias".to_owned(), removed);
+    tensors.insert("decoder.layers.0.extra".to_owned(), wave(&[1], 1.0));
+    write(&asked.weights, &tensors);
+    says(
+        &asked.refused(&[]),
+        &["`decoder.layers.0.extra` is no part of autoencoder-tiny"],
+    );
+    tensors.remove("decoder.layers.0.extra");
+    write(&asked.weights, &tensors);
+    write_f64(&asked.input, &[("y", wave(&[1], 1.0))]);
+    says(
+        &asked.refused(&[]),
+        &["there must be a tensor `x`", "or `z`"],
+    );
+    write_f64(&asked.input, &[("x", wave(&[1, 3, 5, 4], 1.0))]);
+    says(&asked.refused(&[]), &["sides that 2 divides"]);
+    write_f64(
+        &asked.input,
+        &[
+            ("x", wave(&[1, 3, 4, 4], 1.0)),
+            ("probe.moments", wave(&[1], 1.0)),
+        ],
+    );
+    says(
+        &asked.refused(&["--gradients"]),
+        &["`probe.moments` must be shaped like `moments`"],
+    );
+    let published = Forward::published();
+    let second = format!("--weights={}", published.weights.display());
+    says(
+        &published.refused(&[&second]),
+        &["--weights must be given once for dit"],
+    );
+}
+
 /// Learnt variances are trained by their term of the bound, which the shadow check holds against the reference at every step.
 #[test]
 fn learnt_variances_are_trained_and_checked() {

@@ -4,6 +4,7 @@
 //! `networks.json` in a folder for each family.
 
 mod augmentation;
+mod autoencoder;
 mod diffusion;
 mod diffusion_gan;
 mod dit;

@@ -343,6 +343,19 @@ fn a_silently_frozen_layer() {
     caught_after("step.guided", DType::F32, |v| {
         times(v, "gradient of conv_in.weight", 0.0);
     });
+    caught_after("network.autoencoder-kl", DType::F64, |v| {
+        times(v, "grad of encoder.conv_in.weight", 0.0);
+    });
+    caught_after("network.autoencoder-tiny", DType::F32, |v| {
+        times(v, "grad of decoder.layers.0.weight", 0.0);
+    });
+}
+
+#[test]
+fn a_latent_whose_deviation_is_its_variance() {
+    caught_after("network.autoencoder-kl", DType::F32, |v| {
+        (v.get_mut("std").expect("it has deviations")).mapv_inplace(|std| std * std);
+    });
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod adm;
 mod architecture;
+pub mod autoencoder;
 pub(crate) mod blocks;
 mod dit;
 mod dit_small;

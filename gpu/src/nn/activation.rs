@@ -1,4 +1,4 @@
-//! Element-wise activations: SiLU and GELU (tanh form), both as x times a logistic function.
+//! Element-wise activations: SiLU and GELU (tanh form), both as x times a logistic function; the rectifier and a clamp without a kink.
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -85,6 +85,47 @@ pub fn leaky_relu_along(x: &Tensor, v: &Tensor) -> Result<Tensor> {
     })
 }
 
+/// The rectifier.
+///
+/// # Formula `[eq:relu]`
+/// ```text
+/// relu(x) = max(x, 0);   relu'(x) = 1 for x > 0, else 0, also at the kink (candle's own has 1 there)
+/// ```
+///
+/// # Shapes
+/// Any → the same.
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    match Path::of(x) {
+        Path::Fused => x.contiguous()?.apply_op1(Activation::Relu),
+        Path::Composed => composed::relu(x),
+    }
+}
+
+/// A clamp to (−c, c) without a kink.
+///
+/// # Formula `[eq:soft-clamp]`
+/// ```text
+/// y = c tanh(x/c)
+/// ```
+///
+/// # Shapes
+/// Any → the same.
+pub fn soft_clamp(x: &Tensor, c: f64) -> Result<Tensor> {
+    composed::widened(x, |x| (x / c)?.tanh()? * c)
+}
+
+/// max(x, 0), of NaN NaN.
+#[inline(always)]
+fn relu_value<R: Real>(x: R) -> R {
+    if x <= R::of(0.0) { R::of(0.0) } else { x }
+}
+
+/// 1 right of the kink.
+#[inline(always)]
+fn relu_slope<R: Real>(x: R) -> R {
+    R::of(if x > R::of(0.0) { 1.0 } else { 0.0 })
+}
+
 /// silu(x).
 #[inline(always)]
 pub(super) fn silu_value<R: Real>(x: R) -> R {
@@ -117,6 +158,7 @@ fn gelu_slope<R: Real>(x: R) -> R {
 enum Activation {
     Silu,
     Gelu,
+    Relu,
 }
 
 impl CustomOp1 for Activation {
@@ -124,6 +166,7 @@ impl CustomOp1 for Activation {
         match self {
             Self::Silu => "silu",
             Self::Gelu => "gelu",
+            Self::Relu => "relu",
         }
     }
 
@@ -156,6 +199,7 @@ fn forward<R: Real>(
     let y = match activation {
         Activation::Silu => map(&values, silu_value),
         Activation::Gelu => map(&values, gelu_value),
+        Activation::Relu => map(&values, relu_value),
     };
     Ok(R::store(y, x.dtype()))
 }
@@ -166,6 +210,7 @@ fn backward<R: Real>(activation: &Activation, x: &Tensor, grad: &Tensor) -> Resu
             Ok(match activation {
                 Activation::Silu => map2(x, grad, |x, g| g * silu_slope(x)),
                 Activation::Gelu => map2(x, grad, |x, g| g * gelu_slope(x)),
+                Activation::Relu => map2(x, grad, |x, g| g * relu_slope(x)),
             })
         })
     })?;

@@ -140,6 +140,12 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
     widened(x, Tensor::silu)
 }
 
+/// See [`relu`](super::relu).
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    note(Path::Composed);
+    x * x.gt(0.0)?.to_dtype(x.dtype())?.detach()
+}
+
 /// See [`gelu`](super::gelu).
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
     note(Path::Composed);

@@ -28,6 +28,7 @@ mod failures;
 mod fir;
 mod gated_sum;
 mod group_norm;
+mod halved;
 mod layer_norm;
 mod linear;
 mod loss;
@@ -39,7 +40,7 @@ mod second_moment;
 pub(crate) mod shape;
 mod softmax;
 
-pub use activation::{gelu, leaky_relu, leaky_relu_along, silu};
+pub use activation::{gelu, leaky_relu, leaky_relu_along, relu, silu, soft_clamp};
 pub use attention::{attention, self_attention};
 pub use backend::Layers;
 pub use conv2d::{Convolutions, conv2d, conv2d_strided};
@@ -53,6 +54,7 @@ pub use embedding::{
 pub use fir::{fir_down, fir_up};
 pub use gated_sum::gated_sum;
 pub use group_norm::{group_norm, group_norm_eps, group_norm_silu, group_norm_silu_eps};
+pub use halved::conv2d_halved;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use loss::cross_entropy;

@@ -72,6 +72,7 @@ fn cases() -> Vec<Case> {
         case!("gated sum", 20.0, [t(&[2, 3, 5]), t(&[2, 5]), t(&[2, 3, 5])],
             x => gated_sum(&x[0], &x[1], &x[2])),
         case!("gelu", 60.0, [t(&[3, 7])], x => gelu(&x[0])),
+        case!("relu", 2.0, [t(&[3, 7])], x => relu(&x[0])),
         case!("softmax", 60.0, [t(&[2, 2, 19])], x => softmax_last(&x[0])),
         case!("attention", 150.0, [t(&[2, 3, 4]), t(&[2, 5, 4]), t(&[2, 5, 2])],
             x => attention(&x[0], &x[1], &x[2])),

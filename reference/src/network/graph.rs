@@ -37,6 +37,7 @@ pub struct Graph<'a> {
     constants: BTreeMap<String, ArrayD<f64>>,
     noted: BTreeMap<String, Value>,
     prefix: Vec<String>,
+    kink: f64,
 }
 
 /// Gradients of every node of a tape for one gradient of its output.
@@ -70,6 +71,7 @@ impl<'a> Graph<'a> {
             constants: BTreeMap::new(),
             noted: BTreeMap::new(),
             prefix: Vec::new(),
+            kink: f64::INFINITY,
         }
     }
 
@@ -295,7 +297,38 @@ impl<'a> Graph<'a> {
         let channels = self.channels(x)?;
         let weight = self.parameter(&format!("{name}.weight"), &[out, channels, kernel, kernel])?;
         let bias = self.parameter(&format!("{name}.bias"), &[out])?;
-        let options = Conv2dOptions { stride: 1, padding };
+        self.convolve(x, weight, bias, Conv2dOptions { stride: 1, padding })
+    }
+
+    /// [`nn::conv2d`] without a bias, parameter `name.weight`.
+    ///
+    /// # Errors
+    /// [`NetworkError`] on a missing or ill-shaped parameter or input.
+    pub fn conv2d_map(
+        &mut self,
+        x: Value,
+        name: &str,
+        out: usize,
+        kernel: usize,
+        options: Conv2dOptions,
+    ) -> Built {
+        let channels = self.channels(x)?;
+        let weight = self.parameter(&format!("{name}.weight"), &[out, channels, kernel, kernel])?;
+        let none = self.input(ArrayD::zeros(vec![out]));
+        self.convolve(x, weight, none, options)
+    }
+
+    /// [`nn::conv2d`] with a kernel `[out, C, k, k]` and a bias that are nodes.
+    ///
+    /// # Errors
+    /// [`NetworkError::Layer`] if the shapes do not fit.
+    pub fn convolve(
+        &mut self,
+        x: Value,
+        weight: Value,
+        bias: Value,
+        options: Conv2dOptions,
+    ) -> Built {
         let y = nn::conv2d(self.value(x), self.value(weight), self.value(bias), options)?;
         Ok(self.arithmetic(y, &[x, weight, bias], move |p, g| {
             let grad = nn::conv2d_vjp(p[0], p[1], g, options)?;
@@ -350,6 +383,33 @@ impl<'a> Graph<'a> {
     pub fn silu(&mut self, x: Value) -> Value {
         let y = nn::silu(self.value(x));
         self.arithmetic(y, &[x], |p, g| Ok(vec![nn::silu_vjp(p[0], g)?]))
+    }
+
+    /// [`nn::relu`].
+    pub fn relu(&mut self, x: Value) -> Value {
+        let nearest = (self.value(x).iter()).fold(self.kink, |m, x| m.min(x.abs()));
+        self.kink = nearest;
+        let y = nn::relu(self.value(x));
+        self.structural(y, &[x], |p, g| Ok(vec![nn::relu_vjp(p[0], g)?]))
+    }
+
+    /// The least distance of an input of a [rectifier](Self::relu) so far from its kink, where no gradient is defined.
+    pub fn nearest_kink(&self) -> f64 {
+        self.kink
+    }
+
+    /// [`nn::soft_clamp`].
+    pub fn soft_clamp(&mut self, x: Value, c: f64) -> Value {
+        let y = nn::soft_clamp(self.value(x), c);
+        self.arithmetic(y, &[x], move |p, g| {
+            Ok(vec![nn::soft_clamp_vjp(p[0], c, g)?])
+        })
+    }
+
+    /// `a x + b`.
+    pub fn shifted(&mut self, x: Value, a: f64, b: f64) -> Value {
+        let y = self.value(x) * a + b;
+        self.arithmetic(y, &[x], move |_, g| Ok(vec![g * a]))
     }
 
     /// [`nn::gelu`].

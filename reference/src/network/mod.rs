@@ -10,6 +10,7 @@ use ndarray::{ArrayD, IxDyn};
 use std::collections::BTreeMap;
 
 mod adm;
+pub mod autoencoder;
 mod blocks;
 mod dit;
 mod dit_small;

@@ -76,6 +76,48 @@ pub fn leaky_relu_vjp(x: &ArrayD<f64>, grad: &ArrayD<f64>) -> Result<ArrayD<f64>
     }))
 }
 
+/// The rectifier, `max(x, 0)`. `[eq:relu]`
+///
+/// # Range
+/// ≥ 0.
+///
+/// # Source
+/// Nair and Hinton 2010.
+pub fn relu(x: &ArrayD<f64>) -> ArrayD<f64> {
+    // NaN stays NaN.
+    x.mapv(|x| if x <= 0.0 { 0.0 } else { x })
+}
+
+/// Gradient of `⟨grad, relu(x)⟩`: `g` where x > 0, and 0 elsewhere, also at the kink.
+///
+/// # Errors
+/// [`NnError::Shape`] if `grad` is not shaped like `x`.
+pub fn relu_vjp(x: &ArrayD<f64>, grad: &ArrayD<f64>) -> Result<ArrayD<f64>, NnError> {
+    require_shape("relu", "grad", grad, x.shape())?;
+    Ok(elementwise_vjp(
+        x,
+        grad,
+        |x| if x > 0.0 { 1.0 } else { 0.0 },
+    ))
+}
+
+/// A clamp without a kink, `c tanh(x/c)` for c > 0. `[eq:soft-clamp]`
+///
+/// # Range
+/// (−c, c); → x as x → 0, with slope 1.
+pub fn soft_clamp(x: &ArrayD<f64>, c: f64) -> ArrayD<f64> {
+    x.mapv(|x| c * (x / c).tanh())
+}
+
+/// Gradient of `⟨grad, c tanh(x/c)⟩`: `g (1 − tanh²(x/c))`.
+///
+/// # Errors
+/// [`NnError::Shape`] if `grad` is not shaped like `x`.
+pub fn soft_clamp_vjp(x: &ArrayD<f64>, c: f64, grad: &ArrayD<f64>) -> Result<ArrayD<f64>, NnError> {
+    require_shape("soft-clamp", "grad", grad, x.shape())?;
+    Ok(elementwise_vjp(x, grad, |x| 1.0 - (x / c).tanh().powi(2)))
+}
+
 fn gelu_argument(x: f64) -> f64 {
     FRAC_2_PI.sqrt() * (x + GELU_CUBIC * x * x * x)
 }

@@ -21,7 +21,10 @@ mod resample;
 mod second_moment;
 
 pub(crate) use activation::GELU_CUBIC;
-pub use activation::{LEAKY_SLOPE, gelu, gelu_vjp, leaky_relu, leaky_relu_vjp, silu, silu_vjp};
+pub use activation::{
+    LEAKY_SLOPE, gelu, gelu_vjp, leaky_relu, leaky_relu_vjp, relu, relu_vjp, silu, silu_vjp,
+    soft_clamp, soft_clamp_vjp,
+};
 pub use attention::{AttentionGrad, attention, attention_vjp, softmax, softmax_vjp};
 pub use conv2d::{Conv2dGrad, Conv2dOptions, conv2d, conv2d_vjp};
 pub use cross_entropy::{CrossEntropy, cross_entropy};

@@ -1,6 +1,6 @@
 //! Layers: gradients against central differences, and identities that the values do not share.
 
-use crate::draw::{Given, array, inner};
+use crate::draw::{Given, array, check_derivative, inner};
 use ndarray::{ArrayD, Axis, IxDyn, array as arr};
 use proptest::prelude::*;
 use sadm_reference::bound::{self, Precision, Tracked};
@@ -325,6 +325,26 @@ proptest! {
         let (left, right) = (inner(&up, &y), inner(&x, &nn::avg_pool2x(&y).expect(FITS)) * 4.0);
         let allowed = y.len() as f64 * f64::EPSILON * inner(&up.mapv(f64::abs), &y.mapv(f64::abs));
         prop_assert!((left - right).abs() <= 2.0 * allowed, "{left} vs {right}");
+    }
+
+    /// A rectifier keeps one sign, its gradient is that side's, and a clamp without a kink is odd, bounded and of slope ≤ 1.
+    #[test]
+    fn rectifier_and_clamp_are_what_they_are_called(x in array(&[6]), g in array(&[6]), v in array(&[6])) {
+        let minus = x.mapv(|x| -x);
+        prop_assert_eq!(nn::relu(&x) - nn::relu(&minus), x.clone());
+        prop_assert_eq!(nn::relu(&x) + nn::relu(&minus), x.mapv(f64::abs));
+        let both = nn::relu_vjp(&x, &g).expect(FITS) + nn::relu_vjp(&minus, &g).expect(FITS);
+        for ((both, g), x) in both.iter().zip(&g).zip(&x) {
+            let want = if x.abs() > 0.0 { *g } else { 0.0 };
+            prop_assert!((both - want).abs() <= 0.0);
+        }
+        let y = nn::soft_clamp(&x, 3.0);
+        prop_assert_eq!(&nn::soft_clamp(&minus, 3.0), &y.mapv(|y| -y));
+        prop_assert!(y.iter().zip(&x).all(|(y, x)| y.abs() < 3.0 && y.abs() <= x.abs()));
+        let along = |s: f64| inner(&g, &nn::soft_clamp(&(&x + &(&v * s)), 3.0));
+        let d = nn::soft_clamp_vjp(&x, 3.0, &g).expect(FITS);
+        let scale = 8.0 * f64::EPSILON * inner(&g.mapv(f64::abs), &x.mapv(f64::abs));
+        check_derivative(along, inner(&d, &v), scale, 1e-12 * d.mapv(f64::abs).sum())?;
     }
 
     /// `silu(x) − silu(−x) = x` and `gelu(x) − gelu(−x) = x`.

@@ -3,6 +3,7 @@
 use crate::draw::{check_derivative, inner};
 use ndarray::{ArrayD, Axis, IxDyn};
 use proptest::prelude::*;
+use sadm_reference::network::autoencoder::{Half, autoencoder, gaussian_latent, scaled_latent};
 use sadm_reference::network::graph::Graph;
 use sadm_reference::network::{
     Condition, Denoiser, DitSmall, Domain, Encoder, Head, NetworkError, Parameters, Pass, UNet,
@@ -240,6 +241,102 @@ proptest! {
             prop_assert_ne!(y(0.5, None), y(0.25, None));
         }
     }
+}
+
+/// Small autoencoders: a name and a configuration.
+const AUTOENCODERS: [(&str, &str); 4] = [
+    (
+        "autoencoder-kl",
+        "in_channels = 1\nout_channels = 2\nlatent_channels = 1\nblock_out_channels = [2, 4]\nlayers_per_block = 1\nnorm_num_groups = 1",
+    ),
+    (
+        "autoencoder-kl",
+        "in_channels = 1\nout_channels = 1\nlatent_channels = 2\nblock_out_channels = [2]\nlayers_per_block = 1\nnorm_num_groups = 2\n\
+         mid_block_add_attention = false\nuse_quant_conv = false\nuse_post_quant_conv = false",
+    ),
+    (
+        "autoencoder-tiny",
+        "in_channels = 1\nout_channels = 2\nlatent_channels = 1\nencoder_block_out_channels = [2, 2]\ndecoder_block_out_channels = [2, 2]\n\
+         num_encoder_blocks = [0, 1]\nnum_decoder_blocks = [1, 0]",
+    ),
+    (
+        "autoencoder-tiny",
+        "in_channels = 1\nout_channels = 1\nlatent_channels = 1\nencoder_block_out_channels = [2]\ndecoder_block_out_channels = [2]\n\
+         num_encoder_blocks = [1]\nnum_decoder_blocks = [1]\nuse_midblock_gn = true",
+    ),
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4))]
+
+    /// Both halves of each, where no rectifier is so near its kink that a difference steps over it.
+    #[test]
+    fn autoencoder_gradients_match_differences(seed: u64) {
+        for (name, config) in AUTOENCODERS {
+            let built = autoencoder(name, &config.parse().expect("TOML")).expect("known");
+            for half in [Half::Encode, Half::Decode] {
+                let shapes = built.shapes_of(half).expect("a valid configuration");
+                let [[image, ..], [latent, ..]] = built.smallest();
+                let shape = match half {
+                    Half::Encode => [1, image, 4, 4],
+                    Half::Decode => [1, latent, 2, 2],
+                };
+                let stream = Stream::new(seed);
+                let (parameters, x) = loop {
+                    let (parameters, x) = (stream.parameters(&shapes), stream.array(&shape));
+                    let mut graph = Graph::new(&parameters);
+                    let input = graph.input(x.clone());
+                    built.build(&mut graph, half, input).expect(FITS);
+                    if graph.nearest_kink() > 1.0 / 64.0 {
+                        break (parameters, x);
+                    }
+                };
+                let forward = |p: &Parameters, x: &ArrayD<f64>| built.forward(p, half, x).expect(FITS);
+                let run = |p: &Parameters, x: &ArrayD<f64>, g: &ArrayD<f64>, rounding: Rounded<'_>| {
+                    built.forward_backward(p, half, x, g, rounding).expect(FITS)
+                };
+                let g = stream.array(forward(&parameters, &x).shape());
+                check_gradients(&forward, &run, &parameters, &x, &g, &stream)?;
+            }
+        }
+    }
+
+    /// Means are halves, deviations are positive and bounded, and a draw without noise is the scaled mean.
+    #[test]
+    fn moments_say_a_law(seed: u64) {
+        let stream = Stream::new(seed);
+        let moments = stream.array(&[2, 4, 1, 3]) * 100.0;
+        let latent = gaussian_latent(&moments).expect(FITS);
+        prop_assert_eq!(&latent.mean, &moments.slice_axis(Axis(1), (0..2).into()));
+        let [least, most] = [-15.0_f64, 10.0].map(f64::exp);
+        prop_assert!(latent.std.iter().all(|std| (least..=most).contains(std)));
+        let none = ArrayD::zeros(latent.mean.raw_dim());
+        let drawn = scaled_latent(&latent, &none, [0.5, 3.0]).expect(FITS);
+        prop_assert_eq!(drawn, (&latent.mean - 3.0) * 0.5);
+        let unit = ArrayD::ones(latent.mean.raw_dim());
+        let moved = scaled_latent(&latent, &unit, [1.0, 0.0]).expect(FITS) - &latent.mean;
+        for (moved, std) in moved.iter().zip(&latent.std) {
+            prop_assert!((moved - std).abs() <= 1e-12 * std.max(100.0));
+        }
+    }
+}
+
+#[test]
+fn autoencoders_refuse_what_is_not_theirs() {
+    let built = |name: &str, config: &str| autoencoder(name, &config.parse().expect("TOML"));
+    let refused = |name: &str, config: &str| {
+        let shapes = built(name, config).and_then(|built| built.parameter_shapes());
+        shapes.expect_err("impossible").to_string()
+    };
+    assert!(refused("autoencoder-large", "").contains("autoencoder-tiny"));
+    assert!(refused("autoencoder-kl", "channels = 1").contains("channels"));
+    assert!(refused("autoencoder-kl", "act_fn = \"relu\"").contains("act_fn"));
+    assert!(refused("autoencoder-kl", "norm_num_groups = 3").contains("norm_num_groups"));
+    let uneven = "encoder_block_out_channels = [2, 2, 2, 3]";
+    assert!(refused("autoencoder-tiny", uneven).contains("encoder_block_out_channels"));
+    gaussian_latent(&ArrayD::zeros(IxDyn(&[1, 3, 1, 1]))).expect_err("odd");
+    let latent = gaussian_latent(&ArrayD::zeros(IxDyn(&[1, 2, 1, 1]))).expect(FITS);
+    scaled_latent(&latent, &ArrayD::zeros(IxDyn(&[1, 2, 1, 1])), [1.0, 0.0]).expect_err("noise");
 }
 
 fn zeroed(mut parameters: Parameters, is_zero: impl Fn(&str) -> bool) -> Parameters {

@@ -13,7 +13,7 @@ use sadm::gpu::weights::Weights;
 use sadm::reference::network as exact;
 use toml::Table;
 
-use super::{resolved, shapes};
+use super::{Known, autoencoder, resolved, shapes};
 use crate::names::nearest;
 use crate::{files, tensors};
 
@@ -26,41 +26,55 @@ pub struct Args {
     /// Its configuration, a JSON file with the keys of the published code
     #[arg(long, value_name = "FILE.json")]
     config: Option<PathBuf>,
-    /// Every tensor of it, as `sadm network shapes` lists them: safetensors, or what PyTorch saved
+    /// Every tensor of it, as `sadm network shapes` lists them: safetensors, or what PyTorch saved. An autoencoder's may be in any known layout, and in a
+    /// file for each half (then given twice); one half answers alone
+    #[arg(long, value_name = "FILE.safetensors", required = true)]
+    pub(super) weights: Vec<PathBuf>,
+    /// The inputs, named as `sadm network list` says; with --gradients also `probe`, shaped like the output. Other tensors are left alone. An
+    /// autoencoder is asked for `x`, `z` or both; its probes are `probe.moments` and `probe.decoded`
     #[arg(long, value_name = "FILE.safetensors")]
-    weights: PathBuf,
-    /// The inputs, named as `sadm network list` says; with --gradients also `probe`, shaped like the output. Other tensors are left alone
-    #[arg(long, value_name = "FILE.safetensors")]
-    input: PathBuf,
-    /// Where `output` goes, and with --gradients `grad.input.x` and `grad.KEY` for every parameter, all f64
+    pub(super) input: PathBuf,
+    /// Where `output` goes, and with --gradients `grad.input.x` and `grad.KEY` for every parameter, all f64; of an autoencoder `moments`, `mean` and
+    /// `std` of `x`, `decoded` of `z`, with gradients `grad.moments.x`, `grad.decoded.z` and `grad.moments.KEY`, `grad.decoded.KEY`
     #[arg(long, value_name = "FILE.safetensors")]
     output: PathBuf,
-    /// Also gradients of Σ output·probe
+    /// Also gradients of Σ output·probe, of an autoencoder of Σ moments·probe.moments and Σ decoded·probe.decoded
     #[arg(long)]
-    gradients: bool,
+    pub(super) gradients: bool,
     /// Who computes: the training system, or the f64 reference
     #[arg(long, value_enum, default_value = "candle")]
-    engine: Engine,
+    pub(super) engine: Engine,
     /// What the training system computes in; with bf16 its parameters are f32
     #[arg(long, value_enum, default_value = "f64")]
-    dtype: Precision,
+    pub(super) dtype: Precision,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Engine {
+pub(super) enum Engine {
     Candle,
     Reference,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Precision {
+pub(super) enum Precision {
     F64,
     F32,
     Bf16,
 }
 
+impl Precision {
+    /// The type of the parameters, and that in which the network computes where they are f32.
+    pub(super) fn parts(self) -> (DType, Compute) {
+        match self {
+            Self::F64 => (DType::F64, Compute::F32),
+            Self::F32 => (DType::F32, Compute::F32),
+            Self::Bf16 => (DType::F32, Compute::Bf16),
+        }
+    }
+}
+
 /// Named arrays.
-type Arrays = BTreeMap<String, ArrayD<f64>>;
+pub(super) type Arrays = BTreeMap<String, ArrayD<f64>>;
 
 /// What a network is asked.
 struct Question {
@@ -82,12 +96,10 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let (network, config) = resolved(&args.architecture, args.config.as_deref())?;
     files::refuse_unwritable(&args.output)?;
-    let weights = weights(network, &config, &args.weights)?;
-    let question = question(network, &args.input, args.gradients)?;
-    let answer = match args.engine {
-        Engine::Reference => of_reference(network, &config, &weights, &question),
-        Engine::Candle => of_candle(network, &config, &weights, &question, args.dtype),
-    }?;
+    let answer = match network {
+        Known::Denoiser(network) => denoised(network, &config, args)?,
+        Known::Autoencoder(family) => autoencoder::answer(family, &config, args)?,
+    };
     for (name, value) in &answer {
         if let Some((index, value)) = tensors::first_non_finite(value) {
             bail!("the network's `{name}` is not finite: {value} at {index}");
@@ -95,6 +107,20 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let named = answer.iter().map(|(name, value)| (name.as_str(), value));
     tensors::write(&args.output, named)
+}
+
+/// What a denoiser answers.
+fn denoised(network: &Architecture, config: &Table, args: &Args) -> Result<Arrays> {
+    let [file] = &args.weights[..] else {
+        let (name, got) = (network.name, args.weights.len());
+        bail!("--weights must be given once for {name}, whose tensors are in one file; got {got}");
+    };
+    let weights = weights(network, config, file)?;
+    let question = question(network, &args.input, args.gradients)?;
+    match args.engine {
+        Engine::Reference => of_reference(network, config, &weights, &question),
+        Engine::Candle => of_candle(network, config, &weights, &question, args.dtype),
+    }
 }
 
 /// The tensors that the network asks for, all of which the file must have, and no other.
@@ -259,11 +285,7 @@ fn of_candle(
     asked: &Question,
     precision: Precision,
 ) -> Result<Arrays> {
-    let (dtype, compute) = match precision {
-        Precision::F64 => (DType::F64, Compute::F32),
-        Precision::F32 => (DType::F32, Compute::F32),
-        Precision::Bf16 => (DType::F32, Compute::Bf16),
-    };
+    let (dtype, compute) = precision.parts();
     let tensor = |array: &ArrayD<f64>| -> Result<Tensor> {
         let numbers: Vec<f64> = array.iter().copied().collect();
         Ok(Tensor::from_vec(numbers, array.shape(), &Device::Cpu)?.to_dtype(dtype)?)

@@ -5,14 +5,56 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
+use sadm::gpu::network::autoencoder::{AUTOENCODERS, Family};
 use sadm::gpu::network::{ARCHITECTURES, Architecture, architecture, config_of_json};
 use toml::Table;
 
 use crate::files;
 use crate::names::nearest;
 
+mod autoencoder;
 mod forward;
 mod shapes;
+
+/// A network of either registry.
+#[derive(Debug, Clone, Copy)]
+enum Known {
+    Denoiser(&'static Architecture),
+    Autoencoder(&'static Family),
+}
+
+impl Known {
+    fn all() -> impl Iterator<Item = Self> {
+        let denoisers = ARCHITECTURES.iter().map(Self::Denoiser);
+        denoisers.chain(AUTOENCODERS.iter().map(Self::Autoencoder))
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Denoiser(network) => network.name,
+            Self::Autoencoder(family) => family.name,
+        }
+    }
+
+    fn sizes(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Denoiser(network) => network.sizes,
+            Self::Autoencoder(family) => family.sizes,
+        }
+    }
+
+    /// Names of the inputs.
+    fn inputs(self) -> Vec<&'static str> {
+        match self {
+            Self::Denoiser(network) => {
+                let inputs = network.inputs;
+                let asked = ["x", inputs.noise, inputs.labels];
+                asked.into_iter().chain(inputs.augment).collect()
+            }
+            Self::Autoencoder(_) => vec!["x", "z"],
+        }
+    }
+}
 
 const EXAMPLE: &str = "\
 Examples:
@@ -64,40 +106,41 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 /// Every network with its inputs and named configurations.
 fn list() -> String {
-    let line = |network: &Architecture| {
-        let inputs = network.inputs;
-        let asked = ["x", inputs.noise, inputs.labels];
-        let asked: Vec<&str> = asked.into_iter().chain(inputs.augment).collect();
-        let sizes: Vec<&str> = network.sizes.iter().map(|(name, _)| *name).collect();
+    let line = |network: Known| {
+        let sizes: Vec<&str> = network.sizes().iter().map(|(name, _)| *name).collect();
         let sizes = match &sizes[..] {
             [] => String::new(),
             sizes => format!("\tconfigurations {}", sizes.join(", ")),
         };
-        format!("{}\tinputs {}{sizes}\n", network.name, asked.join(", "))
+        let inputs = network.inputs().join(", ");
+        format!("{}\tinputs {inputs}{sizes}\n", network.name())
     };
-    ARCHITECTURES.iter().map(line).collect()
+    Known::all().map(line).collect()
 }
 
 /// The network `name` with its configuration: that of the file, or its own if it has a name.
-fn resolved(name: &str, config: Option<&Path>) -> Result<(&'static Architecture, Table)> {
+fn resolved(name: &str, config: Option<&Path>) -> Result<(Known, Table)> {
     let given = || config.map(read).transpose();
-    let mut sizes = ARCHITECTURES
-        .iter()
-        .flat_map(|network| network.sizes.iter().map(move |size| (network, size)));
+    let mut sizes =
+        Known::all().flat_map(|network| network.sizes().iter().map(move |size| (network, size)));
     if let Some((network, (_, text))) = sizes.find(|(_, (size, _))| *size == name) {
         let own = text.parse().context("a named configuration")?;
         return Ok((network, given()?.unwrap_or(own)));
     }
-    let network = architecture(name).map_err(|error| {
-        let known = ARCHITECTURES
-            .iter()
-            .flat_map(|n| n.sizes.iter().map(|(size, _)| *size));
-        match nearest(name, known) {
-            Some(near) => anyhow!("unknown network `{name}`; did you mean `{near}`?"),
-            None => error.into(),
-        }
-    })?;
-    Ok((network, given()?.unwrap_or_default()))
+    if let Some(network) = Known::all().find(|known| known.name() == name) {
+        return Ok((network, given()?.unwrap_or_default()));
+    }
+    let known = Known::all().flat_map(|n| n.sizes().iter().map(|(size, _)| *size));
+    let names = AUTOENCODERS.iter().map(|family| family.name);
+    Err(
+        match (nearest(name, known.chain(names)), architecture(name)) {
+            (Some(near), _) => anyhow!("unknown network `{name}`; did you mean `{near}`?"),
+            (None, Err(error)) => error.into(),
+            (None, Ok(known)) => {
+                anyhow!("unknown network `{name}`; did you mean `{}`?", known.name)
+            }
+        },
+    )
 }
 
 /// A configuration from a file.

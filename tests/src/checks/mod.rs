@@ -1,6 +1,7 @@
 //! The quantities, one file for each part of the mathematics.
 
 pub(crate) mod augmentation;
+mod autoencoders;
 pub(crate) mod coupling;
 pub(crate) mod course;
 pub(crate) mod denoise;
@@ -41,6 +42,7 @@ pub(crate) fn all() -> Vec<Box<dyn Check>> {
         layers::checks(),
         optim::checks(),
         networks::checks(),
+        autoencoders::checks(),
         step::checks(),
         statistics::checks(),
         diffusion_gan::checks(),
